@@ -1,0 +1,347 @@
+"""What can be done with schedules: join, multiply, bound, repeat and bend them into new ones.
+
+The operators ``a >> b``, ``a * b`` and ``a + b`` are `join`, `multiply` and `add`. A number or a
+plain callable of the step may stand wherever a schedule may.
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched.arguments import VALUE, Integer, Kind, Length, Value, is_traced
+from lrsched.numerics import MAX_STEP
+from lrsched.schedule import Schedule, is_number, schedule
+
+
+@schedule
+def from_function(step: jax.Array, function: Callable[[jax.Array], ArrayLike]) -> ArrayLike:
+    """Any callable of the step as a schedule.
+
+    The callable is part of the program, so another one compiles anew, and it is compared by
+    identity and cannot be written as JSON. For numbers that vary, use `lrsched.schedule`.
+
+    Args:
+      function: ``f(step) -> value`` in ``jax.numpy``, an optax schedule for instance.
+
+    >>> import lrsched, optax
+    >>> schedule = lrsched.from_function(optax.linear_schedule(1.0, 0.0, 10))
+    >>> float(schedule(5)), schedule.horizon
+    (0.5, None)
+    """
+    return function(step)
+
+
+def as_schedule(value: Any) -> Schedule:
+    """A `Schedule` as it is, a number held for ever, or a callable of the step as a schedule.
+
+    Raises:
+      ValueError: it is none of these.
+
+    >>> import lrsched
+    >>> lrsched.as_schedule(0.1)
+    constant(value=0.1)
+    """
+    if isinstance(value, Schedule):
+        return value
+    if callable(value):
+        return from_function(value)
+    if is_number(value):
+        return constant(value)
+    raise ValueError(
+        f"{value!r} is not a learning rate; it must be a number, a Schedule or a callable of the "
+        "step."
+    )
+
+
+def _part(given: Any) -> Any:
+    return VALUE.convert(given) if is_number(given) else as_schedule(given)
+
+
+_PART = Kind("Part", "a Schedule, a finite number or a callable of the step", _part)
+Part: TypeAlias = Annotated[Schedule | ArrayLike | Callable[[jax.Array], ArrayLike], _PART]
+"""An operand of the algebra."""
+Inner: TypeAlias = Annotated[
+    Schedule, Kind("Inner", "a Schedule or a callable of the step", as_schedule)
+]
+"""The schedule that another one changes."""
+
+
+def _at(part: Any, step: jax.Array) -> Any:
+    return part(step) if isinstance(part, Schedule) else part
+
+
+def _fold(
+    operation: Callable[[Any, Any], Any], parts: tuple[Part, ...], step: jax.Array
+) -> jax.Array:
+    values: list[jax.Array] = [jnp.asarray(_at(part, step)) for part in parts]
+    return functools.reduce(operation, values)
+
+
+def _horizon(part: Any) -> Any:
+    """A number is settled from the start; a schedule says for itself."""
+    return part.horizon if isinstance(part, Schedule) else 0
+
+
+def _longest(*parts: Any) -> Any:
+    horizons = [_horizon(part) for part in parts]
+    if any(horizon is None for horizon in horizons):
+        return None
+    return functools.reduce(lambda a, b: _larger(a, b), horizons)
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return jnp.maximum(a, b) if is_traced((a, b)) or np.ndim(a) or np.ndim(b) else max(a, b)
+
+
+@schedule(horizon="steps")
+def constant(step: jax.Array, value: Value, steps: Length | None = None) -> ArrayLike:
+    """One value for ever: ``value``.
+
+    Args:
+      value: the rate.
+      steps: how long it holds before the next one in ``a >> b``; without it, it has no horizon.
+
+    Source: the "constant" of every guide; ``optax.constant_schedule``.
+
+    >>> import lrsched
+    >>> schedule = lrsched.constant(0.5, steps=100) >> 0.25
+    >>> schedule([0, 99, 100]).tolist()
+    [0.5, 0.5, 0.25]
+    """
+    return value
+
+
+def _check_join(parts: tuple[Any, ...]) -> None:
+    if not parts:
+        raise ValueError("join needs at least one schedule.")
+    for part in parts[:-1]:
+        if not isinstance(part, Schedule) or part.horizon is None:
+            raise ValueError(
+                f"join: {part!r} has no horizon, so what follows it would never begin; give it a "
+                "length, as in constant(value, steps=1000)."
+            )
+    total = sum(np.max(_horizon(part) or 0) for part in parts)
+    if total > MAX_STEP:
+        raise ValueError(f"join: the horizons sum to {total}, above the largest step 2**31 - 1.")
+
+
+def _joined_horizon(parts: tuple[Any, ...]) -> Any:
+    horizons = [_horizon(part) for part in parts]
+    return None if horizons[-1] is None else functools.reduce(operator.add, horizons)
+
+
+@schedule(horizon=_joined_horizon, check=_check_join)
+def join(step: jax.Array, *parts: Part) -> ArrayLike:
+    """One schedule after another, ``a >> b``: ``a`` for its horizon, then ``b`` from its step 0.
+
+    ``join(a, b)(t) = a(t)`` for ``t < a.horizon``, else ``b(t - a.horizon)``. It is associative.
+
+    Args:
+      *parts: schedules; all but the last need a horizon. The last may be a number.
+
+    Raises:
+      ValueError: a part before the last has no horizon, or the sum is above 2**31 - 1.
+
+    >>> import lrsched
+    >>> schedule = lrsched.linear(0.0, 1.0, steps=10) >> lrsched.cosine(1.0, steps=90)
+    >>> schedule([0, 5, 10, 55, 100]).tolist()
+    [0.0, 0.5, 1.0, 0.4999999701976776, 0.0]
+    >>> schedule.horizon
+    100
+    """
+    value = jnp.asarray(_at(parts[0], step))
+    starts = itertools.accumulate(_horizon(part) for part in parts[:-1])
+    for start, part in zip(starts, parts[1:], strict=True):
+        value = jnp.where(step >= start, _at(part, step - start), value)
+    return value
+
+
+@schedule(horizon=lambda parts: _longest(*parts))
+def multiply(step: jax.Array, *parts: Part) -> ArrayLike:
+    """The product, ``a * b``: ``a(t) b(t) ...``; its horizon is the longest of its schedules'.
+
+    Args:
+      *parts: schedules, numbers or callables of the step.
+
+    >>> import lrsched
+    >>> schedule = lrsched.warmup(10) * lrsched.cosine(0.2, steps=100)
+    >>> schedule
+    multiply(warmup(steps=10), cosine(peak=0.2, steps=100))
+    >>> float(schedule(5)) == 0.5 * float(lrsched.cosine(0.2, steps=100)(5))
+    True
+    """
+    return _fold(operator.mul, parts, step)
+
+
+@schedule(horizon=lambda parts: _longest(*parts))
+def add(step: jax.Array, *parts: Part) -> ArrayLike:
+    """The sum, ``a + b``: ``a(t) + b(t) + ...``; its horizon is the longest of its schedules'.
+
+    Args:
+      *parts: schedules, numbers or callables of the step.
+
+    >>> import lrsched
+    >>> (lrsched.linear(0.0, 1.0, steps=2) + 1)([0, 1, 2]).tolist()
+    [1.0, 1.5, 2.0]
+    """
+    return _fold(operator.add, parts, step)
+
+
+@schedule(horizon=lambda parts: _longest(*parts))
+def minimum(step: jax.Array, *parts: Part) -> ArrayLike:
+    """The least of several: ``min(a(t), b(t), ...)``.
+
+    Args:
+      *parts: schedules, numbers or callables of the step.
+
+    >>> import lrsched
+    >>> lrsched.minimum(lrsched.linear(0.0, 1.0, steps=4), 0.5)([1, 2, 3]).tolist()
+    [0.25, 0.5, 0.5]
+    """
+    return _fold(jnp.minimum, parts, step)
+
+
+@schedule(horizon=lambda parts: _longest(*parts))
+def maximum(step: jax.Array, *parts: Part) -> ArrayLike:
+    """The largest of several: ``max(a(t), b(t), ...)``.
+
+    Args:
+      *parts: schedules, numbers or callables of the step.
+
+    >>> import lrsched
+    >>> lrsched.maximum(lrsched.linear(1.0, 0.0, steps=4), 0.5)([1, 2, 3]).tolist()
+    [0.75, 0.5, 0.5]
+    """
+    return _fold(jnp.maximum, parts, step)
+
+
+def _check_clip(inner: Schedule, low: Any, high: Any) -> None:
+    if np.any(np.asarray(low) > np.asarray(high)):
+        raise ValueError(f"clip: low={low!r} is above high={high!r}; low must be at most high.")
+
+
+@schedule(horizon=lambda inner, **_: inner.horizon, check=_check_clip)
+def clip(step: jax.Array, inner: Inner, low: Value, high: Value) -> ArrayLike:
+    """A schedule kept within bounds: ``min(max(inner(t), low), high)``.
+
+    Args:
+      inner: the schedule.
+      low: the floor.
+      high: the ceiling.
+
+    Raises:
+      ValueError: ``low > high``.
+
+    >>> import lrsched
+    >>> lrsched.clip(lrsched.linear(1.0, 0.0, steps=4), 0.25, 0.75)([0, 2, 4]).tolist()
+    [0.75, 0.5, 0.25]
+    """
+    return jnp.clip(inner(step), low, high)
+
+
+def _check_has_horizon(function: str, inner: Schedule) -> None:
+    if inner.horizon is None:
+        raise ValueError(f"{function}: inner={inner!r} has no horizon; it must have one.")
+
+
+def _repeat_horizon(inner: Schedule, times: Any) -> Any:
+    return None if times is None else inner.horizon * times
+
+
+def _check_repeat(inner: Schedule, times: Any) -> None:
+    _check_has_horizon("repeat", inner)
+    if times is not None and np.any(np.asarray(inner.horizon, np.int64) * times > MAX_STEP):
+        raise ValueError(
+            f"repeat: times={times!r} times the horizon {inner.horizon} is above 2**31 - 1."
+        )
+
+
+@schedule(horizon=_repeat_horizon, check=_check_repeat)
+def repeat(step: jax.Array, inner: Inner, times: Length | None = None) -> ArrayLike:
+    """A schedule again and again: ``inner(t mod h)`` with ``h = inner.horizon``.
+
+    Args:
+      inner: the schedule; it needs a horizon.
+      times: how often; after that it holds ``inner(h)``. None: for ever.
+
+    Raises:
+      ValueError: ``inner`` has no horizon, or ``times * h`` is above 2**31 - 1.
+
+    >>> import lrsched
+    >>> lrsched.repeat(lrsched.linear(1.0, 0.0, steps=2), times=2)([0, 1, 2, 3, 4, 5]).tolist()
+    [1.0, 0.5, 1.0, 0.5, 0.0, 0.0]
+    """
+    period = jnp.maximum(inner.horizon, 1)
+    cycle = step // period if times is None else jnp.minimum(step // period, times - 1)
+    return inner(step - (cycle * period).astype(step.dtype))
+
+
+def _shifted_horizon(inner: Schedule, steps: Any) -> Any:
+    horizon = inner.horizon
+    return None if horizon is None else _larger(horizon + steps, 0)
+
+
+@schedule(horizon=_shifted_horizon)
+def shift(step: jax.Array, inner: Inner, steps: Integer) -> ArrayLike:
+    """A schedule that begins later, or has begun already: ``inner(max(t - steps, 0))``.
+
+    Args:
+      inner: the schedule.
+      steps: how much later; a negative number starts it in its course.
+
+    >>> import lrsched
+    >>> lrsched.shift(lrsched.linear(1.0, 0.0, steps=2), 3)([0, 3, 4, 5]).tolist()
+    [1.0, 1.0, 0.5, 0.0]
+    >>> lrsched.shift(lrsched.linear(1.0, 0.0, steps=2), -1)([0, 1]).tolist()
+    [0.5, 0.0]
+    """
+    earlier = jnp.maximum(-jnp.asarray(steps), 0)
+    return inner(jnp.minimum(step, MAX_STEP - earlier) - steps)
+
+
+@schedule(horizon="steps", check=lambda inner, steps: _check_has_horizon("stretch", inner))
+def stretch(step: jax.Array, inner: Inner, steps: Length) -> ArrayLike:
+    """The same course in another number of steps: ``inner(t h / steps)``, ``h = inner.horizon``.
+
+    ``inner`` is evaluated between its steps, in float32; a schedule made for the new length is more
+    exact near an end of zero. What jumps at a boundary jumps at the stretched one.
+
+    Args:
+      inner: the schedule; it needs a horizon.
+      steps: the new horizon.
+
+    Raises:
+      ValueError: ``inner`` has no horizon.
+
+    >>> import lrsched
+    >>> lrsched.stretch(lrsched.linear(1.0, 0.0, steps=2), 8)([0, 2, 4, 8]).tolist()
+    [1.0, 0.75, 0.5, 0.0]
+    """
+    horizon = jnp.asarray(inner.horizon, jnp.float32)
+    return inner(jnp.minimum(step, steps).astype(jnp.float32) * horizon / steps)
+
+
+@schedule(
+    horizon=lambda inner: inner.horizon, check=lambda inner: _check_has_horizon("reverse", inner)
+)
+def reverse(step: jax.Array, inner: Inner) -> ArrayLike:
+    """A schedule from its end to its start: ``inner(h - t)`` with ``h = inner.horizon``.
+
+    Args:
+      inner: the schedule; it needs a horizon.
+
+    Raises:
+      ValueError: ``inner`` has no horizon.
+
+    >>> import lrsched
+    >>> lrsched.reverse(lrsched.linear(1.0, 0.0, steps=2))([0, 1, 2, 3]).tolist()
+    [0.0, 0.5, 1.0, 1.0]
+    """
+    return inner(jnp.maximum(inner.horizon - step, 0))

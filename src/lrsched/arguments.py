@@ -1,0 +1,203 @@
+"""What an argument of a schedule may be, written as its type annotation.
+
+An annotation such as ``steps: Length`` does three things: it tells the type checker and the reader
+what to pass, it refuses anything else when the schedule is made, in one sentence, and it brings
+what was passed into one form. Values under a JAX trace pass unchecked.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched.numerics import MAX_STEP
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of argument: its name, what it accepts in words, how it is brought into one form.
+
+    ``convert`` returns the argument in its one form, or raises ``ValueError`` or ``TypeError``.
+    ``static`` arguments are part of the program, the others are its data.
+    """
+
+    name: str
+    accepts: str
+    convert: Callable[[Any], Any]
+    static: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def check(self, function: str, name: str, given: Any) -> Any:
+        """``given`` in its one form; ``ValueError`` that names it and what is accepted."""
+        try:
+            return self.convert(given)
+        except (ValueError, TypeError) as refused:
+            detail = f" ({refused})" if str(refused) else ""
+            raise ValueError(
+                f"{function}: {name}={given!r} is not accepted{detail}; {name} must be "
+                f"{self.accepts}."
+            ) from None
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether any number in ``tree`` is a tracer, whose value nobody knows yet."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _unknown(given: Any) -> bool:
+    """A jax array whose value cannot be looked at: under a trace, or on other hosts."""
+    return isinstance(given, jax.Array) and (is_traced(given) or not given.is_fully_addressable)
+
+
+def _number(given: Any, valid: Callable[[np.ndarray], Any], whole: bool = False) -> Any:
+    """A Python number, or an array of numbers (for ``vmap``), each of them ``valid``."""
+    if _unknown(given):
+        return given
+    if isinstance(given, str | bytes | bool) or given is None:
+        raise TypeError
+    numbers = np.asarray(given)
+    if not any(jnp.issubdtype(numbers.dtype, kind) for kind in (jnp.integer, jnp.floating)):
+        raise TypeError
+    values = numbers.astype(np.float64)
+    if not np.all(
+        np.isfinite(values) & valid(values) & ((values == np.rint(values)) | (not whole))
+    ):
+        raise ValueError
+    if isinstance(given, jax.Array):
+        return given
+    if whole:
+        numbers = numbers.astype(np.int64)
+    return numbers.item() if numbers.ndim == 0 else _frozen(numbers)
+
+
+def _reals(above: float) -> Callable[[Any], Any]:
+    """Numbers that float32 can hold, floats even where an integer was written."""
+
+    def convert(given: Any) -> Any:
+        number = _number(given, lambda v: (v > above) & (np.abs(v) <= _LARGEST))
+        if isinstance(number, jax.Array):
+            return number.astype(jnp.promote_types(number.dtype, jnp.float32))
+        if isinstance(number, np.ndarray):
+            return _frozen(number.astype(np.float64))
+        return float(number)
+
+    return convert
+
+
+def _steps(least: int) -> Callable[[Any], Any]:
+    def convert(given: Any) -> Any:
+        return _number(given, lambda v: (v >= least) & (v <= MAX_STEP), whole=True)
+
+    return convert
+
+
+def _listed(given: Any) -> Any:
+    """Numbers in one dimension or more; a list that holds jax numbers is stacked."""
+    if isinstance(given, list | tuple) and any(isinstance(item, jax.Array) for item in given):
+        given = jnp.stack([jnp.asarray(item) for item in given])
+    if np.ndim(given) < 1:
+        raise TypeError
+    return given
+
+
+def _values(given: Any) -> Any:
+    given = _listed(given)
+    if np.shape(given)[-1] == 0:
+        raise ValueError
+    return _reals(above=-np.inf)(given)
+
+
+def _boundaries(given: Any) -> Any:
+    given = _listed(given)
+    if np.shape(given)[-1] == 0:
+        return _frozen(np.zeros(0, np.int64))
+    steps = _steps(0)(given)
+    if not _unknown(steps) and np.any(np.diff(steps) <= 0):
+        raise ValueError
+    return steps
+
+
+def _phase(given: Any) -> Any:
+    """An int in steps stays an int, a fraction stays a float: the type says which it is."""
+    phase = _number(given, lambda values: (values >= 0) & (values <= MAX_STEP))
+    if _unknown(phase) or jnp.issubdtype(jnp.result_type(phase), jnp.integer):
+        return phase
+    values = np.asarray(phase)
+    if np.all(values == 0):
+        return 0
+    if not np.all((values > 0) & (values < 1)):
+        raise ValueError
+    return phase
+
+
+def _instance_of(kind: type) -> Callable[[Any], Any]:
+    def convert(given: Any) -> Any:
+        if not isinstance(given, kind):
+            raise TypeError
+        return given
+
+    return convert
+
+
+def _frozen(numbers: np.ndarray) -> np.ndarray:
+    numbers = numbers.copy()
+    numbers.flags.writeable = False
+    return numbers
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+VALUE = Kind("Value", "a finite number", _reals(above=-np.inf))
+POSITIVE = Kind("Positive", "a finite number above 0", _reals(above=0.0))
+INTEGER = Kind("Integer", "a whole number from -(2**31 - 1) to 2**31 - 1", _steps(-MAX_STEP))
+DURATION = Kind("Duration", "a whole number of steps from 0 to 2**31 - 1", _steps(0))
+LENGTH = Kind("Length", "a whole number of steps from 1 to 2**31 - 1", _steps(1))
+PHASE = Kind(
+    "Phase",
+    "a whole number of steps (an int, 0 or more) or a fraction of the whole (a float in (0, 1))",
+    _phase,
+)
+VALUES = Kind("Values", "a list of one or more finite numbers", _values)
+BOUNDARIES = Kind(
+    "Boundaries",
+    "a list of whole numbers of steps, 0 or more, each above the one before",
+    _boundaries,
+)
+FLAG = Kind("bool", "True or False", _instance_of(bool), static=True)
+TEXT = Kind("str", "a string", _instance_of(str), static=True)
+
+
+def choice(name: str, names: Sequence[str], otherwise: str) -> Kind:
+    """One of ``names``, or any callable; ``otherwise`` says what such a callable does."""
+
+    def convert(given: Any) -> Any:
+        if callable(given) or (isinstance(given, str) and given in names):
+            return given
+        raise ValueError
+
+    listed = ", ".join(map(repr, names))
+    return Kind(name, f"one of {listed}, or {otherwise}", convert, static=True)
+
+
+Value: TypeAlias = Annotated[ArrayLike, VALUE]
+"""A rate, or anything else that a schedule takes on: a finite number."""
+Positive: TypeAlias = Annotated[ArrayLike, POSITIVE]
+"""A factor, an exponent or a divisor: a finite number above 0."""
+Length: TypeAlias = Annotated[ArrayLike, LENGTH]
+"""A length in steps, at least 1."""
+Duration: TypeAlias = Annotated[ArrayLike, DURATION]
+"""A length in steps that may be 0."""
+Phase: TypeAlias = Annotated[ArrayLike, PHASE]
+"""A length within a known whole: steps, or a fraction of the whole."""
+Integer: TypeAlias = Annotated[ArrayLike, INTEGER]
+"""A whole number of either sign."""
+Values: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, VALUES]
+"""One or more finite numbers."""
+Boundaries: TypeAlias = Annotated[Sequence[int] | np.ndarray | jax.Array, BOUNDARIES]
+"""Steps in increasing order."""

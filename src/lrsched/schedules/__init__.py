@@ -1,0 +1,1 @@
+"""Pure functions of the step, one family a file."""

@@ -1,0 +1,64 @@
+"""Rates that stay, between jumps: by steps, by a list of values, by a table."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched.arguments import Boundaries, Values
+from lrsched.schedule import schedule
+
+
+def _last_boundary(boundaries: Any, **_: Any) -> Any:
+    return boundaries[-1] if np.shape(boundaries)[-1] else 0
+
+
+def _check_lengths(values: Any, boundaries: Any) -> None:
+    if np.shape(values)[-1] != np.shape(boundaries)[-1] + 1:
+        raise ValueError(
+            f"piecewise_constant: {np.shape(values)[-1]} values and {np.shape(boundaries)[-1]} "
+            "boundaries do not match; there must be one value more than boundaries."
+        )
+
+
+@schedule(horizon=_last_boundary, check=_check_lengths)
+def piecewise_constant(step: jax.Array, values: Values, boundaries: Boundaries) -> ArrayLike:
+    """One value after another: ``values[i]`` after ``i`` of the boundaries, at or before ``t``.
+
+    ``values[i + 1]`` is in force from step ``boundaries[i]`` on. The program has the same size for
+    any number of pieces.
+
+    Args:
+      values: the rates, one more than there are boundaries.
+      boundaries: the steps of the jumps, increasing.
+
+    Raises:
+      ValueError: the numbers of values and boundaries do not match, or boundaries do not increase.
+
+    Source: Keras' ``PiecewiseConstantDecay``, which keeps the earlier value at the boundary itself;
+    here and in optax and PyTorch the boundary has the new one.
+
+    >>> import lrsched
+    >>> lrsched.piecewise_constant([1.0, 0.5, 0.25], [10, 20])([9, 10, 19, 20, 99]).tolist()
+    [1.0, 0.5, 0.5, 0.25, 0.25]
+    """
+    return jnp.asarray(values)[jnp.searchsorted(jnp.asarray(boundaries), step, side="right")]
+
+
+@schedule(horizon=lambda values: np.shape(values)[-1] - 1)
+def table(step: jax.Array, values: Values) -> ArrayLike:
+    """A rate for every step, read from a list: ``values[t]``, the last one held after its end.
+
+    Any schedule tabulated has this one structure, so that one compiled program serves them all.
+
+    Args:
+      values: the rate at the steps 0, 1, 2, ...
+
+    >>> import lrsched
+    >>> lrsched.table([0.5, 1.0, 0.25])([0, 1, 2, 3]).tolist()
+    [0.5, 1.0, 0.25, 0.25]
+    """
+    values = jnp.asarray(values)
+    return values[jnp.minimum(step, values.shape[-1] - 1).astype(jnp.int32)]

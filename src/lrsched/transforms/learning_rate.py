@@ -1,0 +1,105 @@
+"""A learning rate in use: the transform that applies a schedule and keeps it in its state."""
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from lrsched.algebra import as_schedule
+from lrsched.schedule import Schedule
+
+
+class ScaleByLearningRateState(NamedTuple):
+    """State of `scale_by_learning_rate`.
+
+    Attributes:
+      count: int32 scalar, the updates that this transform has applied.
+      schedule: the schedule, its numbers as float32 and int32 arrays.
+      learning_rate: float32 scalar, the rate of the latest update; before the first, the rate that
+        it will have.
+    """
+
+    count: jax.Array  # type: ignore[assignment]
+    schedule: Schedule
+    learning_rate: jax.Array
+
+
+def scale_by_learning_rate(
+    learning_rate: ArrayLike | Schedule | optax.Schedule, *, flip_sign: bool = True
+) -> optax.GradientTransformation:
+    """Multiply the updates by minus the learning rate: ``u_t = -schedule(t) g_t``.
+
+    A drop-in for ``optax.scale_by_learning_rate`` whose state holds the schedule and the rate last
+    applied, so that both are saved with a checkpoint and `learning_rate` reads the rate. A number,
+    a schedule and a callable give the same state. The rate is float32 and multiplies in float32 or
+    better, whatever the parameters' dtype; the updates keep the gradients' dtypes.
+
+    Args:
+      learning_rate: a number, a `Schedule`, or any callable of the step.
+      flip_sign: whether to apply the minus of descent.
+
+    Raises:
+      ValueError: ``learning_rate`` is none of these, or gives something else than one number.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> optimizer = optax.chain(
+    ...     optax.scale_by_adam(), lrsched.scale_by_learning_rate(lrsched.cosine(0.1, steps=100)))
+    >>> params = {"w": jnp.ones(3)}
+    >>> state = optimizer.init(params)
+    >>> updates, state = optimizer.update({"w": jnp.ones(3)}, state, params)
+    >>> float(lrsched.learning_rate(state)) == float(lrsched.cosine(0.1, steps=100)(0))
+    True
+    """
+    schedule = as_schedule(learning_rate)
+    sign = -1 if flip_sign else 1
+
+    def init(params: optax.Params) -> ScaleByLearningRateState:
+        del params
+        return ScaleByLearningRateState(
+            jnp.zeros([], jnp.int32), as_state(schedule), scalar_at(schedule, 0)
+        )
+
+    def update(
+        updates: optax.Updates,
+        state: ScaleByLearningRateState,
+        params: optax.Params | None = None,
+    ) -> tuple[optax.Updates, ScaleByLearningRateState]:
+        del params
+        rate = scalar_at(state.schedule, state.count)
+        updates = jax.tree.map(lambda update: _scale(update, sign * rate), updates)
+        count = optax.safe_increment(state.count)
+        return updates, ScaleByLearningRateState(count, state.schedule, rate)
+
+    return optax.GradientTransformation(init, update)
+
+
+def as_state(schedule: Schedule) -> Schedule:
+    """The schedule with its numbers as arrays of its own, float32 and int32, fit for a state."""
+
+    def own(leaf: Any) -> jax.Array:
+        is_integer = jnp.issubdtype(jnp.result_type(leaf), jnp.integer)
+        return jnp.array(leaf, jnp.int32 if is_integer else jnp.float32)
+
+    owned: Schedule = jax.tree.map(own, schedule)
+    return owned
+
+
+def scalar_at(schedule: Schedule, count: ArrayLike) -> jax.Array:
+    """The schedule's value at ``count``, which must be one number."""
+    value = schedule(count)
+    try:
+        chex.assert_rank(value, 0)
+    except AssertionError:
+        raise ValueError(
+            f"the schedule {schedule} gives an array of shape {value.shape}; a learning rate must "
+            "be one number (use jax.vmap to train with several)."
+        ) from None
+    return value
+
+
+def _scale(update: jax.Array, rate: jax.Array) -> jax.Array:
+    wide = jnp.promote_types(update.dtype, jnp.float32)
+    return (rate.astype(wide) * update.astype(wide)).astype(update.dtype)
