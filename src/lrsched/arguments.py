@@ -84,7 +84,7 @@ def _reals(above: float) -> Callable[[Any], Any]:
         if isinstance(number, jax.Array):
             return number.astype(jnp.promote_types(number.dtype, jnp.float32))
         if isinstance(number, np.ndarray):
-            return _frozen(number.astype(np.float64))
+            return _frozen(number.astype(np.float32))
         return float(number)
 
     return convert
@@ -146,7 +146,9 @@ def _instance_of(kind: type) -> Callable[[Any], Any]:
 
 
 def _frozen(numbers: np.ndarray) -> np.ndarray:
-    numbers = numbers.copy()
+    """A copy that nobody can write to, in int32 where the numbers are whole, else float32."""
+    is_integer = np.issubdtype(numbers.dtype, np.integer)
+    numbers = numbers.astype(np.int32 if is_integer else np.float32)
     numbers.flags.writeable = False
     return numbers
 

@@ -16,9 +16,10 @@ def fraction(part: ArrayLike, whole: ArrayLike) -> jax.Array:
     Integers are clipped as integers and rounded once, so that ``fraction(steps - step, steps)``
     keeps its relative accuracy down to the last step, which ``1 - step / steps`` does not.
     """
-    part = jnp.clip(part, 0, whole).astype(jnp.float32)
-    length = jnp.maximum(whole, 1).astype(jnp.float32)
-    return jnp.where(jnp.asarray(whole) > 0, part / length, 1.0)
+    part = jnp.clip(part, 0, whole)
+    quotient = part.astype(jnp.float32) / jnp.maximum(whole, 1).astype(jnp.float32)
+    # XLA may multiply by the reciprocal, and whole * (1 / whole) is not always 1.
+    return jnp.where(part >= whole, 1.0, quotient)
 
 
 def mix(

@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from lrsched.arguments import Length, Phase, Positive, Value
 from lrsched.numerics import MAX_STEP, fraction, mix, power, resolve
 from lrsched.schedule import schedule
-from lrsched.schedules.ramps import Ramp, cosine, ramp
+from lrsched.schedules.ramps import Ramp, ramp
 
 
 @schedule
@@ -76,8 +76,8 @@ def one_cycle(
     """
     rise = resolve(warmup, steps)
     init = peak / jnp.asarray(div)
-    up = mix(init, peak, ramp(shape, fraction(step, rise)))
-    down = mix(init / final_div, peak, ramp(shape, fraction(steps - step, steps - rise)))
+    up = mix(init, peak, ramp(shape, step, rise))
+    down = mix(init / final_div, peak, ramp(shape, steps - step, steps - rise))
     return jnp.where(step < rise, up, down)
 
 
@@ -117,7 +117,7 @@ def cosine_restarts(
     past = local.astype(jnp.float32) / (steps * power(growth, cycle))
     left = jnp.where(fits, fraction(length - local, length), 1 - past)
     done = jnp.where(fits, fraction(local, length), past)
-    return mix(end, peak * power(decay, cycle), cosine(left), cosine(done))
+    return mix(end, peak * power(decay, cycle), ramp("cosine", left, 1), ramp("cosine", done, 1))
 
 
 def _cycle(

@@ -64,5 +64,5 @@ def wsd(
     """
     rise, fall = resolve(warmup, steps), resolve(cooldown, steps)
     up = mix(init, peak, fraction(step, rise))
-    down = mix(end, peak, ramp(shape, fraction(steps - step, fall)))
+    down = mix(end, peak, ramp(shape, steps - step, fall))
     return jnp.where(step < rise, up, down)

@@ -2,7 +2,8 @@
 
 A ramp maps [0, 1] onto [0, 1] with ``ramp(0) = 0`` and ``ramp(1) = 1``. A warmup follows
 ``ramp(done / steps)``, a cooldown ``ramp(left / steps)``: ``"1-sqrt"`` is the cooldown
-``1 - sqrt(done / steps)``, written in what is left so that its last steps keep their accuracy.
+``1 - sqrt(done / steps)``, written in what is left so that its last steps keep their accuracy. The
+named ones get ``1 - x`` as well, counted in steps and not by subtraction, for the same reason.
 """
 
 from collections.abc import Callable
@@ -10,33 +11,34 @@ from typing import Annotated, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from lrsched.arguments import choice
+from lrsched.numerics import fraction
 
 
-def linear(x: jax.Array) -> jax.Array:
+def linear(x: jax.Array, rest: jax.Array) -> jax.Array:
     """``x``."""
     return x
 
 
-def cosine(x: jax.Array) -> jax.Array:
+def cosine(x: jax.Array, rest: jax.Array) -> jax.Array:
     """``(1 - cos(pi x)) / 2``, as ``sin(pi x / 2)**2`` to be exact near 0."""
     return jnp.sin(0.5 * jnp.pi * x) ** 2
 
 
-def one_minus_sqrt(x: jax.Array) -> jax.Array:
+def one_minus_sqrt(x: jax.Array, rest: jax.Array) -> jax.Array:
     """``1 - sqrt(1 - x)`` (Hägele et al. 2024), as ``x / (1 + sqrt(1 - x))`` to be exact near 0."""
-    rest = 1 - x
-    root = jnp.sqrt(jnp.where(rest > 0, rest, 1.0))  # keeps the gradient at x = 1 finite
+    root = jnp.sqrt(jnp.where(rest > 0, rest, 1.0))  # keeps the gradient at rest = 0 finite
     return x / (1 + jnp.where(rest > 0, root, 0.0))
 
 
-def square(x: jax.Array) -> jax.Array:
-    """``1 - (1 - x)**2``, as ``x (2 - x)`` to be exact near 0."""
-    return x * (2 - x)
+def square(x: jax.Array, rest: jax.Array) -> jax.Array:
+    """``1 - (1 - x)**2``, as ``x (1 + (1 - x))`` to be exact near 0."""
+    return x * (1 + rest)
 
 
-RAMPS: Final[dict[str, Callable[[jax.Array], jax.Array]]] = {
+RAMPS: Final[dict[str, Callable[[jax.Array, jax.Array], jax.Array]]] = {
     "linear": linear,
     "cosine": cosine,
     "1-sqrt": one_minus_sqrt,
@@ -50,6 +52,10 @@ Ramp: TypeAlias = Annotated[
 """A ramp by name, or any function from [0, 1] to [0, 1]."""
 
 
-def ramp(shape: Ramp, x: jax.Array) -> jax.Array:
-    """The value of the ramp called (or being) ``shape`` at ``x``."""
-    return RAMPS[shape](x) if isinstance(shape, str) else shape(x)
+def ramp(shape: Ramp, part: ArrayLike, whole: ArrayLike) -> jax.Array:
+    """The ramp called (or being) ``shape`` at ``part / whole``; 1 where ``whole`` is 0."""
+    x = fraction(part, whole)
+    if not isinstance(shape, str):
+        return shape(x)
+    rest = jnp.where(jnp.asarray(whole) > 0, fraction(jnp.asarray(whole) - part, whole), 0.0)
+    return RAMPS[shape](x, rest)

@@ -4,7 +4,7 @@ import jax
 from jax.typing import ArrayLike
 
 from lrsched.arguments import Duration, Value
-from lrsched.numerics import fraction, mix
+from lrsched.numerics import mix
 from lrsched.schedule import schedule
 from lrsched.schedules.ramps import Ramp, ramp
 
@@ -32,4 +32,4 @@ def warmup(
     >>> schedule([50, 100, 550, 1000]).tolist(), schedule.horizon
     ([0.25, 0.5, 0.2499999850988388, 0.0], 1000)
     """
-    return mix(init, 1.0, ramp(shape, fraction(step, steps)))
+    return mix(init, 1.0, ramp(shape, step, steps))
