@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsched.numerics import MAX_STEP, fraction, mix, power, resolve
+from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, power, resolve
 
 lengths = st.integers(1, MAX_STEP)
 values = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
@@ -51,6 +51,11 @@ def test_resolve_rounds_fractions_to_the_nearest_step(length, steps):
     resolved = resolve(length, 1000)
     assert resolved == steps
     assert resolved.dtype == jnp.int32
+
+
+def test_boundaries_count_from_their_own_step_on():
+    assert count_passed(jnp.array([3, 5]), jnp.arange(7)).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert count_passed(jnp.zeros(0, jnp.int32), 3) == 0
 
 
 def test_gradients_are_finite_at_the_ends():

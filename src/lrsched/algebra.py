@@ -68,7 +68,7 @@ _PART = Kind("Part", "a Schedule, a finite number or a callable of the step", _p
 Part: TypeAlias = Annotated[Schedule | ArrayLike | Callable[[jax.Array], ArrayLike], _PART]
 """An operand of the algebra."""
 Inner: TypeAlias = Annotated[
-    Schedule, Kind("Inner", "a Schedule or a callable of the step", as_schedule)
+    Schedule, Kind("Inner", "a Schedule, a number or a callable of the step", as_schedule)
 ]
 """The schedule that another one changes."""
 

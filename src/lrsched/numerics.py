@@ -50,6 +50,11 @@ def power(base: ArrayLike, exponent: ArrayLike) -> jax.Array:
     return base ** high.astype(jnp.float32) * base ** low.astype(jnp.float32)
 
 
+def count_passed(boundaries: jax.Array, step: ArrayLike) -> jax.Array:
+    """How many of the increasing ``boundaries`` are at or before ``step``, without a loop."""
+    return jnp.searchsorted(boundaries, step, side="right", method="compare_all")
+
+
 def resolve(length: ArrayLike, whole: ArrayLike) -> jax.Array:
     """A length in steps as it is, a fraction of ``whole`` rounded to the nearest step."""
     length = jnp.asarray(length)

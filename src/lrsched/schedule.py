@@ -11,8 +11,19 @@ import difflib
 import functools
 import importlib
 import inspect
+import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, overload
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    NamedTuple,
+    ParamSpec,
+    Union,
+    get_args,
+    get_origin,
+    overload,
+)
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +74,8 @@ class Definition:
         return self._convert_one(name, given)
 
     def _convert_one(self, name: str, given: Any) -> Any:
+        if given is None and self.signature.parameters[name].default is None:
+            return None
         if self.kinds[name] is None and _holds_schedules(given):
             return tuple(self._convert_one(name, item) for item in given)
         kind = self.kinds[name] or _kind_of(given)
@@ -70,7 +83,7 @@ class Definition:
 
     def _is_static(self, name: str, value: Any) -> bool:
         kind = self.kinds[name]
-        if kind is not None:
+        if kind is not None and value is not None:
             return kind.static
         return value is None or isinstance(value, str | bool) or _is_function(value)
 
@@ -426,11 +439,15 @@ def _shown_signature(definition: Definition) -> inspect.Signature:
 
 
 def _annotated_kind(annotation: Any) -> Kind | None:
+    """The kind that an annotation names, also in ``Kind | None``."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not types.NoneType]
+        return _annotated_kind(members[0]) if len(members) == 1 else None
     for part in getattr(annotation, "__metadata__", ()):
         if isinstance(part, Kind):
             return part
-    plain: dict[Any, Kind] = {float: VALUE, int: INTEGER, bool: FLAG, str: TEXT}
-    return plain.get(annotation)
+    plain = {float: VALUE, int: INTEGER, bool: FLAG, str: TEXT}
+    return next((kind for known, kind in plain.items() if annotation is known), None)
 
 
 def _kind_of(given: Any) -> Kind | None:

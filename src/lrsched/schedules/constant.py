@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched.arguments import Boundaries, Values
+from lrsched.numerics import count_passed
 from lrsched.schedule import schedule
 
 
@@ -44,7 +45,7 @@ def piecewise_constant(step: jax.Array, values: Values, boundaries: Boundaries) 
     >>> lrsched.piecewise_constant([1.0, 0.5, 0.25], [10, 20])([9, 10, 19, 20, 99]).tolist()
     [1.0, 0.5, 0.5, 0.25, 0.25]
     """
-    return jnp.asarray(values)[jnp.searchsorted(jnp.asarray(boundaries), step, side="right")]
+    return jnp.asarray(values)[count_passed(jnp.asarray(boundaries), step)]
 
 
 @schedule(horizon=lambda values: np.shape(values)[-1] - 1)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrsched.arguments import Length, Phase, Positive, Value
-from lrsched.numerics import MAX_STEP, fraction, mix, power, resolve
+from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, power, resolve
 from lrsched.schedule import schedule
+from lrsched.schedules.phases import check_fit
 from lrsched.schedules.ramps import Ramp, ramp
 
 
@@ -43,7 +44,9 @@ def triangular(
     )
 
 
-@schedule(horizon="steps")
+@schedule(
+    horizon="steps", check=lambda steps, warmup, **_: check_fit("one_cycle", steps, warmup=warmup)
+)
 def one_cycle(
     step: jax.Array,
     peak: Value,
@@ -132,9 +135,10 @@ def _cycle(
     lengths = steps * jnp.cumprod(jnp.where(number > 0, growth.astype(jnp.float32), 1.0))
     whole = jnp.cumprod(jnp.where(number > 0, growth, 1))
     sums = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(whole)[:-1]])
-    begins = (jnp.cumsum(lengths) - lengths < MAX_STEP) & (sums <= MAX_STEP // steps)
+    is_held = (jnp.cumsum(lengths) - lengths <= 2.0**31) & (sums >= 0)
+    begins = is_held & (sums <= MAX_STEP // steps)
     starts = jnp.where(begins, steps * sums, MAX_STEP)
-    cycle = jnp.minimum(jnp.searchsorted(starts, step, side="right"), begins.sum()) - 1
+    cycle = jnp.minimum(count_passed(starts, step), begins.sum()) - 1
     even = (step // steps).astype(jnp.int32)
     return (
         jnp.where(growth == 1, even, cycle),

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched.arguments import Boundaries, Length, Positive, Value
-from lrsched.numerics import fraction, mix, power
+from lrsched.numerics import count_passed, fraction, mix, power
 from lrsched.schedule import schedule
 
 
@@ -134,7 +134,7 @@ def multistep(
     >>> lrsched.multistep(1.0, [30, 60], factor=0.5)([0, 29, 30, 60, 90]).tolist()
     [1.0, 1.0, 0.5, 0.25, 0.25]
     """
-    return init * power(factor, jnp.searchsorted(jnp.asarray(milestones), step, side="right"))
+    return init * power(factor, count_passed(jnp.asarray(milestones), step))
 
 
 @schedule(horizon="steps")

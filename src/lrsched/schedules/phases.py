@@ -13,16 +13,23 @@ from lrsched.schedule import schedule
 from lrsched.schedules.ramps import Ramp, ramp
 
 
-def _check_phases_fit(steps: Any, warmup: Any, cooldown: Any, **_: Any) -> None:
-    lengths = [np.asarray(resolve(length, steps), np.int64) for length in (warmup, cooldown)]
+def check_fit(function: str, steps: Any, **phases: Any) -> None:
+    """Raise ``ValueError``, with the sum, where the phases are longer than the whole."""
+    lengths = [np.asarray(resolve(phase, steps), np.int64) for phase in phases.values()]
     if np.any(sum(lengths) > np.asarray(steps)):
+        named = " and ".join(f"{name}={phase!r}" for name, phase in phases.items())
         raise ValueError(
-            f"wsd: warmup={warmup!r} and cooldown={cooldown!r} take {lengths[0]} + {lengths[1]} = "
-            f"{sum(lengths)} steps, more than steps={steps!r}; steps is the length of the whole."
+            f"{function}: {named} take {' + '.join(map(str, lengths))} = {sum(lengths)} steps, "
+            f"more than steps={steps!r}, the length of the whole."
         )
 
 
-@schedule(horizon="steps", check=_check_phases_fit)
+@schedule(
+    horizon="steps",
+    check=lambda steps, warmup, cooldown, **_: check_fit(
+        "wsd", steps, warmup=warmup, cooldown=cooldown
+    ),
+)
 def wsd(
     step: jax.Array,
     peak: Value,
