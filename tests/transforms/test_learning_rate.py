@@ -190,7 +190,7 @@ def test_a_fresh_state_can_be_donated_and_leaves_the_schedule_alone():
         return optax.apply_updates(p, change), state
 
     p = params()
-    p, state = jax.jit(step, donate_argnums=(0, 1))(p, optimizer.init(p))
+    jax.jit(step, donate_argnums=(0, 1))(p, optimizer.init(p))
     assert schedule == SCHEDULE
     assert schedule(0) == SCHEDULE(0)
 

@@ -1,0 +1,69 @@
+"""Whatever the documentation shows must run."""
+
+import doctest
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrsched
+from lrsched.schedule import _REGISTRY
+
+ROOT = Path(__file__).parent.parent
+PUBLIC = {name: getattr(lrsched, name) for name in lrsched.__all__}
+STATES = {"InjectSchedulesState", "ScaleByLearningRateState"}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - STATES))
+def test_every_public_docstring_has_an_example_that_runs(name):
+    docstring = inspect.getdoc(PUBLIC[name])
+    test = doctest.DocTestParser().get_doctest(docstring, {}, name, None, 0)
+    assert test.examples, f"{name} has no doctest"
+    report = []
+    failures, _ = doctest.DocTestRunner().run(test, out=report.append)
+    assert failures == 0, "".join(report)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - STATES - {"Schedule"}))
+def test_every_argument_is_described(name):
+    docstring = inspect.getdoc(PUBLIC[name])
+    for parameter in inspect.signature(PUBLIC[name]).parameters.values():
+        described = re.search(rf"^  \*?{parameter.name}:", docstring, re.MULTILINE)
+        assert described or "Args:" not in docstring, f"{name} does not describe {parameter.name}"
+
+
+def test_every_schedule_of_ours_is_public():
+    ours = {n for n, d in _REGISTRY.items() if d.function.__module__.startswith("lrsched.")}
+    assert ours <= PUBLIC.keys()
+
+
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [
+        pytest.param(page, block, id=f"{page.name}-{index}")
+        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+        for index, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+    ],
+)
+def test_every_block_of_python_in_the_documentation_runs(page, block, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_quick_start_is_the_example_of_that_name():
+    script = (ROOT / "examples/quickstart.py").read_text()
+    assert script.split('"""\n\n', 1)[1] in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_every_example_runs(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
