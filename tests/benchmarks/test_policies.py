@@ -1,0 +1,51 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lrsched
+from benchmarks.policies import POLICIES, adam_on_plateau, applied_rate
+
+PEAK, STEPS = 0.01, 240
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_schedules_reach_the_peak_and_never_pass_it(name):
+    rates = np.asarray(POLICIES[name].schedule(PEAK, STEPS)(np.arange(STEPS)))
+    assert rates.max() == np.float32(PEAK)
+    assert rates.min() >= 0
+
+
+@pytest.mark.parametrize("name", ["step-decay", "cosine", "wsd", "one-cycle"])
+def test_schedules_that_decay_use_the_whole_budget(name):
+    schedule = POLICIES[name].schedule(PEAK, STEPS)
+    assert schedule(STEPS - 1) < 0.1 * PEAK
+    assert schedule(STEPS // 4) > 0.5 * PEAK
+
+
+def test_step_decay_has_three_stages_whatever_the_budget():
+    for steps in (3, 100, 101):
+        rates = POLICIES["step-decay"].schedule(PEAK, steps)(np.arange(steps))
+        assert len(np.unique(rates)) == 3
+
+
+def test_plateau_halves_the_rate_that_it_applies():
+    steps = 80  # the rule looks at means over two updates
+    optimizer = adam_on_plateau(lrsched.constant(PEAK), steps)
+    params = {"w": jnp.zeros(())}
+    state = optimizer.init(params)
+    update = jax.jit(optimizer.update)
+    rates = []
+    for _ in range(12):
+        updates, state = update({"w": jnp.ones(())}, state, params, value=1.0)
+        rates.append(float(applied_rate(state)))
+        # Adam turns a gradient that stays 1 into an update of 1.
+        np.testing.assert_allclose(updates["w"], -rates[-1], rtol=1e-4)
+    stages = np.float32(PEAK) * np.repeat([1, 0.5, 0.25], [5, 4, 3])
+    np.testing.assert_array_equal(np.float32(rates), stages)
+
+
+def test_the_applied_rate_needs_no_plateau():
+    state = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(PEAK)).init({})
+    assert applied_rate(state) == np.float32(PEAK)
