@@ -160,6 +160,11 @@ POSITIVE = Kind("Positive", "a finite number above 0", _reals(above=0.0))
 INTEGER = Kind("Integer", "a whole number from -(2**31 - 1) to 2**31 - 1", _steps(-MAX_STEP))
 DURATION = Kind("Duration", "a whole number of steps from 0 to 2**31 - 1", _steps(0))
 LENGTH = Kind("Length", "a whole number of steps from 1 to 2**31 - 1", _steps(1))
+GROWTH = Kind(
+    "Growth",
+    "a finite number of 1 or more (an int, or a float that rounds lengths to whole steps)",
+    lambda given: _number(given, lambda v: (v >= 1) & (v <= MAX_STEP)),
+)
 PHASE = Kind(
     "Phase",
     "a whole number of steps (an int, 0 or more) or a fraction of the whole (a float in (0, 1))",
@@ -175,16 +180,17 @@ FLAG = Kind("bool", "True or False", _instance_of(bool), static=True)
 TEXT = Kind("str", "a string", _instance_of(str), static=True)
 
 
-def choice(name: str, names: Sequence[str], otherwise: str) -> Kind:
-    """One of ``names``, or any callable; ``otherwise`` says what such a callable does."""
+def choice(name: str, names: Sequence[str], otherwise: str | None = None) -> Kind:
+    """One of ``names``; with ``otherwise``, which says what it does, any callable as well."""
 
     def convert(given: Any) -> Any:
-        if callable(given) or (isinstance(given, str) and given in names):
+        if (isinstance(given, str) and given in names) or (otherwise and callable(given)):
             return given
         raise ValueError
 
-    listed = ", ".join(map(repr, names))
-    return Kind(name, f"one of {listed}, or {otherwise}", convert, static=True)
+    accepts = f"one of {', '.join(map(repr, names))}"
+    accepts = f"{accepts}, or {otherwise}" if otherwise else accepts
+    return Kind(name, accepts, convert, static=True)
 
 
 Value: TypeAlias = Annotated[ArrayLike, VALUE]

@@ -1,51 +1,80 @@
-"""Rates that rise and fall: triangles, one cycle, cosines with restarts."""
+"""Rates that rise and fall: triangles, one cycle, cosines with restarts, noise."""
+
+from typing import Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Length, Phase, Positive, Value
+from lrsched.algebra import Inner
+from lrsched.arguments import GROWTH, Duration, Integer, Length, Phase, Positive, Value, choice
 from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, power, resolve
 from lrsched.schedule import schedule
 from lrsched.schedules.phases import check_fit
 from lrsched.schedules.ramps import Ramp, ramp
 
+Growth: TypeAlias = Annotated[ArrayLike, GROWTH]
+"""A multiplier of lengths: an int is exact, a float rounds each length to whole steps."""
+
 
 @schedule
 def triangular(
-    step: jax.Array, base: Value, peak: Value, up: Length, down: Length | None = None
+    step: jax.Array,
+    base: Value,
+    peak: Value,
+    up: Length,
+    down: Length | None = None,
+    cycle_factor: Positive = 1.0,
+    step_factor: Positive = 1.0,
 ) -> ArrayLike:
-    """A triangle wave for ever: from ``base`` up to ``peak`` and back.
+    """A triangle wave for ever: from ``base`` up to ``peak`` and back (CLR).
 
-    With ``c = t mod (up + down)``: ``base + (peak - base) c / up`` while ``c < up``, then
-    ``base + (peak - base) (up + down - c) / down``.
+    With ``n = floor(t / (up + down))`` and ``c = t - n (up + down)``, the height ``h`` is
+    ``c / up`` while ``c < up``, then ``(up + down - c) / down``, and the rate
+    ``base + (peak - base) h cycle_factor**n step_factor**t``.
 
     Args:
       base: the lowest rate, at step 0.
       peak: the highest rate.
       up: steps from base to peak.
       down: steps from peak to base; as ``up`` by default.
+      cycle_factor: 0.5 is "triangular2".
+      step_factor: below 1 it is "exp_range" with this ``gamma``.
 
-    Source: Smith 2017, cyclical learning rates (arXiv 1506.01186); PyTorch's ``CyclicLR``.
+    Source: Smith 2017, cyclical learning rates (arXiv 1506.01186); PyTorch's ``CyclicLR``, whose
+    ``scale_fn`` is a product: ``base + scale * triangular(0.0, peak - base, up)``.
 
     >>> import lrsched
     >>> lrsched.triangular(0.0, 1.0, up=4)([0, 2, 4, 6, 8, 10]).tolist()
     [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
+    >>> lrsched.triangular(0.0, 1.0, up=4, cycle_factor=0.5)([4, 12, 20]).tolist()
+    [1.0, 0.5, 0.25]
     """
     down = up if down is None else down
     period = jnp.asarray(up) + down
-    position = step % period
+    cycle = (step // period).astype(jnp.int32)
+    position = step - cycle * period
     rising = position < up
+    top = mix(base, peak, power(cycle_factor, cycle) * power(step_factor, step))
     return mix(
         base,
-        peak,
+        top,
         jnp.where(rising, fraction(position, up), fraction(period - position, down)),
         jnp.where(rising, fraction(up - position, up), fraction(position - up, down)),
     )
 
 
+def _check_one_cycle(function: str, steps: Any, warmup: Any, three_phase: bool) -> None:
+    phases = {"warmup": warmup} | ({"fall": warmup} if three_phase else {})
+    check_fit(function, steps, **phases)
+
+
 @schedule(
-    horizon="steps", check=lambda steps, warmup, **_: check_fit("one_cycle", steps, warmup=warmup)
+    horizon="steps",
+    check=lambda steps, warmup, three_phase, **_: _check_one_cycle(
+        "one_cycle", steps, warmup, three_phase
+    ),
 )
 def one_cycle(
     step: jax.Array,
@@ -55,6 +84,7 @@ def one_cycle(
     div: Positive = 25.0,
     final_div: Positive = 1e4,
     shape: Ramp = "cosine",
+    three_phase: bool = False,
 ) -> ArrayLike:
     """One rise and one long fall: ``peak / div`` to ``peak`` to ``peak / (div final_div)``.
 
@@ -64,46 +94,121 @@ def one_cycle(
       warmup: the rise: steps, or a fraction of ``steps`` (rounded to the nearest step).
       div: ``peak`` over the first rate.
       final_div: the first rate over the last one.
-      shape: of both: "cosine", "linear", "1-sqrt", "square" or a function from [0, 1] to [0, 1].
+      shape: of each phase: a name as in `wsd`, or a function from [0, 1] to [0, 1].
+      three_phase: fall back to the first rate in as many steps as the rise takes, then to the last.
 
     Raises:
-      ValueError: ``warmup`` is longer than ``steps``.
+      ValueError: the phases are longer than ``steps``.
 
     Source: Smith & Topin 2018 (arXiv 1708.07120); ``optax.cosine_onecycle_schedule``. PyTorch's
-    ``OneCycleLR`` peaks one step earlier and ends at ``steps - 1``.
+    ``OneCycleLR`` peaks one step earlier and ends at ``steps - 1``. The slanted triangle of ULMFiT
+    (Howard & Ruder 2018) is ``warmup=0.1, div=32, final_div=1, shape="linear"``.
 
     >>> import lrsched
     >>> schedule = lrsched.one_cycle(1.0, steps=100, div=4.0, final_div=2.0, shape="linear")
     >>> schedule([0, 15, 30, 65, 100, 101]).tolist()
     [0.25, 0.625, 1.0, 0.5625, 0.125, 0.125]
+    >>> schedule.replace(three_phase=True)([30, 60, 80, 100]).tolist()
+    [1.0, 0.25, 0.1875, 0.125]
     """
-    rise = resolve(warmup, steps)
     init = peak / jnp.asarray(div)
-    up = mix(init, peak, ramp(shape, step, rise))
-    down = mix(init / final_div, peak, ramp(shape, steps - step, steps - rise))
-    return jnp.where(step < rise, up, down)
+    last = init / final_div
+    return _three_phases(step, steps, warmup, (init, peak, init, last), shape, three_phase)
 
 
-@schedule
+@schedule(
+    horizon="steps",
+    check=lambda steps, warmup, three_phase, **_: _check_one_cycle(
+        "one_cycle_momentum", steps, warmup, three_phase
+    ),
+)
+def one_cycle_momentum(
+    step: jax.Array,
+    low: Value,
+    high: Value,
+    steps: Length,
+    warmup: Phase = 0.3,
+    shape: Ramp = "cosine",
+    three_phase: bool = False,
+) -> ArrayLike:
+    """The momentum that goes with `one_cycle`: ``high`` to ``low`` while the rate rises, and back.
+
+    Args:
+      low: the momentum at the highest rate, 0.85 in the paper.
+      high: the momentum at both ends, 0.95 in the paper.
+      steps: the length of the whole.
+      warmup: as in `one_cycle`.
+      shape: as in `one_cycle`.
+      three_phase: as in `one_cycle`; the momentum stays ``high`` in the third phase.
+
+    Raises:
+      ValueError: the phases are longer than ``steps``.
+
+    Source: Smith 2018 (arXiv 1803.09820); PyTorch's ``cycle_momentum``.
+
+    >>> import lrsched
+    >>> momentum = lrsched.one_cycle_momentum(0.75, 1.0, steps=100, shape="linear")
+    >>> momentum([0, 15, 30, 65, 100]).tolist()
+    [1.0, 0.875, 0.75, 0.875, 1.0]
+    """
+    return _three_phases(step, steps, warmup, (high, low, high, high), shape, three_phase)
+
+
+def _three_phases(
+    step: jax.Array,
+    steps: ArrayLike,
+    warmup: ArrayLike,
+    values: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike],
+    shape: Ramp,
+    three_phase: bool,
+) -> jax.Array:
+    """Values joined by ramps: a rise, and one fall over the rest or two, the first as long."""
+    first, turn, back, last = values
+    rise = resolve(warmup, steps)
+    up = mix(first, turn, ramp(shape, step, rise))
+    if not three_phase:
+        down = mix(last, turn, ramp(shape, steps - step, steps - rise))
+        return jnp.where(step < rise, up, down)
+    down = mix(back, turn, ramp(shape, 2 * rise - step, rise))
+    tail = mix(last, back, ramp(shape, steps - step, steps - 2 * rise))
+    return jnp.where(step < rise, up, jnp.where(step < 2 * rise, down, tail))
+
+
+def _check_restarts(steps: Any, warmup: Any, **_: Any) -> None:
+    if np.any(np.asarray(warmup) >= np.asarray(steps)):
+        raise ValueError(
+            f"cosine_restarts: warmup={warmup!r} leaves nothing of the first cycle, "
+            f"steps={steps!r}; it must be shorter."
+        )
+
+
+@schedule(check=_check_restarts)
 def cosine_restarts(
     step: jax.Array,
     peak: Value,
     steps: Length,
     end: Value = 0.0,
-    growth: Length = 1,
+    growth: Growth = 1,
     decay: Positive = 1.0,
+    warmup: Duration = 0,
 ) -> ArrayLike:
     """Cosines with warm restarts (SGDR), for ever, each cycle ``growth`` times the one before.
 
-    Cycle ``k`` has ``steps growth**k`` steps and falls from ``peak decay**k`` to ``end``. Cycles
-    are found in exact integers, and the program has the same size for any number of them.
+    Cycle ``k`` begins at ``steps (growth**k - 1) / (growth - 1)``, rises in a line from ``end`` to
+    ``peak decay**k`` if there is a warmup, and falls along a cosine to ``end``. With a whole
+    ``growth`` cycles are found in exact integers; with a real one starts are rounded to the nearest
+    step, in float32. The program has the same size for any number of cycles.
 
     Args:
       peak: the rate at step 0.
-      steps: the length of the first cycle.
+      steps: the length of the first cycle, its warmup included.
       end: the rate that each cycle falls to; the step after it is the next one's first.
-      growth: how many times longer each cycle is than the one before, a whole number.
+      growth: how many times longer each cycle is than the one before; 1 or more.
       decay: what each restart multiplies the peak by.
+      warmup: steps of the rise in each cycle.
+
+    Raises:
+      ValueError: ``warmup >= steps``.
 
     Source: Loshchilov & Hutter 2017 (arXiv 1608.03983). PyTorch's closed form and timm take a
     logarithm and miss restarts, the one at 1210 for ``steps=10, growth=3`` among them.
@@ -113,23 +218,27 @@ def cosine_restarts(
     >>> schedule([0, 5, 10, 25, 40, 1210]).tolist()
     [1.0, 0.4999999701976776, 0.5, 0.2499999850988388, 0.25, 0.03125]
     """
-    cycle, start, fits = _cycle(step, jnp.asarray(steps), jnp.asarray(growth))
+    steps, growth = jnp.asarray(steps), jnp.asarray(growth)
+    is_whole = jnp.issubdtype(growth.dtype, jnp.integer)
+    cycle, start, length, past = (_whole_cycle if is_whole else _real_cycle)(step, steps, growth)
     local = step - start
-    length = steps * jnp.asarray(growth) ** cycle
-    # A cycle longer than int32 can say ends after the last step: float32 is exact enough there.
-    past = local.astype(jnp.float32) / (steps * power(growth, cycle))
-    left = jnp.where(fits, fraction(length - local, length), 1 - past)
-    done = jnp.where(fits, fraction(local, length), past)
-    return mix(end, peak * power(decay, cycle), ramp("cosine", left, 1), ramp("cosine", done, 1))
+    fall = length - warmup
+    left = jnp.where(past < 0, fraction(length - local, fall), 1 - past)
+    done = jnp.where(past < 0, fraction(local - jnp.asarray(warmup), fall), past)
+    top = peak * power(decay, cycle)
+    falling = mix(end, top, ramp("cosine", left, 1), ramp("cosine", done, 1))
+    return jnp.where(local < warmup, mix(end, top, fraction(local, warmup)), falling)
 
 
-def _cycle(
-    step: jax.Array, steps: jax.Array, growth: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The cycle that ``step`` is in: its number, its first step, whether int32 holds its length.
+Cycle: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+"""A cycle's number, first step and length; how much of it is past where int32 cannot say, or -1."""
 
-    Cycle ``k`` begins at ``steps (growth**k - 1) / (growth - 1)``. At most 32 begin before step
-    2**31 where they grow, so their starts are a table; without growth it is a division.
+
+def _whole_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
+    """The cycle that ``step`` is in, in exact integers.
+
+    At most 32 begin before step 2**31 where they grow, so their starts are a table; without growth
+    it is a division.
     """
     number = jnp.arange(32)
     lengths = steps * jnp.cumprod(jnp.where(number > 0, growth.astype(jnp.float32), 1.0))
@@ -140,8 +249,68 @@ def _cycle(
     starts = jnp.where(begins, steps * sums, MAX_STEP)
     cycle = jnp.minimum(count_passed(starts, step), begins.sum()) - 1
     even = (step // steps).astype(jnp.int32)
-    return (
-        jnp.where(growth == 1, even, cycle),
-        jnp.where(growth == 1, even * steps, starts[cycle]),
-        (growth == 1) | (cycle == 0) | (lengths[cycle] < 2.0**31),
-    )
+    cycle = jnp.where(growth == 1, even, cycle)
+    start = jnp.where(growth == 1, even * steps, starts[cycle])
+    fits = (growth == 1) | (cycle == 0) | (lengths[cycle] < 2.0**31)
+    # A cycle longer than int32 can say ends after the last step: float32 is exact enough there.
+    past = (step - start).astype(jnp.float32) / lengths[cycle]
+    return cycle, start, steps * growth**cycle, jnp.where(fits, -1.0, past)
+
+
+def _real_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
+    """The cycle that ``step`` is in: a logarithm's guess, and the starts around it."""
+    excess = jnp.maximum(growth - 1, 2.0**-23)
+    rate = jnp.log1p(excess)
+
+    def start_of(cycle: jax.Array) -> jax.Array:
+        starts = jnp.rint(steps * jnp.expm1(cycle * rate) / excess)
+        return jnp.where(starts < 2.0**31, starts, MAX_STEP).astype(jnp.int32)
+
+    guess = jnp.floor(jnp.log1p(step * excess / steps) / rate)
+    cycle = jnp.maximum(guess - 1, 0)
+    for _ in range(3):
+        cycle = jnp.where(step >= start_of(cycle + 1), cycle + 1, cycle)
+    start = start_of(cycle)
+    length = jnp.maximum(start_of(cycle + 1) - start, 1)
+    return cycle.astype(jnp.int32), start, length, jnp.full(step.shape, -1.0)
+
+
+_NOISES = choice("Noise", ("normal", "uniform"))
+
+
+@schedule(horizon=lambda inner, **_: inner.horizon)
+def noise(
+    step: jax.Array,
+    inner: Inner,
+    seed: Integer,
+    scale: Value,
+    shape: Annotated[str, _NOISES] = "normal",
+) -> ArrayLike:
+    """A schedule with noise of its own at every step: ``inner(t) max(1 + scale z_t, 0)``.
+
+    ``z_t`` is drawn from the key ``fold_in(key(seed), t)``: the same at the same step, in any order
+    of evaluation. It goes on after the horizon of ``inner``.
+
+    Args:
+      inner: the schedule.
+      seed: of the noise.
+      scale: the size of the noise, relative to the rate.
+      shape: "normal" for a standard normal ``z_t``, "uniform" for one in [-1, 1).
+
+    Source: Neelakantan et al. 2015 put noise on gradients; timm's ``lr_noise`` puts it on the rate.
+
+    >>> import lrsched
+    >>> schedule = lrsched.noise(lrsched.constant(1.0), seed=0, scale=0.1, shape="uniform")
+    >>> bool((abs(schedule(range(100)) - 1) <= 0.1).all()), bool(schedule(3) == schedule(3))
+    (True, True)
+    """
+    key = jax.random.key(seed)
+
+    def draw(now: jax.Array) -> jax.Array:
+        mine = jax.random.fold_in(key, now)
+        if shape == "normal":
+            return jax.random.normal(mine)
+        return jax.random.uniform(mine, minval=-1.0)
+
+    drawn = jax.vmap(draw)(step.astype(jnp.uint32).ravel()).reshape(step.shape)
+    return inner(step) * jnp.maximum(1 + scale * drawn, 0)

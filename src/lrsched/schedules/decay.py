@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Boundaries, Length, Positive, Value
+from lrsched.arguments import Boundaries, Duration, Length, Positive, Value
 from lrsched.numerics import count_passed, fraction, mix, power
 from lrsched.schedule import schedule
+from lrsched.schedules.ramps import ramp
 
 
 @schedule(horizon="steps")
@@ -166,8 +167,8 @@ def cosine(
 
 
 @schedule
-def inverse_sqrt(step: jax.Array, peak: Value, timescale: Length) -> ArrayLike:
-    """A decay without an end: ``peak / sqrt(1 + t / timescale)``.
+def inverse_sqrt(step: jax.Array, peak: Value, timescale: Length, shift: Duration = 0) -> ArrayLike:
+    """A decay without an end: ``peak / sqrt(1 + (t + shift) / timescale)``.
 
     After a linear warmup of ``timescale`` steps this is the schedule of the Transformer,
     ``peak sqrt(timescale / step)`` on the whole run's steps.
@@ -175,6 +176,7 @@ def inverse_sqrt(step: jax.Array, peak: Value, timescale: Length) -> ArrayLike:
     Args:
       peak: the rate at step 0.
       timescale: the steps in which the rate falls to ``peak / sqrt(2)``.
+      shift: steps by which it has begun already.
 
     Source: Vaswani et al. 2017 (arXiv 1706.03762), without its ``d_model**-0.5``; T5X's
     ``rsqrt_normalized_decay``, transformers' ``get_inverse_sqrt_schedule``.
@@ -184,5 +186,323 @@ def inverse_sqrt(step: jax.Array, peak: Value, timescale: Length) -> ArrayLike:
     >>> noam([0, 50, 100, 400, 10_000]).tolist()
     [0.0, 0.5, 1.0, 0.5, 0.10000000149011612]
     """
-    ratio = step.astype(jnp.float32) / jnp.asarray(timescale, jnp.float32)
-    return peak / jnp.sqrt(1 + ratio)
+    return peak / jnp.sqrt(1 + (_ratio(step, timescale) + _ratio(shift, timescale)))
+
+
+@schedule
+def noam(step: jax.Array, scale: Value, width: Length, warmup: Length) -> ArrayLike:
+    """The Transformer's own: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
+
+    Args:
+      scale: a factor, 1 in the paper.
+      width: ``d_model``.
+      warmup: the steps of the linear rise.
+
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), whose steps begin at 1.
+
+    >>> import lrsched
+    >>> lrsched.noam(1.0, width=4, warmup=4)([0, 3, 15]).tolist()
+    [0.0625, 0.25, 0.125]
+    """
+    now, rise = step.astype(jnp.float32) + 1, jnp.asarray(warmup, jnp.float32)
+    decay = jnp.minimum(jax.lax.rsqrt(now), now / rise * jax.lax.rsqrt(rise))
+    return scale * decay * jax.lax.rsqrt(jnp.asarray(width, jnp.float32))
+
+
+@schedule
+def inverse_time(
+    step: jax.Array, init: Value, rate: Positive, every: Length = 1, staircase: bool = False
+) -> ArrayLike:
+    """The oldest decay, ``init / (1 + rate t / every)``; Robbins & Monro's condition holds for it.
+
+    Args:
+      init: the rate at step 0.
+      rate: how much the denominator grows ...
+      every: ... in so many steps.
+      staircase: let it grow only every so many steps.
+
+    Source: Keras' ``InverseTimeDecay``.
+
+    >>> import lrsched
+    >>> lrsched.inverse_time(1.0, 1.0, every=10)([0, 10, 30]).tolist()
+    [1.0, 0.5, 0.25]
+    """
+    periods = (step // every).astype(jnp.float32) if staircase else _ratio(step, every)
+    return init / (1 + jnp.asarray(rate) * periods)
+
+
+@schedule
+def power_law(step: jax.Array, peak: Value, exponent: Positive, timescale: Length) -> ArrayLike:
+    """A power of the time: ``peak (1 + t / timescale)**-exponent``.
+
+    Args:
+      peak: the rate at step 0.
+      exponent: 0.5 is `inverse_sqrt`, 1 is `inverse_time`.
+      timescale: steps before the power shows.
+
+    Source: timm's ``stable_fn="power"``.
+
+    >>> import lrsched
+    >>> lrsched.power_law(1.0, exponent=2.0, timescale=10)([0, 10, 30]).tolist()
+    [1.0, 0.25, 0.0625]
+    """
+    return peak * jnp.exp(-jnp.asarray(exponent) * jnp.log1p(_ratio(step, timescale)))
+
+
+@schedule
+def power_scheduler(
+    step: jax.Array,
+    peak: Value,
+    batch_size: Length,
+    tokens_per_step: Length,
+    amplitude: Positive = 4.6,
+    exponent: Positive = 0.51,
+) -> ArrayLike:
+    """The Power scheduler: ``min(peak, batch_size amplitude n**-exponent)``, ``n`` tokens so far.
+
+    It needs no horizon: the stable phase of a WSD whose rate suits any number of tokens and any
+    batch size; cool it down with `cooldown`.
+
+    Args:
+      peak: the highest rate.
+      batch_size: examples per step.
+      tokens_per_step: tokens per step, so that ``n = t tokens_per_step``.
+      amplitude: ``a`` of the paper.
+      exponent: ``-b`` of the paper.
+
+    Source: Shen et al. 2024 (arXiv 2408.13359), for rates under muP.
+
+    >>> import lrsched
+    >>> schedule = lrsched.power_scheduler(0.02, batch_size=128, tokens_per_step=2**19)
+    >>> [round(float(rate), 6) for rate in schedule([0, 10_000, 100_000])]
+    [0.02, 0.006501, 0.002009]
+    """
+    tokens = jnp.maximum(step, 1).astype(jnp.float32) * jnp.asarray(tokens_per_step, jnp.float32)
+    law = jnp.asarray(batch_size) * amplitude * tokens ** -jnp.asarray(exponent)
+    return jnp.where(step > 0, jnp.minimum(peak, law), peak)
+
+
+@schedule(horizon="steps")
+def k_decay(
+    step: jax.Array, peak: Value, steps: Length, k: Positive, end: Value = 0.0
+) -> ArrayLike:
+    """A cosine of a power of the time: ``end + (peak - end) (1 + cos(pi (t / steps)**k)) / 2``.
+
+    Args:
+      peak: the rate at step 0.
+      steps: the length.
+      k: 1 is `cosine`; above it the rate stays high for longer.
+      end: the rate from step ``steps`` on.
+
+    Source: Zhang & Li 2020 (arXiv 2004.05909); timm's ``k_decay``.
+
+    >>> import lrsched
+    >>> lrsched.k_decay(1.0, steps=100, k=1.0) ([0, 100]).tolist()
+    [1.0, 0.0]
+    """
+    done, left = fraction(step, steps), fraction(steps - step, steps)
+    k = jnp.asarray(k)
+    # 1 - done**k, exact near the end too, where it is k left.
+    rest = jnp.where(left < 1, -jnp.expm1(k * jnp.log1p(-jnp.minimum(left, 0.75))), 1.0)
+    rest = jnp.where(left < 0.75, rest, 1 - done**k)
+    return mix(end, peak, ramp("cosine", rest, 1), ramp("cosine", done**k, 1))
+
+
+@schedule(horizon="steps")
+def tanh(
+    step: jax.Array,
+    peak: Value,
+    steps: Length,
+    lower: Value = -6.0,
+    upper: Value = 3.0,
+    end: Value = 0.0,
+) -> ArrayLike:
+    """Half a hyperbolic tangent: ``end + (peak - end) (1 - tanh z) / 2``.
+
+    With ``z = lower + (upper - lower) t / steps``. It begins a little below ``peak`` and ends a
+    little above ``end``.
+
+    Args:
+      peak: the rate at minus infinity.
+      steps: the length.
+      lower: the tangent's argument at step 0.
+      upper: its argument at the end.
+      end: the rate at infinity.
+
+    Source: Hsueh et al. 2019 (arXiv 1806.01593); timm's ``TanhLRScheduler`` has ``lower=-7``.
+
+    >>> import lrsched
+    >>> [round(float(rate), 6) for rate in lrsched.tanh(1.0, steps=9)([0, 6, 9])]
+    [0.999994, 0.5, 0.002473]
+    """
+    middle = jnp.asarray(lower) * fraction(steps - step, steps) + upper * fraction(step, steps)
+    return mix(end, peak, jax.nn.sigmoid(-2 * middle), jax.nn.sigmoid(2 * middle))
+
+
+def _check_rex(beta: Any, **_: Any) -> None:
+    if np.any(np.asarray(beta) >= 1):
+        raise ValueError(f"rex: beta={beta!r} is not below 1; it must be.")
+
+
+@schedule(horizon="steps", check=_check_rex)
+def rex(
+    step: jax.Array, peak: Value, steps: Length, end: Value = 0.0, beta: Positive = 0.5
+) -> ArrayLike:
+    """Reflected exponential: ``end + (peak - end) x / (1 - beta + beta x)``, ``x = 1 - t / steps``.
+
+    Args:
+      peak: the rate at step 0.
+      steps: the length.
+      end: the rate from step ``steps`` on.
+      beta: below 1; near 0 it is a line, near 1 the rate stays high until the end.
+
+    Raises:
+      ValueError: ``beta`` is not below 1.
+
+    Source: Chen, Wolfe & Kyrillidis 2022 (arXiv 2107.04197), where beta is 1/2.
+
+    >>> import lrsched
+    >>> lrsched.rex(1.0, steps=3)([0, 1, 3]).tolist() == [1.0, lrsched.constant(0.8)(0).item(), 0.0]
+    True
+    """
+    left = fraction(steps - step, steps)
+    kept = 1 - jnp.asarray(beta)
+    weight = left / (kept + beta * left)
+    return mix(end, peak, weight, kept * fraction(step, steps) / (kept + beta * left))
+
+
+def _check_bound(name: str, steps: Any, bound: Any) -> None:
+    if np.any(np.asarray(bound) < np.asarray(steps)):
+        raise ValueError(f"{name}: bound={bound!r} is below steps={steps!r}; it must not be.")
+
+
+def _hyperbola(step: jax.Array, steps: ArrayLike, bound: ArrayLike) -> jax.Array:
+    """``1 + h(t) - h(0)``, with ``h(t) = sqrt((n - t) / u (2 - (n + t) / u))``."""
+    whole, left = fraction(steps, bound), fraction(steps - step, bound)
+    beyond = fraction(jnp.asarray(bound) - steps, bound)
+    start = jnp.sqrt(whole * (1 + beyond))
+    now = left * (2 * beyond + left)
+    return beyond**2 / (1 + start) + jnp.where(now > 0, jnp.sqrt(jnp.where(now > 0, now, 1)), 0)
+
+
+@schedule(horizon="steps", check=lambda steps, bound, **_: _check_bound("hyperbolic", steps, bound))
+def hyperbolic(
+    step: jax.Array, peak: Value, steps: Length, bound: Length, end: Value = 0.0
+) -> ArrayLike:
+    """HyperbolicLR: ``peak + (peak - end) (h(t) - h(0))``, one early course for any length.
+
+    With ``h(t) = sqrt((steps - t) / bound (2 - (steps + t) / bound))``; ``end`` is reached only
+    where ``bound`` is ``steps``.
+
+    Args:
+      peak: the rate at step 0.
+      steps: the length.
+      bound: the longest length that runs are compared at, at least ``steps``.
+      end: the infimum.
+
+    Raises:
+      ValueError: ``bound < steps``.
+
+    Source: Kim 2024 (arXiv 2407.15200).
+
+    >>> import lrsched
+    >>> lrsched.hyperbolic(1.0, steps=10, bound=10)([0, 10]).tolist()
+    [1.0, 0.0]
+    """
+    return mix(end, peak, _hyperbola(step, steps, bound))
+
+
+@schedule(
+    horizon="steps", check=lambda steps, bound, **_: _check_bound("exp_hyperbolic", steps, bound)
+)
+def exp_hyperbolic(
+    step: jax.Array, peak: Positive, steps: Length, bound: Length, end: Positive
+) -> ArrayLike:
+    """ExpHyperbolicLR: ``peak (peak / end)**(h(t) - h(0))``, `hyperbolic` in the logarithm.
+
+    Args:
+      peak: the rate at step 0, above 0.
+      steps: the length.
+      bound: the longest length that runs are compared at, at least ``steps``.
+      end: the infimum, above 0.
+
+    Raises:
+      ValueError: ``bound < steps``.
+
+    Source: Kim 2024 (arXiv 2407.15200).
+
+    >>> import lrsched
+    >>> schedule = lrsched.exp_hyperbolic(1.0, steps=10, bound=10, end=0.25)
+    >>> schedule([0, 10]).tolist()
+    [1.0, 0.25]
+    """
+    return end * (peak / jnp.asarray(end)) ** _hyperbola(step, steps, bound)
+
+
+def _check_chebyshev(steps: Any, ratio: Any, **_: Any) -> None:
+    lengths = np.asarray(steps, np.int64)
+    if np.any(lengths & (lengths - 1)):
+        raise ValueError(f"chebyshev: steps={steps!r} is no power of two; it must be one.")
+    if np.any(np.asarray(ratio) >= 1):
+        raise ValueError(f"chebyshev: ratio={ratio!r} is not below 1; it must be.")
+
+
+@schedule(horizon=lambda steps, **_: steps - 1, check=_check_chebyshev)
+def chebyshev(step: jax.Array, peak: Value, steps: Length, ratio: Positive = 0.05) -> ArrayLike:
+    """Fractal Chebyshev steps: ``peak / ((1 + m) / 2 - (1 - m) / 2 cos a_i)``.
+
+    With ``a_i = (2 i + 1) pi / (2 steps)``, ``m = ratio``, ``i`` the fractal permutation of ``t``.
+    On a quadratic whose curvatures lie between ``m / peak`` and ``1 / peak`` gradient descent then
+    converges as fast as with momentum; single rates go up to ``peak / m``.
+
+    Args:
+      peak: the reciprocal of the largest curvature.
+      steps: the length, a power of two.
+      ratio: the smallest curvature over the largest one, below 1.
+
+    Raises:
+      ValueError: ``steps`` is no power of two, or ``ratio`` is not below 1.
+
+    Source: Agarwal, Goel & Zhang 2021 (arXiv 2103.01338).
+
+    >>> import lrsched
+    >>> [round(float(rate), 4) for rate in lrsched.chebyshev(1.0, steps=4, ratio=0.05)(range(4))]
+    [11.6067, 1.0375, 2.9135, 1.4149]
+    """
+    steps = jnp.asarray(steps)
+    held = jnp.minimum(step.astype(jnp.int32), steps - 1)
+    position, size = jnp.zeros_like(held), jnp.asarray(1)
+    for bit in reversed(range(30)):
+        is_part = (steps >> bit) > 1
+        size = jnp.where(is_part, 2 * size, size)
+        mirrored = is_part & ((held >> bit) & 1 == 1)
+        position = jnp.where(mirrored, size - 1 - position, position)
+    angle = jnp.pi * (position.astype(jnp.float32) + 0.5) / steps.astype(jnp.float32)
+    # (1 + m) / 2 - (1 - m) / 2 cos(a), without its cancellation near a = 0.
+    return peak / (ratio + (1 - jnp.asarray(ratio)) * jnp.sin(angle / 2) ** 2)
+
+
+@schedule(horizon="steps")
+def cosine_waves(
+    step: jax.Array, peak: Value, steps: Length, waves: Positive, end: Value = 0.0
+) -> ArrayLike:
+    """A cosine of several waves: ``end + (peak - end) (1 + cos(2 pi waves t / steps)) / 2``.
+
+    Args:
+      peak: the rate at step 0.
+      steps: the length.
+      waves: how many full waves; 0.5 is `cosine`.
+      end: the lowest rate.
+
+    Source: transformers' ``num_cycles``, which goes on waving after the end; this one holds.
+
+    >>> import lrsched
+    >>> [round(float(rate), 6) for rate in lrsched.cosine_waves(1.0, 8, waves=2.0)([0, 2, 4, 8])]
+    [1.0, 0.0, 1.0, 1.0]
+    """
+    phase = jnp.asarray(waves) * fraction(step, steps)
+    return mix(end, peak, jnp.cos(jnp.pi * (phase - jnp.floor(phase))) ** 2)
+
+
+def _ratio(part: ArrayLike, whole: ArrayLike) -> jax.Array:
+    return jnp.asarray(part, jnp.float32) / jnp.asarray(whole, jnp.float32)

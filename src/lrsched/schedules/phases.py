@@ -1,14 +1,15 @@
 """Rates in phases: a rise, a stable stretch, a cooldown."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Length, Phase, Value
-from lrsched.numerics import fraction, mix, resolve
+from lrsched.algebra import Inner
+from lrsched.arguments import Boundaries, Duration, Length, Phase, Value, Values, choice
+from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, resolve
 from lrsched.schedule import schedule
 from lrsched.schedules.ramps import Ramp, ramp
 
@@ -54,15 +55,15 @@ def wsd(
       warmup: steps, or a fraction of ``steps`` (rounded to the nearest step); 0 begins at the peak.
       cooldown: the same; 0 stays at the peak.
       end: the rate from step ``steps`` on.
-      shape: of the cooldown: "linear", "cosine", "1-sqrt", "square" or a function from [0, 1] (what
-        is left of it) to [0, 1].
+      shape: of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
+        "exponential" or a function from [0, 1] (what is left of it) to [0, 1].
       init: the rate at step 0.
 
     Raises:
       ValueError: ``warmup + cooldown > steps``.
 
     Source: Hu et al. 2024 (MiniCPM, arXiv 2404.06395); the "1-sqrt" cooldown: Hägele et al. 2024
-    (arXiv 2405.18392).
+    (arXiv 2405.18392), as the mirror cosine and the square are.
 
     >>> import lrsched
     >>> schedule = lrsched.wsd(1.0, steps=1000, warmup=100, cooldown=0.2, shape="linear")
@@ -73,3 +74,118 @@ def wsd(
     up = mix(init, peak, fraction(step, rise))
     down = mix(end, peak, ramp(shape, steps - step, fall))
     return jnp.where(step < rise, up, down)
+
+
+def _check_cooldown(start: Any, steps: Any, **_: Any) -> None:
+    if np.any(np.asarray(start, np.int64) + steps > MAX_STEP):
+        raise ValueError(f"cooldown: start={start!r} + steps={steps!r} is above 2**31 - 1.")
+
+
+@schedule(horizon=lambda start, steps, **_: start + steps, check=_check_cooldown)
+def cooldown(
+    step: jax.Array,
+    inner: Inner,
+    start: Duration,
+    steps: Length,
+    end: Value = 0.0,
+    shape: Ramp = "1-sqrt",
+) -> ArrayLike:
+    """Any schedule, annealed from any step: ``inner(t)``, then from ``inner(start)`` to ``end``.
+
+    After ``start`` it is ``end + (inner(start) - end) ramp((start + steps - t) / steps)``. It
+    ends an endless schedule, and branches off a constant or stable phase as often as one likes.
+
+    Args:
+      inner: the schedule until ``start``.
+      start: the step from which the rate falls.
+      steps: the length of the fall.
+      end: the rate from step ``start + steps`` on.
+      shape: as in `wsd`.
+
+    Raises:
+      ValueError: ``start + steps`` is above 2**31 - 1.
+
+    Source: Hägele et al. 2024 (arXiv 2405.18392); OLMo-core's ``OverrideDecay``.
+
+    >>> import lrsched
+    >>> stable = lrsched.warmup(10) * 1.0
+    >>> schedule = lrsched.cooldown(stable, start=100, steps=20, shape="linear")
+    >>> schedule([5, 100, 110, 120]).tolist(), schedule.horizon
+    ([0.5, 1.0, 0.5, 0.0], 120)
+    """
+    peak = inner(jnp.asarray(start))
+    down = mix(end, peak, ramp(shape, jnp.asarray(start) + steps - step, steps))
+    return jnp.where(step < start, inner(step), down)
+
+
+def _check_points(steps: Any, values: Any, **_: Any) -> None:
+    if np.shape(steps)[-1] != np.shape(values)[-1]:
+        raise ValueError(
+            f"points: {np.shape(steps)[-1]} steps and {np.shape(values)[-1]} values do not match."
+        )
+
+
+_CURVES = choice("Curve", ("linear", "cosine", "monotone"))
+
+
+@schedule(horizon=lambda steps, **_: steps[-1], check=_check_points)
+def points(
+    step: jax.Array,
+    steps: Boundaries,
+    values: Values,
+    shape: Annotated[str, _CURVES] = "linear",
+) -> ArrayLike:
+    """A curve through points ``(steps[i], values[i])``; held before the first and after the last.
+
+    "monotone" is the cubic of Fritsch & Carlson with Brodlie's weights: smooth, and without a bump
+    between two points. The program has the same size for any number of points.
+
+    Args:
+      steps: where, increasing.
+      values: the rates there.
+      shape: "linear", "cosine" or "monotone".
+
+    Raises:
+      ValueError: the two lists differ in length, or ``steps`` do not increase.
+
+    Source: ``optax.piecewise_interpolate_schedule`` (whose values are cumulative factors); Fritsch
+    & Butland 1984, as SciPy's ``PchipInterpolator``.
+
+    >>> import lrsched
+    >>> lrsched.points([0, 10, 20], [0.0, 1.0, 0.5])([5, 10, 15, 99]).tolist()
+    [0.5, 1.0, 0.75, 0.5]
+    """
+    at, values = jnp.asarray(steps), jnp.asarray(values)
+    piece = jnp.clip(count_passed(at, step) - 1, 0, max(at.shape[-1] - 2, 0))
+    following = jnp.minimum(piece + 1, at.shape[-1] - 1)
+    length = at[following] - at[piece]
+    done, left = fraction(step - at[piece], length), fraction(at[following] - step, length)
+    if shape == "cosine":
+        done, left = ramp("cosine", done, 1), ramp("cosine", left, 1)
+    line = mix(values[piece], values[following], done, left)
+    if shape != "monotone" or at.shape[-1] < 3:
+        return line
+    slopes = _monotone_slopes(at.astype(jnp.float32), values)
+    rise = (values[following] - values[piece]) / length
+    first, second = slopes[piece] - rise, slopes[following] - rise
+    return line + length * done * left * (first * left - second * done)
+
+
+def _monotone_slopes(at: jax.Array, values: jax.Array) -> jax.Array:
+    """The slopes at the points of the cubic that keeps the data's ups and downs (PCHIP)."""
+    lengths = jnp.diff(at)
+    rises = jnp.diff(values) / lengths
+    before, after = rises[:-1], rises[1:]
+    turns = before * after <= 0
+    w1, w2 = 2 * lengths[1:] + lengths[:-1], lengths[1:] + 2 * lengths[:-1]
+    safe = jnp.where(turns, 1.0, before), jnp.where(turns, 1.0, after)
+    inner = jnp.where(turns, 0.0, (w1 + w2) / (w1 / safe[0] + w2 / safe[1]))
+
+    def edge(h0: jax.Array, h1: jax.Array, d0: jax.Array, d1: jax.Array) -> jax.Array:
+        slope = ((2 * h0 + h1) * d0 - h0 * d1) / (h0 + h1)
+        slope = jnp.where(slope * d0 <= 0, 0.0, slope)
+        return jnp.where((d0 * d1 <= 0) & (abs(slope) > 3 * abs(d0)), 3 * d0, slope)
+
+    first = edge(lengths[0], lengths[1], rises[0], rises[1])
+    last = edge(lengths[-1], lengths[-2], rises[-1], rises[-2])
+    return jnp.concatenate([first[None], inner, last[None]])

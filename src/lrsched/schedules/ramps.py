@@ -38,11 +38,23 @@ def square(x: jax.Array, rest: jax.Array) -> jax.Array:
     return x * (1 + rest)
 
 
+def mirror_cosine(x: jax.Array, rest: jax.Array) -> jax.Array:
+    """``2 x - (1 - cos(pi x)) / 2``: the cosine mirrored at the line."""
+    return 2 * x - cosine(x, rest)
+
+
+def exponential(x: jax.Array, rest: jax.Array) -> jax.Array:
+    """``2**x - 1``, Megatron's, which as a cooldown is ``2 * 0.5**done - 1``."""
+    return jnp.expm1(jnp.log(2.0) * x)
+
+
 RAMPS: Final[dict[str, Callable[[jax.Array, jax.Array], jax.Array]]] = {
     "linear": linear,
     "cosine": cosine,
+    "mirror-cosine": mirror_cosine,
     "1-sqrt": one_minus_sqrt,
     "square": square,
+    "exponential": exponential,
 }
 
 Ramp: TypeAlias = Annotated[

@@ -1,9 +1,13 @@
 """Rates that rise at first: factors to multiply any schedule with, or to put before it."""
 
+from typing import Annotated, Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Duration, Value
+from lrsched.arguments import Duration, Length, Positive, Value, choice
 from lrsched.numerics import mix
 from lrsched.schedule import schedule
 from lrsched.schedules.ramps import Ramp, ramp
@@ -20,7 +24,8 @@ def warmup(
 
     Args:
       steps: the length; 0 is no warmup.
-      shape: "linear", "cosine", "1-sqrt", "square" or a function from [0, 1] to [0, 1].
+      shape: "linear", "cosine", "mirror-cosine", "1-sqrt", "square", "exponential" or a function
+        from [0, 1] to [0, 1]: ``lambda x: x**p`` for a polynomial.
       init: the factor at step 0.
 
     Source: Goyal et al. 2017 (arXiv 1706.02677).
@@ -33,3 +38,101 @@ def warmup(
     ([0.25, 0.5, 0.2499999850988388, 0.0], 1000)
     """
     return mix(init, 1.0, ramp(shape, step, steps))
+
+
+@schedule(horizon="steps")
+def log_warmup(step: jax.Array, steps: Length) -> ArrayLike:
+    """A factor that rises as a logarithm: ``log(t + 1) / log(steps)``, then 1.
+
+    Args:
+      steps: the length; it is 1 from step ``steps - 1`` on.
+
+    Source: DeepSpeed's ``WarmupLR``, whose default it is.
+
+    >>> import lrsched
+    >>> [round(float(rate), 6) for rate in lrsched.log_warmup(16)([0, 1, 3, 15, 99])]
+    [0.0, 0.25, 0.5, 1.0, 1.0]
+    """
+    steps = jnp.asarray(steps)
+    risen = jnp.log1p(step.astype(jnp.float32)) / jnp.log(jnp.maximum(steps, 2).astype(jnp.float32))
+    return jnp.where(step >= steps - 1, 1.0, risen)
+
+
+@schedule
+def exponential_warmup(step: jax.Array, timescale: Positive) -> ArrayLike:
+    """A factor that nears 1 for ever: ``1 - exp(-(t + 1) / timescale)``.
+
+    Args:
+      timescale: the steps in which it rises to ``1 - 1 / e``.
+
+    Source: Ma & Yarats 2021 (arXiv 1910.04209), as pytorch-warmup counts it.
+
+    >>> import lrsched
+    >>> round(float(lrsched.exponential_warmup(10.0)(9)), 6)
+    0.632121
+    """
+    return -jnp.expm1(-(step.astype(jnp.float32) + 1) / timescale)
+
+
+def _check_b2(name: str, least: float, b2: Any) -> None:
+    if not np.all((np.asarray(b2) > least) & (np.asarray(b2) < 1)):
+        raise ValueError(f"{name}: b2={b2!r} is not above {least} and below 1; it must be.")
+
+
+_UNTUNED = choice("Untuned", ("linear", "exponential"))
+
+
+@schedule(check=lambda b2, **_: _check_b2("untuned_warmup", 0.0, b2))
+def untuned_warmup(
+    step: jax.Array, b2: Positive = 0.999, shape: Annotated[str, _UNTUNED] = "linear"
+) -> ArrayLike:
+    """Adam's warmup without a length to tune: ``min(1, (t + 1) (1 - b2) / 2)``.
+
+    Or ``1 - exp(-(t + 1) (1 - b2))`` for the exponential one.
+
+    Args:
+      b2: Adam's second moment decay; the linear one takes ``2 / (1 - b2)`` steps.
+      shape: "linear" or "exponential".
+
+    Raises:
+      ValueError: ``b2`` is not within (0, 1).
+
+    Source: Ma & Yarats 2021 (arXiv 1910.04209).
+
+    >>> import lrsched
+    >>> lrsched.untuned_warmup(b2=0.75)([0, 3, 7, 8]).tolist()
+    [0.125, 0.5, 1.0, 1.0]
+    """
+    done = (step.astype(jnp.float32) + 1) * (1 - jnp.asarray(b2))
+    return jnp.minimum(done / 2, 1.0) if shape == "linear" else -jnp.expm1(-done)
+
+
+@schedule(check=lambda b2: _check_b2("radam_warmup", 0.6, b2))
+def radam_warmup(step: jax.Array, b2: Positive = 0.999) -> ArrayLike:
+    """RAdam's rectification as a factor for Adam: ``sqrt(((r-4)(r-2) R) / ((R-4)(R-2) r))``.
+
+    With ``R = 2 / (1 - b2) - 1`` and ``r = R - 2 s b2**s / (1 - b2**s)`` at ``s = t + d``, where
+    ``d`` is the first ``s`` with ``r > 4``.
+
+    Args:
+      b2: Adam's second moment decay, above 0.6.
+
+    Raises:
+      ValueError: ``b2`` is not within (0.6, 1).
+
+    Source: Liu et al. 2020 (arXiv 1908.03265); the offset is that of pytorch-warmup.
+
+    >>> import lrsched
+    >>> [round(float(rate), 4) for rate in lrsched.radam_warmup(0.999)([0, 100, 10_000])]
+    [0.0173, 0.2209, 0.9998]
+    """
+    b2 = jnp.asarray(b2)
+    limit = 2 / (1 - b2) - 1
+
+    def length(count: jax.Array) -> jax.Array:
+        return limit - 2 * count * b2**count / -jnp.expm1(count * jnp.log(b2))
+
+    candidates = jnp.arange(1.0, 33.0)
+    first = candidates[jnp.argmax(length(candidates) > 4)]
+    r = length(step.astype(jnp.float32) + first)
+    return jnp.sqrt((r - 4) / (limit - 4) * ((r - 2) / (limit - 2)) * (limit / r))
