@@ -357,7 +357,8 @@ def cases(steps: int) -> list[Case]:
         Case(lrsched.log_warmup(steps), log_warmup(steps), steps),
         Case(lrsched.exponential_warmup(float(tenth)), exponential_warmup(float(tenth)), steps),
         Case(lrsched.untuned_warmup(0.999), untuned_warmup(0.999), 2000),
-        Case(lrsched.radam_warmup(0.99), radam_warmup(0.99), 1000, floor=1.0),
+        Case(lrsched.radam_warmup(0.99), radam_warmup(0.99), 1000),
+        Case(lrsched.radam_warmup(0.9999), radam_warmup(0.9999), 50_000),
         Case(
             lrsched.cooldown(lrsched.inverse_sqrt(0.1, tenth), third, tenth, end=1e-3),
             cooled(inverse_sqrt(0.1, tenth), third, tenth, 1e-3, one_minus_sqrt),

@@ -75,11 +75,68 @@ def test_a_single_cycle_over_all_of_int32_is_exact_to_its_last_step():
     assert schedule(MAX_STEP - 5) == pytest.approx(exact, rel=1e-6, abs=0)
 
 
+@pytest.mark.parametrize("growth", [1.1, 1.5, 2.0, 2.7])
+@pytest.mark.parametrize("steps", [7, 100])
+def test_restarts_with_a_real_growth_are_at_the_rounded_starts(growth, steps):
+    real = np.float64(np.float32(growth))
+    number = np.arange(200)
+    starts = np.rint(steps * (real**number - 1) / (real - 1))
+    starts = starts[starts < 10**5].astype(int)
+    schedule = lrsched.cosine_restarts(1.0, steps, growth=growth, decay=0.75)
+    np.testing.assert_allclose(schedule(starts), 0.75 ** np.arange(len(starts)), rtol=1e-6)
+    before = np.asarray(schedule.replace(decay=1.0)(starts[1:] - 1))
+    assert np.all(before < np.sin(0.5 * np.pi * 1.5 / np.diff(starts)) ** 2)
+
+
+def test_a_real_growth_of_a_whole_number_is_the_whole_one():
+    steps = np.arange(3000)
+    np.testing.assert_array_equal(
+        lrsched.cosine_restarts(1.0, 10, growth=3.0, end=0.1)(steps),
+        lrsched.cosine_restarts(1.0, 10, growth=3, end=0.1)(steps),
+    )
+    np.testing.assert_allclose(
+        lrsched.cosine_restarts(1.0, 10, growth=1.0)(steps),
+        lrsched.cosine_restarts(1.0, 10, growth=1)(steps),
+        rtol=1e-6,
+    )
+
+
+def test_every_cycle_begins_with_its_warmup():
+    schedule = lrsched.cosine_restarts(1.0, 10, growth=2, decay=0.5, warmup=4, end=0.25)
+    assert schedule([0, 2, 4]).tolist() == [0.25, 0.625, 1.0]
+    assert schedule([10, 12, 14, 30, 34]).tolist() == [0.25, 0.375, 0.5, 0.25, 0.25]
+
+
+def test_rate_and_momentum_of_one_cycle_mirror_each_other():
+    steps = np.arange(101)
+    rate = np.asarray(lrsched.one_cycle(1.0, 100, div=1e6, final_div=1.0)(steps))
+    momentum = np.asarray(lrsched.one_cycle_momentum(0.85, 0.95, 100)(steps))
+    np.testing.assert_allclose(momentum, 0.95 - 0.1 * rate, atol=1e-6)
+
+
+def test_scales_of_ones_own_are_a_product():
+    scaled = 0.01 + lrsched.triangular(0.0, 0.09, 5) * (lambda step: 1 / (1 + step))
+    assert scaled(5) == pytest.approx(0.01 + 0.09 / 6)
+
+
+def test_noise_is_its_seeds_and_its_steps():
+    steady = lrsched.constant(0.5)
+    schedule = lrsched.noise(steady, seed=3, scale=0.1)
+    values = np.asarray(schedule(np.arange(4000)))
+    assert schedule(17) == values[17]
+    assert jax.jit(schedule)(17) == pytest.approx(values[17], rel=1e-6)
+    assert np.any(values != lrsched.noise(steady, seed=4, scale=0.1)(np.arange(4000)))
+    assert np.mean(values) == pytest.approx(0.5, abs=3e-3)
+    assert np.std(values) == pytest.approx(0.05, rel=0.05)
+    assert lrsched.noise(steady, seed=3, scale=9.0)(np.arange(100)).min() == 0
+    assert schedule(np.zeros((2, 3), np.int32)).shape == (2, 3)
+
+
 def test_the_program_is_small_and_free_of_loops():
     schedule = lrsched.cosine_restarts(1.0, 10, growth=2)
     program = jax.jit(lambda s, t: s(t)).lower(schedule, 3).as_text()
     assert "while" not in program
-    assert len(program.splitlines()) < 400
+    assert len(program.splitlines()) < 500
 
 
 @pytest.mark.parametrize(
@@ -88,8 +145,15 @@ def test_the_program_is_small_and_free_of_loops():
         (lambda: lrsched.triangular(0, 1, 0), "up=0 is not accepted"),
         (lambda: lrsched.one_cycle(0.1, 100, warmup=200), "warmup=200 .* more than steps=100"),
         (lambda: lrsched.one_cycle(0.1, 100, div=0), "div=0 is not accepted"),
-        (lambda: lrsched.cosine_restarts(0.1, 10, growth=1.5), "growth=1.5 is not accepted"),
+        (lambda: lrsched.cosine_restarts(0.1, 10, growth=0.5), "growth=0.5 is not accepted"),
         (lambda: lrsched.cosine_restarts(0.1, 10, growth=0), "growth=0 is not accepted"),
+        (lambda: lrsched.cosine_restarts(0.1, 10, warmup=10), "warmup=10 leaves nothing of the"),
+        (
+            lambda: lrsched.one_cycle(0.1, 100, warmup=60, three_phase=True),
+            r"take 60 \+ 60 = 120 steps, more than steps=100",
+        ),
+        (lambda: lrsched.noise(lrsched.constant(1.0), 0, 0.1, "pink"), "shape must be one of 'nor"),
+        (lambda: lrsched.triangular(0, 1, 5, cycle_factor=0), "cycle_factor=0 is not accepted"),
     ],
 )
 def test_bad_input(make, message):

@@ -99,9 +99,54 @@ def test_horizons():
     assert lrsched.exponential(0.1, 0.5).horizon is None
 
 
+def test_special_cases_are_each_other():
+    steps = np.arange(400)
+    for one, other in (
+        (lrsched.k_decay(0.1, 300, k=1.0), lrsched.cosine(0.1, 300)),
+        (lrsched.cosine_waves(0.1, 300, waves=0.5), lrsched.cosine(0.1, 300)),
+        (lrsched.power_law(0.1, 0.5, 30), lrsched.inverse_sqrt(0.1, 30)),
+        (lrsched.power_law(0.1, 1.0, 30), lrsched.inverse_time(0.1, 1.0, 30)),
+        (
+            lrsched.inverse_sqrt(0.1, 30, shift=50),
+            lrsched.shift(lrsched.inverse_sqrt(0.1, 30), -50),
+        ),
+        (lrsched.rex(0.1, 300, beta=1e-6), lrsched.linear(0.1, 0.0, 300)),
+        (
+            lrsched.noam(0.1 * 128**0.5 * 50**0.5, 128, 50),
+            lrsched.shift(lrsched.warmup(50) * 0.1 >> lrsched.inverse_sqrt(0.1, 50), -1),
+        ),
+    ):
+        np.testing.assert_allclose(one(steps), other(steps), rtol=3e-6, atol=1e-8)
+
+
+def test_the_early_course_of_hyperbolic_is_the_same_for_any_length():
+    steps = np.arange(20)
+    short = 0.1 - np.asarray(lrsched.hyperbolic(0.1, 200, bound=1000)(steps))
+    long = 0.1 - np.asarray(lrsched.hyperbolic(0.1, 800, bound=1000)(steps))
+    cosines = [0.1 - np.asarray(lrsched.cosine(0.1, n)(steps)) for n in (200, 800)]
+    assert short[-1] / long[-1] < 2 < cosines[0][-1] / cosines[1][-1]
+
+
+def test_chebyshev_solves_a_quadratic_faster_than_any_constant_rate():
+    curvatures = np.geomspace(0.05, 1.0, 50)
+    residual = np.ones(50)
+    for rate in np.asarray(lrsched.chebyshev(1.0, steps=32, ratio=0.05)(range(32)), np.float64):
+        residual *= 1 - rate * curvatures
+    best_constant = np.abs(1 - 2 / 1.05 * curvatures).max() ** 32
+    assert np.abs(residual).max() < 1e-3 * best_constant
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: lrsched.rex(0.1, 5, beta=1.0), "rex: beta=1.0 is not below 1"),
+        (lambda: lrsched.hyperbolic(0.1, 50, bound=40), "hyperbolic: bound=40 is below steps=50"),
+        (lambda: lrsched.exp_hyperbolic(0.1, 50, 40, 0.01), "bound=40 is below steps=50"),
+        (lambda: lrsched.exp_hyperbolic(0.1, 50, 50, 0), "end=0 is not accepted"),
+        (lambda: lrsched.chebyshev(0.1, 48), "steps=48 is no power of two"),
+        (lambda: lrsched.chebyshev(0.1, 64, ratio=1), "ratio=1.0 is not below 1"),
+        (lambda: lrsched.k_decay(0.1, 5, k=0), "k=0 is not accepted"),
+        (lambda: lrsched.inverse_time(0.1, -1), "rate=-1 is not accepted"),
         (lambda: lrsched.multistep(0.1, [60, 30]), r"milestones=\[60, 30\] is not accepted"),
         (lambda: lrsched.step_decay(0.1, 0.0, 10), "factor=0.0 is not accepted; factor must be"),
         (lambda: lrsched.exponential(0.1, -1), "factor=-1 is not accepted"),

@@ -57,9 +57,63 @@ def test_traced_lengths_are_accepted():
     assert jax.jit(lambda w: lrsched.wsd(1.0, 100, w, 10)(5))(0.1) == 0.5
 
 
+def test_a_cooldown_branches_off_any_schedule_at_any_step():
+    stable = lrsched.warmup(10) * 0.5 >> lrsched.inverse_sqrt(0.5, timescale=10)
+    for start in (0, 5, 10, 400):
+        schedule = lrsched.cooldown(stable, start, steps=50, end=0.01)
+        before = np.arange(start + 1)
+        np.testing.assert_allclose(schedule(before), stable(before), rtol=5e-7)
+        assert schedule.horizon == start + 50
+        assert schedule([start + 50, start + 99]).tolist() == np.float32([0.01, 0.01]).tolist()
+
+
+def test_a_cooldown_of_a_constant_is_wsd():
+    steps = np.arange(120)
+    np.testing.assert_array_equal(
+        lrsched.cooldown(lrsched.warmup(10) * 0.5, 80, 20)(steps),
+        lrsched.wsd(0.5, 100, warmup=10, cooldown=20)(steps),
+    )
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine", "monotone"])
+def test_points_are_met_and_held(shape):
+    steps, values = [3, 10, 11, 40], [0.5, 0.125, 0.25, 1.0]
+    schedule = lrsched.points(steps, values, shape)
+    assert schedule(steps).tolist() == values
+    assert schedule([0, 99]).tolist() == [0.5, 1.0]
+    assert lrsched.points([5], [0.25], shape)([0, 5, 9]).tolist() == [0.25] * 3
+    assert schedule.horizon == 40
+
+
+@given(st.lists(st.floats(0, 8, width=32), min_size=3, max_size=8))
+def test_the_monotone_cubic_has_no_bump_between_points(values):
+    steps = 10 * np.arange(len(values))
+    curve = np.asarray(lrsched.points(steps, values, "monotone")(np.arange(steps[-1] + 1)))
+    for piece in range(len(values) - 1):
+        ends = np.float32(values[piece : piece + 2])
+        inside = curve[10 * piece : 10 * piece + 11]
+        assert inside.min() >= ends.min() - 2e-6
+        assert inside.max() <= ends.max() + 2e-6
+
+
+def test_points_of_any_number_are_one_program():
+    def size(count):
+        schedule = lrsched.points(np.arange(count), np.ones(count), "cosine")
+        program = jax.jit(lambda s, t: s(t)).lower(schedule, 3)
+        return len(program.as_text().splitlines())
+
+    assert size(10) == size(400)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: lrsched.points([1, 2], [0.1]), "points: 2 steps and 1 values do not match"),
+        (lambda: lrsched.points([2, 1], [0.1, 1]), r"steps=\[2, 1\] is not accepted"),
+        (lambda: lrsched.points([1, 2], [1, 2], "spline"), "shape must be one of 'linear', 'cos"),
+        (lambda: lrsched.points([], []), r"is not accepted"),
+        (lambda: lrsched.cooldown(0.1, 2**31 - 1, 5), r"is above 2\*\*31 - 1"),
+        (lambda: lrsched.cooldown(0.1, -1, 5), "start=-1 is not accepted"),
         (
             lambda: lrsched.wsd(0.1, 100, 60, 50),
             r"wsd: warmup=60 and cooldown=50 take 60 \+ 50 = 110 steps, more than steps=100",

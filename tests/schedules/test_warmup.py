@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,13 +37,50 @@ def test_any_function_of_the_unit_interval_is_a_shape():
     assert lrsched.warmup(4, shape=jnp.sqrt)(1) == 0.5
 
 
+def test_untuned_warmups_are_those_of_the_paper():
+    b2 = 0.999
+    length = round(2 / (1 - b2))
+    linear = lrsched.untuned_warmup(b2)
+    assert linear(length - 1) == pytest.approx(1, rel=1e-4)
+    assert linear(length + 1) == 1
+    steps = np.arange(5000)
+    np.testing.assert_allclose(
+        lrsched.untuned_warmup(b2, "exponential")(steps),
+        lrsched.exponential_warmup(1 / (1 - b2))(steps),
+        rtol=2e-4,
+    )
+
+
+@pytest.mark.parametrize("b2", [0.61, 0.9, 0.99])  # above, optax's own r - 4 is mostly rounding
+def test_the_radam_warmup_is_optaxs_rectification(b2):
+    """One Adam step of RAdam over one of Adam, from the first step where it rectifies."""
+    adam, radam = optax.scale_by_adam(b2=b2), optax.scale_by_radam(b2=b2, threshold=4.0)
+    gradient = {"w": jnp.ones(1)}
+    states = adam.init(gradient), radam.init(gradient)
+    ratios = []
+    for _ in range(60):
+        plain, first = adam.update(gradient, states[0])
+        rectified, second = radam.update(gradient, states[1])
+        states = first, second
+        ratios.append(float(rectified["w"][0] / plain["w"][0]))
+    factor = np.asarray(lrsched.radam_warmup(b2)(np.arange(40)))
+    offset = next(i for i in range(20) if abs(ratios[i] - factor[0]) < 2e-3 * factor[0])
+    np.testing.assert_allclose(ratios[offset : offset + 40], factor, rtol=2e-2)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: lrsched.untuned_warmup(1.0), "b2=1.0 is not above 0.0 and below 1"),
+        (lambda: lrsched.untuned_warmup(0.9, "cosine"), "shape must be one of 'linear', 'exp"),
+        (lambda: lrsched.radam_warmup(0.5), "b2=0.5 is not above 0.6 and below 1"),
+        (lambda: lrsched.log_warmup(0), "steps=0 is not accepted"),
+        (lambda: lrsched.exponential_warmup(0), "timescale=0 is not accepted"),
         (
             lambda: lrsched.warmup(5, "sine"),
-            "shape='sine' is not accepted; shape must be one of 'linear', 'cosine', '1-sqrt', "
-            r"'square', or a function from \[0, 1\] to \[0, 1\]",
+            "shape='sine' is not accepted; shape must be one of 'linear', 'cosine', "
+            "'mirror-cosine', '1-sqrt', "
+            r"'square', 'exponential', or a function from \[0, 1\] to \[0, 1\]",
         ),
         (lambda: lrsched.warmup(5, 3), "shape=3 is not accepted"),
         (lambda: lrsched.warmup(-1), "steps=-1 is not accepted"),

@@ -126,13 +126,31 @@ def radam_warmup(step: jax.Array, b2: Positive = 0.999) -> ArrayLike:
     >>> [round(float(rate), 4) for rate in lrsched.radam_warmup(0.999)([0, 100, 10_000])]
     [0.0173, 0.2209, 0.9998]
     """
-    b2 = jnp.asarray(b2)
-    limit = 2 / (1 - b2) - 1
-
-    def length(count: jax.Array) -> jax.Array:
-        return limit - 2 * count * b2**count / -jnp.expm1(count * jnp.log(b2))
-
+    rate = -jnp.log(jnp.asarray(b2))
+    limit = 1 + 2 * _bernoulli(rate) / rate
     candidates = jnp.arange(1.0, 33.0)
-    first = candidates[jnp.argmax(length(candidates) > 4)]
-    r = length(step.astype(jnp.float32) + first)
+    first = candidates[jnp.argmax(_sma_length(candidates, rate) > 4)]
+    r = _sma_length(step.astype(jnp.float32) + first, rate)
     return jnp.sqrt((r - 4) / (limit - 4) * ((r - 2) / (limit - 2)) * (limit / r))
+
+
+def _sma_length(count: jax.Array, rate: jax.Array) -> jax.Array:
+    """RAdam's ``r`` after ``count`` updates with ``b2 = exp(-rate)``.
+
+    The textbook formula subtracts two numbers near ``2 / (1 - b2)`` to get one near 4. With
+    ``x = count rate`` and ``x / (exp(x) - 1) = 1 - x / 2 + psi(x)`` they cancel on paper.
+    """
+
+    def psi(x: jax.Array) -> jax.Array:
+        y = x * x
+        series = 1 / 12 + y * (-1 / 720 + y * (1 / 30240 + y * (-1 / 1209600 + y / 47900160)))
+        return y * series
+
+    x = count * rate
+    early = count + 2 * (psi(rate) - psi(jnp.minimum(x, 1.0))) / rate
+    late = 1 + 2 * (_bernoulli(rate) - _bernoulli(jnp.maximum(x, 1.0))) / rate
+    return jnp.where(x < 1, early, late)
+
+
+def _bernoulli(x: jax.Array) -> jax.Array:
+    return x / jnp.expm1(x)
