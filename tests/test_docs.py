@@ -13,7 +13,15 @@ import lrsched
 from lrsched.schedule import _REGISTRY
 
 ROOT = Path(__file__).parent.parent
-PUBLIC = {name: getattr(lrsched, name) for name in lrsched.__all__}
+MODULES = (lrsched.scaling, lrsched.units)
+PUBLIC = {
+    name: thing
+    for name, thing in [
+        *((name, getattr(lrsched, name)) for name in lrsched.__all__),
+        *(pair for module in MODULES for pair in inspect.getmembers(module, inspect.isfunction)),
+    ]
+    if not (inspect.ismodule(thing) or name.startswith("_"))
+}
 STATES = {"InjectSchedulesState", "ScaleByLearningRateState"}
 
 

@@ -4,6 +4,7 @@ A learning rate is a value that you print, compose, sweep, save, read back and c
 goes on, and it stays an ordinary optax schedule or transform.
 """
 
+from lrsched import scaling, units
 from lrsched.algebra import (
     add,
     as_schedule,
@@ -105,6 +106,7 @@ __all__ = [
     "reverse",
     "rex",
     "scale_by_learning_rate",
+    "scaling",
     "schedule",
     "shift",
     "step_decay",
@@ -113,6 +115,7 @@ __all__ = [
     "tanh",
     "to_dict",
     "triangular",
+    "units",
     "untuned_warmup",
     "warmup",
     "wsd",
