@@ -27,6 +27,27 @@ def test_wsd_rises_stays_and_falls(shape, steps, rise, fall, end):
     assert np.all(values[steps:] == (np.float32(end) if fall else 0.25))
 
 
+@given(
+    st.integers(5, 100),
+    st.integers(0, 50),
+    st.integers(5, 100),
+    st.sampled_from(["linear", "cosine"]),
+)
+def test_there_is_no_jump_at_any_seam(rise, hold, fall, shape):
+    steps = rise + hold + fall
+    at = np.arange(steps + 10)
+    steepest = 0.5 * np.pi / min(rise, fall) + 1e-6
+    for schedule in (
+        lrsched.wsd(1.0, steps, rise, fall, shape=shape),
+        lrsched.one_cycle(1.0, rise + fall, rise, shape=shape),
+        lrsched.warmup(rise, shape)
+        >> lrsched.constant(1.0, hold or 1)
+        >> lrsched.cosine(1.0, fall),
+        lrsched.cooldown(lrsched.warmup(rise, shape), rise + hold, fall, shape=shape),
+    ):
+        assert np.max(np.abs(np.diff(schedule(at)))) <= steepest, schedule
+
+
 def test_fractions_are_of_the_whole():
     assert np.array_equal(
         lrsched.wsd(0.1, 1000, warmup=0.05, cooldown=0.2)(np.arange(1001)),
