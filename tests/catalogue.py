@@ -85,8 +85,9 @@ def power_scheduler(peak, batch, tokens, a, b):
 def k_decay(peak, steps, k, end=0.0):
     def reference(t):
         # (1 + cos(pi y)) / 2 with 1 - y from what is left, for y next to 1.
-        rest = -np.expm1(f32(k) * np.log1p(-(steps - np.minimum(t, steps)) / steps + 1e-300))
-        return f32(end) + (f32(peak) - f32(end)) * sin2(np.where(t <= 0, 1.0, rest), 1)
+        left = np.clip(steps - t, 0, steps - 1e-3) / steps
+        rest = np.where(t <= 0, 1.0, -np.expm1(f32(k) * np.log1p(-left)))
+        return f32(end) + (f32(peak) - f32(end)) * sin2(rest, 1)
 
     return reference
 

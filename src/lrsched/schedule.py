@@ -374,9 +374,9 @@ def _as_step(step: ArrayLike) -> ArrayLike:
         return np.int32(min(max(step, 0), MAX_STEP))
     numbers = np.asarray(step)
     if numbers.dtype.kind in "iu":
-        is_narrow = numbers.dtype.itemsize < 4
-        held = numbers if is_narrow else np.minimum(np.maximum(numbers, 0), MAX_STEP)
-        return held.astype(np.int32)
+        if not np.can_cast(numbers.dtype, np.int32):
+            numbers = np.minimum(np.maximum(numbers, 0), MAX_STEP)
+        return numbers.astype(np.int32, copy=False)
     if jnp.issubdtype(numbers.dtype, jnp.floating):
         return numbers.astype(np.float32)
     raise TypeError(f"step={step!r} is not a step; it must be an integer or a float, of any shape.")
