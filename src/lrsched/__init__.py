@@ -37,20 +37,22 @@ from lrsched.schedules.decay import (
     exp_hyperbolic,
     exponential,
     hyperbolic,
-    inverse_sqrt,
-    inverse_time,
     k_decay,
     linear,
     multistep,
-    noam,
     polynomial,
-    power_law,
-    power_scheduler,
     rex,
     step_decay,
     tanh,
 )
 from lrsched.schedules.phases import cooldown, points, wsd
+from lrsched.schedules.power import (
+    inverse_sqrt,
+    inverse_time,
+    noam,
+    power_law,
+    power_scheduler,
+)
 from lrsched.schedules.warmup import (
     exponential_warmup,
     log_warmup,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Boundaries, Duration, Length, Positive, Value
+from lrsched.arguments import Boundaries, Length, Positive, Value
 from lrsched.numerics import count_passed, fraction, mix, power
 from lrsched.schedule import schedule
 from lrsched.schedules.ramps import ramp
@@ -164,122 +164,6 @@ def cosine(
     weight = jnp.sin(quarter * fraction(steps - step, steps)) ** (2 * jnp.asarray(exponent))
     risen = jnp.sin(quarter * fraction(step, steps)) ** 2
     return mix(end, peak, weight, jnp.where(jnp.asarray(exponent) == 1, risen, 1 - weight))
-
-
-@schedule
-def inverse_sqrt(step: jax.Array, peak: Value, timescale: Length, shift: Duration = 0) -> ArrayLike:
-    """A decay without an end: ``peak / sqrt(1 + (t + shift) / timescale)``.
-
-    After a linear warmup of ``timescale`` steps this is the schedule of the Transformer,
-    ``peak sqrt(timescale / step)`` on the whole run's steps.
-
-    Args:
-      peak: the rate at step 0.
-      timescale: the steps in which the rate falls to ``peak / sqrt(2)``.
-      shift: steps by which it has begun already.
-
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), without its ``d_model**-0.5``; T5X's
-    ``rsqrt_normalized_decay``, transformers' ``get_inverse_sqrt_schedule``.
-
-    >>> import lrsched
-    >>> noam = lrsched.warmup(100) * 1.0 >> lrsched.inverse_sqrt(1.0, timescale=100)
-    >>> noam([0, 50, 100, 400, 10_000]).tolist()
-    [0.0, 0.5, 1.0, 0.5, 0.10000000149011612]
-    """
-    return peak / jnp.sqrt(1 + (_ratio(step, timescale) + _ratio(shift, timescale)))
-
-
-@schedule
-def noam(step: jax.Array, scale: Value, width: Length, warmup: Length) -> ArrayLike:
-    """The Transformer's own: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
-
-    Args:
-      scale: a factor, 1 in the paper.
-      width: ``d_model``.
-      warmup: the steps of the linear rise.
-
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), whose steps begin at 1.
-
-    >>> import lrsched
-    >>> lrsched.noam(1.0, width=4, warmup=4)([0, 3, 15]).tolist()
-    [0.0625, 0.25, 0.125]
-    """
-    now, rise = step.astype(jnp.float32) + 1, jnp.asarray(warmup, jnp.float32)
-    decay = jnp.minimum(jax.lax.rsqrt(now), now / rise * jax.lax.rsqrt(rise))
-    return scale * decay * jax.lax.rsqrt(jnp.asarray(width, jnp.float32))
-
-
-@schedule
-def inverse_time(
-    step: jax.Array, init: Value, rate: Positive, every: Length = 1, staircase: bool = False
-) -> ArrayLike:
-    """The oldest decay, ``init / (1 + rate t / every)``; Robbins & Monro's condition holds for it.
-
-    Args:
-      init: the rate at step 0.
-      rate: how much the denominator grows ...
-      every: ... in so many steps.
-      staircase: let it grow only every so many steps.
-
-    Source: Keras' ``InverseTimeDecay``.
-
-    >>> import lrsched
-    >>> lrsched.inverse_time(1.0, 1.0, every=10)([0, 10, 30]).tolist()
-    [1.0, 0.5, 0.25]
-    """
-    periods = (step // every).astype(jnp.float32) if staircase else _ratio(step, every)
-    return init / (1 + jnp.asarray(rate) * periods)
-
-
-@schedule
-def power_law(step: jax.Array, peak: Value, exponent: Positive, timescale: Length) -> ArrayLike:
-    """A power of the time: ``peak (1 + t / timescale)**-exponent``.
-
-    Args:
-      peak: the rate at step 0.
-      exponent: 0.5 is `inverse_sqrt`, 1 is `inverse_time`.
-      timescale: steps before the power shows.
-
-    Source: timm's ``stable_fn="power"``.
-
-    >>> import lrsched
-    >>> lrsched.power_law(1.0, exponent=2.0, timescale=10)([0, 10, 30]).tolist()
-    [1.0, 0.25, 0.0625]
-    """
-    return peak * jnp.exp(-jnp.asarray(exponent) * jnp.log1p(_ratio(step, timescale)))
-
-
-@schedule
-def power_scheduler(
-    step: jax.Array,
-    peak: Value,
-    batch_size: Length,
-    tokens_per_step: Length,
-    amplitude: Positive = 4.6,
-    exponent: Positive = 0.51,
-) -> ArrayLike:
-    """The Power scheduler: ``min(peak, batch_size amplitude n**-exponent)``, ``n`` tokens so far.
-
-    It needs no horizon: the stable phase of a WSD whose rate suits any number of tokens and any
-    batch size; cool it down with `cooldown`.
-
-    Args:
-      peak: the highest rate.
-      batch_size: examples per step.
-      tokens_per_step: tokens per step, so that ``n = t tokens_per_step``.
-      amplitude: ``a`` of the paper.
-      exponent: ``-b`` of the paper.
-
-    Source: Shen et al. 2024 (arXiv 2408.13359), for rates under muP.
-
-    >>> import lrsched
-    >>> schedule = lrsched.power_scheduler(0.02, batch_size=128, tokens_per_step=2**19)
-    >>> [round(float(rate), 6) for rate in schedule([0, 10_000, 100_000])]
-    [0.02, 0.006501, 0.002009]
-    """
-    tokens = jnp.maximum(step, 1).astype(jnp.float32) * jnp.asarray(tokens_per_step, jnp.float32)
-    law = jnp.asarray(batch_size) * amplitude * tokens ** -jnp.asarray(exponent)
-    return jnp.where(step > 0, jnp.minimum(peak, law), peak)
 
 
 @schedule(horizon="steps")
@@ -502,7 +386,3 @@ def cosine_waves(
     """
     phase = jnp.asarray(waves) * fraction(step, steps)
     return mix(end, peak, jnp.cos(jnp.pi * (phase - jnp.floor(phase))) ** 2)
-
-
-def _ratio(part: ArrayLike, whole: ArrayLike) -> jax.Array:
-    return jnp.asarray(part, jnp.float32) / jnp.asarray(whole, jnp.float32)
