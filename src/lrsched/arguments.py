@@ -202,7 +202,7 @@ Length: TypeAlias = Annotated[ArrayLike, LENGTH]
 Duration: TypeAlias = Annotated[ArrayLike, DURATION]
 """A length in steps that may be 0."""
 Phase: TypeAlias = Annotated[ArrayLike, PHASE]
-"""A length within a known whole: steps, or a fraction of the whole."""
+"""A length within a known whole: steps, or a fraction of it, which rounds: its gradient is 0."""
 Integer: TypeAlias = Annotated[ArrayLike, INTEGER]
 """A whole number of either sign."""
 Values: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, VALUES]
