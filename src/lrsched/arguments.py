@@ -6,8 +6,9 @@ what was passed into one form. Values under a JAX trace pass unchecked.
 """
 
 import dataclasses
+import types
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -193,6 +194,18 @@ def choice(name: str, names: Sequence[str], otherwise: str | None = None) -> Kin
     return Kind(name, accepts, convert, static=True)
 
 
+def annotated_kind(annotation: Any) -> Kind | None:
+    """The kind that an annotation names, also in ``Kind | None``."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not types.NoneType]
+        return annotated_kind(members[0]) if len(members) == 1 else None
+    for part in getattr(annotation, "__metadata__", ()):
+        if isinstance(part, Kind):
+            return part
+    plain = {float: VALUE, int: INTEGER, bool: FLAG, str: TEXT}
+    return next((kind for known, kind in plain.items() if annotation is known), None)
+
+
 Value: TypeAlias = Annotated[ArrayLike, VALUE]
 """A rate, or anything else that a schedule takes on: a finite number."""
 Positive: TypeAlias = Annotated[ArrayLike, POSITIVE]
@@ -207,5 +220,5 @@ Integer: TypeAlias = Annotated[ArrayLike, INTEGER]
 """A whole number of either sign."""
 Values: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, VALUES]
 """One or more finite numbers."""
-Boundaries: TypeAlias = Annotated[Sequence[int] | np.ndarray | jax.Array, BOUNDARIES]
+Boundaries: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, BOUNDARIES]
 """Steps in increasing order."""

@@ -11,7 +11,6 @@ import difflib
 import functools
 import importlib
 import inspect
-import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import (
     Any,
@@ -19,9 +18,6 @@ from typing import (
     Final,
     NamedTuple,
     ParamSpec,
-    Union,
-    get_args,
-    get_origin,
     overload,
 )
 
@@ -30,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import FLAG, INTEGER, TEXT, VALUE, VALUES, Kind, is_traced
+from lrsched.arguments import INTEGER, VALUE, VALUES, Kind, annotated_kind, is_traced
 from lrsched.numerics import MAX_STEP
 
 P = ParamSpec("P")
@@ -421,7 +417,7 @@ def _define(
             )
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             raise ValueError(f"{name}: **{parameter.name} is not accepted; name each parameter.")
-    kinds = {parameter.name: _annotated_kind(parameter.annotation) for parameter in parameters}
+    kinds = {parameter.name: annotated_kind(parameter.annotation) for parameter in parameters}
     if isinstance(horizon, str) and horizon not in kinds:
         raise ValueError(f"{name}: horizon={horizon!r} is not one of {', '.join(kinds)}.")
     return Definition(
@@ -436,18 +432,6 @@ def _shown_signature(definition: Definition) -> inspect.Signature:
         for parameter in definition.signature.parameters.values()
     ]
     return inspect.Signature(parameters, return_annotation=Schedule)
-
-
-def _annotated_kind(annotation: Any) -> Kind | None:
-    """The kind that an annotation names, also in ``Kind | None``."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [member for member in get_args(annotation) if member is not types.NoneType]
-        return _annotated_kind(members[0]) if len(members) == 1 else None
-    for part in getattr(annotation, "__metadata__", ()):
-        if isinstance(part, Kind):
-            return part
-    plain = {float: VALUE, int: INTEGER, bool: FLAG, str: TEXT}
-    return next((kind for known, kind in plain.items() if annotation is known), None)
 
 
 def _kind_of(given: Any) -> Kind | None:

@@ -220,7 +220,7 @@ def cosine_restarts(
     """
     steps, growth = jnp.asarray(steps), jnp.asarray(growth)
     is_whole = jnp.issubdtype(growth.dtype, jnp.integer)
-    cycle, start, length, past = (_whole_cycle if is_whole else _real_cycle)(step, steps, growth)
+    cycle, start, length, past = (whole_cycle if is_whole else _real_cycle)(step, steps, growth)
     local = step - start
     fall = length - warmup
     left = jnp.where(past < 0, fraction(length - local, fall), 1 - past)
@@ -234,7 +234,7 @@ Cycle: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 """A cycle's number, first step and length; how much of it is past where int32 cannot say, or -1."""
 
 
-def _whole_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
+def whole_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
     """The cycle that ``step`` is in, in exact integers.
 
     At most 32 begin before step 2**31 where they grow, so their starts are a table; without growth

@@ -74,7 +74,7 @@ def inverse_time(
 
 
 @schedule
-def power_law(step: jax.Array, peak: Value, exponent: Positive, timescale: Length) -> ArrayLike:
+def power_law(step: jax.Array, peak: Value, exponent: Positive, timescale: Positive) -> ArrayLike:
     """A power of the time: ``peak (1 + t / timescale)**-exponent``.
 
     Args:

@@ -1,0 +1,73 @@
+"""How a peer's function takes its arguments: checked, under the peer's own names."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import NoReturn, ParamSpec, TypeVar
+
+from lrsched.arguments import annotated_kind
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def recipe(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Check a function's arguments by their annotations, as `lrsched.schedule` does for its own.
+
+    So that what is refused is called what the peer calls it, whatever it is built from.
+
+    Args:
+      *unused: parameters that mean nothing here; anything but their default is refused.
+      **elsewhere: parameters that something else of ours is for; the same, and it is named.
+    """
+    refused = dict.fromkeys(unused, "a schedule has no use for it") | elsewhere
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        name = function.__name__
+        signature = inspect.signature(function, eval_str=True)
+        parameters = signature.parameters
+        kinds = {key: annotated_kind(known.annotation) for key, known in parameters.items()}
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            for key, given in bound.arguments.items():
+                kind, default = kinds[key], parameters[key].default
+                if key in refused and given != default:
+                    raise ValueError(
+                        f"{name}: {key}={given!r} is not accepted; {key} must be left at "
+                        f"{default!r}, as {refused[key]}."
+                    )
+                if kind is not None and not (given is None and default is None):
+                    bound.arguments[key] = kind.check(name, key, given)
+            return function(*bound.args, **bound.kwargs)
+
+        shown = [
+            parameter.replace(annotation=kinds[key] or parameter.annotation)
+            for key, parameter in parameters.items()
+        ]
+        checked.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+        return checked
+
+    return decorate
+
+
+def missing(module: str, ours: list[str], known: Mapping[str, str]) -> Callable[[str], NoReturn]:
+    """A module's ``__getattr__``: what the peer has and ours does not, with the nearest of ours.
+
+    Args:
+      module: the module's name.
+      ours: its public names.
+      known: names of the peer that ours lacks, with what to use in their place.
+    """
+
+    def refuse(name: str) -> NoReturn:
+        instead = known.get(name)
+        if instead is None:
+            near = difflib.get_close_matches(name, ours, n=3, cutoff=0.4)
+            instead = f"the nearest are {', '.join(near or ours)}"
+        raise AttributeError(f"{module} has no {name!r}; {instead}.", name=name)
+
+    return refuse

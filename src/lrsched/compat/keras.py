@@ -1,0 +1,252 @@
+"""Keras' schedules: those of ``keras.optimizers.schedules``, as a `Schedule` that is data.
+
+Three things that Keras does and these do not:
+
+* Keras computes in the type of ``initial_learning_rate``. An int makes every rate an int: the
+  example of its own documentation, ``CosineDecay(0, 1000, warmup_target=0.1, warmup_steps=1000)``,
+  is 0 for ever. Here a rate is a float.
+* Keras divides the step in float32, which ``jit`` turns into a product. In training, as opposed to
+  a call by hand, its ``staircase=True`` then comes a step late for some ``decay_steps`` (41 is the
+  least), and `CosineDecayRestarts` for some ``t_mul`` (10). Here they are on time.
+* Keras ignores ``warmup_steps`` without a ``warmup_target``. Here that raises.
+"""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched import (
+    Schedule,
+    cosine,
+    cosine_restarts,
+    exponential,
+    inverse_time,
+    linear,
+    piecewise_constant,
+    polynomial,
+    schedule,
+)
+from lrsched.arguments import Boundaries, Duration, Length, Positive, Value, Values, is_traced
+from lrsched.compat._cycles import cycle_at
+from lrsched.compat._recipe import missing, recipe
+from lrsched.numerics import fraction, mix, power
+from lrsched.schedules.cyclic import Growth
+from lrsched.schedules.ramps import ramp
+
+__all__ = [
+    "CosineDecay",
+    "CosineDecayRestarts",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "PiecewiseConstantDecay",
+    "PolynomialDecay",
+]
+
+__getattr__ = missing(
+    __name__,
+    __all__,
+    {"LearningRateSchedule": "any function of the step becomes a schedule by @lrsched.schedule"},
+)
+
+
+@recipe("name")
+def ExponentialDecay(  # noqa: N802
+    initial_learning_rate: Value,
+    decay_steps: Length,
+    decay_rate: Positive,
+    staircase: bool = False,
+    name: str = "ExponentialDecay",
+) -> Schedule:
+    """A geometric sequence: ``initial_learning_rate * decay_rate**(t / decay_steps)``.
+
+    Args:
+      initial_learning_rate: the rate at step 0.
+      decay_steps: the period.
+      decay_rate: what each period multiplies by.
+      staircase: multiply at the end of each period only.
+      name: not used.
+
+    >>> from lrsched.compat import keras
+    >>> keras.ExponentialDecay(1.0, decay_steps=10, decay_rate=0.25)([0, 5, 10]).tolist()
+    [1.0, 0.5, 0.25]
+    """
+    return exponential(initial_learning_rate, decay_rate, decay_steps, staircase=staircase)
+
+
+@recipe("name")
+def PiecewiseConstantDecay(  # noqa: N802
+    boundaries: Boundaries, values: Values, name: str = "PiecewiseConstant"
+) -> Schedule:
+    """One value after another: ``values[i]`` after ``i`` of the boundaries, *before* ``t``.
+
+    At the boundary itself Keras keeps the earlier value, so that the next one begins a step after.
+
+    Args:
+      boundaries: the last step of each value but the last, increasing.
+      values: the rates, one more than there are boundaries.
+      name: not used.
+
+    >>> from lrsched.compat import keras
+    >>> keras.PiecewiseConstantDecay([10, 20], [1.0, 0.5, 0.25])([10, 11, 20, 21]).tolist()
+    [1.0, 0.5, 0.5, 0.25]
+    """
+    return piecewise_constant(values, operator.add(boundaries, 1))
+
+
+@recipe("name")
+def PolynomialDecay(  # noqa: N802
+    initial_learning_rate: Value,
+    decay_steps: Length,
+    end_learning_rate: Value = 0.0001,
+    power: Positive = 1.0,
+    cycle: bool = False,
+    name: str = "PolynomialDecay",
+) -> Schedule:
+    """A power of what is left: ``end + (initial - end) (1 - t / decay_steps)**power``.
+
+    With ``cycle=True`` the length is the first multiple of ``decay_steps`` that ``t`` does not
+    exceed: the rate falls to the end each time and jumps back, lower each time.
+
+    Args:
+      initial_learning_rate: the rate at step 0.
+      decay_steps: the length.
+      end_learning_rate: the rate at its end.
+      power: of the polynomial.
+      cycle: whether to go on after the end.
+      name: not used.
+
+    >>> from lrsched.compat import keras
+    >>> keras.PolynomialDecay(1.0, 4, end_learning_rate=0.0)([0, 2, 4, 5]).tolist()
+    [1.0, 0.5, 0.0, 0.0]
+    >>> keras.PolynomialDecay(1.0, 4, 0.0, cycle=True)([0, 2, 4, 6, 8, 9]).tolist()
+    [1.0, 0.5, 0.0, 0.25, 0.0, 0.25]
+    """
+    decay = _cycling_polynomial if cycle else polynomial
+    return decay(initial_learning_rate, end_learning_rate, decay_steps, power)
+
+
+@schedule(name="keras.cycling_polynomial")
+def _cycling_polynomial(
+    step: jax.Array, init: Value, end: Value, steps: Length, power: Positive
+) -> ArrayLike:
+    """``end + (init - end) (1 - t / (n steps))**power``, ``n = max(ceil(t / steps), 1)``."""
+    left = jnp.where(step == 0, steps, -step % jnp.asarray(steps))
+    whole = step.astype(jnp.float32) + left
+    return mix(end, init, fraction(left, whole) ** power)
+
+
+@recipe("name")
+def InverseTimeDecay(  # noqa: N802
+    initial_learning_rate: Value,
+    decay_steps: Length,
+    decay_rate: Positive,
+    staircase: bool = False,
+    name: str = "InverseTimeDecay",
+) -> Schedule:
+    """The reciprocal of the time: ``initial_learning_rate / (1 + decay_rate t / decay_steps)``.
+
+    Args:
+      initial_learning_rate: the rate at step 0.
+      decay_steps: the period.
+      decay_rate: how much the denominator grows in each period.
+      staircase: let it grow at the end of each period only.
+      name: not used.
+
+    >>> from lrsched.compat import keras
+    >>> keras.InverseTimeDecay(1.0, decay_steps=10, decay_rate=1.0)([0, 10, 30]).tolist()
+    [1.0, 0.5, 0.25]
+    """
+    return inverse_time(initial_learning_rate, decay_rate, decay_steps, staircase)
+
+
+@recipe("name")
+def CosineDecay(  # noqa: N802
+    initial_learning_rate: Value,
+    decay_steps: Length,
+    alpha: Value = 0.0,
+    name: str = "CosineDecay",
+    warmup_target: Value | None = None,
+    warmup_steps: Duration = 0,
+) -> Schedule:
+    """Half a cosine from the peak to ``alpha`` of it, after a linear rise if there is a target.
+
+    ``peak ((1 - alpha) (1 + cos(pi t / decay_steps)) / 2 + alpha)``. The peak is ``warmup_target``
+    if given, else ``initial_learning_rate``.
+
+    Args:
+      initial_learning_rate: the rate at step 0.
+      decay_steps: the length of the cosine, *without* the rise.
+      alpha: the last rate as a fraction of the peak.
+      name: not used.
+      warmup_target: the rate after the rise.
+      warmup_steps: the length of the rise; with 0 the target is the first rate.
+
+    Raises:
+      ValueError: ``warmup_steps`` without ``warmup_target``, which Keras ignores.
+
+    >>> from lrsched.compat import keras
+    >>> keras.CosineDecay(0.0, 900, alpha=0.5, warmup_target=1.0, warmup_steps=100)
+    join(linear(init=0.0, end=1.0, steps=100), cosine(peak=1.0, steps=900, end=0.5))
+    """
+    is_warmed = is_traced(warmup_steps) or np.any(np.asarray(warmup_steps) > 0)
+    if warmup_target is None:
+        if is_warmed:
+            raise ValueError(
+                f"CosineDecay: warmup_steps={warmup_steps!r} needs a warmup_target to rise to."
+            )
+        return cosine(initial_learning_rate, decay_steps, alpha * initial_learning_rate)
+    decay = cosine(warmup_target, decay_steps, alpha * warmup_target)
+    if not is_warmed:
+        return decay
+    return linear(initial_learning_rate, warmup_target, warmup_steps) >> decay
+
+
+@recipe("name")
+def CosineDecayRestarts(  # noqa: N802
+    initial_learning_rate: Value,
+    first_decay_steps: Length,
+    t_mul: Growth = 2.0,
+    m_mul: Positive = 1.0,
+    alpha: Value = 0.0,
+    name: str = "SGDRDecay",
+) -> Schedule:
+    """Cosines with warm restarts, for ever, each ``t_mul`` times as long as the one before.
+
+    In cycle ``k``, at ``x`` of its length:
+    ``initial ((1 - alpha) m_mul**k (1 + cos(pi x)) / 2 + alpha)``.
+
+    A cycle of a fractional length begins between two steps, unlike those of
+    `lrsched.cosine_restarts`; a whole ``t_mul`` is exact at every step, where float32 is not.
+
+    Args:
+      initial_learning_rate: the rate at step 0.
+      first_decay_steps: the length of the first cycle.
+      t_mul: how many times longer each cycle is than the one before, 1 or more.
+      m_mul: what each restart multiplies the cosine by, though not ``alpha``.
+      alpha: the lowest rate as a fraction of ``initial_learning_rate``.
+      name: not used.
+
+    >>> from lrsched.compat import keras
+    >>> schedule = keras.CosineDecayRestarts(1.0, first_decay_steps=10, m_mul=0.5, alpha=0.5)
+    >>> schedule([0, 5, 10, 20, 30]).tolist()
+    [1.0, 0.75, 0.75, 0.625, 0.625]
+    """
+    height = operator.sub(1, alpha) * initial_learning_rate
+    if is_traced(t_mul) or np.any(np.asarray(t_mul) % 1):
+        cosines = _fractional_restarts(height, first_decay_steps, t_mul, m_mul)
+    else:
+        growth = np.asarray(t_mul).astype(int)
+        cosines = cosine_restarts(height, first_decay_steps, growth=growth, decay=m_mul)
+    return cosines + alpha * initial_learning_rate
+
+
+@schedule(name="keras.fractional_restarts")
+def _fractional_restarts(
+    step: jax.Array, peak: Value, steps: Length, growth: Growth, decay: Positive
+) -> ArrayLike:
+    """`cosine_restarts` to 0 whose cycles begin between two steps."""
+    cycle, past = cycle_at(step, jnp.asarray(steps), jnp.asarray(growth))
+    return jnp.asarray(peak) * power(decay, cycle) * ramp("cosine", 1 - past, 1)

@@ -1,0 +1,768 @@
+"""timm's schedulers: those of ``timm.scheduler``, as a `Schedule` that is data.
+
+``base_lr`` comes first, in the optimizer's place. ``t`` is what ``step_update(num_updates)`` is
+called with, or ``step(epoch)`` with ``t_in_epochs``: every length is in the unit that the schedule
+is called with, here as there. (Before its first call timm has ``base_lr``, or ``warmup_lr_init``.)
+
+timm finds the cycle of ``cycle_mul`` by a logarithm and misses some of its first steps, with
+``t_initial=10, cycle_mul=3`` the one at 1210, where it gives ``lr_min``. Here they are exact. The
+noise of timm comes from PyTorch's generator; `lrsched.noise` has a key of its own.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Annotated, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched import (
+    Schedule,
+    constant,
+    cosine,
+    k_decay,
+    linear,
+    polynomial,
+    power_law,
+    schedule,
+    tanh,
+    wsd,
+)
+from lrsched.algebra import Inner
+from lrsched.arguments import (
+    DURATION,
+    LENGTH,
+    POSITIVE,
+    Duration,
+    Kind,
+    Length,
+    Positive,
+    Value,
+    choice,
+    is_traced,
+)
+from lrsched.compat._cycles import cycle_at
+from lrsched.compat._recipe import missing, recipe
+from lrsched.compat.torch import MultiStepLR, StepLR
+from lrsched.numerics import MAX_STEP, fraction, mix, power
+from lrsched.schedules.cyclic import Growth
+from lrsched.schedules.ramps import RAMPS, ramp
+
+__all__ = [
+    "CosineLRScheduler",
+    "MultiStepLRScheduler",
+    "PolyLRScheduler",
+    "StepLRScheduler",
+    "TanhLRScheduler",
+    "WSDLRScheduler",
+    "create_scheduler_v2",
+]
+
+__getattr__ = missing(
+    __name__,
+    __all__,
+    {
+        "PlateauLRScheduler": "it follows a metric, so that it is no function of the step",
+        "Scheduler": "any function of the step becomes a schedule by @lrsched.schedule",
+        "create_scheduler": "create_scheduler_v2 takes what timm.scheduler.scheduler_kwargs gives",
+        "scheduler_kwargs": "timm's own gives what create_scheduler_v2 takes",
+    },
+)
+
+
+def _milestones(given: Any) -> list[int]:
+    return sorted(map(LENGTH.convert, given))
+
+
+def _period(given: Any) -> Any:
+    """A whole number, or a decimal such as 2.4 as a `Fraction` of its shortest digits."""
+    number = POSITIVE.convert(given)
+    if is_traced(given) or np.ndim(given):
+        return LENGTH.convert(given)
+    exact = Fraction(repr(number)).limit_denominator(10**4)
+    if exact.numerator * exact.denominator > MAX_STEP:
+        raise ValueError("a fraction of a step is known for periods below 200,000 only")
+    return int(exact) if exact.denominator == 1 else exact
+
+
+Milestones: TypeAlias = Annotated[
+    Sequence[int], Kind("Milestones", "whole numbers of 1 or more", _milestones)
+]
+"""Steps, in any order."""
+Whole: TypeAlias = Annotated[int, LENGTH]
+"""A plain number of epochs or updates, 1 or more."""
+Rest: TypeAlias = Annotated[int, DURATION]
+"""A plain number of epochs or updates, 0 or more."""
+Period: TypeAlias = Annotated[ArrayLike, Kind("Period", "a number above 0", _period)]
+"""A number of steps that need not be whole."""
+StableFn: TypeAlias = Annotated[str, choice("StableFn", ("constant", "rsqrt", "power"))]
+"""What a stable phase does."""
+DecayFn: TypeAlias = Annotated[
+    str | Callable[[jax.Array], ArrayLike],
+    choice(
+        "DecayFn",
+        ("linear", "1-sqrt", "cosine", "power", "exp"),
+        otherwise="a function of what is past, from 1 at 0 to 0 at 1",
+    ),
+]
+"""The shape of a cooldown."""
+Sched: TypeAlias = Annotated[
+    str,
+    choice(
+        "Sched",
+        ("cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant", "none"),
+    ),
+]
+"""The name of a scheduler."""
+
+_NOISE = "timm's noise comes from PyTorch's generator (lrsched.noise has a key of its own)"
+_scheduler = functools.partial(
+    recipe,
+    "initialize",
+    noise_range_t=_NOISE,
+    noise_pct=_NOISE,
+    noise_std=_NOISE,
+    noise_seed=_NOISE,
+)
+
+
+def _is_zero(number: ArrayLike) -> bool:
+    return not is_traced(number) and bool(np.all(np.asarray(number) == 0))
+
+
+def _warmed(
+    curve: Schedule, steps: ArrayLike, init: ArrayLike, target: ArrayLike, is_prefix: bool
+) -> Schedule:
+    """A line from ``init`` to ``target``, before the curve or over its beginning."""
+    if _is_zero(steps):
+        return curve
+    if is_prefix:
+        return linear(init, target, steps) >> curve
+    return _overlaid(curve, steps, init, target)
+
+
+@schedule(name="timm.overlaid_warmup", horizon=lambda curve, **_: curve.horizon)
+def _overlaid(
+    step: jax.Array, curve: Inner, steps: Length, init: Value, target: Value
+) -> ArrayLike:
+    """``curve``, whose clock runs during the warmup."""
+    return jnp.where(step < steps, mix(init, target, fraction(step, steps)), curve(step))
+
+
+def _in_cycles(
+    step: jax.Array,
+    base_lr: ArrayLike,
+    lr_min: ArrayLike,
+    cycles: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike],
+    weight: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """A curve from 1 to 0 in each cycle, under peaks that decay, and ``lr_min`` after the last."""
+    steps, growth, decay, limit = cycles
+    cycle, past = cycle_at(step, jnp.asarray(steps), jnp.asarray(growth))
+    top = jnp.asarray(base_lr) * power(decay, cycle)
+    return jnp.where(cycle < limit, mix(lr_min, top, weight(past)), lr_min)
+
+
+def _growth(cycle_mul: ArrayLike) -> ArrayLike:
+    """A whole multiplier as an int, for which cycles are counted exactly."""
+    if is_traced(cycle_mul) or np.any(np.asarray(cycle_mul) % 1):
+        return cycle_mul
+    return np.asarray(cycle_mul).astype(int)
+
+
+def _is_one(number: ArrayLike) -> bool:
+    return not is_traced(number) and bool(np.all(np.asarray(number) == 1))
+
+
+@_scheduler()
+def CosineLRScheduler(  # noqa: N802
+    base_lr: Value,
+    t_initial: Length,
+    lr_min: Value = 0.0,
+    cycle_mul: Growth = 1.0,
+    cycle_decay: Positive = 1.0,
+    cycle_limit: Length = 1,
+    warmup_t: Duration = 0,
+    warmup_lr_init: Value = 0.0,
+    warmup_prefix: bool = False,
+    t_in_epochs: bool = True,
+    noise_range_t: None = None,
+    noise_pct: float = 0.67,
+    noise_std: float = 1.0,
+    noise_seed: int = 42,
+    k_decay: Positive = 1.0,
+    initialize: bool = True,
+) -> Schedule:
+    """Cosines with restarts: ``lr_min + (top - lr_min) (1 + cos(pi x**k_decay)) / 2``.
+
+    ``x`` is what is past of the cycle, ``top = base_lr * cycle_decay**cycle``; after the last cycle
+    the rate is ``lr_min``. Without ``warmup_prefix`` the curve runs under the warmup, which aims at
+    ``base_lr`` though the curve is below it by then.
+
+    Args:
+      base_lr: the optimizer's rate.
+      t_initial: the length of the first cycle.
+      lr_min: the lowest rate.
+      cycle_mul: how many times longer each cycle is than the one before, 1 or more.
+      cycle_decay: what each restart multiplies the peak by.
+      cycle_limit: how many cycles.
+      warmup_t: the length of the linear rise.
+      warmup_lr_init: the rate at step 0 if there is one.
+      warmup_prefix: whether the rise comes before the cycles.
+      t_in_epochs: whether ``t`` is in epochs, which makes no difference to the curve.
+      noise_range_t: not used.
+      noise_pct: not used.
+      noise_std: not used.
+      noise_seed: not used.
+      k_decay: above 1 the rate stays high for longer.
+      initialize: not used.
+
+    >>> from lrsched.compat import timm
+    >>> timm.CosineLRScheduler(0.1, t_initial=100, warmup_t=5, warmup_prefix=True)
+    join(linear(init=0.0, end=0.1, steps=5), cosine(peak=0.1, steps=100))
+    """
+    if not _is_one(cycle_limit):
+        curve = _cosine_cycles(
+            base_lr, lr_min, t_initial, _growth(cycle_mul), cycle_decay, cycle_limit, k_decay
+        )
+    elif _is_one(k_decay):
+        curve = cosine(base_lr, t_initial, lr_min)
+    else:
+        curve = _k_decay(base_lr, t_initial, k_decay, lr_min)
+    return _warmed(curve, warmup_t, warmup_lr_init, base_lr, warmup_prefix)
+
+
+_k_decay = k_decay  # which timm's argument hides
+
+
+@schedule(name="timm.cosine_cycles")
+def _cosine_cycles(
+    step: jax.Array,
+    base_lr: Value,
+    lr_min: Value,
+    steps: Length,
+    growth: Growth,
+    decay: Positive,
+    limit: Length,
+    k: Positive,
+) -> ArrayLike:
+    def weight(past: jax.Array) -> jax.Array:
+        return ramp("cosine", 1 - past**k, 1)
+
+    return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
+
+
+@_scheduler()
+def TanhLRScheduler(  # noqa: N802
+    base_lr: Value,
+    t_initial: Length,
+    lb: Value = -7.0,
+    ub: Value = 3.0,
+    lr_min: Value = 0.0,
+    cycle_mul: Growth = 1.0,
+    cycle_decay: Positive = 1.0,
+    cycle_limit: Length = 1,
+    warmup_t: Duration = 0,
+    warmup_lr_init: Value = 0.0,
+    warmup_prefix: bool = False,
+    t_in_epochs: bool = True,
+    noise_range_t: None = None,
+    noise_pct: float = 0.67,
+    noise_std: float = 1.0,
+    noise_seed: int = 42,
+    initialize: bool = True,
+) -> Schedule:
+    """Hyperbolic tangents: ``lr_min + (top - lr_min) (1 - tanh(lb (1 - x) + ub x)) / 2``.
+
+    ``x`` and ``top`` are as in `CosineLRScheduler`. Without ``warmup_prefix`` the warmup aims at
+    the curve.
+
+    Args:
+      base_lr: the optimizer's rate.
+      t_initial: the length of the first cycle.
+      lb: the tangent's argument at the beginning of a cycle.
+      ub: its argument at the end, above ``lb``.
+      lr_min: the lowest rate.
+      cycle_mul: as in `CosineLRScheduler`, and so on.
+      cycle_decay: as in `CosineLRScheduler`.
+      cycle_limit: as in `CosineLRScheduler`.
+      warmup_t: as in `CosineLRScheduler`.
+      warmup_lr_init: as in `CosineLRScheduler`.
+      warmup_prefix: as in `CosineLRScheduler`.
+      t_in_epochs: as in `CosineLRScheduler`.
+      noise_range_t: not used.
+      noise_pct: not used.
+      noise_std: not used.
+      noise_seed: not used.
+      initialize: not used.
+
+    Raises:
+      ValueError: ``lb >= ub``.
+
+    >>> from lrsched.compat import timm
+    >>> timm.TanhLRScheduler(0.5, t_initial=100)([0, 70, 100]).round(4).tolist()
+    [0.5, 0.25, 0.0]
+    """
+    if not is_traced((lb, ub)) and np.any(np.asarray(lb) >= np.asarray(ub)):
+        raise ValueError(f"TanhLRScheduler: lb={lb!r} must be below ub={ub!r}.")
+    if _is_one(cycle_limit):
+        curve = tanh(base_lr, t_initial, lb, ub, lr_min) >> lr_min
+    else:
+        curve = _tanh_cycles(
+            base_lr, lr_min, t_initial, _growth(cycle_mul), cycle_decay, cycle_limit, lb, ub
+        )
+    target = base_lr if warmup_prefix else curve(warmup_t)
+    return _warmed(curve, warmup_t, warmup_lr_init, target, warmup_prefix)
+
+
+@schedule(name="timm.tanh_cycles")
+def _tanh_cycles(
+    step: jax.Array,
+    base_lr: Value,
+    lr_min: Value,
+    steps: Length,
+    growth: Growth,
+    decay: Positive,
+    limit: Length,
+    lb: Value,
+    ub: Value,
+) -> ArrayLike:
+    def weight(past: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(-2 * mix(lb, ub, past))
+
+    return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
+
+
+@_scheduler()
+def PolyLRScheduler(  # noqa: N802
+    base_lr: Value,
+    t_initial: Length,
+    power: Positive = 0.5,
+    lr_min: Value = 0.0,
+    cycle_mul: Growth = 1.0,
+    cycle_decay: Positive = 1.0,
+    cycle_limit: Length = 1,
+    warmup_t: Duration = 0,
+    warmup_lr_init: Value = 0.0,
+    warmup_prefix: bool = False,
+    t_in_epochs: bool = True,
+    noise_range_t: None = None,
+    noise_pct: float = 0.67,
+    noise_std: float = 1.0,
+    noise_seed: int = 42,
+    k_decay: Positive = 1.0,
+    initialize: bool = True,
+) -> Schedule:
+    """Powers of what is left: ``lr_min + (top - lr_min) (1 - x**k_decay)**power``.
+
+    ``x`` and ``top`` are as in `CosineLRScheduler`.
+
+    Args:
+      base_lr: the optimizer's rate.
+      t_initial: the length of the first cycle.
+      power: of the polynomial.
+      lr_min: the lowest rate.
+      cycle_mul: as in `CosineLRScheduler`, and so on.
+      cycle_decay: as in `CosineLRScheduler`.
+      cycle_limit: as in `CosineLRScheduler`.
+      warmup_t: as in `CosineLRScheduler`.
+      warmup_lr_init: as in `CosineLRScheduler`.
+      warmup_prefix: as in `CosineLRScheduler`.
+      t_in_epochs: as in `CosineLRScheduler`.
+      noise_range_t: not used.
+      noise_pct: not used.
+      noise_std: not used.
+      noise_seed: not used.
+      k_decay: above 1 the rate stays high for longer.
+      initialize: not used.
+
+    >>> from lrsched.compat import timm
+    >>> timm.PolyLRScheduler(1.0, t_initial=4)([0, 3, 4]).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    if _is_one(cycle_limit) and _is_one(k_decay):
+        curve = polynomial(base_lr, lr_min, t_initial, power)
+    else:
+        curve = _poly_cycles(
+            base_lr, lr_min, t_initial, _growth(cycle_mul), cycle_decay, cycle_limit, power, k_decay
+        )
+    return _warmed(curve, warmup_t, warmup_lr_init, base_lr, warmup_prefix)
+
+
+@schedule(name="timm.poly_cycles")
+def _poly_cycles(
+    step: jax.Array,
+    base_lr: Value,
+    lr_min: Value,
+    steps: Length,
+    growth: Growth,
+    decay: Positive,
+    limit: Length,
+    exponent: Positive,
+    k: Positive,
+) -> ArrayLike:
+    def weight(past: jax.Array) -> jax.Array:
+        return (1 - past**k) ** exponent
+
+    return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
+
+
+@_scheduler()
+def StepLRScheduler(  # noqa: N802
+    base_lr: Value,
+    decay_t: Period,
+    decay_rate: Positive = 1.0,
+    warmup_t: Duration = 0,
+    warmup_lr_init: Value = 0.0,
+    warmup_prefix: bool = True,
+    t_in_epochs: bool = True,
+    noise_range_t: None = None,
+    noise_pct: float = 0.67,
+    noise_std: float = 1.0,
+    noise_seed: int = 42,
+    initialize: bool = True,
+) -> Schedule:
+    """A cut at fixed intervals: ``base_lr * decay_rate**(t // decay_t)``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      decay_t: the time between cuts, also a decimal: 2.4 epochs in EfficientNet's recipe.
+      decay_rate: what each cut multiplies by.
+      warmup_t: as in `CosineLRScheduler`, and so on.
+      warmup_lr_init: as in `CosineLRScheduler`.
+      warmup_prefix: as in `CosineLRScheduler`.
+      t_in_epochs: as in `CosineLRScheduler`.
+      noise_range_t: not used.
+      noise_pct: not used.
+      noise_std: not used.
+      noise_seed: not used.
+      initialize: not used.
+
+    >>> from lrsched.compat import timm
+    >>> timm.StepLRScheduler(1.0, decay_t=2.5, decay_rate=0.5)([0, 2, 3, 4, 5]).tolist()
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+    if isinstance(decay_t, Fraction):
+        is_late = Fraction(float(decay_t)) > decay_t
+        curve = _fractional_steps(
+            base_lr, decay_rate, decay_t.numerator, decay_t.denominator, int(is_late)
+        )
+    else:
+        curve = StepLR(base_lr, decay_t, decay_rate)
+    return _warmed(curve, warmup_t, warmup_lr_init, base_lr, warmup_prefix)
+
+
+@schedule(name="timm.fractional_steps")
+def _fractional_steps(
+    step: jax.Array,
+    base_lr: Value,
+    factor: Positive,
+    numerator: Length,
+    denominator: Length,
+    is_late: Duration,
+) -> ArrayLike:
+    """``base_lr * factor**floor(t denominator / numerator)``, counted in integers.
+
+    Python's ``t // period`` is one less at a multiple of a period whose float is above the decimal
+    that it is written as (1.1, but not 2.4): ``is_late`` is 1 there.
+    """
+    whole, rest = step // jnp.asarray(numerator), step % jnp.asarray(numerator)
+    late = jnp.where(step > 0, is_late, 0)
+    cuts = whole * denominator + (rest * denominator - late) // jnp.asarray(numerator)
+    return jnp.asarray(base_lr) * power(factor, cuts)
+
+
+@_scheduler()
+def MultiStepLRScheduler(  # noqa: N802
+    base_lr: Value,
+    decay_t: Milestones,
+    decay_rate: Positive = 1.0,
+    warmup_t: Duration = 0,
+    warmup_lr_init: Value = 0.0,
+    warmup_prefix: bool = True,
+    t_in_epochs: bool = True,
+    noise_range_t: None = None,
+    noise_pct: float = 0.67,
+    noise_std: float = 1.0,
+    noise_seed: int = 42,
+    initialize: bool = True,
+) -> Schedule:
+    """A cut at each milestone, a step *before* it: ``decay_t=[30]`` cuts at 29.
+
+    timm documents this and keeps it for the recipes that were tuned with it.
+
+    Args:
+      base_lr: the optimizer's rate.
+      decay_t: the milestones, 1 or more.
+      decay_rate: what each cut multiplies by.
+      warmup_t: as in `CosineLRScheduler`, and so on.
+      warmup_lr_init: as in `CosineLRScheduler`.
+      warmup_prefix: as in `CosineLRScheduler`.
+      t_in_epochs: as in `CosineLRScheduler`.
+      noise_range_t: not used.
+      noise_pct: not used.
+      noise_std: not used.
+      noise_seed: not used.
+      initialize: not used.
+
+    >>> from lrsched.compat import timm
+    >>> timm.MultiStepLRScheduler(0.1, decay_t=[30, 60], decay_rate=0.1)
+    multistep(init=0.1, milestones=[29, 59])
+    """
+    curve = MultiStepLR(base_lr, [milestone - 1 for milestone in decay_t], decay_rate)
+    return _warmed(curve, warmup_t, warmup_lr_init, base_lr, warmup_prefix)
+
+
+@_scheduler()
+def WSDLRScheduler(  # noqa: N802
+    base_lr: Value,
+    t_initial: Length,
+    decay_t: Length,
+    lr_min: Value = 0.0,
+    stable_fn: StableFn = "constant",
+    stable_timescale: Positive | None = None,
+    stable_power: Positive = 0.5,
+    decay_fn: DecayFn = "1-sqrt",
+    decay_power: Positive = 0.5,
+    decay_ratio: Positive = 0.1,
+    warmup_t: Duration = 0,
+    warmup_lr_init: Value = 0.0,
+    t_in_epochs: bool = True,
+    noise_range_t: None = None,
+    noise_pct: float = 0.67,
+    noise_std: float = 1.0,
+    noise_seed: int = 42,
+    initialize: bool = True,
+) -> Schedule:
+    """Warmup, stable, decay, with a stable phase that may decay as well.
+
+    ``lr_min + (base_lr stable(t) - lr_min) decay(x)``, ``x`` being what is past of the last
+    ``decay_t`` steps. The warmup always comes before ``t_initial``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      t_initial: the length of the stable phase and the decay.
+      decay_t: the length of the decay.
+      lr_min: the last rate, at most ``base_lr``.
+      stable_fn: "constant", "rsqrt" or "power": ``(1 + t / stable_timescale)**-stable_power``.
+      stable_timescale: ``warmup_t`` by default.
+      stable_power: 0.5 is "rsqrt".
+      decay_fn: "linear", "1-sqrt", "cosine", "power" (``1 - x**decay_power``), "exp" (``r**x``,
+        scaled to end at 0), or a function of ``x`` in ``jax.numpy``.
+      decay_power: of "power".
+      decay_ratio: ``r`` of "exp", below 1.
+      warmup_t: the length of the linear rise.
+      warmup_lr_init: the rate at step 0 if there is one.
+      t_in_epochs: as in `CosineLRScheduler`.
+      noise_range_t: not used.
+      noise_pct: not used.
+      noise_std: not used.
+      noise_seed: not used.
+      initialize: not used.
+
+    Raises:
+      ValueError: ``decay_t > t_initial``, ``lr_min > base_lr``, ``decay_ratio >= 1``, or a stable
+        phase that decays without a timescale.
+
+    >>> from lrsched.compat import timm
+    >>> timm.WSDLRScheduler(0.1, t_initial=100, decay_t=20, warmup_t=10)
+    wsd(peak=0.1, steps=110, warmup=10, cooldown=20)
+    """
+    for name, low, high in [
+        ("decay_t", decay_t, t_initial),
+        ("lr_min", lr_min, base_lr),
+        ("decay_ratio", decay_ratio, 1),
+    ]:
+        if not is_traced((low, high)) and np.any(np.asarray(low) > np.asarray(high)):
+            raise ValueError(f"WSDLRScheduler: {name}={low!r} must be at most {high!r}.")
+    if stable_fn == "constant" and (callable(decay_fn) or decay_fn in RAMPS):
+        steps = warmup_t + t_initial
+        shape = _of_what_is_left(decay_fn) if callable(decay_fn) else decay_fn
+        return wsd(base_lr, steps, warmup_t, decay_t, lr_min, shape, warmup_lr_init)
+    stable = _stable(base_lr, stable_fn, stable_timescale, stable_power, warmup_t)
+    parameter = decay_power if decay_fn == "power" else decay_ratio
+    curve = _wsd_decay(stable, t_initial, decay_t, lr_min, decay_fn, parameter)
+    return _warmed(curve, warmup_t, warmup_lr_init, base_lr, is_prefix=True)
+
+
+def _of_what_is_left(
+    decay_fn: Callable[[jax.Array], ArrayLike],
+) -> Callable[[jax.Array], jax.Array]:
+    return lambda left: jnp.asarray(decay_fn(1 - left))
+
+
+def _stable(
+    base_lr: ArrayLike,
+    stable_fn: str,
+    timescale: ArrayLike | None,
+    exponent: ArrayLike,
+    warmup_t: ArrayLike,
+) -> Schedule:
+    if stable_fn == "constant":
+        return constant(base_lr)
+    if timescale is None:
+        if _is_zero(warmup_t):
+            raise ValueError(
+                f"WSDLRScheduler: stable_fn={stable_fn!r} needs a stable_timescale, which is "
+                "warmup_t by default, where there is no warmup."
+            )
+        timescale = warmup_t
+    return power_law(base_lr, 0.5 if stable_fn == "rsqrt" else exponent, timescale)
+
+
+@schedule(name="timm.wsd_decay", horizon="steps")
+def _wsd_decay(
+    step: jax.Array,
+    stable: Inner,
+    steps: Length,
+    decay: Length,
+    lr_min: Value,
+    decay_fn: DecayFn,
+    parameter: Positive,
+) -> ArrayLike:
+    """The cooldown of a curve that goes on under it."""
+    left = fraction(steps - step, decay)
+    if callable(decay_fn):
+        weight = jnp.asarray(decay_fn(1 - left))
+    elif decay_fn == "power":
+        weight = 1 - (1 - left) ** parameter
+    elif decay_fn == "exp":
+        weight = jnp.expm1(-left * jnp.log(parameter)) / (1 / jnp.asarray(parameter) - 1)
+    else:
+        weight = ramp(decay_fn, left, 1)
+    return mix(lr_min, jnp.maximum(stable(step), lr_min), weight)
+
+
+@recipe(
+    "patience_epochs",
+    "plateau_mode",
+    noise=_NOISE,
+    noise_pct=_NOISE,
+    noise_std=_NOISE,
+    noise_seed=_NOISE,
+)
+def create_scheduler_v2(
+    base_lr: Value,
+    sched: Sched = "cosine",
+    num_epochs: Whole = 300,
+    decay_epochs: float | None = None,
+    decay_milestones: Milestones = (90, 180, 270),
+    cooldown_epochs: Rest = 0,
+    patience_epochs: int = 10,
+    decay_rate: Positive = 0.1,
+    min_lr: Value = 0.0,
+    warmup_lr: Value = 1e-5,
+    warmup_epochs: Rest = 0,
+    warmup_prefix: bool = False,
+    noise: None = None,
+    noise_pct: float = 0.67,
+    noise_std: float = 1.0,
+    noise_seed: int = 42,
+    cycle_mul: float = 1.0,
+    cycle_decay: Positive = 0.1,
+    cycle_limit: Whole = 1,
+    k_decay: Positive = 1.0,
+    decay_fn: DecayFn | None = None,
+    stable_timescale: Positive | None = None,
+    plateau_mode: str = "max",
+    step_on_epochs: bool = True,
+    updates_per_epoch: Rest = 0,
+) -> tuple[Schedule, int]:
+    """A schedule by name, and the number of epochs to train for, as timm returns them.
+
+    "cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant" (with a warmup) or
+    "none" (``base_lr`` for ever). "plateau" follows a metric: it is no function of the step.
+
+    Args:
+      base_lr: the optimizer's rate.
+      sched: the name.
+      num_epochs: the length, or that of the first cycle.
+      decay_epochs: the time between the cuts of "step", 90 by default; the length of the decay of
+        "wsd" and "rsqrt", a fraction if below 1, 0.2 by default.
+      decay_milestones: of "multistep".
+      cooldown_epochs: epochs at the end at ``min_lr``, which only add to the number returned.
+      patience_epochs: of "plateau", so not used.
+      decay_rate: of "step" and "multistep"; the power of "poly".
+      min_lr: the lowest rate.
+      warmup_lr: the rate at step 0 if there is a warmup.
+      warmup_epochs: the length of the linear rise.
+      warmup_prefix: whether the rise comes before ``num_epochs``.
+      noise: not used, nor are the next three.
+      noise_pct: not used.
+      noise_std: not used.
+      noise_seed: not used.
+      cycle_mul: as in `CosineLRScheduler`, and so on.
+      cycle_decay: as in `CosineLRScheduler`.
+      cycle_limit: as in `CosineLRScheduler`.
+      k_decay: as in `CosineLRScheduler`.
+      decay_fn: as in `WSDLRScheduler`; "1-sqrt" for "wsd" and "linear" for "rsqrt" by default.
+      stable_timescale: of "rsqrt", ``warmup_epochs`` by default.
+      plateau_mode: of "plateau", so not used.
+      step_on_epochs: whether the schedule is a function of the epoch, or of the update.
+      updates_per_epoch: updates in each epoch, if it is of the update.
+
+    Returns:
+      The schedule, and the number of epochs with the warmup, the cycles and the cooldown.
+
+    Raises:
+      ValueError: no scheduler has that name, ``updates_per_epoch`` is missing, or the scheduler
+        refuses an argument.
+
+    >>> from lrsched.compat import timm
+    >>> timm.create_scheduler_v2(0.1, num_epochs=100, warmup_epochs=5, warmup_prefix=True)
+    (join(linear(init=1e-05, end=0.1, steps=5), cosine(peak=0.1, steps=100)), 105)
+    """
+    if not step_on_epochs and updates_per_epoch == 0:
+        raise ValueError("create_scheduler_v2: step_on_epochs=False needs updates_per_epoch.")
+    unit = 1 if step_on_epochs else updates_per_epoch
+    length, warmup_t = num_epochs * unit, warmup_epochs * unit
+    warmup: dict[str, Any] = {"warmup_t": warmup_t, "warmup_lr_init": warmup_lr}
+    with_prefix = {**warmup, "warmup_prefix": warmup_prefix}
+    cycles: dict[str, Any] = {
+        "cycle_mul": cycle_mul,
+        "cycle_decay": cycle_decay,
+        "cycle_limit": cycle_limit,
+        "lr_min": min_lr,
+        **with_prefix,
+    }
+    whole = length if warmup_prefix else length - warmup_t
+
+    def in_phases(stable_fn: str, default: DecayFn) -> Schedule:
+        part = 0.2 if decay_epochs is None else decay_epochs
+        decay_t = round(part * whole if 0 < part < 1 else part * unit)
+        timescale = None if stable_timescale is None else stable_timescale * unit
+        return WSDLRScheduler(
+            base_lr,
+            whole,
+            decay_t,
+            min_lr,
+            stable_fn,
+            timescale,
+            decay_fn=decay_fn or default,
+            **warmup,
+        )
+
+    period = (90 if decay_epochs is None else decay_epochs) * unit
+    milestones = [milestone * unit for milestone in decay_milestones]
+    make: dict[str, Callable[[], Schedule]] = {
+        "cosine": lambda: CosineLRScheduler(base_lr, length, k_decay=k_decay, **cycles),
+        "tanh": lambda: TanhLRScheduler(base_lr, length, **cycles),
+        "poly": lambda: PolyLRScheduler(base_lr, length, decay_rate, k_decay=k_decay, **cycles),
+        "step": lambda: StepLRScheduler(base_lr, period, decay_rate, **with_prefix),
+        "multistep": lambda: MultiStepLRScheduler(base_lr, milestones, decay_rate, **with_prefix),
+        "constant": lambda: StepLRScheduler(base_lr, 1, 1.0, **with_prefix),
+        "wsd": lambda: in_phases("constant", "1-sqrt"),
+        "rsqrt": lambda: in_phases("rsqrt", "linear"),
+        "none": lambda: constant(base_lr),
+    }
+    prefix = warmup_t if warmup_prefix else 0
+    in_cycles = math.floor(length * sum(cycle_mul**cycle for cycle in range(cycle_limit)))
+    lengths = {
+        **dict.fromkeys(("cosine", "tanh", "poly"), in_cycles + prefix + cooldown_epochs * unit),
+        **dict.fromkeys(("wsd", "rsqrt"), whole + warmup_t + cooldown_epochs * unit),
+    }
+    return make[sched](), lengths.get(sched, length + prefix) // unit

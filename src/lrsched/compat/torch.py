@@ -1,0 +1,817 @@
+"""PyTorch's schedulers: those of ``torch.optim.lr_scheduler``, as a `Schedule` that is data.
+
+``base_lr`` comes first, in the optimizer's place; the value at step ``t`` is the rate of update
+``t`` in a loop of ``optimizer.step(); scheduler.step()``. PyTorch computes each rate from the one
+before, in float64; these compute any step by itself, and agree within 2e-6 of the peak.
+
+`CyclicLR` and `OneCycleLR` drive the momentum too. A schedule is one number, so that the momentum
+is a second one here: `CyclicMomentum` and `OneCycleMomentum`, with the same arguments. Follow both
+with ``lrsched.inject_schedules``.
+"""
+
+import operator
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched import (
+    Schedule,
+    constant,
+    cosine,
+    cosine_restarts,
+    linear,
+    multiply,
+    multistep,
+    piecewise_constant,
+    polynomial,
+    schedule,
+    step_decay,
+    triangular,
+)
+from lrsched.algebra import Inner
+from lrsched.arguments import (
+    DURATION,
+    LENGTH,
+    VALUE,
+    Duration,
+    Kind,
+    Length,
+    Positive,
+    Value,
+    choice,
+    is_traced,
+)
+from lrsched.compat._recipe import missing, recipe
+from lrsched.compat.optax import join_schedules
+from lrsched.numerics import mix
+from lrsched.schedules.ramps import Ramp, ramp
+
+__all__ = [
+    "SWALR",
+    "ChainedScheduler",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "CyclicMomentum",
+    "ExponentialLR",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "MultiplicativeLR",
+    "OneCycleLR",
+    "OneCycleMomentum",
+    "PolynomialLR",
+    "SequentialLR",
+    "StepLR",
+]
+
+__getattr__ = missing(
+    __name__,
+    __all__,
+    {
+        "ReduceLROnPlateau": "it follows a metric, so that it is no function of the step",
+        "LRScheduler": "any function of the step becomes a schedule by @lrsched.schedule",
+    },
+)
+
+
+def _within(low: float, high: float, is_open: bool = False) -> Callable[[Any], Any]:
+    def convert(given: Any) -> Any:
+        number = VALUE.convert(given)
+        if not is_traced(number):
+            values = np.asarray(number)
+            if np.any((values < low) | (values > high) | (is_open & (values == low))):
+                raise ValueError
+        return number
+
+    return convert
+
+
+def _milestones(given: Any) -> list[int]:
+    return sorted(map(DURATION.convert, given))
+
+
+def _traceable(given: Any) -> Any:
+    """A function that jax can call with a step that has no value yet."""
+    if not callable(given):
+        raise TypeError
+    try:
+        jax.eval_shape(given, jnp.int32(0))
+    except jax.errors.ConcretizationTypeError:
+        raise ValueError(
+            "it branches in Python on the step; write jnp.where, or list its values in "
+            "lrsched.table"
+        ) from None
+    return given
+
+
+def _schedules(given: Any) -> tuple[Schedule, ...]:
+    if not given or not all(isinstance(item, Schedule) for item in given):
+        raise TypeError
+    return tuple(given)
+
+
+Factor: TypeAlias = Annotated[
+    ArrayLike, Kind("Factor", "a number above 0, at most 1", _within(0, 1, is_open=True))
+]
+"""What a rate is multiplied by and later divided by."""
+Part: TypeAlias = Annotated[ArrayLike, Kind("Part", "a number from 0 to 1", _within(0, 1))]
+"""A part of the whole."""
+Milestones: TypeAlias = Annotated[
+    Sequence[int], Kind("Milestones", "whole numbers of steps, 0 or more", _milestones)
+]
+"""Steps, in any order; one that comes twice counts twice."""
+Lambda: TypeAlias = Annotated[
+    Callable[[Any], ArrayLike],
+    Kind("Lambda", "a function of the step in jax.numpy", _traceable, static=True),
+]
+"""A factor as a function of the step."""
+Schedulers: TypeAlias = Annotated[
+    Sequence[Schedule], Kind("Schedulers", "a list of one or more schedules", _schedules)
+]
+"""Schedules, of this module or any other."""
+Mode: TypeAlias = Annotated[str, choice("Mode", ("triangular", "triangular2", "exp_range"))]
+"""How the triangles of `CyclicLR` change."""
+ScaleMode: TypeAlias = Annotated[str, choice("ScaleMode", ("cycle", "iterations"))]
+"""What ``scale_fn`` is a function of."""
+Anneal: TypeAlias = Annotated[str, choice("Anneal", ("cos", "linear"))]
+"""The shape of a rise or a fall."""
+
+_RAMPS = {"cos": "cosine", "linear": "linear"}
+
+
+@recipe("last_epoch")
+def LambdaLR(base_lr: Value, lr_lambda: Lambda, last_epoch: int = -1) -> Schedule:  # noqa: N802
+    """A function of the step times the rate: ``base_lr * lr_lambda(t)``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      lr_lambda: in ``jax.numpy``; as with `lrsched.from_function` it is compared by identity and
+        cannot be written as JSON. One function: for groups make a schedule for each.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.LambdaLR(0.5, lambda epoch: 0.5 ** (epoch // 30))([0, 30, 60]).tolist()
+    [0.5, 0.25, 0.125]
+    """
+    return _lambda(base_lr, lr_lambda)
+
+
+@schedule(name="torch.lambda")
+def _lambda(step: jax.Array, base_lr: Value, lr_lambda: Lambda) -> ArrayLike:
+    return base_lr * jnp.asarray(lr_lambda(step))
+
+
+@recipe("last_epoch")
+def MultiplicativeLR(  # noqa: N802
+    base_lr: Value, lr_lambda: Lambda, last_epoch: int = -1
+) -> Schedule:
+    """A factor at each step: ``base_lr * lr_lambda(1) * ... * lr_lambda(t)``.
+
+    The work grows with ``t``, a product of 4096 factors at a time: for a factor that stays the
+    same, `ExponentialLR` is the one to take.
+
+    Args:
+      base_lr: the optimizer's rate.
+      lr_lambda: in ``jax.numpy``, as in `LambdaLR`.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.MultiplicativeLR(1.0, lambda epoch: 0.5)([0, 1, 2, 3]).tolist()
+    [1.0, 0.5, 0.25, 0.125]
+    """
+    return _product(base_lr, lr_lambda)
+
+
+@schedule(name="torch.product")
+def _product(step: jax.Array, base_lr: Value, lr_lambda: Lambda) -> ArrayLike:
+    block = jnp.arange(4096)
+
+    def factors_until(last: jax.Array) -> jax.Array:
+        def multiplied(index: jax.Array, product: jax.Array) -> jax.Array:
+            steps = 1 + index * block.size + block
+            factors = jax.vmap(lambda now: jnp.asarray(lr_lambda(now), jnp.float32))(steps)
+            return product * jnp.prod(jnp.where(steps <= last, factors, 1.0))
+
+        blocks = (last + block.size - 1) // block.size
+        product: jax.Array = jax.lax.fori_loop(0, blocks, multiplied, jnp.float32(1))
+        return product
+
+    last = step.astype(jnp.int32)
+    return base_lr * jax.vmap(factors_until)(last.ravel()).reshape(step.shape)
+
+
+@recipe("last_epoch")
+def StepLR(  # noqa: N802
+    base_lr: Value, step_size: Length, gamma: Positive = 0.1, last_epoch: int = -1
+) -> Schedule:
+    """A cut at fixed intervals: ``base_lr * gamma**(t // step_size)``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      step_size: steps between cuts.
+      gamma: what each cut multiplies by.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.StepLR(0.1, step_size=30)
+    step_decay(init=0.1, factor=0.1, every=30)
+    """
+    return _geometric(base_lr, gamma, step_size)
+
+
+@recipe("last_epoch")
+def ExponentialLR(base_lr: Value, gamma: Positive, last_epoch: int = -1) -> Schedule:  # noqa: N802
+    """A factor at each step: ``base_lr * gamma**t``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      gamma: what each step multiplies by.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.ExponentialLR(1.0, gamma=0.5)([0, 1, 2]).tolist()
+    [1.0, 0.5, 0.25]
+    """
+    return _geometric(base_lr, gamma, 1)
+
+
+def _geometric(init: ArrayLike, gamma: ArrayLike, every: ArrayLike) -> Schedule:
+    """`step_decay`, or the same with the factor's logarithm for data where float32 is too coarse.
+
+    The rounding ``d`` of a factor is ``n d`` after ``n`` cuts, at worst ``d / (e log(1 / gamma))``
+    of the peak: 0.99994, say, would be off by 1e-4.
+    """
+    if is_traced(gamma) or _float32_holds(gamma):
+        return step_decay(init, gamma, every)
+    return _logarithmic_decay(init, np.log(gamma), every)
+
+
+def _float32_holds(gamma: ArrayLike) -> bool:
+    exact = np.asarray(gamma, np.float64)
+    rounding = np.abs(np.float32(exact) / exact - 1)
+    return bool(np.all(rounding <= 1e-6 * np.abs(np.log(exact))))
+
+
+@schedule(name="torch.logarithmic_decay")
+def _logarithmic_decay(step: jax.Array, init: Value, log_factor: Value, every: Length) -> ArrayLike:
+    """``init * exp(log_factor * (t // every))``."""
+    return init * jnp.exp(log_factor * (step // jnp.asarray(every)).astype(jnp.float32))
+
+
+@recipe("last_epoch")
+def MultiStepLR(  # noqa: N802
+    base_lr: Value, milestones: Milestones, gamma: Positive = 0.1, last_epoch: int = -1
+) -> Schedule:
+    """A cut at each milestone: ``base_lr * gamma**k`` after ``k`` of them, at or before ``t``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      milestones: the steps of the cuts, in any order; one that comes twice cuts twice.
+      gamma: what each cut multiplies by.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.MultiStepLR(0.1, milestones=[30, 80])
+    multistep(init=0.1, milestones=[30, 80])
+    """
+    cuts = list(milestones)
+    steps = sorted(set(cuts))
+    if len(steps) == len(cuts):
+        return multistep(base_lr, steps, gamma)
+    factors = [gamma ** bisect_right(cuts, step) for step in [-1, *steps]]
+    return piecewise_constant([base_lr * factor for factor in factors], steps)
+
+
+@recipe("last_epoch")
+def ConstantLR(  # noqa: N802
+    base_lr: Value, factor: Factor = 1.0 / 3, total_iters: Length = 5, last_epoch: int = -1
+) -> Schedule:
+    """A part of the rate at first: ``base_lr * factor`` for ``total_iters`` steps, then all of it.
+
+    Args:
+      base_lr: the optimizer's rate.
+      factor: above 0, at most 1.
+      total_iters: how long, 1 or more (PyTorch takes 0 and keeps the factor for ever).
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.ConstantLR(1.0, factor=0.5, total_iters=4)
+    piecewise_constant(values=[0.5, 1.0], boundaries=[4])
+    """
+    return piecewise_constant([base_lr * factor, base_lr], [total_iters])
+
+
+@recipe("last_epoch")
+def LinearLR(  # noqa: N802
+    base_lr: Value,
+    start_factor: Factor = 1.0 / 3,
+    end_factor: Part = 1.0,
+    total_iters: Length = 5,
+    last_epoch: int = -1,
+) -> Schedule:
+    """A line between two parts of the rate, ``start_factor`` and ``end_factor``, then held.
+
+    Args:
+      base_lr: the optimizer's rate.
+      start_factor: at step 0, above 0 and at most 1.
+      end_factor: from ``total_iters`` on, from 0 to 1.
+      total_iters: how long, 1 or more (PyTorch takes 0 and keeps ``start_factor`` for ever).
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.LinearLR(1.0, start_factor=0.5, total_iters=4)
+    linear(init=0.5, end=1.0, steps=4)
+    """
+    return linear(base_lr * start_factor, base_lr * end_factor, total_iters)
+
+
+@recipe("last_epoch")
+def PolynomialLR(  # noqa: N802
+    base_lr: Value, total_iters: Length = 5, power: Positive = 1.0, last_epoch: int = -1
+) -> Schedule:
+    """A power of what is left: ``base_lr * (1 - t / total_iters)**power``, then 0.
+
+    Args:
+      base_lr: the optimizer's rate.
+      total_iters: the length.
+      power: of the polynomial.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.PolynomialLR(1.0, total_iters=4, power=2.0)([0, 2, 4, 5]).tolist()
+    [1.0, 0.25, 0.0, 0.0]
+    """
+    return polynomial(base_lr, 0.0, total_iters, power)
+
+
+@recipe("last_epoch")
+def CosineAnnealingLR(  # noqa: N802
+    base_lr: Value,
+    T_max: Length,  # noqa: N803
+    eta_min: Value = 0.0,
+    last_epoch: int = -1,
+) -> Schedule:
+    """A cosine that climbs back: ``eta_min + (base_lr - eta_min) (1 + cos(pi t / T_max)) / 2``.
+
+    It is at ``eta_min`` at ``T_max`` and at ``base_lr`` again at ``2 T_max``, for ever.
+    `lrsched.cosine` is the same until ``T_max``, and stays there.
+
+    Args:
+      base_lr: the optimizer's rate.
+      T_max: the length of the fall, and of each rise.
+      eta_min: the lowest rate.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.CosineAnnealingLR(0.5, T_max=50)([0, 50, 100]).tolist()
+    [0.5, 0.0, 0.5]
+    """
+    return _cosine_annealing(base_lr, T_max, eta_min)
+
+
+@schedule(name="torch.cosine_annealing")
+def _cosine_annealing(
+    step: jax.Array, base_lr: Value, half_period: Length, eta_min: Value
+) -> ArrayLike:
+    half = jnp.asarray(half_period)
+    past = step % half
+    is_falling = (step // half) % 2 == 0
+    left = jnp.where(is_falling, half - past, past)
+    return mix(eta_min, base_lr, ramp("cosine", left, half), ramp("cosine", half - left, half))
+
+
+@recipe("last_epoch")
+def CosineAnnealingWarmRestarts(  # noqa: N802
+    base_lr: Value,
+    T_0: Length,  # noqa: N803
+    T_mult: Annotated[ArrayLike, LENGTH] = 1,  # noqa: N803
+    eta_min: Value = 0.0,
+    last_epoch: int = -1,
+) -> Schedule:
+    """Cosines with warm restarts, each ``T_mult`` times as long as the one before.
+
+    As PyTorch's ``scheduler.step()``. Its ``scheduler.step(epoch)`` takes a logarithm and misses
+    restarts: with ``T_0=10, T_mult=3`` the one at 1210, where it gives ``eta_min``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      T_0: the length of the first cycle.
+      T_mult: how many times longer each cycle is than the one before.
+      eta_min: the lowest rate.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.CosineAnnealingWarmRestarts(0.5, T_0=10, T_mult=3)([0, 10, 40, 1210]).tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    """
+    return cosine_restarts(base_lr, T_0, end=eta_min, growth=T_mult)
+
+
+_CYCLIC_MOMENTUM = "the momentum is a schedule of its own, CyclicMomentum"
+
+
+@recipe("last_epoch", base_momentum=_CYCLIC_MOMENTUM, max_momentum=_CYCLIC_MOMENTUM)
+def CyclicLR(  # noqa: N802
+    base_lr: Value,
+    max_lr: Value,
+    step_size_up: Length = 2000,
+    step_size_down: Length | None = None,
+    mode: Mode = "triangular",
+    gamma: Positive = 1.0,
+    scale_fn: Lambda | None = None,
+    scale_mode: ScaleMode = "cycle",
+    cycle_momentum: bool = True,
+    base_momentum: float = 0.8,
+    max_momentum: float = 0.9,
+    last_epoch: int = -1,
+) -> Schedule:
+    """Triangles for ever: ``base_lr + (max_lr - base_lr) h(t) scale``.
+
+    ``h`` rises from 0 to 1 in ``step_size_up`` steps and falls in ``step_size_down``. ``scale`` is
+    1 ("triangular"), ``2**-n`` in cycle ``n = 0, 1, ...`` ("triangular2"), ``gamma**t``
+    ("exp_range"), or ``scale_fn`` of ``n + 1`` or of ``t``.
+
+    Args:
+      base_lr: the lowest rate; it takes the place of the optimizer's.
+      max_lr: the highest rate.
+      step_size_up: steps from base to maximum.
+      step_size_down: steps from maximum to base, as ``step_size_up`` by default.
+      mode: "triangular", "triangular2" or "exp_range"; without effect if there is a ``scale_fn``.
+      gamma: of "exp_range".
+      scale_fn: a function in ``jax.numpy`` instead of a mode.
+      scale_mode: whether ``scale_fn`` is of the "cycle", counted from 1, or of the "iterations".
+      cycle_momentum: without effect on the rate; `CyclicMomentum` is the momentum.
+      base_momentum: see `CyclicMomentum`.
+      max_momentum: see `CyclicMomentum`.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.CyclicLR(0.25, 1.0, step_size_up=4, mode="triangular2")
+    triangular(base=0.25, peak=1.0, up=4, cycle_factor=0.5)
+    """
+    return _cyclic(base_lr, max_lr, step_size_up, step_size_down, mode, gamma, scale_fn, scale_mode)
+
+
+@recipe()
+def CyclicMomentum(  # noqa: N802
+    base_momentum: Value = 0.8,
+    max_momentum: Value = 0.9,
+    step_size_up: Length = 2000,
+    step_size_down: Length | None = None,
+    mode: Mode = "triangular",
+    gamma: Positive = 1.0,
+    scale_fn: Lambda | None = None,
+    scale_mode: ScaleMode = "cycle",
+) -> Schedule:
+    """The momentum of `CyclicLR`: ``max_momentum - (max_momentum - base_momentum) h(t) scale``.
+
+    Args:
+      base_momentum: the momentum at the highest rate.
+      max_momentum: the momentum at the lowest rate.
+      step_size_up: as in `CyclicLR`, and so on.
+      step_size_down: as in `CyclicLR`.
+      mode: as in `CyclicLR`.
+      gamma: as in `CyclicLR`.
+      scale_fn: as in `CyclicLR`.
+      scale_mode: as in `CyclicLR`.
+
+    >>> from lrsched.compat import torch
+    >>> torch.CyclicMomentum(0.5, 1.0, step_size_up=4)([0, 2, 4, 6, 8]).tolist()
+    [1.0, 0.75, 0.5, 0.75, 1.0]
+    """
+    return _cyclic(
+        max_momentum,
+        base_momentum,
+        step_size_up,
+        step_size_down,
+        mode,
+        gamma,
+        scale_fn,
+        scale_mode,
+    )
+
+
+def _cyclic(
+    base: ArrayLike,
+    peak: ArrayLike,
+    up: ArrayLike,
+    down: ArrayLike | None,
+    mode: str,
+    gamma: ArrayLike,
+    scale_fn: Lambda | None,
+    scale_mode: str,
+) -> Schedule:
+    if scale_fn is not None:
+        fall = up if down is None else down
+        return _scaled_triangles(base, peak, up, fall, scale_fn, scale_mode)
+    if mode != "exp_range":
+        return triangular(base, peak, up, down, cycle_factor=0.5 if mode[-1] == "2" else 1.0)
+    if is_traced(gamma) or _float32_holds(gamma):
+        return triangular(base, peak, up, down, step_factor=gamma)
+    height = _geometric(operator.sub(peak, base), gamma, 1)
+    return triangular(0.0, 1.0, up, down) * height + base
+
+
+@schedule(name="torch.scaled_triangles")
+def _scaled_triangles(
+    step: jax.Array,
+    base: Value,
+    peak: Value,
+    up: Length,
+    down: Length,
+    scale_fn: Lambda,
+    scale_mode: ScaleMode,
+) -> ArrayLike:
+    cycle = 1 + step // (jnp.asarray(up) + down)
+    scale = jnp.asarray(scale_fn(cycle if scale_mode == "cycle" else step))
+    height = triangular(0.0, 1.0, up, down)(step)
+    return base + jnp.subtract(peak, base) * height * scale
+
+
+_ONE_CYCLE_MOMENTUM = "the momentum is a schedule of its own, OneCycleMomentum"
+
+
+@recipe("last_epoch", base_momentum=_ONE_CYCLE_MOMENTUM, max_momentum=_ONE_CYCLE_MOMENTUM)
+def OneCycleLR(  # noqa: N802
+    max_lr: Value,
+    total_steps: Length | None = None,
+    epochs: Length | None = None,
+    steps_per_epoch: Length | None = None,
+    pct_start: Part = 0.3,
+    anneal_strategy: Anneal = "cos",
+    cycle_momentum: bool = True,
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+    div_factor: Positive = 25.0,
+    final_div_factor: Positive = 1e4,
+    three_phase: bool = False,
+    last_epoch: int = -1,
+) -> Schedule:
+    """One rise, ``max_lr / div_factor`` to ``max_lr``, and one long fall, far below the first rate.
+
+    The peak is at ``pct_start * total_steps - 1``, the end at ``total_steps - 1``. With
+    ``three_phase`` it falls to the first rate at ``2 pct_start total_steps - 2``, then to the last.
+    It sets the rate itself, so that there is no ``base_lr``. Past its end PyTorch raises; this one
+    holds its last value. `lrsched.one_cycle` ends at ``total_steps``.
+
+    Args:
+      max_lr: the highest rate.
+      total_steps: the length, or else give the next two.
+      epochs: the length in epochs.
+      steps_per_epoch: steps in each of them.
+      pct_start: the rise as a part of the length.
+      anneal_strategy: "cos" or "linear".
+      cycle_momentum: without effect on the rate; `OneCycleMomentum` is the momentum.
+      base_momentum: see `OneCycleMomentum`.
+      max_momentum: see `OneCycleMomentum`.
+      div_factor: the peak over the first rate.
+      final_div_factor: the first rate over the last one.
+      three_phase: whether there is a phase for the last fall.
+      last_epoch: not used.
+
+    Raises:
+      ValueError: the length is given in no way or in two.
+
+    >>> from lrsched.compat import torch
+    >>> schedule = torch.OneCycleLR(1.0, total_steps=50, div_factor=4.0, final_div_factor=2.0)
+    >>> schedule([0, 14, 49, 99]).tolist()
+    [0.25, 1.0, 0.125, 0.125]
+    """
+    steps = _total_steps("OneCycleLR", total_steps, epochs, steps_per_epoch)
+    init = max_lr / div_factor
+    values = (init, max_lr, init, init / final_div_factor)
+    return _one_cycle(*values, steps, pct_start, _RAMPS[anneal_strategy], three_phase)
+
+
+@recipe()
+def OneCycleMomentum(  # noqa: N802
+    base_momentum: Value = 0.85,
+    max_momentum: Value = 0.95,
+    total_steps: Length | None = None,
+    epochs: Length | None = None,
+    steps_per_epoch: Length | None = None,
+    pct_start: Part = 0.3,
+    anneal_strategy: Anneal = "cos",
+    three_phase: bool = False,
+) -> Schedule:
+    """The momentum of `OneCycleLR`: ``max_momentum`` to ``base_momentum`` and back.
+
+    Args:
+      base_momentum: the momentum at the highest rate.
+      max_momentum: the momentum at both ends, and in the last of three phases.
+      total_steps: as in `OneCycleLR`, and so on.
+      epochs: as in `OneCycleLR`.
+      steps_per_epoch: as in `OneCycleLR`.
+      pct_start: as in `OneCycleLR`.
+      anneal_strategy: as in `OneCycleLR`.
+      three_phase: as in `OneCycleLR`.
+
+    Raises:
+      ValueError: the length is given in no way or in two.
+
+    >>> from lrsched.compat import torch
+    >>> torch.OneCycleMomentum(0.5, 1.0, total_steps=50)([0, 14, 49]).tolist()
+    [1.0, 0.5, 1.0]
+    """
+    steps = _total_steps("OneCycleMomentum", total_steps, epochs, steps_per_epoch)
+    values = (max_momentum, base_momentum, max_momentum, max_momentum)
+    return _one_cycle(*values, steps, pct_start, _RAMPS[anneal_strategy], three_phase)
+
+
+def _total_steps(
+    function: str, total: ArrayLike | None, epochs: ArrayLike | None, per_epoch: ArrayLike | None
+) -> ArrayLike:
+    if total is not None and epochs is None and per_epoch is None:
+        return total
+    if total is None and epochs is not None and per_epoch is not None:
+        return LENGTH.check(function, "epochs * steps_per_epoch", epochs * per_epoch)  # type: ignore[no-any-return]
+    raise ValueError(
+        f"{function}: total_steps={total!r}, epochs={epochs!r} and steps_per_epoch={per_epoch!r} "
+        "do not give the length; either total_steps or the other two must be given."
+    )
+
+
+@schedule(name="torch.one_cycle", horizon=lambda steps, **_: steps - 1)
+def _one_cycle(
+    step: jax.Array,
+    first: Value,
+    turn: Value,
+    back: Value,
+    last: Value,
+    steps: Length,
+    rise: Part,
+    shape: Ramp,
+    three_phase: bool,
+) -> ArrayLike:
+    """Values joined by ramps that begin and end between steps."""
+    now = step.astype(jnp.float32)
+    top, end = jnp.asarray(rise) * steps - 1, jnp.asarray(steps) - 1
+
+    def phase(init: ArrayLike, final: ArrayLike, start: ArrayLike, stop: jax.Array) -> jax.Array:
+        length = stop - jnp.asarray(start)
+        left = jnp.clip((stop - now) / jnp.where(length > 0, length, 1), 0, 1)
+        return mix(final, init, ramp(shape, left, 1))
+
+    rising = phase(first, turn, 0.0, top)
+    if not three_phase:
+        return jnp.where(now <= top, rising, phase(turn, last, top, end))
+    falling = phase(turn, back, top, 2 * top)
+    return jnp.where(
+        now <= top,
+        rising,
+        jnp.where(now <= 2 * top, falling, phase(back, last, 2 * top, end)),
+    )
+
+
+@recipe("last_epoch")
+def SWALR(  # noqa: N802
+    base_lr: Value,
+    swa_lr: Value,
+    anneal_epochs: Duration = 10,
+    anneal_strategy: Anneal = "cos",
+    last_epoch: int = -1,
+) -> Schedule:
+    """From the rate to that of stochastic weight averaging, then held.
+
+    Args:
+      base_lr: the optimizer's rate when this scheduler begins.
+      swa_lr: the rate from ``anneal_epochs`` on.
+      anneal_epochs: the length; 0 begins at ``swa_lr``.
+      anneal_strategy: "cos" or "linear".
+      last_epoch: not used.
+
+    >>> from lrsched.compat import torch
+    >>> torch.SWALR(1.0, swa_lr=0.5, anneal_epochs=4)
+    cosine(peak=1.0, steps=4, end=0.5)
+    """
+    if not is_traced(anneal_epochs) and np.all(np.asarray(anneal_epochs) == 0):
+        return constant(swa_lr)
+    if anneal_strategy == "linear":
+        return linear(base_lr, swa_lr, anneal_epochs)
+    return cosine(base_lr, anneal_epochs, swa_lr)
+
+
+@recipe("last_epoch")
+def SequentialLR(  # noqa: N802
+    base_lr: Value, schedulers: Schedulers, milestones: Milestones, last_epoch: int = -1
+) -> Schedule:
+    """One schedule after another, each from its milestone on, where its own step 0 is.
+
+    PyTorch refuses sequences and chains among ``schedulers`` when their turn comes, with
+    ``NotImplementedError``; here they may nest. There a `OneCycleLR` among them lowers the rate of
+    all that come before it to its own first rate (it overwrites ``initial_lr``); not so here.
+
+    Args:
+      base_lr: the optimizer's rate; the schedules have their own, so that it is for the likeness.
+      schedulers: schedules.
+      milestones: where each but the first begins, one less than there are schedules.
+      last_epoch: not used.
+
+    Raises:
+      ValueError: the numbers of schedules and milestones do not match.
+
+    >>> from lrsched.compat import torch
+    >>> warmup, decay = torch.ConstantLR(1.0, 0.5, 20), torch.ExponentialLR(1.0, gamma=0.5)
+    >>> torch.SequentialLR(1.0, [warmup, decay], milestones=[20])([0, 20, 21]).tolist()
+    [0.5, 1.0, 0.5]
+    """
+    del base_lr
+    return join_schedules(schedulers, list(milestones))
+
+
+_ABSOLUTE = {
+    "torch.lambda": "LambdaLR",
+    "torch.one_cycle": "OneCycleLR",
+    "torch.scaled_triangles": "CyclicLR",
+    "triangular": "CyclicLR",
+    "cosine_restarts": "CosineAnnealingWarmRestarts",
+    "optax.join_schedules": "SequentialLR",
+}
+
+
+def _made_by(part: Schedule) -> str:
+    return part._structure.definition.name
+
+
+@recipe()
+def ChainedScheduler(base_lr: Positive, schedulers: Schedulers) -> Schedule:  # noqa: N802
+    """All schedules at once, each as a factor: ``base_lr * prod_i(schedulers[i](t) / base_lr)``.
+
+    PyTorch changes the rate in place, one scheduler after another. That is this product, but for
+    two cases. A `CosineAnnealingLR` begins anew from ``base_lr`` whenever it leaves its lowest
+    rate, and so forgets what the others have done until then: reproduced. Schedulers that set the
+    rate instead of changing it forget it at every step, and what follows them counts for one step
+    only: refused, as nobody means that; write ``a * b``.
+
+    Args:
+      base_lr: the optimizer's rate, which all ``schedulers`` must have been made with.
+      schedulers: schedules, in PyTorch's order.
+
+    Raises:
+      ValueError: two cosines, one with an ``eta_min`` (PyTorch's course then has no closed form),
+        or one of `LambdaLR`, `CyclicLR`, `OneCycleLR`, `CosineAnnealingWarmRestarts`,
+        `SequentialLR`.
+
+    >>> from lrsched.compat import torch
+    >>> warmup, decay = torch.ConstantLR(1.0, 0.5, 20), torch.StepLR(1.0, 30, gamma=0.5)
+    >>> torch.ChainedScheduler(1.0, [warmup, decay])([0, 20, 30]).tolist()
+    [0.5, 1.0, 0.5]
+    """
+    for part in schedulers:
+        if name := _ABSOLUTE.get(_made_by(part)):
+            raise ValueError(
+                f"ChainedScheduler: {name} sets the rate, so that PyTorch forgets what the other "
+                "schedulers did; it must not be among schedulers. For the product write a * b."
+            )
+    cosines = [i for i, part in enumerate(schedulers) if _made_by(part) == "torch.cosine_annealing"]
+    if not cosines:
+        return _product_of(base_lr, schedulers)
+    place = cosines[0]
+    if len(cosines) > 1 or np.any(np.asarray(schedulers[place].eta_min) != 0):
+        raise ValueError(
+            "ChainedScheduler: schedulers must have at most one CosineAnnealingLR, with eta_min=0; "
+            "PyTorch's course has no closed form otherwise. For the product write a * b."
+        )
+    before, after = schedulers[:place], schedulers[place + 1 :]
+    return _chained_cosine(
+        base_lr,
+        schedulers[place].half_period,
+        _product_of(1.0, before, base_lr),
+        _product_of(1.0, after, base_lr),
+    )
+
+
+def _product_of(
+    scale: ArrayLike, parts: Sequence[Schedule], base: ArrayLike | None = None
+) -> Schedule:
+    """``scale * prod_i(part_i / base)``, ``base`` being the scale where none is given."""
+    divisor = scale if base is None else base
+    return multiply(scale, *(part * (1 / divisor) for part in parts))
+
+
+@schedule(name="torch.chained_cosine")
+def _chained_cosine(
+    step: jax.Array, base_lr: Value, half_period: Length, before: Inner, after: Inner
+) -> ArrayLike:
+    """A cosine among factors, of which those until its latest low are forgotten.
+
+    The low at ``r`` is left by adding to the rate, after the factors before the cosine have been
+    applied for step ``r + 1`` and before those after it have.
+    """
+    half = jnp.asarray(half_period)
+    turns = (jnp.maximum(step - 1, 0) // half + 1) // 2
+    low = jnp.maximum((2 * turns - 1) * half, 0)
+
+    def since(factors: Schedule, start: jax.Array) -> jax.Array:
+        known = jnp.where(turns > 0, factors(start), 1.0)
+        return jnp.where(known == 0, 1.0, factors(step) / jnp.where(known == 0, 1.0, known))
+
+    wave = _cosine_annealing(base_lr, half, 0.0)(step)
+    return wave * since(before, low + 1) * since(after, low)

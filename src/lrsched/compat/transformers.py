@@ -1,0 +1,529 @@
+"""transformers' schedules: the ``get_*_schedule*`` functions of ``transformers.optimization``.
+
+``base_lr`` takes the optimizer's place, and the values are those of transformers 5 at every step,
+as `LambdaLR` gives them: the first update of a run with a warmup has a rate of 0, and the cosines
+climb back after ``num_training_steps``. `lrsched.wsd`, `lrsched.cosine` and the others hold.
+"""
+
+import inspect
+import operator
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched import (
+    Schedule,
+    constant,
+    inverse_sqrt,
+    linear,
+    polynomial,
+    schedule,
+    shift,
+    warmup,
+)
+from lrsched.arguments import Duration, Length, Positive, Value, choice, is_traced
+from lrsched.compat._recipe import missing, recipe
+from lrsched.compat.optax import join_schedules
+from lrsched.numerics import MAX_STEP, mix
+from lrsched.schedules.ramps import ramp
+
+__all__ = [
+    "get_constant_schedule",
+    "get_constant_schedule_with_warmup",
+    "get_cosine_schedule_with_warmup",
+    "get_cosine_with_hard_restarts_schedule_with_warmup",
+    "get_cosine_with_min_lr_schedule_with_warmup",
+    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate",
+    "get_inverse_sqrt_schedule",
+    "get_linear_schedule_with_warmup",
+    "get_polynomial_decay_schedule_with_warmup",
+    "get_scheduler",
+    "get_wsd_schedule",
+]
+
+_METRIC_DRIVEN = "it follows a metric, so that it is no function of the step"
+_ADAFACTOR = "optax.adafactor(learning_rate=None) has the relative step of the paper inside"
+
+__getattr__ = missing(
+    __name__,
+    __all__,
+    {
+        "get_reduce_on_plateau_schedule": _METRIC_DRIVEN,
+        "get_greedy_schedule": _METRIC_DRIVEN,
+        "GreedyLR": _METRIC_DRIVEN,
+        "get_adafactor_schedule": _ADAFACTOR,
+        "AdafactorSchedule": _ADAFACTOR,
+    },
+)
+
+Shape: TypeAlias = Annotated[str, choice("Shape", ("linear", "cosine", "1-sqrt"))]
+"""How a rate rises or falls."""
+
+
+def _is_zero(number: ArrayLike) -> bool:
+    return not is_traced(number) and bool(np.all(np.asarray(number) == 0))
+
+
+def _decay_length(function: str, training: ArrayLike, before: ArrayLike) -> ArrayLike:
+    """The steps after the warmup, of which there must be one at least."""
+    left: ArrayLike = operator.sub(training, before)
+    if not is_traced(left) and np.any(np.asarray(left) < 1):
+        raise ValueError(
+            f"{function}: num_training_steps={training!r} is the length of the whole and must be "
+            f"above num_warmup_steps={before!r}."
+        )
+    return left
+
+
+def _warmed(base_lr: ArrayLike, steps: ArrayLike, decay: Schedule) -> Schedule:
+    return decay if _is_zero(steps) else linear(0.0, base_lr, steps) >> decay
+
+
+@schedule(name="transformers.waves")
+def _waves(
+    step: jax.Array, base_lr: Value, steps: Length, num_cycles: Positive, low: Value
+) -> ArrayLike:
+    """``low + (base_lr - low) (1 + cos(2 pi num_cycles t / steps)) / 2``, for ever."""
+    whole, past = step // jnp.asarray(steps), step % jnp.asarray(steps)
+    cycles, length = jnp.asarray(num_cycles), jnp.asarray(steps, jnp.float32)
+    turned = cycles * past.astype(jnp.float32)
+    turned -= length * jnp.floor(turned / length)
+    phase = cycles * whole.astype(jnp.float32) % 1 + turned / length
+    return mix(low, base_lr, jnp.cos(jnp.pi * phase) ** 2, jnp.sin(jnp.pi * phase) ** 2)
+
+
+@recipe("last_epoch")
+def get_constant_schedule(base_lr: Value, last_epoch: int = -1) -> Schedule:
+    """One value for ever: ``base_lr``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import transformers
+    >>> transformers.get_constant_schedule(0.1)
+    constant(value=0.1)
+    """
+    return constant(base_lr)
+
+
+@recipe("last_epoch")
+def get_constant_schedule_with_warmup(
+    base_lr: Value, num_warmup_steps: Duration, last_epoch: int = -1
+) -> Schedule:
+    """A linear rise from 0, then ``base_lr`` for ever.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import transformers
+    >>> transformers.get_constant_schedule_with_warmup(1.0, 4)([0, 2, 4, 9]).tolist()
+    [0.0, 0.5, 1.0, 1.0]
+    """
+    return _warmed(base_lr, num_warmup_steps, constant(base_lr))
+
+
+@recipe("last_epoch")
+def get_linear_schedule_with_warmup(
+    base_lr: Value,
+    num_warmup_steps: Duration,
+    num_training_steps: Length,
+    last_epoch: int = -1,
+) -> Schedule:
+    """A linear rise from 0, then a line to 0 at ``num_training_steps``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      num_training_steps: the length of the whole.
+      last_epoch: not used.
+
+    Raises:
+      ValueError: ``num_training_steps <= num_warmup_steps``.
+
+    >>> from lrsched.compat import transformers
+    >>> transformers.get_linear_schedule_with_warmup(0.1, 10, 100)
+    join(linear(init=0.0, end=0.1, steps=10), linear(init=0.1, end=0.0, steps=90))
+    """
+    left = _decay_length("get_linear_schedule_with_warmup", num_training_steps, num_warmup_steps)
+    return _warmed(base_lr, num_warmup_steps, linear(base_lr, 0.0, left))
+
+
+@recipe("last_epoch")
+def get_cosine_schedule_with_warmup(
+    base_lr: Value,
+    num_warmup_steps: Duration,
+    num_training_steps: Length,
+    num_cycles: Positive = 0.5,
+    last_epoch: int = -1,
+) -> Schedule:
+    """A linear rise from 0, then cosine waves between ``base_lr`` and 0.
+
+    At 0.5 cycles it is at 0 at ``num_training_steps``, and climbs back after it.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      num_training_steps: the length of the whole.
+      num_cycles: waves between the two.
+      last_epoch: not used.
+
+    Raises:
+      ValueError: ``num_training_steps <= num_warmup_steps``.
+
+    >>> from lrsched.compat import transformers
+    >>> schedule = transformers.get_cosine_schedule_with_warmup(0.5, 10, 110)
+    >>> schedule([0, 5, 10, 110, 210]).round(6).tolist()
+    [0.0, 0.25, 0.5, 0.0, 0.5]
+    """
+    left = _decay_length("get_cosine_schedule_with_warmup", num_training_steps, num_warmup_steps)
+    return _warmed(base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, 0.0))
+
+
+@recipe("last_epoch")
+def get_cosine_with_hard_restarts_schedule_with_warmup(
+    base_lr: Value,
+    num_warmup_steps: Duration,
+    num_training_steps: Length,
+    num_cycles: Length = 1,
+    last_epoch: int = -1,
+) -> Schedule:
+    """A linear rise from 0, then half cosines from ``base_lr`` to 0, then 0.
+
+    The place in a cycle is counted in integers. transformers computes it in floats, and from 22
+    cycles on gives 0 instead of ``base_lr`` at the first step of some.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      num_training_steps: the length of the whole.
+      num_cycles: half cosines between the two.
+      last_epoch: not used.
+
+    Raises:
+      ValueError: ``num_training_steps <= num_warmup_steps``, or ``num_cycles`` times the steps
+        between them is above 2**31 - 1.
+
+    >>> from lrsched.compat import transformers
+    >>> schedule = transformers.get_cosine_with_hard_restarts_schedule_with_warmup(0.5, 0, 100, 4)
+    >>> schedule([0, 25, 50, 75, 100]).tolist()
+    [0.5, 0.5, 0.5, 0.5, 0.0]
+    """
+    name = "get_cosine_with_hard_restarts_schedule_with_warmup"
+    left = _decay_length(name, num_training_steps, num_warmup_steps)
+    if not is_traced((left, num_cycles)) and np.any(np.multiply(left, num_cycles) > MAX_STEP):
+        raise ValueError(
+            f"{name}: num_cycles={num_cycles!r} times {left} steps is above 2**31 - 1, the most "
+            "that can be counted."
+        )
+    return _warmed(base_lr, num_warmup_steps, _hard_restarts(base_lr, left, num_cycles))
+
+
+@schedule(name="transformers.hard_restarts", horizon="steps")
+def _hard_restarts(step: jax.Array, base_lr: Value, steps: Length, num_cycles: Length) -> ArrayLike:
+    now = jnp.minimum(step, steps)
+    past = (num_cycles * now) % jnp.asarray(steps)
+    return jnp.where(now < steps, base_lr * ramp("cosine", steps - past, steps), 0.0)
+
+
+def _floor(
+    function: str, base_lr: ArrayLike, min_lr: ArrayLike | None, min_lr_rate: ArrayLike | None
+) -> ArrayLike:
+    if min_lr is not None and min_lr_rate is None:
+        return min_lr
+    if min_lr is None and min_lr_rate is not None:
+        return base_lr * min_lr_rate
+    raise ValueError(
+        f"{function}: min_lr={min_lr!r} and min_lr_rate={min_lr_rate!r} do not give the lowest "
+        "rate; one of the two must be given."
+    )
+
+
+@recipe("last_epoch")
+def get_cosine_with_min_lr_schedule_with_warmup(
+    base_lr: Value,
+    num_warmup_steps: Duration,
+    num_training_steps: Length,
+    num_cycles: Positive = 0.5,
+    last_epoch: int = -1,
+    min_lr: Value | None = None,
+    min_lr_rate: Value | None = None,
+) -> Schedule:
+    """A linear rise from 0, then cosine waves between ``base_lr`` and a lowest rate.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      num_training_steps: the length of the whole.
+      num_cycles: waves between the two; at 0.5 it climbs back after the whole.
+      last_epoch: not used.
+      min_lr: the lowest rate, or else
+      min_lr_rate: the lowest rate as a fraction of ``base_lr``.
+
+    Raises:
+      ValueError: ``num_training_steps <= num_warmup_steps``, or the lowest rate is given in no way
+        or in two.
+
+    >>> from lrsched.compat import transformers
+    >>> schedule = transformers.get_cosine_with_min_lr_schedule_with_warmup(
+    ...     0.5, 10, 110, min_lr_rate=0.5)
+    >>> schedule([0, 10, 110]).tolist()
+    [0.0, 0.5, 0.25]
+    """
+    name = "get_cosine_with_min_lr_schedule_with_warmup"
+    left = _decay_length(name, num_training_steps, num_warmup_steps)
+    low = _floor(name, base_lr, min_lr, min_lr_rate)
+    return _warmed(base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, low))
+
+
+@recipe("last_epoch")
+def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
+    base_lr: Value,
+    num_warmup_steps: Duration,
+    num_training_steps: Length,
+    num_cycles: Positive = 0.5,
+    last_epoch: int = -1,
+    min_lr: Value | None = None,
+    min_lr_rate: Value | None = None,
+    warmup_lr_rate: Value | None = None,
+) -> Schedule:
+    """`get_cosine_with_min_lr_schedule_with_warmup`, a step ahead, from a first rate that is not 0.
+
+    The rise is ``(t + 1) / num_warmup_steps``, or a line from ``warmup_lr_rate`` that arrives at
+    ``num_warmup_steps - 1``; the lowest rate is at ``num_training_steps - 1``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      num_training_steps: the length of the whole.
+      num_cycles: waves between the two; at 0.5 it climbs back after the whole.
+      last_epoch: not used.
+      min_lr: the lowest rate, or else
+      min_lr_rate: the lowest rate as a fraction of ``base_lr``.
+      warmup_lr_rate: the first rate as a fraction of ``base_lr``.
+
+    Raises:
+      ValueError: ``num_training_steps <= num_warmup_steps``, or the lowest rate is given in no way
+        or in two.
+
+    >>> from lrsched.compat import transformers
+    >>> schedule = transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
+    ...     1.0, 4, 104, min_lr=0.25)
+    >>> schedule([0, 1, 3, 103]).tolist()
+    [0.25, 0.5, 1.0, 0.25]
+    """
+    name = "get_cosine_with_min_lr_schedule_with_warmup_lr_rate"
+    left = _decay_length(name, num_training_steps, num_warmup_steps)
+    waves = _waves(base_lr, left, num_cycles, _floor(name, base_lr, min_lr, min_lr_rate))
+    falling = shift(waves, -1)
+    if _is_zero(num_warmup_steps):
+        return falling
+    if warmup_lr_rate is None:
+        rising = shift(linear(0.0, base_lr, num_warmup_steps), -1)
+    else:
+        rising = linear(base_lr * warmup_lr_rate, base_lr, _at_least_one(num_warmup_steps - 1))
+    return join_schedules([rising, falling], [num_warmup_steps])
+
+
+def _at_least_one(steps: ArrayLike) -> ArrayLike:
+    return jnp.maximum(steps, 1) if is_traced(steps) else np.maximum(steps, 1)
+
+
+@recipe("last_epoch")
+def get_polynomial_decay_schedule_with_warmup(
+    base_lr: Value,
+    num_warmup_steps: Duration,
+    num_training_steps: Length,
+    lr_end: Value = 1e-7,
+    power: Positive = 1.0,
+    last_epoch: int = -1,
+) -> Schedule:
+    """A linear rise from 0, then ``lr_end + (base_lr - lr_end) left**power``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      num_training_steps: the length of the whole.
+      lr_end: the rate from ``num_training_steps`` on, below ``base_lr``.
+      power: of the polynomial.
+      last_epoch: not used.
+
+    Raises:
+      ValueError: ``num_training_steps <= num_warmup_steps``, or ``lr_end >= base_lr``.
+
+    >>> from lrsched.compat import transformers
+    >>> schedule = transformers.get_polynomial_decay_schedule_with_warmup(
+    ...     1.0, 4, 12, lr_end=0.5, power=2.0)
+    >>> schedule([0, 4, 8, 12, 99]).tolist()
+    [0.0, 1.0, 0.625, 0.5, 0.5]
+    """
+    name = "get_polynomial_decay_schedule_with_warmup"
+    left = _decay_length(name, num_training_steps, num_warmup_steps)
+    if not is_traced((base_lr, lr_end)) and np.any(np.asarray(lr_end) >= np.asarray(base_lr)):
+        raise ValueError(f"{name}: lr_end={lr_end!r} must be below base_lr={base_lr!r}.")
+    return _warmed(base_lr, num_warmup_steps, polynomial(base_lr, lr_end, left, power))
+
+
+@recipe("last_epoch")
+def get_inverse_sqrt_schedule(
+    base_lr: Value,
+    num_warmup_steps: Duration,
+    timescale: Length | None = None,
+    last_epoch: int = -1,
+) -> Schedule:
+    """A linear rise from 0, then ``base_lr / sqrt(1 + (t - num_warmup_steps) / timescale)``.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      timescale: the length of the rise by default, or 10,000 without a rise.
+      last_epoch: not used.
+
+    >>> from lrsched.compat import transformers
+    >>> transformers.get_inverse_sqrt_schedule(1.0, 100)([0, 100, 400]).tolist()
+    [0.0, 1.0, 0.5]
+    """
+    if timescale is None:
+        timescale = 10_000 if _is_zero(num_warmup_steps) else num_warmup_steps
+    return _warmed(base_lr, num_warmup_steps, inverse_sqrt(base_lr, timescale))
+
+
+@recipe("last_epoch")
+def get_wsd_schedule(
+    base_lr: Value,
+    num_warmup_steps: Duration,
+    num_decay_steps: Duration,
+    num_training_steps: Length | None = None,
+    num_stable_steps: Duration | None = None,
+    warmup_type: Shape = "linear",
+    decay_type: Shape = "cosine",
+    min_lr_ratio: Value = 0.0,
+    num_cycles: Positive = 0.5,
+    last_epoch: int = -1,
+) -> Schedule:
+    """Warmup, stable, decay: from ``min_lr_ratio * base_lr`` up to ``base_lr``, and back to it.
+
+    `lrsched.wsd` rises from 0 and knows more cooldowns.
+
+    Args:
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise.
+      num_decay_steps: the length of the fall.
+      num_training_steps: the length of the whole, or else
+      num_stable_steps: the length between the two.
+      warmup_type: "linear", "cosine" or "1-sqrt".
+      decay_type: "linear", "cosine" or "1-sqrt".
+      min_lr_ratio: the first and the last rate as a fraction of ``base_lr``.
+      num_cycles: waves of the cosine decay; after them the last rate is held.
+      last_epoch: not used.
+
+    Raises:
+      ValueError: the length is given in no way or in two (transformers then takes
+        ``num_stable_steps``), or the phases are longer than the whole.
+
+    >>> from lrsched.compat import transformers
+    >>> schedule = transformers.get_wsd_schedule(1.0, 10, 20, num_training_steps=100)
+    >>> schedule([0, 5, 10, 80, 100]).tolist()
+    [0.0, 0.5, 1.0, 1.0, 0.0]
+    """
+    stable = num_stable_steps
+    if (num_training_steps is None) == (stable is None):
+        raise ValueError(
+            f"get_wsd_schedule: num_training_steps={num_training_steps!r} and "
+            f"num_stable_steps={stable!r} do not give the length; one of the two must be given."
+        )
+    if stable is None:
+        stable = operator.sub(num_training_steps, num_warmup_steps + num_decay_steps)
+        if not is_traced(stable) and np.any(np.asarray(stable) < 0):
+            raise ValueError(
+                f"get_wsd_schedule: num_warmup_steps={num_warmup_steps!r} and "
+                f"num_decay_steps={num_decay_steps!r} are longer than "
+                f"num_training_steps={num_training_steps!r}, the length of the whole."
+            )
+    low = base_lr * min_lr_ratio
+    rising = warmup(num_warmup_steps, warmup_type, init=min_lr_ratio) * base_lr
+    falling = _wsd_decay(base_lr, low, num_decay_steps, decay_type, num_cycles)
+    return join_schedules(
+        [rising, constant(base_lr), falling], [num_warmup_steps, num_warmup_steps + stable]
+    )
+
+
+@schedule(name="transformers.wsd_decay", horizon="steps")
+def _wsd_decay(
+    step: jax.Array,
+    base_lr: Value,
+    low: Value,
+    steps: Duration,
+    shape: Shape,
+    num_cycles: Positive,
+) -> ArrayLike:
+    if shape == "cosine":
+        falling = _waves(base_lr, jnp.maximum(steps, 1), num_cycles, low)(step)
+    else:
+        falling = mix(low, base_lr, ramp(shape, steps - step, steps))
+    return jnp.where(step < steps, falling, low)
+
+
+_BY_NAME: dict[str, Callable[..., Schedule]] = {
+    "linear": get_linear_schedule_with_warmup,
+    "cosine": get_cosine_schedule_with_warmup,
+    "cosine_with_restarts": get_cosine_with_hard_restarts_schedule_with_warmup,
+    "polynomial": get_polynomial_decay_schedule_with_warmup,
+    "constant": get_constant_schedule,
+    "constant_with_warmup": get_constant_schedule_with_warmup,
+    "inverse_sqrt": get_inverse_sqrt_schedule,
+    "cosine_with_min_lr": get_cosine_with_min_lr_schedule_with_warmup,
+    "cosine_warmup_with_min_lr": get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+    "warmup_stable_decay": get_wsd_schedule,
+}
+
+
+def get_scheduler(
+    name: str,
+    base_lr: Value,
+    num_warmup_steps: Duration | None = None,
+    num_training_steps: Length | None = None,
+    scheduler_specific_kwargs: Mapping[str, Any] | None = None,
+) -> Schedule:
+    """A schedule by the name that ``TrainingArguments(lr_scheduler_type=...)`` takes.
+
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
+    "inverse_sqrt", "cosine_with_min_lr", "cosine_warmup_with_min_lr" or "warmup_stable_decay".
+    "reduce_lr_on_plateau" and "greedy" follow a metric, so that they are no functions of the step.
+
+    Args:
+      name: the name, or transformers' ``SchedulerType``.
+      base_lr: the optimizer's rate.
+      num_warmup_steps: the length of the rise; "constant" has none.
+      num_training_steps: the length of the whole; "constant", "constant_with_warmup" and
+        "inverse_sqrt" have none. As in transformers, one code may pass both to all of them.
+      scheduler_specific_kwargs: what else the schedule's own function takes.
+
+    Raises:
+      ValueError: no schedule has that name, a length is missing, or the function does not take
+        something of ``scheduler_specific_kwargs``.
+
+    >>> from lrsched.compat import transformers
+    >>> transformers.get_scheduler("linear", 0.1, num_warmup_steps=10, num_training_steps=100)
+    join(linear(init=0.0, end=0.1, steps=10), linear(init=0.1, end=0.0, steps=90))
+    """
+    name = getattr(name, "value", name)
+    if name not in _BY_NAME:
+        raise ValueError(
+            f"get_scheduler: name={name!r} is not accepted; name must be one of "
+            f"{', '.join(map(repr, _BY_NAME))}."
+        )
+    function = _BY_NAME[name]
+    taken = inspect.signature(function).parameters
+    lengths = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps}
+    given = {key: steps for key, steps in lengths.items() if key in taken and steps is not None}
+    try:
+        return function(base_lr, **given, **(scheduler_specific_kwargs or {}))
+    except TypeError as refused:
+        raise ValueError(f"get_scheduler: {name!r} is {function.__name__}: {refused}.") from None
