@@ -10,15 +10,23 @@ from pathlib import Path
 import pytest
 
 import lrsched
+from lrsched.compat import keras, optax, timm, torch, transformers
 from lrsched.schedule import _REGISTRY
 
 ROOT = Path(__file__).parent.parent
 MODULES = (lrsched.scaling, lrsched.units)
+PEERS = (keras, optax, timm, torch, transformers)
 PUBLIC = {
     name: thing
     for name, thing in [
         *((name, getattr(lrsched, name)) for name in lrsched.__all__),
         *(pair for module in MODULES for pair in inspect.getmembers(module, inspect.isfunction)),
+        *(
+            (f"{peer.__name__.removeprefix('lrsched.')}.{name}", getattr(peer, name))
+            for peer in PEERS
+            for name in peer.__all__
+            if name != "Schedule"
+        ),
     ]
     if not (inspect.ismodule(thing) or name.startswith("_"))
 }
@@ -45,7 +53,7 @@ def test_every_argument_is_described(name):
 
 def test_every_schedule_of_ours_is_public():
     modules = {name: str(known.function.__module__) for name, known in _REGISTRY.items()}
-    ours = {name for name, module in modules.items() if module.startswith("lrsched.")}
+    ours = {name for name, module in modules.items() if module.startswith("lrsched.sch")}
     assert ours <= PUBLIC.keys()
 
 

@@ -7,6 +7,7 @@ and fails where the installed peer no longer gives the recorded numbers.
 
 import importlib
 import importlib.metadata
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -18,25 +19,29 @@ PEERS = sorted(path.stem for path in (Path(__file__).parent / "peers").glob("[!_
 
 
 def record(peer: str) -> dict:
-    """The values of every call, at the updates 0 ... steps - 1."""
+    """The arguments of every function, and the values of every call at 0 ... steps - 1."""
     module = importlib.import_module(f"tests.parity.peers.{peer}")
     namespace = module.namespace()
     calls = {
-        call: [float(value) for value in eval(call, dict(namespace))(steps)]
+        call: [float(f"{float(value):.10g}") for value in eval(call, dict(namespace))(steps)]
         for call, steps in module.CALLS.items()
     }
+    arguments = {
+        name: [key for key in inspect.signature(function).parameters if key != "self"]
+        for name, function in module.originals().items()
+    }
     versions = {name: importlib.metadata.version(name) for name in module.PACKAGES}
-    return {"versions": versions, "calls": calls}
+    return {"versions": versions, "arguments": arguments, "calls": calls}
 
 
 def differs(peer: str) -> list[str]:
-    """The calls whose values are no longer the recorded ones."""
+    """The calls whose values, and functions whose arguments, are no longer the recorded ones."""
     old, new = json.loads((NUMBERS / f"{peer}.json").read_text()), record(peer)
     return [
         call
         for call, values in new["calls"].items()
         if not np.allclose(old["calls"].get(call, np.nan), values, rtol=1e-9, atol=0)
-    ]
+    ] + [name for name, keys in new["arguments"].items() if old["arguments"].get(name) != keys]
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +52,7 @@ def main(arguments: list[str]) -> int:
         if checks:
             changed = differs(peer)
             failed += len(changed)
-            print(f"{peer}: {len(changed)} calls differ", *changed, sep="\n  ")
+            print(f"{peer}: {len(changed)} differences", *changed, sep="\n  ")
         else:
             recorded = record(peer)
             text = json.dumps(recorded, indent=1).replace("\n   ", " ").replace("\n  ]", "]")

@@ -85,7 +85,7 @@ def _period(given: Any) -> Any:
         return LENGTH.convert(given)
     exact = Fraction(repr(number)).limit_denominator(10**4)
     if exact.numerator * exact.denominator > MAX_STEP:
-        raise ValueError("a fraction of a step is known for periods below 200,000 only")
+        raise ValueError(f"{exact} is too fine to be counted in int32")
     return int(exact) if exact.denominator == 1 else exact
 
 

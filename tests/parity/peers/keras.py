@@ -67,14 +67,20 @@ def _rates(schedule, steps):
             optimizer.apply_gradients([(keras.ops.ones(()), variable)])
 
 
-def namespace():
-    import functools
+def originals():
     import os
 
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
 
+    schedules = vars(keras.optimizers.schedules).items()
+    return {name: schedule for name, schedule in schedules if isinstance(schedule, type)}
+
+
+def namespace():
+    import functools
+
     def peer(schedule):
         return lambda *args, **kwargs: functools.partial(_rates, schedule(*args, **kwargs))
 
-    return {name: peer(schedule) for name, schedule in vars(keras.optimizers.schedules).items()}
+    return {name: peer(schedule) for name, schedule in originals().items()}

@@ -99,6 +99,14 @@ class Peer:
             yield rate
 
 
+def originals():
+    import inspect
+
+    import optax
+
+    return dict(inspect.getmembers(optax.schedules, inspect.isfunction))
+
+
 def namespace():
     import optax
 
@@ -109,6 +117,5 @@ def namespace():
         plain = [getattr(schedule, "schedule", schedule) for schedule in schedules]
         return Peer(optax.join_schedules(plain, boundaries))
 
-    functions = vars(optax.schedules).items()
-    peers = {name: peer(function) for name, function in functions if callable(function)}
+    peers = {name: peer(function) for name, function in originals().items()}
     return peers | {"join_schedules": join_schedules}

@@ -3,6 +3,8 @@
 No call here has a restart that timm misses: with ``cycle_mul=3`` those before 1210 are right.
 """
 
+import functools
+
 from tests.parity.peers.torch import Peer
 
 PACKAGES = ["timm", "torch"]
@@ -88,6 +90,7 @@ class Updates(Peer):
             yield optimizer.param_groups[0]["lr"]
 
 
+@functools.cache
 def _schedulers():
     """``timm.scheduler`` without ``timm/__init__.py``, whose models need torchvision."""
     import importlib
@@ -100,9 +103,16 @@ def _schedulers():
     return importlib.import_module("timm.scheduler")
 
 
-def namespace():
+def originals():
     schedulers = _schedulers()
+    return {
+        name: value
+        for name, value in vars(schedulers).items()
+        if name.endswith("Scheduler") or name.startswith("create_")
+    }
 
+
+def namespace():
     def peer(scheduler):
         def for_optimizer(base_lr, *args, **kwargs):
             return Updates(base_lr, lambda optimizer: scheduler(optimizer, *args, **kwargs))
@@ -111,10 +121,9 @@ def namespace():
 
     def create_scheduler_v2(base_lr, *args, **kwargs):
         def build(optimizer):
-            return schedulers.create_scheduler_v2(optimizer, *args, **kwargs)[0]
+            return originals()["create_scheduler_v2"](optimizer, *args, **kwargs)[0]
 
         return [Updates(base_lr, build)]
 
-    classes = {name: value for name, value in vars(schedulers).items() if isinstance(value, type)}
-    peers = {name: peer(value) for name, value in classes.items()}
+    peers = {name: peer(value) for name, value in originals().items()}
     return peers | {"create_scheduler_v2": create_scheduler_v2}

@@ -116,8 +116,15 @@ class Peer:
                 scheduler.step()
 
 
-def namespace():
+def originals():
     from torch.optim import lr_scheduler, swa_utils
+
+    schedulers = {name: getattr(lr_scheduler, name) for name in lr_scheduler.__all__}
+    return schedulers | {"SWALR": swa_utils.SWALR}
+
+
+def namespace():
+    from torch.optim import lr_scheduler
 
     def after_base_lr(scheduler):
         def peer(base_lr, *args, **kwargs):
@@ -154,12 +161,7 @@ def namespace():
 
         return Peer(base_lr, build)
 
-    relative = {
-        name: after_base_lr(scheduler)
-        for name, scheduler in [*vars(lr_scheduler).items(), ("SWALR", swa_utils.SWALR)]
-        if isinstance(scheduler, type)
-    }
-    return relative | {
+    return {name: after_base_lr(scheduler) for name, scheduler in originals().items()} | {
         "CyclicLR": instead_of_base_lr(lr_scheduler.CyclicLR),
         "CyclicMomentum": momentum_of(lr_scheduler.CyclicLR, 0.01, 0.1),
         "OneCycleLR": instead_of_base_lr(lr_scheduler.OneCycleLR),

@@ -66,8 +66,14 @@ CALLS = {
 }
 
 
-def namespace():
+def originals():
     from transformers import optimization
+
+    functions = {name: value for name, value in vars(optimization).items() if callable(value)}
+    return {name: value for name, value in functions.items() if name.startswith("get_")}
+
+
+def namespace():
 
     def peer(function):
         def for_optimizer(base_lr, *args, **kwargs):
@@ -76,10 +82,10 @@ def namespace():
         return for_optimizer
 
     def get_scheduler(name, base_lr, *args, **kwargs):
-        return Peer(
-            base_lr, lambda optimizer: optimization.get_scheduler(name, optimizer, *args, **kwargs)
-        )
+        def build(optimizer):
+            return originals()["get_scheduler"](name, optimizer, *args, **kwargs)
 
-    functions = {name: value for name, value in vars(optimization).items() if callable(value)}
-    peers = {name: peer(value) for name, value in functions.items() if name.startswith("get_")}
+        return Peer(base_lr, build)
+
+    peers = {name: peer(value) for name, value in originals().items()}
     return peers | {"get_scheduler": get_scheduler}
