@@ -1,0 +1,134 @@
+"""Draw every schedule of the library: ``python -m docs.gallery [FILE]`` makes docs/gallery.png."""
+
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+
+import lrsched as lr
+
+STEPS = 1000
+BLUE, GREY = "#0072B2", "#999999"
+
+GALLERY: Mapping[str, Mapping[str, lr.Schedule]] = {
+    "constant": {
+        "constant": lr.constant(1.0),
+        "piecewise_constant": lr.piecewise_constant([1.0, 0.6, 0.3], [300, 700]),
+        "table": lr.table(np.abs(np.sin(np.arange(STEPS + 1) / 80)) ** 3),
+    },
+    "decay": {
+        "linear": lr.linear(1.0, 0.0, STEPS),
+        "polynomial": lr.polynomial(1.0, 0.0, STEPS, power=2.0),
+        "exponential": lr.exponential(1.0, 0.1, every=400),
+        "step_decay": lr.step_decay(1.0, 0.5, every=200),
+        "multistep": lr.multistep(1.0, [400, 700], factor=0.4),
+        "cosine": lr.cosine(1.0, STEPS),
+        "k_decay": lr.k_decay(1.0, STEPS, k=2.0),
+        "tanh": lr.tanh(1.0, STEPS),
+        "rex": lr.rex(1.0, STEPS),
+        "hyperbolic": lr.hyperbolic(1.0, STEPS, bound=1200),
+        "exp_hyperbolic": lr.exp_hyperbolic(1.0, STEPS, bound=1200, end=0.05),
+        "chebyshev": lr.chebyshev(1.0, 64, ratio=0.1),
+        "cosine_waves": lr.cosine_waves(1.0, STEPS, waves=2.5),
+        "inverse_sqrt": lr.inverse_sqrt(1.0, timescale=100),
+        "inverse_time": lr.inverse_time(1.0, rate=1.0, every=100),
+        "power_law": lr.power_law(1.0, exponent=0.8, timescale=100),
+        "noam": lr.noam(1.0, width=64, warmup=100),
+        "power_scheduler": lr.power_scheduler(0.02, batch_size=128, tokens_per_step=4_000_000),
+    },
+    "warmup": {
+        "warmup": lr.warmup(600),
+        "warmup, cosine": lr.warmup(600, "cosine"),
+        "warmup, 1-sqrt": lr.warmup(600, "1-sqrt"),
+        "log_warmup": lr.log_warmup(600),
+        "exponential_warmup": lr.exponential_warmup(200.0),
+        "untuned_warmup": lr.untuned_warmup(b2=0.998),
+        "radam_warmup": lr.radam_warmup(b2=0.998),
+    },
+    "phases": {
+        "wsd": lr.wsd(1.0, STEPS, warmup=0.1, cooldown=0.3),
+        "wsd, linear": lr.wsd(1.0, STEPS, warmup=0.1, cooldown=0.3, shape="linear"),
+        "wsd, cosine": lr.wsd(1.0, STEPS, warmup=0.1, cooldown=0.3, shape="cosine"),
+        "wsd, mirror-cosine": lr.wsd(1.0, STEPS, 0.1, 0.3, shape="mirror-cosine"),
+        "wsd, square": lr.wsd(1.0, STEPS, 0.1, 0.3, shape="square"),
+        "wsd, exponential": lr.wsd(1.0, STEPS, 0.1, 0.3, shape="exponential"),
+        "cooldown": lr.cooldown(lr.warmup(100) * lr.inverse_sqrt(1.0, 200), 700, 300),
+        "points": lr.points([0, 200, 700, 1000], [0.0, 1.0, 0.6, 0.0]),
+        "points, monotone": lr.points([0, 200, 700, 1000], [0.0, 1.0, 0.6, 0.0], "monotone"),
+    },
+    "cycles": {
+        "triangular": lr.triangular(0.1, 1.0, up=100),
+        "triangular, halved": lr.triangular(0.1, 1.0, up=100, cycle_factor=0.5),
+        "one_cycle": lr.one_cycle(1.0, STEPS),
+        "one_cycle, three phases": lr.one_cycle(1.0, STEPS, three_phase=True),
+        "one_cycle_momentum": lr.one_cycle_momentum(0.85, 0.95, STEPS),
+        "cosine_restarts": lr.cosine_restarts(1.0, 140, growth=2),
+        "cosine_restarts, decayed": lr.cosine_restarts(1.0, 200, decay=0.8, warmup=40),
+        "noise": lr.noise(lr.cosine(1.0, STEPS), seed=0, scale=0.1),
+    },
+    "algebra": {
+        "join": lr.warmup(100) * 1.0 >> lr.constant(1.0, 400) >> lr.cosine(1.0, 500),
+        "multiply": lr.warmup(100) * lr.step_decay(1.0, 0.5, every=250),
+        "add": lr.cosine(0.7, STEPS) + 0.2,
+        "minimum": lr.minimum(lr.cosine(1.0, STEPS), lr.constant(0.6)),
+        "maximum": lr.maximum(lr.cosine(1.0, STEPS), lr.constant(0.3)),
+        "clip": lr.clip(lr.cosine(1.0, STEPS), 0.2, 0.8),
+        "repeat": lr.repeat(lr.rex(1.0, 200)),
+        "shift": lr.shift(lr.cosine(1.0, 600), 400),
+        "stretch": lr.stretch(lr.multistep(1.0, [3, 6, 10]), STEPS),
+        "reverse": lr.reverse(lr.rex(1.0, STEPS)),
+        "from_function": lr.from_function(lambda t: jnp.exp(-t / 500) * jnp.cos(t / 70) ** 2),
+    },
+}
+
+
+def draw(file: Path) -> None:
+    """One small picture for each schedule, a row of the page for each family or two."""
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    panels = [
+        (family, title, schedule)
+        for family, schedules in GALLERY.items()
+        for title, schedule in schedules.items()
+    ]
+    columns = 6
+    rows = -(-len(panels) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(2.1 * columns, 1.55 * rows))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (family, title, schedule) in zip(axes.flat, panels, strict=False):
+        is_short = schedule.horizon is not None and 0 < schedule.horizon < STEPS // 10
+        steps = np.arange((schedule.horizon if is_short else STEPS) + 1)
+        axis.set_axis_on()
+        axis.plot(steps, schedule(steps), color=BLUE, linewidth=1.4)
+        axis.axhline(0, color=GREY, linewidth=0.6)
+        axis.set_title(title, fontsize=8, loc="left")
+        axis.set_title(family, fontsize=6, loc="right", color=GREY)
+        axis.margins(x=0.02, y=0.1)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    figure.tight_layout(h_pad=0.6, w_pad=0.6)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def missing() -> set[str]:
+    """The schedules that have no picture."""
+    factories = {
+        name
+        for name in lr.__all__
+        if inspect.isfunction(getattr(lr, name))
+        and inspect.signature(getattr(lr, name)).return_annotation is lr.Schedule
+    }
+    shown = {title.split(",")[0] for schedules in GALLERY.values() for title in schedules}
+    return factories - shown - {"as_schedule", "from_dict"}
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "gallery.png")
