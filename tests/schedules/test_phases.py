@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lrsched
@@ -11,13 +11,13 @@ from lrsched.schedules.ramps import RAMPS
 
 @pytest.mark.parametrize("shape", RAMPS)
 @given(
-    steps=st.integers(1, 300),
-    rise=st.integers(0, 300),
-    fall=st.integers(0, 300),
+    rise=st.integers(0, 100),
+    stable=st.integers(0, 100),
+    fall=st.integers(0, 100),
     end=st.floats(0, 0.25, width=32, allow_subnormal=False),
 )
-def test_wsd_rises_stays_and_falls(shape, steps, rise, fall, end):
-    assume(rise + fall <= steps)
+def test_wsd_rises_stays_and_falls(shape, rise, stable, fall, end):
+    steps = max(rise + stable + fall, 1)
     schedule = lrsched.wsd(0.25, steps, rise, fall, end, shape)
     values = np.asarray(schedule(np.arange(steps + 5)))
     assert np.all((values >= 0) & (values <= 0.25))
