@@ -30,7 +30,7 @@ PUBLIC = {
     ]
     if not (inspect.ismodule(thing) or name.startswith("_"))
 }
-STATES = {"InjectSchedulesState", "ScaleByLearningRateState"}
+STATES = {"AdaptiveState", "InjectSchedulesState", "ScaleByLearningRateState"}
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC.keys() - STATES))

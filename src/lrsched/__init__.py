@@ -5,6 +5,15 @@ goes on, and it stays an ordinary optax schedule or transform.
 """
 
 from lrsched import scaling, units
+from lrsched.adaptive.dadaptation import (
+    dadapt_adagrad,
+    dadapt_adamw,
+    dadapt_lion,
+    dadapt_sgd,
+)
+from lrsched.adaptive.distance import dog, dowg, ldog
+from lrsched.adaptive.method import AdaptiveState
+from lrsched.adaptive.prodigy import prodigy
 from lrsched.algebra import (
     add,
     as_schedule,
@@ -64,6 +73,7 @@ from lrsched.transforms.inject import InjectSchedulesState, inject_schedules
 from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_learning_rate
 
 __all__ = [
+    "AdaptiveState",
     "InjectSchedulesState",
     "ScaleByLearningRateState",
     "Schedule",
@@ -76,6 +86,12 @@ __all__ = [
     "cosine",
     "cosine_restarts",
     "cosine_waves",
+    "dadapt_adagrad",
+    "dadapt_adamw",
+    "dadapt_lion",
+    "dadapt_sgd",
+    "dog",
+    "dowg",
     "exp_hyperbolic",
     "exponential",
     "exponential_warmup",
@@ -87,6 +103,7 @@ __all__ = [
     "inverse_time",
     "join",
     "k_decay",
+    "ldog",
     "learning_rate",
     "linear",
     "log_warmup",
@@ -103,6 +120,7 @@ __all__ = [
     "polynomial",
     "power_law",
     "power_scheduler",
+    "prodigy",
     "radam_warmup",
     "repeat",
     "reverse",

@@ -1,0 +1,425 @@
+"""D-Adaptation: optimizers that estimate the distance to the solution, and step by it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike, DTypeLike
+
+from lrsched.adaptive.arguments import check_number
+from lrsched.adaptive.method import (
+    Move,
+    Step,
+    counter,
+    magnitudes,
+    method,
+    products,
+    safe_divide,
+    scalar,
+    select,
+    unbiased,
+    zeros_like,
+)
+from lrsched.schedule import Schedule
+
+
+class DAdaptMemory(NamedTuple):
+    """What the D-Adaptation methods remember.
+
+    Attributes:
+      estimate: float32 scalar, ``d``.
+      numerator: float32 scalar, the numerator of the estimate.
+      scale: float32 scalar, what else the method keeps: `dadapt_sgd` the norm of its first
+        gradient, `dadapt_adagrad` the sum of its weighted squares.
+      steps: int32 scalar, the updates with a rate above 0.
+      total: the weighted sum of the gradients, ``s``.
+      first: the first moment, or the parameters at the beginning.
+      second: the second moment, or None.
+    """
+
+    estimate: jax.Array
+    numerator: jax.Array
+    scale: jax.Array
+    steps: jax.Array
+    total: Any
+    first: Any
+    second: Any
+
+
+def _memory(d0: float, total: Any, first: Any, second: Any) -> DAdaptMemory:
+    return DAdaptMemory(scalar(d0), scalar(0), scalar(0), counter(), total, first, second)
+
+
+def _check(name: str, weight_decay: float, d0: float, growth_rate: float, **decays: float) -> None:
+    for decay, value in decays.items():
+        check_number(name, decay, value, least=0, below=1)
+    check_number(name, "weight_decay", weight_decay, least=0)
+    check_number(name, "d0", d0, above=0)
+    check_number(name, "growth_rate", growth_rate, above=1)
+
+
+def _grown(memory: DAdaptMemory, found: jax.Array, growth_rate: float) -> jax.Array:
+    return jnp.maximum(memory.estimate, jnp.minimum(found, memory.estimate * growth_rate))
+
+
+def _with_decay(step: Step[DAdaptMemory], weight_decay: float) -> Any:
+    return jax.tree.map(lambda g, p: g + weight_decay * p, step.gradients, step.params)
+
+
+def _if(moves: jax.Array, move: Move, memory: DAdaptMemory) -> Move:
+    """The move, or none."""
+    return Move(
+        select(moves, move.updates, zeros_like(move.updates)),
+        select(moves, move.memory, memory),
+        jnp.where(moves, move.learning_rate, 0.0),
+    )
+
+
+def dadapt_adamw(
+    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = True,
+    bias_correction: bool = False,
+    d0: float = 1e-6,
+    growth_rate: float = np.inf,
+    state_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """D-Adaptation for Adam.
+
+    With ``n = rate_t d`` (times Adam's bias correction if asked for) and ``q = sqrt(b2)``::
+
+        r = q r + (1 - q) n <g, s / (sqrt(v) + eps)>      s = q s + (1 - q) n g
+        m = b1 m + (1 - b1) n g                           v = b2 v + (1 - b2) g**2
+        d = max(d, r / ((1 - q) |s|_1)), growing by at most growth_rate at a time
+        x = x - m / (sqrt(v) + eps)
+
+    A rate of 0 and gradients of 0 from the start leave everything as it is; optax's
+    ``dadapt_adamw`` is NaN for ever after either.
+
+    Args:
+      learning_rate: the outer rate, 1 in general; a number or a schedule.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      eps: added to the root of the second moment.
+      weight_decay: decoupled, times the parameters and the step, or else added to the gradients.
+      decoupled: which of the two; the package's own default is not.
+      bias_correction: Adam's, which optax's ``dadapt_adamw`` always has.
+      d0: the first estimate.
+      growth_rate: the most that ``d`` grows by at one update; infinity is no limit.
+      state_dtype: of what is kept for each parameter.
+
+    Raises:
+      ValueError: an option that is not in its range.
+
+    Source: Defazio & Mishchenko 2023 (arXiv 2301.07733); matches dadaptation 3.2.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> optimizer = lrsched.dadapt_adamw(lrsched.warmup(5))
+    >>> params = jnp.array([3.0, -2.0])
+    >>> state = optimizer.init(params)
+    >>> for _ in range(100):
+    ...     updates, state = optimizer.update(2 * params, state, params)
+    ...     params = optax.apply_updates(params, updates)
+    >>> bool(jnp.all(jnp.isfinite(params))), bool(state.memory.estimate > 1e-3)
+    (True, True)
+    """
+    _check("dadapt_adamw", weight_decay, d0, growth_rate, b1=b1, b2=b2)
+    check_number("dadapt_adamw", "eps", eps, above=0)
+    root = b2**0.5
+
+    def init(params: Any) -> DAdaptMemory:
+        return _memory(d0, zeros_like(params), zeros_like(params), zeros_like(params))
+
+    def gradients_of(step: Step[DAdaptMemory]) -> Any:
+        return step.gradients if decoupled else _with_decay(step, weight_decay)
+
+    def length_of(step: Step[DAdaptMemory]) -> jax.Array:
+        length = step.memory.estimate * step.rate
+        if not bias_correction:
+            return length
+        steps = step.memory.steps
+        return length * jnp.sqrt(unbiased(b2, steps)) / unbiased(b1, steps)
+
+    def summed(step: Step[DAdaptMemory]) -> Any:
+        weight = (1 - root) * length_of(step)
+        return jax.tree.map(
+            lambda s, g: root * s + weight * g, step.memory.total, gradients_of(step)
+        )
+
+    def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+        scaled = jax.tree.map(
+            lambda s, v: s / (jnp.sqrt(v) + eps), step.memory.total, step.memory.second
+        )
+        return products(gradients_of(step), scaled), magnitudes(summed(step))
+
+    def move(step: Step[DAdaptMemory]) -> Move:
+        memory, (progress, size), length = step.memory, step.sums, length_of(step)
+        gradients = gradients_of(step)
+        numerator = root * memory.numerator + (1 - root) * length * progress
+        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * length * g, memory.first, gradients)
+        second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, memory.second, gradients)
+        updates = jax.tree.map(lambda m, v: -m / (jnp.sqrt(v) + eps), first, second)
+        if decoupled:
+            updates = jax.tree.map(lambda u, p: u - weight_decay * length * p, updates, step.params)
+        found = safe_divide(numerator, (1 - root) * size)
+        kept = DAdaptMemory(
+            _grown(memory, found, growth_rate),
+            numerator,
+            memory.scale,
+            memory.steps + 1,
+            summed(step),
+            first,
+            second,
+        )
+        return _if((step.rate > 0) & (size > 0), Move(updates, kept, length), memory)
+
+    return method("dadapt_adamw", learning_rate, init, move, measure, state_dtype=state_dtype)
+
+
+def _towards(momentum: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The update of a parameter that relaxes to where the method wants it."""
+    return lambda target, p: (1 - momentum) * (target - p)
+
+
+def dadapt_sgd(
+    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    *,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    d0: float = 1e-6,
+    growth_rate: float = np.inf,
+    state_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """D-Adaptation for SGD.
+
+    With ``n = rate_t d / |g_0|``: ``r += n <g, s>``, ``s += n g``, ``d = max(d, 2 r / |s|)``, and
+    the parameters relax to ``x_0 - s``: ``x = momentum x + (1 - momentum) (x_0 - s)``.
+
+    A rate of 0, at which the package fails, and gradients of 0 leave everything as it is.
+
+    Args:
+      learning_rate: the outer rate, 1 in general; a number or a schedule.
+      momentum: of the averaging.
+      weight_decay: times the parameters, added to the gradients.
+      d0: the first estimate.
+      growth_rate: the most that ``d`` grows by at one update; infinity is no limit.
+      state_dtype: of what is kept for each parameter.
+
+    Raises:
+      ValueError: an option that is not in its range.
+
+    Source: Defazio & Mishchenko 2023 (arXiv 2301.07733); matches dadaptation 3.2, whose ``|g_0|``
+    is without the weight decay.
+
+    >>> import jax.numpy as jnp, lrsched
+    >>> optimizer = lrsched.dadapt_sgd(d0=0.5)
+    >>> params = jnp.array([3.0])
+    >>> updates, _ = optimizer.update(jnp.array([4.0]), optimizer.init(params), params)
+    >>> updates.tolist()
+    [-0.5]
+    """
+    _check("dadapt_sgd", weight_decay, d0, growth_rate, momentum=momentum)
+
+    def init(params: Any) -> DAdaptMemory:
+        return _memory(d0, zeros_like(params), params, None)
+
+    def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+        gradients, total = _with_decay(step, weight_decay), step.memory.total
+        return (
+            products(gradients, total),
+            jax.tree.map(jnp.square, gradients),
+            jax.tree.map(jnp.square, total),
+        )
+
+    def move(step: Step[DAdaptMemory]) -> Move:
+        memory, (progress, square, known) = step.memory, step.sums
+        scale = jnp.where(memory.steps == 0, jnp.sqrt(step.square), memory.scale)
+        length = safe_divide(memory.estimate * step.rate, scale)
+        numerator = memory.numerator + length * progress
+        size = jnp.sqrt(jnp.maximum(known + 2 * length * progress + length**2 * square, 0))
+        total = jax.tree.map(
+            lambda s, g: s + length * g, memory.total, _with_decay(step, weight_decay)
+        )
+        target = jax.tree.map(jnp.subtract, memory.first, total)
+        updates = jax.tree.map(_towards(momentum), target, step.params)
+        estimate = _grown(memory, safe_divide(2 * numerator, size), growth_rate)
+        kept = DAdaptMemory(estimate, numerator, scale, memory.steps + 1, total, memory.first, None)
+        return _if((step.rate > 0) & (scale > 0), Move(updates, kept, length), memory)
+
+    return method("dadapt_sgd", learning_rate, init, move, measure, state_dtype=state_dtype)
+
+
+def dadapt_adagrad(
+    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    *,
+    momentum: float = 0.0,
+    eps: float = 1e-6,
+    weight_decay: float = 0.0,
+    d0: float = 1e-6,
+    growth_rate: float = np.inf,
+    state_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """D-Adaptation for AdaGrad.
+
+    With ``n = rate_t d``: ``a += g**2`` (from 1e-6), ``s += n g``, ``w = sqrt(a) + eps``,
+    ``q += n**2 sum(g**2 / w)``, ``d = max(d, (sum(s**2 / w) - q) / |s|_1)``, and the parameters
+    relax to ``x_0 - s / w``: ``x = momentum x + (1 - momentum) (x_0 - s / w)``.
+
+    Args:
+      learning_rate: the outer rate, 1 in general; a number or a schedule. At 0 the weights ``w``
+        still grow.
+      momentum: of the averaging.
+      eps: added to the root of the sum of squares.
+      weight_decay: times the parameters, added to the gradients.
+      d0: the first estimate.
+      growth_rate: the most that ``d`` grows by at one update; infinity is no limit.
+      state_dtype: of what is kept for each parameter.
+
+    Raises:
+      ValueError: an option that is not in its range.
+
+    Source: Defazio & Mishchenko 2023 (arXiv 2301.07733); matches dadaptation 3.2.
+
+    >>> import jax.numpy as jnp, lrsched
+    >>> optimizer = lrsched.dadapt_adagrad(d0=0.5)
+    >>> params = jnp.array([3.0])
+    >>> updates, _ = optimizer.update(jnp.array([4.0]), optimizer.init(params), params)
+    >>> round(float(updates[0]), 4)
+    -0.5
+    """
+    _check("dadapt_adagrad", weight_decay, d0, growth_rate, momentum=momentum)
+    check_number("dadapt_adagrad", "eps", eps, above=0)
+
+    def init(params: Any) -> DAdaptMemory:
+        squares = jax.tree.map(lambda p: jnp.full_like(p, 1e-6), params)
+        return _memory(d0, zeros_like(params), params, squares)
+
+    def advanced(step: Step[DAdaptMemory]) -> tuple[Any, Any, Any, Any]:
+        """The gradients, the new ``a``, its weights ``w`` and the new ``s``."""
+        gradients, length = _with_decay(step, weight_decay), step.memory.estimate * step.rate
+        second = jax.tree.map(lambda a, g: a + g**2, step.memory.second, gradients)
+        weights = jax.tree.map(lambda a: jnp.sqrt(a) + eps, second)
+        total = jax.tree.map(lambda s, g: s + length * g, step.memory.total, gradients)
+        return gradients, second, weights, total
+
+    def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+        gradients, _, weights, total = advanced(step)
+        return (
+            jax.tree.map(lambda g, w: g**2 / w, gradients, weights),
+            jax.tree.map(lambda s, w: s**2 / w, total, weights),
+            magnitudes(total),
+        )
+
+    def move(step: Step[DAdaptMemory]) -> Move:
+        memory, (square, weighted, size) = step.memory, step.sums
+        _, second, weights, total = advanced(step)
+        length = memory.estimate * step.rate
+        scale = memory.scale + length**2 * square
+        found = _grown(memory, safe_divide(weighted - scale, size), growth_rate)
+        target = jax.tree.map(lambda x, s, w: x - s / w, memory.first, total, weights)
+        updates = jax.tree.map(_towards(momentum), target, step.params)
+        kept = DAdaptMemory(
+            jnp.where(step.rate > 0, found, memory.estimate),
+            memory.numerator,
+            scale,
+            memory.steps + 1,
+            total,
+            memory.first,
+            second,
+        )
+        still = memory._replace(second=second)
+        return _if(size > 0, Move(updates, kept, length), still)
+
+    return method("dadapt_adagrad", learning_rate, init, move, measure, state_dtype=state_dtype)
+
+
+def dadapt_lion(
+    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: float = 0.0,
+    d0: float = 1e-6,
+    state_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """D-Adaptation for Lion.
+
+    With ``n = rate_t d``, ``q = sqrt(b2)`` and ``u = sign(b1 m + (1 - b1) g)``::
+
+        x = (1 - n weight_decay) x - n u          m = b2 m + (1 - b2) n g
+        r = q r + (1 - q) n <u, s>                s = q s + (1 - q) n u
+        d = max(d, r / ((1 - q) |s|_1))
+
+    ``m`` is in units of the step and ``g`` is not, as in the package. At a rate of 1 it is known to
+    overshoot; 0.1 to 0.5 is safer.
+
+    Args:
+      learning_rate: the outer rate, a number or a schedule.
+      b1: of the sign's average.
+      b2: decay of the moment.
+      weight_decay: decoupled, times the parameters and the step.
+      d0: the first estimate.
+      state_dtype: of what is kept for each parameter.
+
+    Raises:
+      ValueError: an option that is not in its range.
+
+    Source: Defazio & Mishchenko 2023 (arXiv 2301.07733), Chen et al. 2023 (arXiv 2302.06675);
+    matches dadaptation 3.2.
+
+    >>> import jax.numpy as jnp, lrsched
+    >>> optimizer = lrsched.dadapt_lion(d0=0.5)
+    >>> params = jnp.array([3.0, 1.0])
+    >>> updates, _ = optimizer.update(jnp.array([4.0, 0.0]), optimizer.init(params), params)
+    >>> updates.tolist()
+    [-0.5, -0.0]
+    """
+    _check("dadapt_lion", weight_decay, d0, np.inf, b1=b1, b2=b2)
+    root = b2**0.5
+
+    def init(params: Any) -> DAdaptMemory:
+        return _memory(d0, zeros_like(params), zeros_like(params), None)
+
+    def signs_of(step: Step[DAdaptMemory]) -> Any:
+        return jax.tree.map(
+            lambda m, g: jnp.sign(b1 * m + (1 - b1) * g), step.memory.first, step.gradients
+        )
+
+    def summed(step: Step[DAdaptMemory]) -> Any:
+        weight = (1 - root) * step.memory.estimate * step.rate
+        return jax.tree.map(lambda s, u: root * s + weight * u, step.memory.total, signs_of(step))
+
+    def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+        return products(signs_of(step), step.memory.total), magnitudes(summed(step))
+
+    def move(step: Step[DAdaptMemory]) -> Move:
+        memory, (progress, size) = step.memory, step.sums
+        length = memory.estimate * step.rate
+        updates = jax.tree.map(
+            lambda u, p: -length * u - length * weight_decay * p, signs_of(step), step.params
+        )
+        numerator = root * memory.numerator + (1 - root) * length * progress
+        found = jnp.maximum(memory.estimate, safe_divide(numerator, (1 - root) * size))
+        first = jax.tree.map(
+            lambda m, g: b2 * m + (1 - b2) * length * g, memory.first, step.gradients
+        )
+        moves = size > 0
+        kept = DAdaptMemory(
+            jnp.where(moves & (step.rate > 0), found, memory.estimate),
+            jnp.where(moves, numerator, memory.numerator),
+            memory.scale,
+            memory.steps + moves,
+            summed(step),
+            first,
+            None,
+        )
+        return Move(updates, kept, length)
+
+    return method("dadapt_lion", learning_rate, init, move, measure, state_dtype=state_dtype)

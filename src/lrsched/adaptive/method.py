@@ -1,0 +1,264 @@
+"""What every method that adapts its own step has in common: the clock, the guard, the reductions.
+
+A method is three pure functions. ``init`` makes its memory from the parameters; ``measure`` says
+what is summed over all parameters; ``move`` turns the sums into an update and a new memory. What is
+here does the rest: the schedule of the outer rate, one reduction for all sums, wide arithmetic
+under narrow parameters, and no step at all where a gradient or a metric is not finite.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike, DTypeLike
+
+from lrsched.algebra import as_schedule
+from lrsched.schedule import Schedule
+from lrsched.transforms.learning_rate import as_state, scalar_at
+
+Memory = TypeVar("Memory")
+
+
+class AdaptiveState(NamedTuple):
+    """State of a method that adapts its own step.
+
+    Attributes:
+      count: int32 scalar, the updates that this transform has applied; the schedule's clock.
+      schedule: the schedule of the outer rate.
+      learning_rate: float32 scalar, the rate of the latest update: the outer one times the
+        method's own estimate. Before the first update it is 0.
+      ignored: int32 scalar, the updates left out because a gradient or a metric was not finite.
+      remainders: what parameters narrower than float32 could not hold of the updates so far, in
+        float32, one array for each of them: nothing is lost of first steps of 1e-6.
+      memory: what the method itself remembers.
+    """
+
+    count: jax.Array  # type: ignore[assignment]
+    schedule: Schedule
+    learning_rate: jax.Array
+    ignored: jax.Array
+    remainders: list[jax.Array]
+    memory: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Step(Generic[Memory]):
+    """What a method knows at one update, in float32 or wider.
+
+    Attributes:
+      memory: what it remembers.
+      rate: the outer rate, a scalar.
+      gradients: the updates that come in.
+      params: the parameters.
+      value: the metric, a scalar, where the method asks for one.
+      square: the squared norm of the gradients.
+      sums: the sum of each tree that `measure` named, over all parameters.
+      extra: the other keyword arguments of ``update``.
+    """
+
+    memory: Memory
+    rate: jax.Array
+    gradients: Any
+    params: Any
+    value: Any
+    square: Any = None
+    sums: tuple[jax.Array, ...] = ()
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Move(NamedTuple):
+    """What a method does: the update, what it remembers, the rate that it applied."""
+
+    updates: Any
+    memory: Any
+    learning_rate: ArrayLike
+
+
+def method(
+    name: str,
+    learning_rate: ArrayLike | Schedule | optax.Schedule,
+    init: Callable[[Any], Any],
+    move: Callable[[Step[Any]], Move],
+    measure: Callable[[Step[Any]], tuple[Any, ...]] = lambda step: (),
+    *,
+    needs_value: bool = False,
+    state_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """An optax transform out of a method's three functions.
+
+    Args:
+      name: what errors call it.
+      learning_rate: the outer rate: a number, a `Schedule` or a callable of the step.
+      init: ``params -> memory``, a named tuple of scalars and of trees like the parameters, which
+        it is given in the dtype that the state is kept in.
+      move: ``step -> Move``. Memory goes back into the dtypes that ``init`` gave it.
+      measure: ``step -> trees`` to be summed, all at once; each is as the parameters are, with
+        arrays of any shape for leaves.
+      needs_value: whether ``update`` must be given ``value=``.
+      state_dtype: of what is kept for each parameter; by default the parameters' own, or float32
+        where that is narrower.
+    """
+    schedule = as_schedule(learning_rate)
+
+    def init_state(params: optax.Params) -> AdaptiveState:
+        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
+            abstract: AdaptiveState = jax.eval_shape(init_state, params)
+            return abstract
+        kept = jax.tree.map(lambda p: jnp.array(p, state_dtype or _wide(p.dtype)), params)
+        narrow = [p for p in jax.tree.leaves(params) if _is_narrow(p)]
+        return AdaptiveState(
+            jnp.zeros([], jnp.int32),
+            as_state(schedule),
+            jnp.zeros([], jnp.float32),
+            jnp.zeros([], jnp.int32),
+            [jnp.zeros_like(p, jnp.float32) for p in narrow],
+            _in_one_width(params, init(kept)),
+        )
+
+    def update(
+        updates: optax.Updates,
+        state: AdaptiveState,
+        params: optax.Params | None = None,
+        *,
+        value: ArrayLike | None = None,
+        **extra: Any,
+    ) -> tuple[optax.Updates, AdaptiveState]:
+        if params is None:
+            raise ValueError(f"{name} needs the parameters: update(updates, state, params).")
+        if needs_value and value is None:
+            raise ValueError(f"{name} needs the loss: update(updates, state, params, value=loss).")
+        metric = jnp.asarray(value, jnp.float32) if needs_value else value
+        step = Step(
+            _widened(state.memory),
+            scalar_at(state.schedule, state.count),
+            _widened(updates),
+            _restored(params, state.remainders),
+            metric,
+            extra=extra,
+        )
+        square, *sums = totals(jax.tree.map(jnp.square, step.gradients), *measure(step))
+        moved = move(dataclasses.replace(step, square=square, sums=tuple(sums)))
+        seen = jnp.stack([square, *sums, *([jnp.asarray(metric)] if needs_value else [])])
+        is_finite = jnp.all(jnp.isfinite(seen))
+        wanted = select(is_finite, moved.updates, zeros_like(moved.updates))
+        applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
+        memory = jax.tree.map(
+            lambda new, old: jnp.where(is_finite, jnp.asarray(new).astype(old.dtype), old),
+            moved.memory,
+            state.memory,
+        )
+        return applied, AdaptiveState(
+            jnp.where(is_finite, optax.safe_increment(state.count), state.count),
+            state.schedule,
+            jnp.where(is_finite, moved.learning_rate, 0).astype(jnp.float32),
+            state.ignored + ~is_finite,
+            _lost(step.params, wanted, params, applied),
+            memory,
+        )
+
+    return optax.GradientTransformationExtraArgs(init_state, update)
+
+
+def totals(*trees: Any) -> list[jax.Array]:
+    """The sum of each tree, in one vector, so that sharded parameters cost one all-reduce."""
+    rows = [
+        jnp.stack([jnp.sum(leaf) for leaf in leaves])
+        for leaves in zip(*map(jax.tree.leaves, trees), strict=True)
+    ]
+    return list(sum(rows[1:], rows[0])) if rows else [jnp.zeros([])] * len(trees)
+
+
+def products(first: Any, second: Any) -> Any:
+    """``first * second``, leaf by leaf: summed, an inner product."""
+    return jax.tree.map(jnp.multiply, first, second)
+
+
+def magnitudes(tree: Any) -> Any:
+    """``abs(tree)``: summed, the l1 norm."""
+    return jax.tree.map(jnp.abs, tree)
+
+
+def select(condition: ArrayLike, new: Any, old: Any) -> Any:
+    """``new`` where the condition, a scalar, holds, else ``old``."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def safe_divide(part: ArrayLike, whole: ArrayLike) -> jax.Array:
+    """``part / whole``, and 0 where ``whole`` is 0."""
+    is_zero = jnp.asarray(whole) == 0
+    return jnp.where(is_zero, 0.0, part / jnp.where(is_zero, 1.0, whole))
+
+
+def scalar(value: ArrayLike) -> jax.Array:
+    """A scalar of a memory, which is kept in float32, or in float64 where a parameter is."""
+    return jnp.asarray(value, float)
+
+
+def unbiased(decay: float, steps: jax.Array) -> jax.Array:
+    """``1 - decay**(steps + 1)``, without the cancellation that float32 has for 0.999."""
+    with np.errstate(divide="ignore"):
+        return -jnp.expm1((steps.astype(jnp.float32) + 1) * np.log(decay))
+
+
+def counter() -> jax.Array:
+    """An int32 scalar of a memory, at 0."""
+    return jnp.zeros([], jnp.int32)
+
+
+def zeros_like(tree: Any) -> Any:
+    """A tree of a memory, at 0."""
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+# Parameters narrower than float32: what they could not hold of an update is kept, and added again.
+
+
+def _restored(params: Any, remainders: list[jax.Array]) -> Any:
+    rest = iter(remainders)
+    return jax.tree.map(
+        lambda p: p.astype(jnp.float32) + next(rest) if _is_narrow(p) else p, params
+    )
+
+
+def _lost(restored: Any, wanted: Any, params: Any, applied: Any) -> list[jax.Array]:
+    leaves = zip(*map(jax.tree.leaves, (restored, wanted, params, applied)), strict=True)
+    return [
+        whole + wish - _rounded(_rounded(p, p.dtype) + _rounded(update, update.dtype), p.dtype)
+        for whole, wish, p, update in leaves
+        if _is_narrow(p)
+    ]
+
+
+def _rounded(value: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """``value`` in float32, as ``dtype`` holds it: XLA may leave a cast and its reverse out."""
+    form = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
+    wide = value.astype(jnp.float32)
+    return jax.lax.reduce_precision(wide, exponent_bits=form.nexp, mantissa_bits=form.nmant)
+
+
+def _widened(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(_wide(leaf.dtype)), tree)
+
+
+def _in_one_width(params: Any, memory: Any) -> Any:
+    """The scalars of a memory in float64 where a parameter is, in float32 otherwise."""
+    width = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+
+    def cast(leaf: jax.Array) -> jax.Array:
+        is_scalar = leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(width) if is_scalar else leaf
+
+    return jax.tree.map(cast, memory)
+
+
+def _wide(dtype: DTypeLike) -> np.dtype:
+    is_real = jnp.issubdtype(dtype, jnp.floating)
+    return jnp.promote_types(dtype, jnp.float32) if is_real else np.dtype(dtype)
+
+
+def _is_narrow(leaf: jax.Array) -> bool:
+    return leaf.dtype.itemsize < 4

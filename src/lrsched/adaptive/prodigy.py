@@ -1,0 +1,204 @@
+"""Prodigy: Adam whose learning rate is an estimate of the distance to the solution."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike, DTypeLike
+
+from lrsched.adaptive.arguments import check_number
+from lrsched.adaptive.method import (
+    Move,
+    Step,
+    counter,
+    magnitudes,
+    method,
+    products,
+    safe_divide,
+    scalar,
+    select,
+    unbiased,
+    zeros_like,
+)
+from lrsched.schedule import Schedule
+
+
+class ProdigyMemory(NamedTuple):
+    """What `prodigy` remembers.
+
+    Attributes:
+      start: every ``slice_p``-th of the parameters at the beginning.
+      first: the first moment.
+      second: the second moment.
+      total: the weighted sum of the gradients, every ``slice_p``-th.
+      numerator: float32 scalar, the numerator of the estimate.
+      estimate: float32 scalar, ``d``.
+      largest: float32 scalar, the largest estimate so far, which ``d`` grows to.
+      steps: int32 scalar, the updates with a rate above 0.
+    """
+
+    start: Any
+    first: Any
+    second: Any
+    total: Any
+    numerator: jax.Array
+    estimate: jax.Array
+    largest: jax.Array
+    steps: jax.Array
+
+
+def prodigy(
+    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    b3: float | None = None,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = True,
+    bias_correction: bool = False,
+    safeguard_warmup: bool = False,
+    d0: float = 1e-6,
+    d_coef: float = 1.0,
+    growth_rate: float = np.inf,
+    slice_p: int = 1,
+    state_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Prodigy: Adam that estimates its rate, ``d``, from how far the parameters have come.
+
+    With the rate ``n = rate_t`` (times Adam's bias correction if asked for)::
+
+        r = b3 r + (d / d0) d n <g, x_0 - x>       s = b3 s + (d / d0) d n g
+        m = b1 m + (1 - b1) d g                    v = b2 v + (1 - b2) d**2 g**2
+        d = max(d, d_coef r / |s|_1), growing by at most growth_rate at a time
+        x = x - n d m / (sqrt(v) + d eps), with the d of before
+
+    A rate of 0 and gradients of 0 from the start leave everything as it is, so that a warmup from 0
+    is safe: optax's is NaN for ever after it.
+
+    Args:
+      learning_rate: the outer rate, 1 in general; a number or a schedule. A decay is worth it.
+      b1: decay of the first moment; 0 keeps none in use.
+      b2: decay of the second moment.
+      b3: decay of the estimate's sums, ``sqrt(b2)`` by default.
+      eps: added to the root of the second moment, times ``d``.
+      weight_decay: decoupled, times the parameters and the step, or else added to the gradients.
+      decoupled: which of the two.
+      bias_correction: Adam's, which optax's ``prodigy`` always has.
+      safeguard_warmup: leave the rate out of ``s``, for a warmup.
+      d0: the first estimate.
+      d_coef: times the estimate; 0.5 or 2 rather than another rate.
+      growth_rate: the most that ``d`` grows by at one update; infinity is no limit.
+      slice_p: estimate from every ``slice_p``-th parameter only: 11 saves most of the two copies.
+      state_dtype: of what is kept for each parameter.
+
+    Raises:
+      ValueError: an option that is not in its range.
+
+    Source: Mishchenko & Defazio 2024 (arXiv 2306.06101); matches prodigyopt 1.1.2, but for
+    ``b1=0``, where that takes the new ``d`` for one factor of the step: here it is the old one, as
+    for all ``b1`` and in the paper.
+
+    >>> import jax, jax.numpy as jnp, lrsched, optax
+    >>> optimizer = lrsched.prodigy(lrsched.cosine(1.0, steps=200))
+    >>> params = jnp.array([3.0, -2.0])
+    >>> state = optimizer.init(params)
+    >>> for _ in range(200):
+    ...     updates, state = optimizer.update(2 * params, state, params)
+    ...     params = optax.apply_updates(params, updates)
+    >>> bool(jnp.linalg.norm(params) < 0.1), bool(state.memory.estimate > 0.1)
+    (True, True)
+    """
+    name = "prodigy"
+    check_number(name, "b1", b1, least=0, below=1)
+    check_number(name, "b2", b2, least=0, below=1)
+    if b3 is not None:
+        check_number(name, "b3", b3, least=0, below=1)
+    check_number(name, "eps", eps, least=0)
+    check_number(name, "weight_decay", weight_decay, least=0)
+    check_number(name, "d0", d0, above=0)
+    check_number(name, "d_coef", d_coef, above=0)
+    check_number(name, "growth_rate", growth_rate, above=1)
+    check_number(name, "slice_p", slice_p, least=1, whole=True)
+    decay = b2**0.5 if b3 is None else b3
+
+    def sliced(tree: Any) -> Any:
+        if slice_p == 1:
+            return tree
+        return jax.tree.map(lambda leaf: leaf.ravel()[::slice_p], tree)
+
+    def init(params: Any) -> ProdigyMemory:
+        start = sliced(params)
+        return ProdigyMemory(
+            start,
+            zeros_like(params),
+            zeros_like(params),
+            zeros_like(start),
+            scalar(0),
+            scalar(d0),
+            scalar(d0),
+            counter(),
+        )
+
+    def gradients_of(step: Step[ProdigyMemory]) -> Any:
+        if decoupled:
+            return step.gradients
+        return jax.tree.map(lambda g, p: g + weight_decay * p, step.gradients, step.params)
+
+    def length_of(step: Step[ProdigyMemory]) -> jax.Array:
+        """``d n``, the step."""
+        length = step.memory.estimate * step.rate
+        if not bias_correction:
+            return length
+        steps = step.memory.steps
+        return length * jnp.sqrt(unbiased(b2, steps)) / unbiased(b1, steps)
+
+    def summed(step: Step[ProdigyMemory]) -> Any:
+        """The new ``s``."""
+        estimate = step.memory.estimate
+        weight = estimate / d0 * (estimate if safeguard_warmup else length_of(step))
+        return jax.tree.map(
+            lambda s, g: decay * s + weight * g, step.memory.total, sliced(gradients_of(step))
+        )
+
+    def measure(step: Step[ProdigyMemory]) -> tuple[Any, ...]:
+        back = jax.tree.map(jnp.subtract, step.memory.start, sliced(step.params))
+        return products(sliced(gradients_of(step)), back), magnitudes(summed(step))
+
+    def move(step: Step[ProdigyMemory]) -> Move:
+        memory, (progress, size) = step.memory, step.sums
+        old, length, gradients = memory.estimate, length_of(step), gradients_of(step)
+        numerator = decay * memory.numerator + old / d0 * length * progress
+        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * old * g, memory.first, gradients)
+        second = jax.tree.map(
+            lambda v, g: b2 * v + (1 - b2) * (old * g) ** 2, memory.second, gradients
+        )
+        found = d_coef * safe_divide(numerator, size)
+        largest = jnp.maximum(memory.largest, found)
+        grown = jnp.where(old == scalar(d0).astype(old.dtype), jnp.maximum(old, found), old)
+        new = jnp.minimum(largest, grown * growth_rate)
+        updates = jax.tree.map(
+            lambda m, v: -length * safe_divide(m, jnp.sqrt(v) + new * eps), first, second
+        )
+        if decoupled:
+            updates = jax.tree.map(lambda u, p: u - weight_decay * length * p, updates, step.params)
+        moves = (step.rate > 0) & (size > 0)
+        kept = ProdigyMemory(
+            memory.start,
+            first,
+            second,
+            summed(step),
+            numerator,
+            new,
+            largest,
+            memory.steps + 1,
+        )
+        return Move(
+            select(moves, updates, zeros_like(updates)),
+            select(moves, kept, memory),
+            jnp.where(moves, length, 0.0),
+        )
+
+    return method(name, learning_rate, init, move, measure, state_dtype=state_dtype)
