@@ -64,7 +64,7 @@ def dog(
     ``eta_t = rate_t r_t / sqrt(G_t + eps)`` with ``r_t = max_{i<=t} |x_i - x_0|``, at least
     ``reps_rel (1 + |x_0|)``, and ``G_t = sum_{i<=t} |g_i|**2``; the update is ``-eta_t g_t``.
 
-    Its iterates are meant to be averaged: `polynomial_average` around it.
+    Its iterates are meant to be averaged; the paper weights late ones by a polynomial.
 
     Args:
       learning_rate: the outer rate, 1 in theory; a number or a schedule.
