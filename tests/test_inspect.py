@@ -60,20 +60,81 @@ def test_it_is_batched_under_vmap():
     assert lrsched.learning_rate(init(jnp.array([1.0, 2.0]))).tolist() == [1.0, 2.0]
 
 
-def test_several_rates_are_listed():
+def test_groups_keep_their_rates_apart():
     optimizer = optax.partition(
         {"a": lrsched.scale_by_learning_rate(0.1), "b": lrsched.inject_schedules(optax.sgd)(0.2)},
         {"w": "a", "b": "b"},
     )
     state = optimizer.init(PARAMS)
-    with pytest.raises(ValueError, match=r"2 learning rates, at .*\['a'\].*, .*\['b'\].*; pass"):
+    with pytest.raises(ValueError, match=r"2 groups: a, b; learning_rates\(opt_state\) gives"):
         lrsched.learning_rate(state)
     assert lrsched.learning_rate(state.inner_states["b"]) == np.float32(0.2)
+    assert lrsched.learning_rates(state) == {"a": np.float32(0.1), "b": np.float32(0.2)}
 
 
-def test_none_of_ours_is_an_error():
-    with pytest.raises(ValueError, match="holds no learning rate of lrsched; it must come from"):
-        lrsched.learning_rate(optax.adam(0.1).init(PARAMS))
+def test_the_rate_is_the_product_along_a_chain_and_of_each_group():
+    outer = lrsched.scale_by_learning_rate(0.5, flip_sign=False)
+    groups = optax.partition(
+        {"a": lrsched.scale_by_learning_rate(0.1), "b": lrsched.scale_by_learning_rate(0.2)},
+        {"w": "a", "b": "b"},
+    )
+    single = optax.chain(lrsched.scale_by_learning_rate(0.1), outer)
+    assert lrsched.learning_rate(single.init(PARAMS)) == np.float32(0.1) / 2
+    named = optax.named_chain(("rate", lrsched.scale_by_learning_rate(0.1)), ("outer", outer))
+    assert lrsched.learning_rate(named.init(PARAMS)) == np.float32(0.1) / 2
+    state = optax.chain(groups, outer).init(PARAMS)
+    assert lrsched.learning_rates(state) == {"a": np.float32(0.05), "b": np.float32(0.1)}
+
+
+def test_optimizers_side_by_side_are_groups():
+    states = {
+        name: lrsched.scale_by_learning_rate(0.5).init(PARAMS) for name in ("actor", "critic")
+    }
+    assert lrsched.learning_rates(states) == {"actor": 0.5, "critic": 0.5}
+    assert lrsched.learning_rate({"actor": states["actor"], "other": {"steps": 3}}) == 0.5
+
+
+def test_a_rate_that_was_injected_into_a_transform_of_ours_counts_once():
+    factory = lrsched.inject_schedules(lrsched.scale_by_learning_rate)
+    assert lrsched.learning_rate(factory(0.1).init(PARAMS)) == np.float32(0.1)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.inject_hyperparams(optax.sgd)(0.1),
+        optax.chain(
+            lrsched.scale_by_learning_rate(0.1), optax.contrib.reduce_on_plateau(0.5, patience=1)
+        ),
+        optax.chain(optax.scale(-1.0), optax.scale_by_backtracking_linesearch(10)),
+        optax.chain(optax.scale(-1.0), optax.scale_by_zoom_linesearch(10)),
+    ],
+    ids=["inject_hyperparams", "reduce_on_plateau", "backtracking", "zoom"],
+)
+def test_what_optax_keeps_is_read(optimizer):
+    def loss(params):
+        return 3.0 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(3):
+        value, grad = jax.value_and_grad(loss)(params)
+        metrics = {"value": jnp.maximum(value, 1.0), "grad": grad, "value_fn": loss}
+        updates, state = optax.with_extra_args_support(optimizer).update(
+            grad, state, params, **metrics
+        )
+        applied = -updates["w"][0] / grad["w"][0]
+        np.testing.assert_allclose(lrsched.learning_rate(state), applied, rtol=1e-6)
+        params = optax.apply_updates(params, jax.tree.map(lambda u: 0.1 * u, updates))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.adam(0.1), optax.chain(optax.adam(0.1), optax.contrib.reduce_on_plateau())],
+    ids=["adam", "only a scale"],
+)
+def test_no_rate_is_an_error(optimizer):
+    with pytest.raises(ValueError, match="holds no learning rate; it must come from"):
+        lrsched.learning_rate(optimizer.init(PARAMS))
 
 
 @pytest.mark.parametrize(

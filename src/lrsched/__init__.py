@@ -5,6 +5,7 @@ goes on, and it stays an ordinary optax schedule or transform.
 """
 
 from lrsched import scaling, units
+from lrsched.adaptive.controller import ControllerState, observe
 from lrsched.adaptive.dadaptation import (
     dadapt_adagrad,
     dadapt_adamw,
@@ -12,7 +13,9 @@ from lrsched.adaptive.dadaptation import (
     dadapt_sgd,
 )
 from lrsched.adaptive.distance import dog, dowg, ldog
+from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
 from lrsched.adaptive.method import AdaptiveState
+from lrsched.adaptive.plateau import greedy, reduce_on_overfitting, reduce_on_plateau
 from lrsched.adaptive.prodigy import prodigy
 from lrsched.algebra import (
     add,
@@ -29,7 +32,7 @@ from lrsched.algebra import (
     shift,
     stretch,
 )
-from lrsched.inspect import learning_rate
+from lrsched.inspect import learning_rate, learning_rates
 from lrsched.schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.schedules.constant import piecewise_constant, table
 from lrsched.schedules.cyclic import (
@@ -74,11 +77,15 @@ from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_
 
 __all__ = [
     "AdaptiveState",
+    "ControllerState",
     "InjectSchedulesState",
     "ScaleByLearningRateState",
     "Schedule",
+    "adalrs",
     "add",
     "as_schedule",
+    "backoff_on_spike",
+    "bold_driver",
     "chebyshev",
     "clip",
     "constant",
@@ -97,6 +104,7 @@ __all__ = [
     "exponential_warmup",
     "from_dict",
     "from_function",
+    "greedy",
     "hyperbolic",
     "inject_schedules",
     "inverse_sqrt",
@@ -105,6 +113,7 @@ __all__ = [
     "k_decay",
     "ldog",
     "learning_rate",
+    "learning_rates",
     "linear",
     "log_warmup",
     "maximum",
@@ -113,6 +122,7 @@ __all__ = [
     "multistep",
     "noam",
     "noise",
+    "observe",
     "one_cycle",
     "one_cycle_momentum",
     "piecewise_constant",
@@ -122,6 +132,8 @@ __all__ = [
     "power_scheduler",
     "prodigy",
     "radam_warmup",
+    "reduce_on_overfitting",
+    "reduce_on_plateau",
     "repeat",
     "reverse",
     "rex",

@@ -6,9 +6,11 @@ what was passed into one form. Values under a JAX trace pass unchecked.
 """
 
 import dataclasses
+import inspect
 import types
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+from functools import wraps
+from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched.numerics import MAX_STEP
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,32 @@ class Kind:
             ) from None
 
 
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Check a function's arguments, at each call, by what their annotations name."""
+    name = function.__name__
+    signature = inspect.signature(function, eval_str=True)
+    kinds = {
+        key: annotated_kind(parameter.annotation) for key, parameter in signature.parameters.items()
+    }
+
+    @wraps(function)
+    def checking(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        for key, given in bound.arguments.items():
+            kind = kinds[key]
+            if kind and not (given is None and signature.parameters[key].default is None):
+                bound.arguments[key] = kind.check(name, key, given)
+        return function(*bound.args, **bound.kwargs)
+
+    shown = [
+        parameter.replace(annotation=kinds[key] or parameter.annotation)
+        for key, parameter in signature.parameters.items()
+    ]
+    checking.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    return checking
+
+
 def is_traced(tree: Any) -> bool:
     """Whether any number in ``tree`` is a tracer, whose value nobody knows yet."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
@@ -56,7 +87,9 @@ def _unknown(given: Any) -> bool:
     return isinstance(given, jax.Array) and (is_traced(given) or not given.is_fully_addressable)
 
 
-def _number(given: Any, valid: Callable[[np.ndarray], Any], whole: bool = False) -> Any:
+def _number(
+    given: Any, valid: Callable[[np.ndarray], Any], whole: bool = False, finite: bool = True
+) -> Any:
     """A Python number, or an array of numbers (for ``vmap``), each of them ``valid``."""
     if _unknown(given):
         return given
@@ -67,7 +100,9 @@ def _number(given: Any, valid: Callable[[np.ndarray], Any], whole: bool = False)
         raise TypeError
     values = numbers.astype(np.float64)
     if not np.all(
-        np.isfinite(values) & valid(values) & ((values == np.rint(values)) | (not whole))
+        (np.isfinite(values) | (not finite))
+        & valid(values)
+        & ((values == np.rint(values)) | (not whole))
     ):
         raise ValueError
     if isinstance(given, jax.Array):
@@ -77,11 +112,22 @@ def _number(given: Any, valid: Callable[[np.ndarray], Any], whole: bool = False)
     return numbers.item() if numbers.ndim == 0 else _frozen(numbers)
 
 
-def _reals(above: float) -> Callable[[Any], Any]:
-    """Numbers that float32 can hold, floats even where an integer was written."""
+def bounded(
+    least: float = -np.inf,
+    above: float = -np.inf,
+    most: float = np.inf,
+    below: float = np.inf,
+    infinite: bool = False,
+) -> Callable[[Any], Any]:
+    """Numbers within bounds that float32 can hold, floats even where an integer was written."""
+
+    def is_within(values: np.ndarray) -> Any:
+        is_held = (np.abs(values) <= _LARGEST) | (infinite & np.isinf(values))
+        is_high = (values >= least) & ((values > above) | np.isneginf(above))
+        return is_held & is_high & (values <= most) & ((values < below) | np.isposinf(below))
 
     def convert(given: Any) -> Any:
-        number = _number(given, lambda v: (v > above) & (np.abs(v) <= _LARGEST))
+        number = _number(given, is_within, finite=not infinite)
         if isinstance(number, jax.Array):
             return number.astype(jnp.promote_types(number.dtype, jnp.float32))
         if isinstance(number, np.ndarray):
@@ -111,7 +157,7 @@ def _values(given: Any) -> Any:
     given = _listed(given)
     if np.shape(given)[-1] == 0:
         raise ValueError
-    return _reals(above=-np.inf)(given)
+    return bounded()(given)
 
 
 def _boundaries(given: Any) -> Any:
@@ -156,8 +202,8 @@ def _frozen(numbers: np.ndarray) -> np.ndarray:
 
 _LARGEST = float(np.finfo(np.float32).max)
 
-VALUE = Kind("Value", "a finite number", _reals(above=-np.inf))
-POSITIVE = Kind("Positive", "a finite number above 0", _reals(above=0.0))
+VALUE = Kind("Value", "a finite number", bounded())
+POSITIVE = Kind("Positive", "a finite number above 0", bounded(above=0))
 INTEGER = Kind("Integer", "a whole number from -(2**31 - 1) to 2**31 - 1", _steps(-MAX_STEP))
 DURATION = Kind("Duration", "a whole number of steps from 0 to 2**31 - 1", _steps(0))
 LENGTH = Kind("Length", "a whole number of steps from 1 to 2**31 - 1", _steps(1))

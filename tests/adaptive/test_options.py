@@ -10,13 +10,17 @@ import lrsched
 from tests.adaptive.test_contract import gradients_of, parameters, train
 
 BAD = [
-    ("prodigy", {"b1": 1.0}, "prodigy: b1=1.0 is not accepted; .* at least 0 and below 1"),
+    (
+        "prodigy",
+        {"b1": 1.0},
+        "prodigy: b1=1.0 is not accepted; b1 must be .* 0 to below 1",
+    ),
     ("prodigy", {"d0": 0.0}, "prodigy: d0=0.0 .* above 0"),
     ("prodigy", {"growth_rate": 1.0}, "growth_rate=1.0 .* above 1"),
-    ("prodigy", {"slice_p": 1.5}, "slice_p=1.5 .* a whole number at least 1"),
+    ("prodigy", {"slice_p": 1.5}, "slice_p=1.5 .* a whole number of 1 or more"),
     ("prodigy", {"d_coef": "1"}, "d_coef='1'"),
     ("dadapt_adamw", {"eps": 0.0}, "dadapt_adamw: eps=0.0 .* above 0"),
-    ("dadapt_adamw", {"weight_decay": -0.1}, "weight_decay=-0.1 .* at least 0"),
+    ("dadapt_adamw", {"weight_decay": -0.1}, "weight_decay=-0.1 .* 0 or more"),
     ("dadapt_sgd", {"momentum": 1.0}, "dadapt_sgd: momentum=1.0 .* below 1"),
     ("dadapt_adagrad", {"eps": 0.0}, "dadapt_adagrad: eps=0.0"),
     ("dadapt_lion", {"b2": np.nan}, "dadapt_lion: b2=nan"),

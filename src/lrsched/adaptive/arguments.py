@@ -1,42 +1,44 @@
-"""How the options of a method are checked: in one sentence, when it is made."""
+"""What an option of an adaptive method may be, written as its type annotation."""
 
-from typing import Any
+from typing import Annotated, TypeAlias
 
-import numpy as np
+import optax
+from jax.typing import ArrayLike
 
-from lrsched.arguments import is_traced
+from lrsched.arguments import DURATION, LENGTH, Kind, bounded, choice
+from lrsched.schedule import Schedule
 
-
-def check_number(
-    function: str,
-    name: str,
-    given: Any,
-    *,
-    least: float = -np.inf,
-    above: float = -np.inf,
-    below: float | None = None,
-    whole: bool = False,
-) -> None:
-    """``ValueError`` unless ``given`` is a number within these bounds; traced ones pass."""
-    if is_traced(given):
-        return
-    is_number = isinstance(given, int | float | np.number | np.ndarray) or hasattr(given, "dtype")
-    if is_number and not isinstance(given, bool):
-        value = np.asarray(given, np.float64)
-        is_within = (value >= least) & (value > above)
-        if below is not None:
-            is_within &= value < below
-        is_known = ~np.isnan(value) & ((value == np.rint(value)) | (not whole))
-        if np.all(is_within & is_known):
-            return
-    bounds = [
-        f"{word} {bound:g}"
-        for word, bound in [("at least", least), ("above", above), ("below", below)]
-        if bound is not None and np.isfinite(bound)
-    ]
-    kind = "a whole number" if whole else "a number"
-    raise ValueError(
-        f"{function}: {name}={given!r} is not accepted; {name} must be {kind} "
-        f"{' and '.join(bounds)}".rstrip()
-        + "."
-    )
+Rate: TypeAlias = ArrayLike | Schedule | optax.Schedule
+"""A number, a `Schedule` or any callable of the step."""
+Decay: TypeAlias = Annotated[
+    float, Kind("Decay", "a number from 0 to below 1", bounded(least=0, below=1))
+]
+"""Of a moving average; 0 is none."""
+Factor: TypeAlias = Annotated[
+    float, Kind("Factor", "a number above 0 and below 1", bounded(above=0, below=1))
+]
+"""What a rate is lowered by."""
+Part: TypeAlias = Annotated[float, Kind("Part", "a number from 0 to 1", bounded(least=0, most=1))]
+"""The least that a rate is multiplied by."""
+Positive: TypeAlias = Annotated[float, Kind("Positive", "a number above 0", bounded(above=0))]
+"""A first estimate, a coefficient."""
+NonNegative: TypeAlias = Annotated[
+    float, Kind("NonNegative", "a number of 0 or more", bounded(least=0))
+]
+"""An eps, a margin, a weight decay."""
+OneOrMore: TypeAlias = Annotated[
+    float, Kind("OneOrMore", "a number of 1 or more", bounded(least=1))
+]
+"""The most that a rate is multiplied by."""
+Growth: TypeAlias = Annotated[
+    float, Kind("Growth", "a number above 1, or infinity", bounded(above=1, infinite=True))
+]
+"""The most that something grows by at a time; infinity is no limit."""
+Mode: TypeAlias = Annotated[str, choice("Mode", ("min", "max"))]
+"""Whether a metric is better when it is less, or more."""
+Count: TypeAlias = Annotated[int, Kind("Count", "a whole number of 1 or more", LENGTH.convert)]
+"""How many."""
+Duration: TypeAlias = Annotated[
+    int, Kind("Duration", "a whole number of 0 or more", DURATION.convert)
+]
+"""How long, in updates or in metrics."""

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import check_number
+from lrsched.adaptive.arguments import Decay, Growth, NonNegative, Positive, Rate
 from lrsched.adaptive.method import (
     Move,
     Step,
@@ -23,7 +23,7 @@ from lrsched.adaptive.method import (
     unbiased,
     zeros_like,
 )
-from lrsched.schedule import Schedule
+from lrsched.arguments import checked
 
 
 class DAdaptMemory(NamedTuple):
@@ -53,14 +53,6 @@ def _memory(d0: float, total: Any, first: Any, second: Any) -> DAdaptMemory:
     return DAdaptMemory(scalar(d0), scalar(0), scalar(0), counter(), total, first, second)
 
 
-def _check(name: str, weight_decay: float, d0: float, growth_rate: float, **decays: float) -> None:
-    for decay, value in decays.items():
-        check_number(name, decay, value, least=0, below=1)
-    check_number(name, "weight_decay", weight_decay, least=0)
-    check_number(name, "d0", d0, above=0)
-    check_number(name, "growth_rate", growth_rate, above=1)
-
-
 def _grown(memory: DAdaptMemory, found: jax.Array, growth_rate: float) -> jax.Array:
     return jnp.maximum(memory.estimate, jnp.minimum(found, memory.estimate * growth_rate))
 
@@ -78,17 +70,18 @@ def _if(moves: jax.Array, move: Move, memory: DAdaptMemory) -> Move:
     )
 
 
+@checked
 def dadapt_adamw(
-    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    learning_rate: Rate = 1.0,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.0,
     decoupled: bool = True,
     bias_correction: bool = False,
-    d0: float = 1e-6,
-    growth_rate: float = np.inf,
+    d0: Positive = 1e-6,
+    growth_rate: Growth = np.inf,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """D-Adaptation for Adam.
@@ -130,8 +123,6 @@ def dadapt_adamw(
     >>> bool(jnp.all(jnp.isfinite(params))), bool(state.memory.estimate > 1e-3)
     (True, True)
     """
-    _check("dadapt_adamw", weight_decay, d0, growth_rate, b1=b1, b2=b2)
-    check_number("dadapt_adamw", "eps", eps, above=0)
     root = b2**0.5
 
     def init(params: Any) -> DAdaptMemory:
@@ -188,13 +179,14 @@ def _towards(momentum: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return lambda target, p: (1 - momentum) * (target - p)
 
 
+@checked
 def dadapt_sgd(
-    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    learning_rate: Rate = 1.0,
     *,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    d0: float = 1e-6,
-    growth_rate: float = np.inf,
+    momentum: Decay = 0.0,
+    weight_decay: NonNegative = 0.0,
+    d0: Positive = 1e-6,
+    growth_rate: Growth = np.inf,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """D-Adaptation for SGD.
@@ -225,7 +217,6 @@ def dadapt_sgd(
     >>> updates.tolist()
     [-0.5]
     """
-    _check("dadapt_sgd", weight_decay, d0, growth_rate, momentum=momentum)
 
     def init(params: Any) -> DAdaptMemory:
         return _memory(d0, zeros_like(params), params, None)
@@ -256,14 +247,15 @@ def dadapt_sgd(
     return method("dadapt_sgd", learning_rate, init, move, measure, state_dtype=state_dtype)
 
 
+@checked
 def dadapt_adagrad(
-    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    learning_rate: Rate = 1.0,
     *,
-    momentum: float = 0.0,
-    eps: float = 1e-6,
-    weight_decay: float = 0.0,
-    d0: float = 1e-6,
-    growth_rate: float = np.inf,
+    momentum: Decay = 0.0,
+    eps: Positive = 1e-6,
+    weight_decay: NonNegative = 0.0,
+    d0: Positive = 1e-6,
+    growth_rate: Growth = np.inf,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """D-Adaptation for AdaGrad.
@@ -294,8 +286,6 @@ def dadapt_adagrad(
     >>> round(float(updates[0]), 4)
     -0.5
     """
-    _check("dadapt_adagrad", weight_decay, d0, growth_rate, momentum=momentum)
-    check_number("dadapt_adagrad", "eps", eps, above=0)
 
     def init(params: Any) -> DAdaptMemory:
         squares = jax.tree.map(lambda p: jnp.full_like(p, 1e-6), params)
@@ -340,13 +330,14 @@ def dadapt_adagrad(
     return method("dadapt_adagrad", learning_rate, init, move, measure, state_dtype=state_dtype)
 
 
+@checked
 def dadapt_lion(
-    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    learning_rate: Rate = 1.0,
     *,
-    b1: float = 0.9,
-    b2: float = 0.99,
-    weight_decay: float = 0.0,
-    d0: float = 1e-6,
+    b1: Decay = 0.9,
+    b2: Decay = 0.99,
+    weight_decay: NonNegative = 0.0,
+    d0: Positive = 1e-6,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """D-Adaptation for Lion.
@@ -381,7 +372,6 @@ def dadapt_lion(
     >>> updates.tolist()
     [-0.5, -0.0]
     """
-    _check("dadapt_lion", weight_decay, d0, np.inf, b1=b1, b2=b2)
     root = b2**0.5
 
     def init(params: Any) -> DAdaptMemory:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from lrsched.adaptive.arguments import check_number
+from lrsched.adaptive.arguments import NonNegative, Positive, Rate
 from lrsched.adaptive.method import (
     Move,
     Step,
@@ -16,7 +16,7 @@ from lrsched.adaptive.method import (
     safe_divide,
     scalar,
 )
-from lrsched.schedule import Schedule
+from lrsched.arguments import checked
 
 
 class DistanceMemory(NamedTuple):
@@ -35,12 +35,6 @@ class DistanceMemory(NamedTuple):
     steps: jax.Array
 
 
-def _check(name: str, reps_rel: ArrayLike, eps: ArrayLike, weight_decay: ArrayLike) -> None:
-    check_number(name, "reps_rel", reps_rel, above=0)
-    check_number(name, "eps", eps, above=0)
-    check_number(name, "weight_decay", weight_decay, least=0)
-
-
 def _decayed(step: Step[Any], weight_decay: ArrayLike) -> Any:
     return jax.tree.map(lambda g, p: g + weight_decay * p, step.gradients, step.params)
 
@@ -50,13 +44,14 @@ def _moved(step: Step[Any]) -> Any:
     return jax.tree.map(jnp.subtract, step.params, step.memory.start)
 
 
+@checked
 def dog(
-    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    learning_rate: Rate = 1.0,
     *,
-    reps_rel: float = 1e-6,
-    eps: float = 1e-8,
-    init_eta: float | None = None,
-    weight_decay: float = 0.0,
+    reps_rel: Positive = 1e-6,
+    eps: Positive = 1e-8,
+    init_eta: Positive | None = None,
+    weight_decay: NonNegative = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """DoG, distance over gradients: SGD without a learning rate.
@@ -87,9 +82,6 @@ def dog(
     >>> updates.tolist(), float(lrsched.learning_rate(state))
     ([-0.0, -3.0], 1.5)
     """
-    _check("dog", reps_rel, eps, weight_decay)
-    if init_eta is not None:
-        check_number("dog", "init_eta", init_eta, above=0)
 
     def init(params: Any) -> DistanceMemory:
         first = 0.0 if init_eta is not None else reps_rel * (1 + optax.tree.norm(params))
@@ -112,13 +104,14 @@ def dog(
     return method("dog", learning_rate, init, move, measure, state_dtype=state_dtype)
 
 
+@checked
 def ldog(
-    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    learning_rate: Rate = 1.0,
     *,
-    reps_rel: float = 1e-6,
-    eps: float = 1e-8,
-    init_eta: float | None = None,
-    weight_decay: float = 0.0,
+    reps_rel: Positive = 1e-6,
+    eps: Positive = 1e-8,
+    init_eta: Positive | None = None,
+    weight_decay: NonNegative = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """LDoG: `dog` for each array of the parameters by itself.
@@ -144,9 +137,6 @@ def ldog(
     >>> updates["a"].tolist(), updates["b"].tolist()
     ([-1.0], [-2.0])
     """
-    _check("ldog", reps_rel, eps, weight_decay)
-    if init_eta is not None:
-        check_number("ldog", "init_eta", init_eta, above=0)
 
     def init(params: Any) -> DistanceMemory:
         def first(leaf: jax.Array) -> jax.Array:
@@ -177,12 +167,13 @@ def ldog(
     return method("ldog", learning_rate, init, move, state_dtype=state_dtype)
 
 
+@checked
 def dowg(
-    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    learning_rate: Rate = 1.0,
     *,
-    reps_rel: float = 1e-6,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    reps_rel: Positive = 1e-6,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """DoWG, distance over weighted gradients: `dog` whose gradients are weighted by the distance.
@@ -209,7 +200,6 @@ def dowg(
     >>> updates.tolist()
     [-0.0, -3.0]
     """
-    _check("dowg", reps_rel, eps, weight_decay)
 
     def init(params: Any) -> DistanceMemory:
         distance = scalar(reps_rel * (1 + optax.tree.norm(params)))

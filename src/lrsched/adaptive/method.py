@@ -19,6 +19,7 @@ from jax.typing import ArrayLike, DTypeLike
 from lrsched.algebra import as_schedule
 from lrsched.schedule import Schedule
 from lrsched.transforms.learning_rate import as_state, scalar_at
+from lrsched.transforms.rates import Contribution, contribution
 
 Memory = TypeVar("Memory")
 
@@ -43,6 +44,11 @@ class AdaptiveState(NamedTuple):
     ignored: jax.Array
     remainders: list[jax.Array]
     memory: Any
+
+
+@contribution.register
+def _(state: AdaptiveState) -> Contribution:
+    return Contribution(state.learning_rate, state.memory)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import check_number
+from lrsched.adaptive.arguments import Count, Decay, Growth, NonNegative, Positive, Rate
 from lrsched.adaptive.method import (
     Move,
     Step,
@@ -22,7 +22,7 @@ from lrsched.adaptive.method import (
     unbiased,
     zeros_like,
 )
-from lrsched.schedule import Schedule
+from lrsched.arguments import checked
 
 
 class ProdigyMemory(NamedTuple):
@@ -49,21 +49,22 @@ class ProdigyMemory(NamedTuple):
     steps: jax.Array
 
 
+@checked
 def prodigy(
-    learning_rate: ArrayLike | Schedule | optax.Schedule = 1.0,
+    learning_rate: Rate = 1.0,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    b3: float | None = None,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    b3: Decay | None = None,
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
     decoupled: bool = True,
     bias_correction: bool = False,
     safeguard_warmup: bool = False,
-    d0: float = 1e-6,
-    d_coef: float = 1.0,
-    growth_rate: float = np.inf,
-    slice_p: int = 1,
+    d0: Positive = 1e-6,
+    d_coef: Positive = 1.0,
+    growth_rate: Growth = np.inf,
+    slice_p: Count = 1,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Prodigy: Adam that estimates its rate, ``d``, from how far the parameters have come.
@@ -111,17 +112,6 @@ def prodigy(
     >>> bool(jnp.linalg.norm(params) < 0.1), bool(state.memory.estimate > 0.1)
     (True, True)
     """
-    name = "prodigy"
-    check_number(name, "b1", b1, least=0, below=1)
-    check_number(name, "b2", b2, least=0, below=1)
-    if b3 is not None:
-        check_number(name, "b3", b3, least=0, below=1)
-    check_number(name, "eps", eps, least=0)
-    check_number(name, "weight_decay", weight_decay, least=0)
-    check_number(name, "d0", d0, above=0)
-    check_number(name, "d_coef", d_coef, above=0)
-    check_number(name, "growth_rate", growth_rate, above=1)
-    check_number(name, "slice_p", slice_p, least=1, whole=True)
     decay = b2**0.5 if b3 is None else b3
 
     def sliced(tree: Any) -> Any:
@@ -201,4 +191,4 @@ def prodigy(
             jnp.where(moves, length, 0.0),
         )
 
-    return method(name, learning_rate, init, move, measure, state_dtype=state_dtype)
+    return method("prodigy", learning_rate, init, move, measure, state_dtype=state_dtype)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import NoReturn, ParamSpec, TypeVar
 
-from lrsched.arguments import annotated_kind
+from lrsched.arguments import checked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,32 +24,22 @@ def recipe(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callabl
     refused = dict.fromkeys(unused, "a schedule has no use for it") | elsewhere
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        name = function.__name__
-        signature = inspect.signature(function, eval_str=True)
-        parameters = signature.parameters
-        kinds = {key: annotated_kind(known.annotation) for key, known in parameters.items()}
+        check = checked(function)
+        signature = inspect.signature(function)
 
-        @wraps(function)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            for key, given in bound.arguments.items():
-                kind, default = kinds[key], parameters[key].default
-                if key in refused and given != default:
+        @wraps(check)
+        def refusing(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs).arguments
+            for key in refused.keys() & given.keys():
+                default = signature.parameters[key].default
+                if given[key] != default:
                     raise ValueError(
-                        f"{name}: {key}={given!r} is not accepted; {key} must be left at "
-                        f"{default!r}, as {refused[key]}."
+                        f"{function.__name__}: {key}={given[key]!r} is not accepted; {key} must be "
+                        f"left at {default!r}, as {refused[key]}."
                     )
-                if kind is not None and not (given is None and default is None):
-                    bound.arguments[key] = kind.check(name, key, given)
-            return function(*bound.args, **bound.kwargs)
+            return check(*args, **kwargs)
 
-        shown = [
-            parameter.replace(annotation=kinds[key] or parameter.annotation)
-            for key, parameter in parameters.items()
-        ]
-        checked.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
-        return checked
+        return refusing
 
     return decorate
 

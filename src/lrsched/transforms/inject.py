@@ -11,6 +11,7 @@ import optax
 from lrsched.algebra import as_schedule
 from lrsched.schedule import Schedule, is_number
 from lrsched.transforms.learning_rate import as_state, scalar_at
+from lrsched.transforms.rates import Contribution, contribution, injected
 
 
 class InjectSchedulesState(NamedTuple):
@@ -28,6 +29,11 @@ class InjectSchedulesState(NamedTuple):
     schedules: dict[str, Schedule]
     values: dict[str, jax.Array]
     inner_state: optax.OptState
+
+
+@contribution.register
+def _(state: InjectSchedulesState) -> Contribution:
+    return injected(state.values, state.inner_state)
 
 
 def inject_schedules(

@@ -1,6 +1,6 @@
 """A learning rate in use: the transform that applies a schedule and keeps it in its state."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import chex
 import jax
@@ -10,6 +10,9 @@ from jax.typing import ArrayLike
 
 from lrsched.algebra import as_schedule
 from lrsched.schedule import Schedule
+from lrsched.transforms.rates import Contribution, contribution
+
+Data = TypeVar("Data")
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -25,6 +28,11 @@ class ScaleByLearningRateState(NamedTuple):
     count: jax.Array  # type: ignore[assignment]
     schedule: Schedule
     learning_rate: jax.Array
+
+
+@contribution.register
+def _(state: ScaleByLearningRateState) -> Contribution:
+    return Contribution(state.learning_rate)
 
 
 def scale_by_learning_rate(
@@ -69,21 +77,21 @@ def scale_by_learning_rate(
     ) -> tuple[optax.Updates, ScaleByLearningRateState]:
         del params
         rate = scalar_at(state.schedule, state.count)
-        updates = jax.tree.map(lambda update: _scale(update, sign * rate), updates)
+        updates = jax.tree.map(lambda update: scaled(update, sign * rate), updates)
         count = optax.safe_increment(state.count)
         return updates, ScaleByLearningRateState(count, state.schedule, rate)
 
     return optax.GradientTransformation(init, update)
 
 
-def as_state(schedule: Schedule) -> Schedule:
-    """The schedule with its numbers as arrays of its own, float32 and int32, fit for a state."""
+def as_state(data: Data) -> Data:
+    """A schedule, or a rule, with its numbers as float32 and int32 arrays of its own."""
 
     def own(leaf: Any) -> jax.Array:
         is_integer = jnp.issubdtype(jnp.result_type(leaf), jnp.integer)
         return jnp.array(leaf, jnp.int32 if is_integer else jnp.float32)
 
-    owned: Schedule = jax.tree.map(own, schedule)
+    owned: Data = jax.tree.map(own, data)
     return owned
 
 
@@ -100,6 +108,7 @@ def scalar_at(schedule: Schedule, count: ArrayLike) -> jax.Array:
     return value
 
 
-def _scale(update: jax.Array, rate: jax.Array) -> jax.Array:
+def scaled(update: jax.Array, rate: jax.Array) -> jax.Array:
+    """``rate * update`` in float32 or better, and in the update's dtype again."""
     wide = jnp.promote_types(update.dtype, jnp.float32)
     return (rate.astype(wide) * update.astype(wide)).astype(update.dtype)
