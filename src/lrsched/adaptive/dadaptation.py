@@ -14,12 +14,14 @@ from lrsched.adaptive.method import (
     Move,
     Step,
     counter,
+    decayed,
     magnitudes,
     method,
     products,
     safe_divide,
     scalar,
     select,
+    squares,
     unbiased,
     zeros_like,
 )
@@ -55,10 +57,6 @@ def _memory(d0: float, total: Any, first: Any, second: Any) -> DAdaptMemory:
 
 def _grown(memory: DAdaptMemory, found: jax.Array, growth_rate: float) -> jax.Array:
     return jnp.maximum(memory.estimate, jnp.minimum(found, memory.estimate * growth_rate))
-
-
-def _with_decay(step: Step[DAdaptMemory], weight_decay: float) -> Any:
-    return jax.tree.map(lambda g, p: g + weight_decay * p, step.gradients, step.params)
 
 
 def _if(moves: jax.Array, move: Move, memory: DAdaptMemory) -> Move:
@@ -128,50 +126,49 @@ def dadapt_adamw(
     def init(params: Any) -> DAdaptMemory:
         return _memory(d0, zeros_like(params), zeros_like(params), zeros_like(params))
 
-    def gradients_of(step: Step[DAdaptMemory]) -> Any:
-        return step.gradients if decoupled else _with_decay(step, weight_decay)
-
-    def length_of(step: Step[DAdaptMemory]) -> jax.Array:
-        length = step.memory.estimate * step.rate
-        if not bias_correction:
-            return length
-        steps = step.memory.steps
-        return length * jnp.sqrt(unbiased(b2, steps)) / unbiased(b1, steps)
-
-    def summed(step: Step[DAdaptMemory]) -> Any:
-        weight = (1 - root) * length_of(step)
-        return jax.tree.map(
-            lambda s, g: root * s + weight * g, step.memory.total, gradients_of(step)
-        )
+    def prepare(step: Step[DAdaptMemory]) -> tuple[Any, jax.Array, Any]:
+        """The gradients, ``n`` and the new ``s``."""
+        memory, gradients = step.memory, step.gradients
+        if not decoupled:
+            gradients = decayed(gradients, step.params, weight_decay)
+        length = memory.estimate * step.rate
+        if bias_correction:
+            length *= jnp.sqrt(unbiased(b2, memory.steps)) / unbiased(b1, memory.steps)
+        weight = (1 - root) * length
+        total = jax.tree.map(lambda s, g: root * s + weight * g, memory.total, gradients)
+        return gradients, length, total
 
     def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+        gradients, _, total = step.prepared
         scaled = jax.tree.map(
             lambda s, v: s / (jnp.sqrt(v) + eps), step.memory.total, step.memory.second
         )
-        return products(gradients_of(step), scaled), magnitudes(summed(step))
+        return products(gradients, scaled), magnitudes(total)
 
     def move(step: Step[DAdaptMemory]) -> Move:
-        memory, (progress, size), length = step.memory, step.sums, length_of(step)
-        gradients = gradients_of(step)
+        memory, (progress, size) = step.memory, step.sums
+        gradients, length, total = step.prepared
         numerator = root * memory.numerator + (1 - root) * length * progress
         first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * length * g, memory.first, gradients)
         second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, memory.second, gradients)
         updates = jax.tree.map(lambda m, v: -m / (jnp.sqrt(v) + eps), first, second)
         if decoupled:
-            updates = jax.tree.map(lambda u, p: u - weight_decay * length * p, updates, step.params)
+            updates = decayed(updates, step.params, -weight_decay * length)
         found = safe_divide(numerator, (1 - root) * size)
         kept = DAdaptMemory(
             _grown(memory, found, growth_rate),
             numerator,
             memory.scale,
             memory.steps + 1,
-            summed(step),
+            total,
             first,
             second,
         )
         return _if((step.rate > 0) & (size > 0), Move(updates, kept, length), memory)
 
-    return method("dadapt_adamw", learning_rate, init, move, measure, state_dtype=state_dtype)
+    return method(
+        "dadapt_adamw", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+    )
 
 
 def _towards(momentum: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -221,13 +218,12 @@ def dadapt_sgd(
     def init(params: Any) -> DAdaptMemory:
         return _memory(d0, zeros_like(params), params, None)
 
+    def prepare(step: Step[DAdaptMemory]) -> Any:
+        return decayed(step.gradients, step.params, weight_decay)
+
     def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
-        gradients, total = _with_decay(step, weight_decay), step.memory.total
-        return (
-            products(gradients, total),
-            jax.tree.map(jnp.square, gradients),
-            jax.tree.map(jnp.square, total),
-        )
+        total = step.memory.total
+        return products(step.prepared, total), squares(step.prepared), squares(total)
 
     def move(step: Step[DAdaptMemory]) -> Move:
         memory, (progress, square, known) = step.memory, step.sums
@@ -235,16 +231,16 @@ def dadapt_sgd(
         length = safe_divide(memory.estimate * step.rate, scale)
         numerator = memory.numerator + length * progress
         size = jnp.sqrt(jnp.maximum(known + 2 * length * progress + length**2 * square, 0))
-        total = jax.tree.map(
-            lambda s, g: s + length * g, memory.total, _with_decay(step, weight_decay)
-        )
+        total = decayed(memory.total, step.prepared, length)
         target = jax.tree.map(jnp.subtract, memory.first, total)
         updates = jax.tree.map(_towards(momentum), target, step.params)
         estimate = _grown(memory, safe_divide(2 * numerator, size), growth_rate)
         kept = DAdaptMemory(estimate, numerator, scale, memory.steps + 1, total, memory.first, None)
         return _if((step.rate > 0) & (scale > 0), Move(updates, kept, length), memory)
 
-    return method("dadapt_sgd", learning_rate, init, move, measure, state_dtype=state_dtype)
+    return method(
+        "dadapt_sgd", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+    )
 
 
 @checked
@@ -288,19 +284,20 @@ def dadapt_adagrad(
     """
 
     def init(params: Any) -> DAdaptMemory:
-        squares = jax.tree.map(lambda p: jnp.full_like(p, 1e-6), params)
-        return _memory(d0, zeros_like(params), params, squares)
+        second = jax.tree.map(lambda p: jnp.full_like(p, 1e-6), params)
+        return _memory(d0, zeros_like(params), params, second)
 
-    def advanced(step: Step[DAdaptMemory]) -> tuple[Any, Any, Any, Any]:
+    def prepare(step: Step[DAdaptMemory]) -> tuple[Any, Any, Any, Any]:
         """The gradients, the new ``a``, its weights ``w`` and the new ``s``."""
-        gradients, length = _with_decay(step, weight_decay), step.memory.estimate * step.rate
-        second = jax.tree.map(lambda a, g: a + g**2, step.memory.second, gradients)
+        memory = step.memory
+        gradients = decayed(step.gradients, step.params, weight_decay)
+        second = jax.tree.map(lambda a, g: a + g**2, memory.second, gradients)
         weights = jax.tree.map(lambda a: jnp.sqrt(a) + eps, second)
-        total = jax.tree.map(lambda s, g: s + length * g, step.memory.total, gradients)
+        total = decayed(memory.total, gradients, memory.estimate * step.rate)
         return gradients, second, weights, total
 
     def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
-        gradients, _, weights, total = advanced(step)
+        gradients, _, weights, total = step.prepared
         return (
             jax.tree.map(lambda g, w: g**2 / w, gradients, weights),
             jax.tree.map(lambda s, w: s**2 / w, total, weights),
@@ -309,7 +306,7 @@ def dadapt_adagrad(
 
     def move(step: Step[DAdaptMemory]) -> Move:
         memory, (square, weighted, size) = step.memory, step.sums
-        _, second, weights, total = advanced(step)
+        _, second, weights, total = step.prepared
         length = memory.estimate * step.rate
         scale = memory.scale + length**2 * square
         found = _grown(memory, safe_divide(weighted - scale, size), growth_rate)
@@ -327,7 +324,15 @@ def dadapt_adagrad(
         still = memory._replace(second=second)
         return _if(size > 0, Move(updates, kept, length), still)
 
-    return method("dadapt_adagrad", learning_rate, init, move, measure, state_dtype=state_dtype)
+    return method(
+        "dadapt_adagrad",
+        learning_rate,
+        init,
+        move,
+        measure,
+        prepare=prepare,
+        state_dtype=state_dtype,
+    )
 
 
 @checked
@@ -377,23 +382,25 @@ def dadapt_lion(
     def init(params: Any) -> DAdaptMemory:
         return _memory(d0, zeros_like(params), zeros_like(params), None)
 
-    def signs_of(step: Step[DAdaptMemory]) -> Any:
-        return jax.tree.map(
-            lambda m, g: jnp.sign(b1 * m + (1 - b1) * g), step.memory.first, step.gradients
+    def prepare(step: Step[DAdaptMemory]) -> tuple[jax.Array, Any, Any]:
+        """``n``, the signs and the new ``s``."""
+        memory, length = step.memory, step.memory.estimate * step.rate
+        signs = jax.tree.map(
+            lambda m, g: jnp.sign(b1 * m + (1 - b1) * g), memory.first, step.gradients
         )
-
-    def summed(step: Step[DAdaptMemory]) -> Any:
-        weight = (1 - root) * step.memory.estimate * step.rate
-        return jax.tree.map(lambda s, u: root * s + weight * u, step.memory.total, signs_of(step))
+        weight = (1 - root) * length
+        total = jax.tree.map(lambda s, u: root * s + weight * u, memory.total, signs)
+        return length, signs, total
 
     def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
-        return products(signs_of(step), step.memory.total), magnitudes(summed(step))
+        _, signs, total = step.prepared
+        return products(signs, step.memory.total), magnitudes(total)
 
     def move(step: Step[DAdaptMemory]) -> Move:
         memory, (progress, size) = step.memory, step.sums
-        length = memory.estimate * step.rate
+        length, signs, total = step.prepared
         updates = jax.tree.map(
-            lambda u, p: -length * u - length * weight_decay * p, signs_of(step), step.params
+            lambda u, p: -length * u - length * weight_decay * p, signs, step.params
         )
         numerator = root * memory.numerator + (1 - root) * length * progress
         found = jnp.maximum(memory.estimate, safe_divide(numerator, (1 - root) * size))
@@ -406,10 +413,12 @@ def dadapt_lion(
             jnp.where(moves, numerator, memory.numerator),
             memory.scale,
             memory.steps + moves,
-            summed(step),
+            total,
             first,
             None,
         )
         return Move(updates, kept, length)
 
-    return method("dadapt_lion", learning_rate, init, move, measure, state_dtype=state_dtype)
+    return method(
+        "dadapt_lion", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+    )

@@ -5,16 +5,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
 from lrsched.adaptive.arguments import NonNegative, Positive, Rate
 from lrsched.adaptive.method import (
     Move,
     Step,
     counter,
+    decayed,
     method,
     safe_divide,
     scalar,
+    squares,
 )
 from lrsched.arguments import checked
 
@@ -33,10 +35,6 @@ class DistanceMemory(NamedTuple):
     distance: Any
     total: Any
     steps: jax.Array
-
-
-def _decayed(step: Step[Any], weight_decay: ArrayLike) -> Any:
-    return jax.tree.map(lambda g, p: g + weight_decay * p, step.gradients, step.params)
 
 
 def _moved(step: Step[Any]) -> Any:
@@ -87,9 +85,11 @@ def dog(
         first = 0.0 if init_eta is not None else reps_rel * (1 + optax.tree.norm(params))
         return DistanceMemory(params, scalar(first), scalar(eps), counter())
 
+    def prepare(step: Step[DistanceMemory]) -> Any:
+        return decayed(step.gradients, step.params, weight_decay)
+
     def measure(step: Step[DistanceMemory]) -> tuple[Any, ...]:
-        gradients = _decayed(step, weight_decay)
-        return jax.tree.map(jnp.square, _moved(step)), jax.tree.map(jnp.square, gradients)
+        return squares(_moved(step)), squares(step.prepared)
 
     def move(step: Step[DistanceMemory]) -> Move:
         memory, (moved, square) = step.memory, step.sums
@@ -98,10 +98,14 @@ def dog(
         eta = step.rate * distance / jnp.sqrt(total)
         if init_eta is not None:
             eta = jnp.where(memory.steps == 0, init_eta, eta)
-        updates = jax.tree.map(lambda g: -eta * g, _decayed(step, weight_decay))
+        updates = jax.tree.map(
+            lambda g: -eta * g, decayed(step.gradients, step.params, weight_decay)
+        )
         return Move(updates, DistanceMemory(memory.start, distance, total, memory.steps + 1), eta)
 
-    return method("dog", learning_rate, init, move, measure, state_dtype=state_dtype)
+    return method(
+        "dog", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+    )
 
 
 @checked
@@ -148,7 +152,7 @@ def ldog(
 
     def move(step: Step[DistanceMemory]) -> Move:
         memory = step.memory
-        gradients = _decayed(step, weight_decay)
+        gradients = decayed(step.gradients, step.params, weight_decay)
         distance = jax.tree.map(
             lambda known, moved: jnp.maximum(known, jnp.sqrt(jnp.sum(jnp.square(moved)))),
             memory.distance,
@@ -205,16 +209,22 @@ def dowg(
         distance = scalar(reps_rel * (1 + optax.tree.norm(params)))
         return DistanceMemory(params, distance, distance**2 * eps, counter())
 
+    def prepare(step: Step[DistanceMemory]) -> Any:
+        return decayed(step.gradients, step.params, weight_decay)
+
     def measure(step: Step[DistanceMemory]) -> tuple[Any, ...]:
-        gradients = _decayed(step, weight_decay)
-        return jax.tree.map(jnp.square, _moved(step)), jax.tree.map(jnp.square, gradients)
+        return squares(_moved(step)), squares(step.prepared)
 
     def move(step: Step[DistanceMemory]) -> Move:
         memory, (moved, square) = step.memory, step.sums
         distance = jnp.maximum(memory.distance, jnp.sqrt(moved))
         total = memory.total + distance**2 * square
         eta = step.rate * safe_divide(distance**2, jnp.sqrt(total))
-        updates = jax.tree.map(lambda g: -eta * g, _decayed(step, weight_decay))
+        updates = jax.tree.map(
+            lambda g: -eta * g, decayed(step.gradients, step.params, weight_decay)
+        )
         return Move(updates, DistanceMemory(memory.start, distance, total, memory.steps + 1), eta)
 
-    return method("dowg", learning_rate, init, move, measure, state_dtype=state_dtype)
+    return method(
+        "dowg", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+    )

@@ -1,9 +1,10 @@
 """What every method that adapts its own step has in common: the clock, the guard, the reductions.
 
-A method is three pure functions. ``init`` makes its memory from the parameters; ``measure`` says
-what is summed over all parameters; ``move`` turns the sums into an update and a new memory. What is
-here does the rest: the schedule of the outer rate, one reduction for all sums, wide arithmetic
-under narrow parameters, and no step at all where a gradient or a metric is not finite.
+A method is a few pure functions. ``init`` makes its memory from the parameters; ``prepare``, where
+there is one, works out what the others share; ``measure`` says what is summed over all parameters;
+``move`` turns the sums into an update and a new memory. What is here does the rest: the schedule of
+the outer rate, one reduction for all sums, wide arithmetic under narrow parameters, and no step at
+all where a gradient or a metric is not finite.
 """
 
 import dataclasses
@@ -60,10 +61,11 @@ class Step(Generic[Memory]):
       rate: the outer rate, a scalar.
       gradients: the updates that come in.
       params: the parameters.
-      value: the metric, a scalar, where the method asks for one.
+      value: the loss, a scalar, or None where it is neither asked for nor given.
+      extra: the other keyword arguments of ``update``.
+      prepared: what `prepare` returned.
       square: the squared norm of the gradients.
       sums: the sum of each tree that `measure` named, over all parameters.
-      extra: the other keyword arguments of ``update``.
     """
 
     memory: Memory
@@ -71,9 +73,19 @@ class Step(Generic[Memory]):
     gradients: Any
     params: Any
     value: Any
+    extra: dict[str, Any]
+    prepared: Any = None
     square: Any = None
     sums: tuple[jax.Array, ...] = ()
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def base_updates(
+        self, base: optax.GradientTransformation, state: Any, params: Any
+    ) -> tuple[Any, Any]:
+        """What a base optimizer makes of the gradients, at ``params``; and its new state."""
+        given = self.extra if self.value is None else {**self.extra, "value": self.value}
+        base = optax.with_extra_args_support(base)
+        updates, state = base.update(self.gradients, state, params, **given)
+        return _widened(updates), state
 
 
 class Move(NamedTuple):
@@ -91,10 +103,11 @@ def method(
     move: Callable[[Step[Any]], Move],
     measure: Callable[[Step[Any]], tuple[Any, ...]] = lambda step: (),
     *,
+    prepare: Callable[[Step[Any]], Any] = lambda step: None,
     needs_value: bool = False,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """An optax transform out of a method's three functions.
+    """An optax transform out of a method's functions.
 
     Args:
       name: what errors call it.
@@ -104,6 +117,7 @@ def method(
       move: ``step -> Move``. Memory goes back into the dtypes that ``init`` gave it.
       measure: ``step -> trees`` to be summed, all at once; each is as the parameters are, with
         arrays of any shape for leaves.
+      prepare: ``step -> anything``, which ``measure`` and ``move`` find as ``step.prepared``.
       needs_value: whether ``update`` must be given ``value=``.
       state_dtype: of what is kept for each parameter; by default the parameters' own, or float32
         where that is narrower.
@@ -137,18 +151,19 @@ def method(
             raise ValueError(f"{name} needs the parameters: update(updates, state, params).")
         if needs_value and value is None:
             raise ValueError(f"{name} needs the loss: update(updates, state, params, value=loss).")
-        metric = jnp.asarray(value, jnp.float32) if needs_value else value
-        step = Step(
+        metric: Any = _widened(jnp.asarray(value)) if needs_value else value
+        step: Step[Any] = Step(
             _widened(state.memory),
             scalar_at(state.schedule, state.count),
             _widened(updates),
             _restored(params, state.remainders),
             metric,
-            extra=extra,
+            extra,
         )
-        square, *sums = totals(jax.tree.map(jnp.square, step.gradients), *measure(step))
+        step = dataclasses.replace(step, prepared=prepare(step))
+        square, *sums = totals(squares(step.gradients), *measure(step))
         moved = move(dataclasses.replace(step, square=square, sums=tuple(sums)))
-        seen = jnp.stack([square, *sums, *([jnp.asarray(metric)] if needs_value else [])])
+        seen = jnp.stack([square, *sums, *([metric] if needs_value else [])])
         is_finite = jnp.all(jnp.isfinite(seen))
         wanted = select(is_finite, moved.updates, zeros_like(moved.updates))
         applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
@@ -178,6 +193,11 @@ def totals(*trees: Any) -> list[jax.Array]:
     return list(sum(rows[1:], rows[0])) if rows else [jnp.zeros([])] * len(trees)
 
 
+def squares(tree: Any) -> Any:
+    """``tree**2``: summed, the squared norm."""
+    return jax.tree.map(jnp.square, tree)
+
+
 def products(first: Any, second: Any) -> Any:
     """``first * second``, leaf by leaf: summed, an inner product."""
     return jax.tree.map(jnp.multiply, first, second)
@@ -186,6 +206,11 @@ def products(first: Any, second: Any) -> Any:
 def magnitudes(tree: Any) -> Any:
     """``abs(tree)``: summed, the l1 norm."""
     return jax.tree.map(jnp.abs, tree)
+
+
+def decayed(gradients: Any, params: Any, weight_decay: ArrayLike) -> Any:
+    """``gradients + weight_decay * params``, leaf by leaf."""
+    return jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
 
 
 def select(condition: ArrayLike, new: Any, old: Any) -> Any:
@@ -251,14 +276,19 @@ def _widened(tree: Any) -> Any:
 
 
 def _in_one_width(params: Any, memory: Any) -> Any:
-    """The scalars of a memory in float64 where a parameter is, in float32 otherwise."""
+    """The scalars of a memory in float64 where a parameter is, in float32 otherwise.
+
+    The states of a base optimizer whose rates are known are left as they are.
+    """
     width = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
 
-    def cast(leaf: jax.Array) -> jax.Array:
+    def cast(leaf: Any) -> Any:
+        if contribution(leaf) is not None:
+            return leaf
         is_scalar = leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.floating)
         return leaf.astype(width) if is_scalar else leaf
 
-    return jax.tree.map(cast, memory)
+    return jax.tree.map(cast, memory, is_leaf=lambda x: contribution(x) is not None)
 
 
 def _wide(dtype: DTypeLike) -> np.dtype:

@@ -13,6 +13,7 @@ from lrsched.adaptive.method import (
     Move,
     Step,
     counter,
+    decayed,
     magnitudes,
     method,
     products,
@@ -132,34 +133,27 @@ def prodigy(
             counter(),
         )
 
-    def gradients_of(step: Step[ProdigyMemory]) -> Any:
-        if decoupled:
-            return step.gradients
-        return jax.tree.map(lambda g, p: g + weight_decay * p, step.gradients, step.params)
-
-    def length_of(step: Step[ProdigyMemory]) -> jax.Array:
-        """``d n``, the step."""
-        length = step.memory.estimate * step.rate
-        if not bias_correction:
-            return length
-        steps = step.memory.steps
-        return length * jnp.sqrt(unbiased(b2, steps)) / unbiased(b1, steps)
-
-    def summed(step: Step[ProdigyMemory]) -> Any:
-        """The new ``s``."""
-        estimate = step.memory.estimate
-        weight = estimate / d0 * (estimate if safeguard_warmup else length_of(step))
-        return jax.tree.map(
-            lambda s, g: decay * s + weight * g, step.memory.total, sliced(gradients_of(step))
-        )
+    def prepare(step: Step[ProdigyMemory]) -> tuple[Any, jax.Array, Any]:
+        """The gradients, ``d n`` and the new ``s``."""
+        memory, gradients = step.memory, step.gradients
+        if not decoupled:
+            gradients = decayed(gradients, step.params, weight_decay)
+        length = memory.estimate * step.rate
+        if bias_correction:
+            length *= jnp.sqrt(unbiased(b2, memory.steps)) / unbiased(b1, memory.steps)
+        weight = memory.estimate / d0 * (memory.estimate if safeguard_warmup else length)
+        total = jax.tree.map(lambda s, g: decay * s + weight * g, memory.total, sliced(gradients))
+        return gradients, length, total
 
     def measure(step: Step[ProdigyMemory]) -> tuple[Any, ...]:
+        gradients, _, total = step.prepared
         back = jax.tree.map(jnp.subtract, step.memory.start, sliced(step.params))
-        return products(sliced(gradients_of(step)), back), magnitudes(summed(step))
+        return products(sliced(gradients), back), magnitudes(total)
 
     def move(step: Step[ProdigyMemory]) -> Move:
         memory, (progress, size) = step.memory, step.sums
-        old, length, gradients = memory.estimate, length_of(step), gradients_of(step)
+        gradients, length, total = step.prepared
+        old = memory.estimate
         numerator = decay * memory.numerator + old / d0 * length * progress
         first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * old * g, memory.first, gradients)
         second = jax.tree.map(
@@ -173,22 +167,17 @@ def prodigy(
             lambda m, v: -length * safe_divide(m, jnp.sqrt(v) + new * eps), first, second
         )
         if decoupled:
-            updates = jax.tree.map(lambda u, p: u - weight_decay * length * p, updates, step.params)
-        moves = (step.rate > 0) & (size > 0)
+            updates = decayed(updates, step.params, -weight_decay * length)
         kept = ProdigyMemory(
-            memory.start,
-            first,
-            second,
-            summed(step),
-            numerator,
-            new,
-            largest,
-            memory.steps + 1,
+            memory.start, first, second, total, numerator, new, largest, memory.steps + 1
         )
+        moves = (step.rate > 0) & (size > 0)
         return Move(
             select(moves, updates, zeros_like(updates)),
             select(moves, kept, memory),
             jnp.where(moves, length, 0.0),
         )
 
-    return method("prodigy", learning_rate, init, move, measure, state_dtype=state_dtype)
+    return method(
+        "prodigy", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+    )
