@@ -5,6 +5,15 @@ goes on, and it stays an ordinary optax schedule or transform.
 """
 
 from lrsched import scaling, units
+from lrsched.adaptive.averaging import (
+    AverageState,
+    LawaState,
+    ema_params,
+    lawa,
+    matched_average,
+    polynomial_average,
+)
+from lrsched.adaptive.coin_betting import cocob, kt
 from lrsched.adaptive.controller import ControllerState, observe
 from lrsched.adaptive.dadaptation import (
     dadapt_adagrad,
@@ -13,10 +22,21 @@ from lrsched.adaptive.dadaptation import (
     dadapt_sgd,
 )
 from lrsched.adaptive.distance import dog, dowg, ldog
+from lrsched.adaptive.hypergradient import hdm, hypergradient
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
+from lrsched.adaptive.mechanic import mechanize
 from lrsched.adaptive.method import AdaptiveState
+from lrsched.adaptive.norm import adagrad_norm
 from lrsched.adaptive.plateau import greedy, reduce_on_overfitting, reduce_on_plateau
+from lrsched.adaptive.polyak import alig, momo, momo_adam, polyak
 from lrsched.adaptive.prodigy import prodigy
+from lrsched.adaptive.schedule_free import (
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_plus,
+    schedule_free_radam,
+    schedule_free_sgd,
+)
 from lrsched.algebra import (
     add,
     as_schedule,
@@ -32,7 +52,7 @@ from lrsched.algebra import (
     shift,
     stretch,
 )
-from lrsched.inspect import learning_rate, learning_rates
+from lrsched.inspect import eval_params, learning_rate, learning_rates
 from lrsched.schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.schedules.constant import piecewise_constant, table
 from lrsched.schedules.cyclic import (
@@ -77,17 +97,22 @@ from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_
 
 __all__ = [
     "AdaptiveState",
+    "AverageState",
     "ControllerState",
     "InjectSchedulesState",
+    "LawaState",
     "ScaleByLearningRateState",
     "Schedule",
+    "adagrad_norm",
     "adalrs",
     "add",
+    "alig",
     "as_schedule",
     "backoff_on_spike",
     "bold_driver",
     "chebyshev",
     "clip",
+    "cocob",
     "constant",
     "cooldown",
     "cosine",
@@ -99,25 +124,35 @@ __all__ = [
     "dadapt_sgd",
     "dog",
     "dowg",
+    "ema_params",
+    "eval_params",
     "exp_hyperbolic",
     "exponential",
     "exponential_warmup",
     "from_dict",
     "from_function",
     "greedy",
+    "hdm",
     "hyperbolic",
+    "hypergradient",
     "inject_schedules",
     "inverse_sqrt",
     "inverse_time",
     "join",
     "k_decay",
+    "kt",
+    "lawa",
     "ldog",
     "learning_rate",
     "learning_rates",
     "linear",
     "log_warmup",
+    "matched_average",
     "maximum",
+    "mechanize",
     "minimum",
+    "momo",
+    "momo_adam",
     "multiply",
     "multistep",
     "noam",
@@ -127,7 +162,9 @@ __all__ = [
     "one_cycle_momentum",
     "piecewise_constant",
     "points",
+    "polyak",
     "polynomial",
+    "polynomial_average",
     "power_law",
     "power_scheduler",
     "prodigy",
@@ -140,6 +177,11 @@ __all__ = [
     "scale_by_learning_rate",
     "scaling",
     "schedule",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_plus",
+    "schedule_free_radam",
+    "schedule_free_sgd",
     "shift",
     "step_decay",
     "stretch",

@@ -1,9 +1,11 @@
-"""Reading the learning rate out of any optimizer state."""
+"""Reading the learning rate, and averaged parameters, out of any optimizer state."""
 
 from typing import Any
 
 import jax
+import optax
 
+from lrsched.adaptive.averaging import average_in
 from lrsched.transforms.rates import has_rate, rates
 
 
@@ -71,3 +73,63 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
             "optimizers (optax.adam(0.1)) keep none."
         )
     return dict(sorted(rates(opt_state).items()))
+
+
+def eval_params(opt_state: Any, params: Any) -> Any:
+    """The parameters to evaluate: the averaged ones that the state holds, or ``params`` themselves.
+
+    The averages of the schedule-free methods, `ema_params`, `lawa`, `polynomial_average` and
+    `matched_average` are found by their type through any wrapper; parameters of groups without one
+    (``optax.partition``, ``optax.masked``) stay as they are. For training, go on with ``params``.
+
+    Args:
+      opt_state: an optimizer's state.
+      params: the parameters in training.
+
+    Returns:
+      A tree as ``params`` is, in its dtypes.
+
+    Raises:
+      ValueError: two averages of the same parameters.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> params = jnp.array([3.0])
+    >>> lrsched.eval_params(optax.adam(0.1).init(params), params) is params
+    True
+    """
+    evaluated = params
+    for node in jax.tree.leaves(opt_state, is_leaf=_holds_average):
+        average = average_in(node)
+        if average is not None:
+            of_these = jax.tree.map(
+                lambda held, p: held if _is_masked(held) else p,
+                average.held,
+                params,
+                is_leaf=_is_masked,
+            )
+            found = average.evaluate(of_these)
+            evaluated = jax.tree.map(
+                lambda new, old, p: old if _is_masked(new) else _averaged_once(new, old, p),
+                found,
+                evaluated,
+                params,
+                is_leaf=_is_masked,
+            )
+    return evaluated
+
+
+def _holds_average(node: Any) -> bool:
+    return average_in(node) is not None
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
+
+
+def _averaged_once(average: jax.Array, known: Any, p: Any) -> jax.Array:
+    if known is not p:
+        raise ValueError(
+            "the state holds two averages of the same parameters; pass the part of the state that "
+            "holds the one you want."
+        )
+    return average.astype(p.dtype)

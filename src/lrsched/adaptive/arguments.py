@@ -1,6 +1,6 @@
 """What an option of an adaptive method may be, written as its type annotation."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import optax
 from jax.typing import ArrayLike
@@ -8,6 +8,18 @@ from jax.typing import ArrayLike
 from lrsched.arguments import DURATION, LENGTH, Kind, bounded, choice
 from lrsched.schedule import Schedule
 
+
+def _transform(given: Any) -> Any:
+    if not (callable(getattr(given, "init", None)) and callable(getattr(given, "update", None))):
+        raise TypeError
+    return given
+
+
+Base: TypeAlias = Annotated[
+    optax.GradientTransformation,
+    Kind("Base", "an optax transform, such as optax.adam(1e-3)", _transform, static=True),
+]
+"""An optimizer that a method works around."""
 Rate: TypeAlias = ArrayLike | Schedule | optax.Schedule
 """A number, a `Schedule` or any callable of the step."""
 Decay: TypeAlias = Annotated[
@@ -18,6 +30,8 @@ Factor: TypeAlias = Annotated[
     float, Kind("Factor", "a number above 0 and below 1", bounded(above=0, below=1))
 ]
 """What a rate is lowered by."""
+WithinZeroAndOne: TypeAlias = Factor
+"""What lies between two points, and is neither."""
 Part: TypeAlias = Annotated[float, Kind("Part", "a number from 0 to 1", bounded(least=0, most=1))]
 """The least that a rate is multiplied by."""
 Positive: TypeAlias = Annotated[float, Kind("Positive", "a number above 0", bounded(above=0))]

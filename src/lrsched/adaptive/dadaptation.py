@@ -22,7 +22,6 @@ from lrsched.adaptive.method import (
     scalar,
     select,
     squares,
-    unbiased,
     zeros_like,
 )
 from lrsched.arguments import checked
@@ -133,7 +132,7 @@ def dadapt_adamw(
             gradients = decayed(gradients, step.params, weight_decay)
         length = memory.estimate * step.rate
         if bias_correction:
-            length *= jnp.sqrt(unbiased(b2, memory.steps)) / unbiased(b1, memory.steps)
+            length *= jnp.sqrt(step.unbiased(b2)) / step.unbiased(b1)
         weight = (1 - root) * length
         total = jax.tree.map(lambda s, g: root * s + weight * g, memory.total, gradients)
         return gradients, length, total

@@ -32,7 +32,8 @@ class AdaptiveState(NamedTuple):
       count: int32 scalar, the updates that this transform has applied; the schedule's clock.
       schedule: the schedule of the outer rate.
       learning_rate: float32 scalar, the rate of the latest update: the outer one times the
-        method's own estimate. Before the first update it is 0.
+        method's own estimate; around a base optimizer, what the base's rate is multiplied by.
+        Before the first update it is 0.
       ignored: int32 scalar, the updates left out because a gradient or a metric was not finite.
       remainders: what parameters narrower than float32 could not hold of the updates so far, in
         float32, one array for each of them: nothing is lost of first steps of 1e-6.
@@ -58,7 +59,7 @@ class Step(Generic[Memory]):
 
     Attributes:
       memory: what it remembers.
-      rate: the outer rate, a scalar.
+      rate: the outer rate, a scalar, in float64 where a parameter is.
       gradients: the updates that come in.
       params: the parameters.
       value: the loss, a scalar, or None where it is neither asked for nor given.
@@ -77,6 +78,11 @@ class Step(Generic[Memory]):
     prepared: Any = None
     square: Any = None
     sums: tuple[jax.Array, ...] = ()
+
+    def unbiased(self, decay: float) -> jax.Array:
+        """``1 - decay**t`` at the ``t``-th update that the memory has steps of."""
+        memory: Any = self.memory
+        return unbiased(decay, memory.steps, self.rate.dtype)
 
     def base_updates(
         self, base: optax.GradientTransformation, state: Any, params: Any
@@ -154,9 +160,9 @@ def method(
         metric: Any = _widened(jnp.asarray(value)) if needs_value else value
         step: Step[Any] = Step(
             _widened(state.memory),
-            scalar_at(state.schedule, state.count),
+            scalar_at(state.schedule, state.count).astype(_width(params)),
             _widened(updates),
-            _restored(params, state.remainders),
+            restored(params, state.remainders),
             metric,
             extra,
         )
@@ -229,10 +235,10 @@ def scalar(value: ArrayLike) -> jax.Array:
     return jnp.asarray(value, float)
 
 
-def unbiased(decay: float, steps: jax.Array) -> jax.Array:
+def unbiased(decay: float, steps: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
     """``1 - decay**(steps + 1)``, without the cancellation that float32 has for 0.999."""
     with np.errstate(divide="ignore"):
-        return -jnp.expm1((steps.astype(jnp.float32) + 1) * np.log(decay))
+        return -jnp.expm1((steps.astype(dtype) + 1) * np.log(decay))
 
 
 def counter() -> jax.Array:
@@ -248,18 +254,19 @@ def zeros_like(tree: Any) -> Any:
 # Parameters narrower than float32: what they could not hold of an update is kept, and added again.
 
 
-def _restored(params: Any, remainders: list[jax.Array]) -> Any:
+def restored(params: Any, remainders: list[jax.Array]) -> Any:
+    """The parameters with what the narrow ones of them could not hold."""
     rest = iter(remainders)
     return jax.tree.map(
         lambda p: p.astype(jnp.float32) + next(rest) if _is_narrow(p) else p, params
     )
 
 
-def _lost(restored: Any, wanted: Any, params: Any, applied: Any) -> list[jax.Array]:
-    leaves = zip(*map(jax.tree.leaves, (restored, wanted, params, applied)), strict=True)
+def _lost(whole: Any, wanted: Any, params: Any, applied: Any) -> list[jax.Array]:
+    leaves = zip(*map(jax.tree.leaves, (whole, wanted, params, applied)), strict=True)
     return [
-        whole + wish - _rounded(_rounded(p, p.dtype) + _rounded(update, update.dtype), p.dtype)
-        for whole, wish, p, update in leaves
+        held + wish - _rounded(_rounded(p, p.dtype) + _rounded(update, update.dtype), p.dtype)
+        for held, wish, p, update in leaves
         if _is_narrow(p)
     ]
 
@@ -280,7 +287,7 @@ def _in_one_width(params: Any, memory: Any) -> Any:
 
     The states of a base optimizer whose rates are known are left as they are.
     """
-    width = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+    width = _width(params)
 
     def cast(leaf: Any) -> Any:
         if contribution(leaf) is not None:
@@ -289,6 +296,10 @@ def _in_one_width(params: Any, memory: Any) -> Any:
         return leaf.astype(width) if is_scalar else leaf
 
     return jax.tree.map(cast, memory, is_leaf=lambda x: contribution(x) is not None)
+
+
+def _width(params: Any) -> np.dtype:
+    return jnp.result_type(jnp.float32, *jax.tree.leaves(params))
 
 
 def _wide(dtype: DTypeLike) -> np.dtype:

@@ -20,7 +20,6 @@ from lrsched.adaptive.method import (
     safe_divide,
     scalar,
     select,
-    unbiased,
     zeros_like,
 )
 from lrsched.arguments import checked
@@ -140,7 +139,7 @@ def prodigy(
             gradients = decayed(gradients, step.params, weight_decay)
         length = memory.estimate * step.rate
         if bias_correction:
-            length *= jnp.sqrt(unbiased(b2, memory.steps)) / unbiased(b1, memory.steps)
+            length *= jnp.sqrt(step.unbiased(b2)) / step.unbiased(b1)
         weight = memory.estimate / d0 * (memory.estimate if safeguard_warmup else length)
         total = jax.tree.map(lambda s, g: decay * s + weight * g, memory.total, sliced(gradients))
         return gradients, length, total

@@ -1,16 +1,54 @@
-"""The small problem on which adaptive methods are recorded, and later tested, in float64.
+"""The small problems on which adaptive methods are recorded, and later tested, in float64.
 
-Nothing here knows a framework: arrays are numpy's, and `loss` is given the functions it needs.
+Nothing here knows a framework: arrays are numpy's, and a loss is given the functions it needs.
 """
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-SIZE, EXAMPLES = 64, 1797
+
+@dataclass(frozen=True)
+class Problem:
+    """A model, its data in batches of ``size``, and its loss."""
+
+    load: Callable[..., Any]
+    size: int
+    parameters: Callable[[], dict[str, np.ndarray]]
+    loss: Callable[..., Any]
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs and the labels of the update after ``step`` updates."""
+        inputs, labels = _shuffled(self.load)
+        rows = np.arange(step * self.size, step * self.size + self.size) % len(labels)
+        return inputs[rows], labels[rows]
 
 
-def parameters() -> dict[str, np.ndarray]:
+@functools.cache
+def _shuffled(load: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
+    inputs, labels = load()
+    order = np.random.default_rng(1).permutation(len(labels))
+    return inputs[order], labels[order]
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return images / 16, labels
+
+
+def _cancer() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_breast_cancer
+
+    features, labels = load_breast_cancer(return_X_y=True)
+    return (features - features.mean(0)) / features.std(0), labels
+
+
+def _network() -> dict[str, np.ndarray]:
     """A hidden layer of 16 units, and 10 classes."""
     rng = np.random.default_rng(0)
     return {
@@ -21,27 +59,29 @@ def parameters() -> dict[str, np.ndarray]:
     }
 
 
-@functools.cache
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(1).permutation(EXAMPLES)
-    return images[order] / 16, labels[order]
-
-
-def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-    """The images (64, 64) and the labels (64,) of the update after ``step`` updates."""
-    rows = np.arange(step * SIZE, step * SIZE + SIZE) % EXAMPLES
-    images, labels = _digits()
-    return images[rows], labels[rows]
-
-
-def loss(parameters, images, labels, *, tanh, log_softmax):
+def _network_loss(parameters, images, labels, *, tanh, log_softmax):
     """The mean cross entropy; ``log_softmax`` works on the last axis."""
     hidden = tanh(images @ parameters["w1"] + parameters["b1"])
     scores = log_softmax(hidden @ parameters["w2"] + parameters["b2"])
     return -scores[np.arange(len(labels)), labels].mean()
+
+
+def _linear() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return {"b": np.zeros(2), "w": rng.standard_normal((30, 2)) / 10}
+
+
+def _linear_loss(parameters, features, labels, *, tanh, log_softmax):
+    """The mean cross entropy of two classes: convex."""
+    del tanh
+    scores = log_softmax(features @ parameters["w"] + parameters["b"])
+    return -scores[np.arange(len(labels)), labels].mean()
+
+
+DIGITS = Problem(_digits, 64, _network, _network_loss)
+"""A network with a hidden layer for scikit-learn's digits."""
+CANCER = Problem(_cancer, 100, _linear, _linear_loss)
+"""A logistic regression of the Wisconsin breast cancer data: convex."""
 
 
 def warmup_cosine(step):

@@ -1,7 +1,8 @@
 """Record official optimizers: ``python -m tests.parity.methods.record [PACKAGE ...]``.
 
 Each call of `CALLS`, written with our names and arguments, builds the official optimizer, which
-then trains the model of `problem.py` in float64. In ``numbers/<package>.json``, per update:
+then trains the network of `problem.py` in float64; the first call of each method, and its first
+with a schedule, train the convex model too. In ``numbers/<package>.json``, per update:
 
 - ``loss`` before the update, ``sum`` and ``norm`` of all parameters after it (of a schedule-free
   method these are y's, and ``x_sum`` and ``x_norm`` are x's; ``average_*`` are the average's),
@@ -10,8 +11,7 @@ then trains the model of `problem.py` in float64. In ``numbers/<package>.json``,
 ``numbers/transformers.json`` holds, for each call and each sequence of metrics, the learning rate
 after each metric. ``--check`` writes nothing and fails where a number is no longer the recorded.
 
-Two implementations force float32; here they run with that cast made float64: AliG's norm of the
-gradients, and all of ProdigyPlusScheduleFree (also its bfloat16 ``p0`` and ``s``).
+AliG's norm of the gradients is float32 in the package; here it is float64.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import functools
 import importlib.metadata
 import io
 import json
+import re
 import sys
 import types
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ import numpy as np
 from tests.parity.methods import problem
 
 NUMBERS = Path(__file__).parent / "numbers"
+CONVEX_STEPS = 60
 
 CALLS: dict[str, dict[str, int]] = {
     "dadaptation": {
@@ -107,18 +109,19 @@ CALLS: dict[str, dict[str, int]] = {
         "momo(learning_rate=10.0, momentum=0.5)": 60,
         "momo(learning_rate=1.0, bias_correction=True)": 100,
         "momo(learning_rate=1.0, weight_decay=0.01)": 100,
-        "momo(learning_rate=1.0, lb=0.3)": 60,
-        "momo(learning_rate=1.0, lb=-1.0, use_fstar=True)": 100,
-        "momo(learning_rate=3.0, weight_decay=0.01, bias_correction=True, use_fstar=True)": 100,
+        "momo(learning_rate=1.0, lower_bound=0.3)": 60,
+        "momo(learning_rate=1.0, lower_bound=-1.0, adapt_lower_bound=True)": 100,
+        "momo(learning_rate=3.0, weight_decay=0.01, bias_correction=True, "
+        "adapt_lower_bound=True)": 100,
         "momo(learning_rate=warmup_cosine, bias_correction=True)": 100,
         "momo(learning_rate=pauses, weight_decay=0.01)": 60,
         "momo_adam(learning_rate=0.01)": 100,
         "momo_adam(learning_rate=1.0, b1=0.8, b2=0.99, eps=1e-4)": 60,
         "momo_adam(learning_rate=0.01, weight_decay=0.1)": 100,
         "momo_adam(learning_rate=0.01, weight_decay=0.1, divide=False)": 60,
-        "momo_adam(learning_rate=0.01, lb=0.3)": 60,
-        "momo_adam(learning_rate=0.01, lb=-1.0, use_fstar=True)": 100,
-        "momo_adam(learning_rate=0.1, weight_decay=0.01, use_fstar=True)": 100,
+        "momo_adam(learning_rate=0.01, lower_bound=0.3)": 60,
+        "momo_adam(learning_rate=0.01, lower_bound=-1.0, adapt_lower_bound=True)": 100,
+        "momo_adam(learning_rate=0.125, weight_decay=0.01, adapt_lower_bound=True)": 100,
         "momo_adam(learning_rate=small_warmup_cosine, weight_decay=0.1)": 100,
         "momo_adam(learning_rate=small_pauses)": 60,
     },
@@ -128,7 +131,6 @@ CALLS: dict[str, dict[str, int]] = {
         "mechanize(sgd(learning_rate=1.0), s_decay=0.0)": 100,
         "mechanize(sgd(learning_rate=1.0), s_decay=0.1, betas=(0.9, 0.99))": 100,
         "mechanize(sgd(learning_rate=1.0), s_init=1e-4, eps=1e-6)": 100,
-        "mechanize(sgd(learning_rate=1.0), store_delta=True)": 60,
         "mechanize(sgd(learning_rate=warmup_cosine))": 100,
         "mechanize(adamw(learning_rate=0.01, weight_decay=0.0))": 100,
         "mechanize(adamw(learning_rate=0.01, weight_decay=0.1), s_decay=0.0, s_init=1e-6)": 100,
@@ -136,7 +138,7 @@ CALLS: dict[str, dict[str, int]] = {
     },
     "schedulefree": {
         "schedule_free_sgd(learning_rate=1.0)": 100,
-        "schedule_free_sgd(learning_rate=0.5, momentum=0.95, weight_decay=0.01)": 100,
+        "schedule_free_sgd(learning_rate=0.5, b1=0.95, weight_decay=0.01)": 100,
         "schedule_free_sgd(learning_rate=1.0, warmup_steps=20)": 100,
         "schedule_free_sgd(learning_rate=1.0, warmup_steps=20, r=1.0, weight_lr_power=1.0)": 100,
         "schedule_free_sgd(learning_rate=1.0, weight_lr_power=0.0, r=0.5)": 60,
@@ -154,11 +156,11 @@ CALLS: dict[str, dict[str, int]] = {
         "schedule_free_radam(learning_rate=0.01, weight_decay=0.1, r=1.0, weight_lr_power=1)": 100,
         "schedule_free_radam(learning_rate=small_warmup_cosine, weight_decay=0.1, "
         "silent_sgd_phase=False)": 60,
-        "schedule_free(sgd(learning_rate=0.5), momentum=0.9, weight_decay_at_y=0.01)": 60,
-        "schedule_free(sgd(learning_rate=warmup_cosine), momentum=0.95, weight_lr_power=1.0)": 60,
-        "schedule_free(prodigy(learning_rate=1.0, b1=0.0), momentum=0.9)": 100,
-        "schedule_free(prodigy(learning_rate=1.0, b1=0.9), momentum=0.9)": 100,
-        "schedule_free(dadapt_adamw(learning_rate=1.0, b1=0.0), momentum=0.9)": 100,
+        "schedule_free(sgd(learning_rate=0.5), b1=0.9, weight_decay_at_y=0.01)": 60,
+        "schedule_free(sgd(learning_rate=warmup_cosine), b1=0.95, weight_lr_power=1.0)": 60,
+        "schedule_free(prodigy(learning_rate=1.0, b1=0.0), b1=0.9)": 100,
+        "schedule_free(prodigy(learning_rate=1.0, b1=0.9), b1=0.9)": 100,
+        "schedule_free(dadapt_adamw(learning_rate=1.0, b1=0.0), b1=0.9)": 100,
     },
     "parameterfree": {
         "cocob()": 100,
@@ -166,8 +168,8 @@ CALLS: dict[str, dict[str, int]] = {
         "cocob(eps=1e-3)": 60,
         "cocob(alpha=10.0, eps=1e-4, weight_decay=0.01)": 100,
         "kt()": 100,
-        "kt(w=1.0)": 100,
-        "kt(w=1e-2, weight_decay=0.01)": 100,
+        "kt(wealth=1.0)": 100,
+        "kt(wealth=1e-2, weight_decay=0.01)": 100,
     },
     "pytorch_optimizer": {
         "alig()": 60,
@@ -178,22 +180,6 @@ CALLS: dict[str, dict[str, int]] = {
         "alig(max_learning_rate=warmup_cosine, momentum=0.5, adjusted_momentum=True)": 100,
         "alig(max_learning_rate=2.0, momentum=0.5)": 100,
         "alig(max_learning_rate=pauses)": 60,
-    },
-    "prodigy-plus-schedule-free": {
-        "prodigy_schedule_free(learning_rate=1.0)": 150,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False)": 100,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, d_limiter=False)": 100,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, use_stableadamw=False)": 100,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, b1=0.95, b2=0.999, b3=0.9)": 100,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, weight_decay=0.1)": 100,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, schedulefree_c=8.0)": 100,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, d0=1e-4, d_coef=2.0, "
-        "eps=1e-4)": 100,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, d0=1e-3, prodigy_steps=30)": 60,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, eps=None)": 60,
-        "prodigy_schedule_free(learning_rate=1.0, factored=False, bias_correction=True)": 100,
-        "prodigy_schedule_free(learning_rate=warmup_cosine, factored=False)": 100,
-        "prodigy_schedule_free(learning_rate=pauses, factored=False, d0=1e-4)": 60,
     },
 }
 
@@ -300,7 +286,7 @@ def ldog(learning_rate, **options):
 
     def read(optimizer, before):
         etas = optimizer.param_groups[0]["eta"]
-        return {f"eta_{name}": eta for name, eta in zip(problem.parameters(), etas, strict=True)}
+        return {f"eta_{name}": eta for name, eta in zip(optimizer.names, etas, strict=True)}
 
     build = functools.partial(LDoG, lr=first(learning_rate), **options)
     return Peer(build, learning_rate, read=read)
@@ -349,6 +335,11 @@ def step_with_loss(optimizer, loss):
     optimizer.step(loss=loss.detach())
 
 
+def bounds(lower_bound=0.0, adapt_lower_bound=False, **options):
+    """The names of MoMo for what ours calls otherwise."""
+    return options | {"lb": lower_bound, "use_fstar": adapt_lower_bound}
+
+
 def momo(learning_rate, momentum=0.9, **options):
     from momo import Momo
 
@@ -357,7 +348,7 @@ def momo(learning_rate, momentum=0.9, **options):
         rate = solve_step(optimizer, before, directions, "divide")
         return {"rate": rate, "lb": optimizer.lb}
 
-    build = functools.partial(Momo, lr=first(learning_rate), beta=momentum, **options)
+    build = functools.partial(Momo, lr=first(learning_rate), beta=momentum, **bounds(**options))
     return Peer(build, learning_rate, step=step_with_loss, read=read)
 
 
@@ -374,7 +365,8 @@ def momo_adam(learning_rate, b1=0.9, b2=0.999, **options):
         decay = "divide" if optimizer.divide else "multiply"
         return {"rate": solve_step(optimizer, before, directions, decay), "lb": optimizer.lb}
 
-    build = functools.partial(MomoAdam, lr=first(learning_rate), betas=(b1, b2), **options)
+    options = {"betas": (b1, b2)} | bounds(**options)
+    build = functools.partial(MomoAdam, lr=first(learning_rate), **options)
     return Peer(build, learning_rate, step=step_with_loss, read=read)
 
 
@@ -420,12 +412,13 @@ def mechanize(peer, **options):
         return {"s": optimizer.state["_mechanic"]["s"].sum()}
 
     def build(parameters):
-        return mechanize(peer.build.func, **options)(parameters, **peer.build.keywords)
+        made = mechanize(peer.build.func, store_delta=True, **options)
+        return made(parameters, **peer.build.keywords)
 
     return Peer(build, peer.rate, read=read)
 
 
-# -- schedulefree and prodigy-plus-schedule-free -------------------------------------------------
+# -- schedulefree --------------------------------------------------------------------------------
 
 
 def read_x(optimizer, before):
@@ -448,10 +441,10 @@ def read_schedule_free(optimizer, before):
     return {"scheduled_rate": rate} | read_x(optimizer, before)
 
 
-def schedule_free_sgd(learning_rate, **options):
+def schedule_free_sgd(learning_rate, b1=0.9, **options):
     from schedulefree import SGDScheduleFree
 
-    build = functools.partial(SGDScheduleFree, lr=first(learning_rate), **options)
+    build = functools.partial(SGDScheduleFree, lr=first(learning_rate), momentum=b1, **options)
     return Peer(build, learning_rate, read=read_schedule_free)
 
 
@@ -469,44 +462,16 @@ def schedule_free_radam(learning_rate, b1=0.9, b2=0.999, **options):
     return Peer(build, learning_rate, read=read_schedule_free)
 
 
-def schedule_free(peer, **options):
+def schedule_free(peer, b1=0.9, **options):
     from schedulefree import ScheduleFreeWrapper
 
     def read(optimizer, before):
         return peer.read(optimizer, before) | read_x(optimizer, before)
 
-    return replace(peer, build=lambda p: ScheduleFreeWrapper(peer.build(p), **options), read=read)
+    def build(parameters):
+        return ScheduleFreeWrapper(peer.build(parameters), momentum=b1, **options)
 
-
-def prodigy_schedule_free(
-    learning_rate, b1=0.9, b2=0.99, b3=None, bias_correction=False, **options
-):
-    import torch
-    from prodigyplus import core_optimiser, prodigy_plus_schedulefree
-
-    # The package casts to float32, and keeps p0 and s in bfloat16: here all of it is float64.
-    wide = types.ModuleType("torch")
-    wide.__dict__.update(vars(torch) | {"float32": torch.float64, "bfloat16": torch.float64})
-    core_optimiser.torch = prodigy_plus_schedulefree.torch = wide
-
-    def step(optimizer, loss):
-        single, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double
-        try:
-            optimizer.step()
-        finally:
-            torch.Tensor.float = single
-
-    def read(optimizer, before):
-        return read_d(optimizer, before) | read_x(optimizer, before)
-
-    options |= {"betas": (b1, b2), "beta3": b3, "use_bias_correction": bias_correction}
-    build = functools.partial(
-        prodigy_plus_schedulefree.ProdigyPlusScheduleFree,
-        lr=first(learning_rate),
-        stochastic_rounding=False,
-        **options,
-    )
-    return Peer(build, learning_rate, step=step, read=read)
+    return replace(peer, build=build, read=read)
 
 
 # -- parameterfree -------------------------------------------------------------------------------
@@ -518,10 +483,10 @@ def cocob(**options):
     return Peer(functools.partial(COCOB, **options))
 
 
-def kt(**options):
+def kt(wealth=1e-4, **options):
     from parameterfree import KT
 
-    return Peer(functools.partial(KT, **options))
+    return Peer(functools.partial(KT, w=wealth, **options))
 
 
 # -- the recording -------------------------------------------------------------------------------
@@ -535,7 +500,7 @@ def size(arrays, prefix=""):
     return {f"{prefix}sum": total, f"{prefix}norm": squares**0.5}
 
 
-def trajectory(peer: Peer, steps: int) -> dict[str, list[float]]:
+def trajectory(peer: Peer, steps: int, trained: problem.Problem) -> dict[str, list[float]]:
     import torch
 
     torch.set_default_dtype(torch.float64)
@@ -546,17 +511,18 @@ def trajectory(peer: Peer, steps: int) -> dict[str, list[float]]:
     }
     parameters = {
         name: torch.nn.Parameter(torch.tensor(value))
-        for name, value in problem.parameters().items()
+        for name, value in trained.parameters().items()
     }
     optimizer = peer.build(list(parameters.values()))
+    optimizer.names = list(parameters)
     getattr(optimizer, "train", lambda: None)()
     series: dict[str, list[float]] = {}
     for step in range(steps):
         if callable(peer.rate):
             for group in optimizer.param_groups:
                 group[peer.rate_name] = float(peer.rate(step))
-        images, labels = problem.batch(step)
-        loss = problem.loss(parameters, torch.tensor(images), torch.tensor(labels), **functions)
+        batch = map(torch.tensor, trained.batch(step))
+        loss = trained.loss(parameters, *batch, **functions)
         optimizer.zero_grad()
         loss.backward()
         before = [p.detach().clone() for p in parameters.values()]
@@ -571,9 +537,25 @@ def trajectory(peer: Peer, steps: int) -> dict[str, list[float]]:
 def record_package(package: str) -> dict:
     namespace = globals() | problem.RATES | {"inf": inf}
     with contextlib.redirect_stdout(io.StringIO()):  # "Using decoupled weight decay"
-        calls = {call: trajectory(eval(call, namespace), n) for call, n in CALLS[package].items()}
+        calls = {
+            call: trajectory(eval(call, namespace), steps, problem.DIGITS)
+            for call, steps in CALLS[package].items()
+        }
+        convex = {
+            call: trajectory(eval(call, namespace), CONVEX_STEPS, problem.CANCER)
+            for call in of_every_method(package)
+        }
     versions = {name: importlib.metadata.version(name) for name in (package, "torch")}
-    return {"versions": versions, "calls": calls}
+    return {"versions": versions, "calls": calls, "convex": convex}
+
+
+def of_every_method(package: str) -> list[str]:
+    """The first call of each method, and the first with a schedule."""
+    calls: dict[tuple[str, bool], str] = {}
+    for call in CALLS[package]:
+        method = re.match(r"\w+(\(\w+\()?", call)[0]
+        calls.setdefault((method, "warmup_cosine" in call), call)
+    return list(calls.values())
 
 
 # -- the rates that follow a metric --------------------------------------------------------------
@@ -706,14 +688,17 @@ def differs(package: str) -> list[str]:
     """The calls whose numbers are no longer the recorded ones."""
     old, new = json.loads((NUMBERS / f"{package}.json").read_text()), record(package)
     return [
-        call
-        for call, series in new["calls"].items()
-        if series.keys() != old["calls"].get(call, {}).keys()
-        or not all(
-            np.allclose(old["calls"][call][name], values, rtol=1e-8, atol=1e-12, equal_nan=True)
-            for name, values in series.items()
-        )
-    ] + sorted(old["calls"].keys() - new["calls"].keys())
+        f"{call} ({kind})"
+        for kind in new.keys() - {"versions"}
+        for call in sorted(old[kind].keys() | new[kind].keys())
+        if not are_close(old[kind].get(call, {}), new[kind].get(call, {}))
+    ]
+
+
+def are_close(old: dict[str, list[float]], new: dict[str, list[float]]) -> bool:
+    return old.keys() == new.keys() and all(
+        np.allclose(old[name], new[name], rtol=1e-8, atol=1e-12, equal_nan=True) for name in old
+    )
 
 
 def main(arguments: list[str]) -> int:
