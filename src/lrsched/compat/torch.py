@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from lrsched import (
@@ -29,10 +30,12 @@ from lrsched import (
     multistep,
     piecewise_constant,
     polynomial,
+    reduce_on_plateau,
     schedule,
     step_decay,
     triangular,
 )
+from lrsched.adaptive import arguments as option
 from lrsched.algebra import Inner
 from lrsched.arguments import (
     DURATION,
@@ -46,6 +49,7 @@ from lrsched.arguments import (
     choice,
     is_traced,
 )
+from lrsched.compat._plateau import ThresholdMode, least_scale, margins
 from lrsched.compat._recipe import missing, recipe
 from lrsched.compat.optax import join_schedules
 from lrsched.numerics import mix
@@ -67,6 +71,7 @@ __all__ = [
     "OneCycleLR",
     "OneCycleMomentum",
     "PolynomialLR",
+    "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",
 ]
@@ -75,7 +80,6 @@ __getattr__ = missing(
     __name__,
     __all__,
     {
-        "ReduceLROnPlateau": "it follows a metric, so that it is no function of the step",
         "LRScheduler": "any function of the step becomes a schedule by @lrsched.schedule",
     },
 )
@@ -588,6 +592,61 @@ def OneCycleLR(  # noqa: N802
     init = max_lr / div_factor
     values = (init, max_lr, init, init / final_div_factor)
     return _one_cycle(*values, steps, pct_start, _RAMPS[anneal_strategy], three_phase)
+
+
+@recipe()
+def ReduceLROnPlateau(  # noqa: N802
+    base_lr: option.Positive,
+    mode: option.Mode = "min",
+    factor: option.Factor = 0.1,
+    patience: option.Duration = 10,
+    threshold: option.NonNegative = 1e-4,
+    threshold_mode: ThresholdMode = "rel",
+    cooldown: option.Duration = 0,
+    min_lr: option.NonNegative = 0.0,
+    eps: option.NonNegative = 1e-8,
+) -> optax.GradientTransformationExtraArgs:
+    """``factor`` after more than ``patience`` metrics without an improvement: a transform.
+
+    It scales the updates of an optimizer whose rate is ``base_lr``; metrics come as
+    ``update(..., value=metric)`` or by `lrsched.observe`. It is `lrsched.reduce_on_plateau`, whose
+    ``patience`` is one more. A relative threshold is of the best metric's size: PyTorch's lies on
+    the wrong side of a negative best, where worse metrics count as better.
+
+    Args:
+      base_lr: the optimizer's rate.
+      mode: whether the metric is better when it is less, or more.
+      factor: in (0, 1).
+      patience: the metrics in a row without an improvement that are tolerated.
+      threshold: the margin of an improvement.
+      threshold_mode: ``"rel"`` to the best, or ``"abs"``.
+      cooldown: the metrics after that in which none is counted.
+      min_lr: the least rate.
+      eps: changes of the rate no larger than this are not made.
+
+    Raises:
+      ValueError: an argument that is not in its range, in a sentence that names it.
+
+    >>> import jax.numpy as jnp
+    >>> from lrsched.compat import torch
+    >>> optimizer = torch.ReduceLROnPlateau(0.1, factor=0.5, patience=1)
+    >>> state = optimizer.init(jnp.zeros(1))
+    >>> for loss in [1.0, 1.0, 1.0]:
+    ...     updates, state = optimizer.update(jnp.ones(1), state, value=loss)
+    >>> updates.tolist()
+    [0.5]
+    """
+    rtol, atol = margins(threshold, threshold_mode)
+    return reduce_on_plateau(
+        factor,
+        patience + 1,
+        mode=mode,
+        rtol=rtol,
+        atol=atol,
+        cooldown=cooldown,
+        min_scale=least_scale("ReduceLROnPlateau", min_lr, base_lr),
+        min_change=eps / base_lr,
+    )
 
 
 @recipe()

@@ -13,11 +13,13 @@ from typing import Annotated, Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from lrsched import (
     Schedule,
     constant,
+    greedy,
     inverse_sqrt,
     linear,
     polynomial,
@@ -25,36 +27,38 @@ from lrsched import (
     shift,
     warmup,
 )
+from lrsched.adaptive import arguments as option
 from lrsched.arguments import Duration, Length, Positive, Value, choice, is_traced
+from lrsched.compat._plateau import ThresholdMode, least_scale, margins
 from lrsched.compat._recipe import missing, recipe
 from lrsched.compat.optax import join_schedules
+from lrsched.compat.torch import ReduceLROnPlateau
 from lrsched.numerics import MAX_STEP, mix
 from lrsched.schedules.ramps import ramp
 
 __all__ = [
+    "GreedyLR",
     "get_constant_schedule",
     "get_constant_schedule_with_warmup",
     "get_cosine_schedule_with_warmup",
     "get_cosine_with_hard_restarts_schedule_with_warmup",
     "get_cosine_with_min_lr_schedule_with_warmup",
     "get_cosine_with_min_lr_schedule_with_warmup_lr_rate",
+    "get_greedy_schedule",
     "get_inverse_sqrt_schedule",
     "get_linear_schedule_with_warmup",
     "get_polynomial_decay_schedule_with_warmup",
+    "get_reduce_on_plateau_schedule",
     "get_scheduler",
     "get_wsd_schedule",
 ]
 
-_METRIC_DRIVEN = "it follows a metric, so that it is no function of the step"
 _ADAFACTOR = "optax.adafactor(learning_rate=None) has the relative step of the paper inside"
 
 __getattr__ = missing(
     __name__,
     __all__,
     {
-        "get_reduce_on_plateau_schedule": _METRIC_DRIVEN,
-        "get_greedy_schedule": _METRIC_DRIVEN,
-        "GreedyLR": _METRIC_DRIVEN,
         "get_adafactor_schedule": _ADAFACTOR,
         "AdafactorSchedule": _ADAFACTOR,
     },
@@ -452,6 +456,125 @@ def get_wsd_schedule(
     return join_schedules(
         [rising, constant(base_lr), falling], [num_warmup_steps, num_warmup_steps + stable]
     )
+
+
+@recipe("verbose")
+def GreedyLR(  # noqa: N802
+    base_lr: option.Positive,
+    mode: option.Mode = "min",
+    factor: option.Factor = 0.95,
+    patience: option.Duration = 10,
+    threshold: option.NonNegative = 1e-6,
+    threshold_mode: ThresholdMode = "abs",
+    cooldown: option.Duration = 0,
+    warmup: option.Duration = 0,
+    min_lr: option.NonNegative = 1e-3,
+    max_lr: option.Positive = 1.0,
+    eps: option.NonNegative = 1e-8,
+    verbose: bool = False,
+    smooth: bool = False,
+    window_size: option.Count = 50,
+    reset_start: option.Count = 500,
+) -> optax.GradientTransformationExtraArgs:
+    """The rate goes up on improvements and down on plateaus: a transform, `lrsched.greedy`.
+
+    It scales the updates of an optimizer whose rate is ``base_lr``; metrics come as
+    ``update(..., value=metric)`` or by `lrsched.observe`. ``patience`` is one less than ours.
+
+    Args:
+      base_lr: the optimizer's rate.
+      mode: whether the metric is better when it is less, or more.
+      factor: in (0, 1).
+      patience: the metrics in a row that are tolerated, of either kind.
+      threshold: the margin of an improvement.
+      threshold_mode: ``"rel"`` to the best, or ``"abs"``.
+      cooldown: the metrics after a fall in which none is counted.
+      warmup: those after a rise.
+      min_lr: the least rate, not above ``base_lr``.
+      max_lr: the largest, not below ``base_lr``.
+      eps: changes of the rate no larger than this are not made.
+      verbose: means nothing here.
+      smooth: whether to judge the mean of the latest ``window_size`` metrics.
+      window_size: of that mean.
+      reset_start: the falls at ``min_lr`` after which all starts anew.
+
+    Raises:
+      ValueError: an argument that is not in its range, in a sentence that names it.
+
+    >>> import jax.numpy as jnp
+    >>> from lrsched.compat import transformers
+    >>> optimizer = transformers.GreedyLR(0.1, factor=0.5, patience=0)
+    >>> state = optimizer.init(jnp.zeros(1))
+    >>> for loss in [1.0, 0.5, 0.75]:
+    ...     updates, state = optimizer.update(jnp.ones(1), state, value=loss)
+    ...     print(updates.item())
+    2.0
+    4.0
+    2.0
+    """
+    if max_lr < base_lr:
+        raise ValueError(
+            f"GreedyLR: max_lr={max_lr!r} is not accepted; max_lr must be at least "
+            f"base_lr={base_lr!r}."
+        )
+    rtol, atol = margins(threshold, threshold_mode)
+    return greedy(
+        factor,
+        patience + 1,
+        mode=mode,
+        rtol=rtol,
+        atol=atol,
+        cooldown=cooldown,
+        warmup=warmup,
+        min_scale=least_scale("GreedyLR", min_lr, base_lr),
+        max_scale=max_lr / base_lr,
+        reset_after=reset_start,
+        window_size=window_size if smooth else 1,
+        min_change=eps / base_lr,
+    )
+
+
+@recipe()
+def get_greedy_schedule(
+    base_lr: option.Positive, **kwargs: Any
+) -> optax.GradientTransformationExtraArgs:
+    """`GreedyLR` under transformers' other name.
+
+    Args:
+      base_lr: the optimizer's rate.
+      kwargs: the arguments of `GreedyLR`.
+
+    Raises:
+      ValueError: an argument that is not in its range, in a sentence that names it.
+
+    >>> import jax.numpy as jnp
+    >>> from lrsched.compat import transformers
+    >>> float(transformers.get_greedy_schedule(0.1, patience=3).init(jnp.zeros(1)).scale)
+    1.0
+    """
+    return GreedyLR(base_lr, **kwargs)
+
+
+@recipe()
+def get_reduce_on_plateau_schedule(
+    base_lr: option.Positive, **kwargs: Any
+) -> optax.GradientTransformationExtraArgs:
+    """`lrsched.compat.torch.ReduceLROnPlateau` under transformers' name.
+
+    Args:
+      base_lr: the optimizer's rate.
+      kwargs: the arguments of `lrsched.compat.torch.ReduceLROnPlateau`.
+
+    Raises:
+      ValueError: an argument that is not in its range, in a sentence that names it.
+
+    >>> import jax.numpy as jnp
+    >>> from lrsched.compat import transformers
+    >>> optimizer = transformers.get_reduce_on_plateau_schedule(0.1, factor=0.5)
+    >>> float(optimizer.init(jnp.zeros(1)).scale)
+    1.0
+    """
+    return ReduceLROnPlateau(base_lr, **kwargs)
 
 
 @schedule(name="transformers.wsd_decay", horizon="steps")

@@ -1,0 +1,73 @@
+"""Every recorded rule that follows a metric, after every metric of every sequence."""
+
+import functools
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lrsched
+from lrsched.compat import keras, torch, transformers
+from tests.parity.methods import problem
+from tests.parity.methods.record import NUMBERS
+
+CALLS = json.loads((NUMBERS / "transformers.json").read_text())["calls"]
+PEERS = {
+    "keras": keras,
+    "optax": types.SimpleNamespace(reduce_on_plateau=lrsched.reduce_on_plateau),
+    "torch": torch,
+    "transformers": transformers,
+}
+NEVER_BELOW_1 = "optax.reduce_on_plateau(factor=0.5, patience=0)"
+"""optax lowers the rate at each improvement then, and never otherwise; ours raises."""
+
+
+def is_relative(call):
+    """Whether a margin is relative to the best: the peers' is wrong for a negative one."""
+    is_absolute = call.startswith("keras") or "rtol=0.0" in call or "'abs'" in call
+    return not is_absolute and ("transformers" not in call or "'rel'" in call)
+
+
+def base_rate(call):
+    return 1.0 if call.startswith("optax") else float(call.split("(")[1].split(",")[0].rstrip(")"))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def scales(optimizer, metrics):
+    def step(state, metric):
+        _, state = optimizer.update(jnp.ones([]), state, value=metric)
+        return state, state.scale
+
+    return jax.lax.scan(step, optimizer.init(jnp.ones([])), metrics)[1]
+
+
+@pytest.mark.parametrize("call", sorted(CALLS.keys() - {NEVER_BELOW_1}))
+def test_rates_are_the_peers_after_every_metric(call):
+    optimizer = eval(call, dict(PEERS))
+    for name, metrics in problem.metrics().items():
+        if not (name == "negative" and is_relative(call)):
+            ours = base_rate(call) * scales(optimizer, jnp.float32(metrics))
+            np.testing.assert_allclose(ours, CALLS[call][name], rtol=1e-5, err_msg=name)
+
+
+def test_a_patience_of_0_is_refused():
+    with pytest.raises(ValueError, match="reduce_on_plateau: patience=0 is not accepted"):
+        eval(NEVER_BELOW_1, dict(PEERS))
+
+
+@pytest.mark.parametrize("peer", ["torch", "transformers", "optax"])
+def test_the_peers_are_wrong_on_a_negative_metric_and_ours_fire(peer):
+    call = {
+        "torch": "torch.ReduceLROnPlateau(0.1, factor=0.5, patience=2, threshold=0.1)",
+        "transformers": "transformers.GreedyLR(0.1, patience=2, threshold=0.1, "
+        "threshold_mode='rel')",
+        "optax": "optax.reduce_on_plateau(factor=0.5, patience=2, rtol=0.1)",
+    }[peer]
+    metrics = jnp.float32(problem.metrics()["negative"])
+    ours = scales(eval(call, dict(PEERS)), metrics)
+    assert not np.allclose(base_rate(call) * ours, CALLS[call]["negative"])
+    constant = scales(eval(call, dict(PEERS)), jnp.full(20, -1.0))
+    assert float(constant[-1]) < 1
