@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, power, resolve
+from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, power, rescale, resolve
 
 lengths = st.integers(1, MAX_STEP)
 values = st.floats(-1e3, 1e3, width=32, allow_subnormal=False)
@@ -17,6 +17,21 @@ def test_fraction_is_right_to_the_last_step(whole, data):
     assert float(fraction(jnp.int32(part), jnp.int32(whole))) == pytest.approx(
         part / whole, rel=2e-7, abs=0
     )
+
+
+def test_rescaled_steps_are_whole_where_they_are_whole():
+    horizon, times = np.meshgrid(np.arange(1, 60), np.arange(1, 60))
+    for at in (0, 1, 3, 7, 40):
+        steps = np.minimum(at, horizon)
+        found = jax.jit(rescale)(times * steps, horizon, times * horizon)
+        np.testing.assert_array_equal(found, steps)
+
+
+@given(lengths, lengths, st.data())
+def test_rescaled_steps_are_right(horizon, steps, data):
+    step = data.draw(st.integers(0, steps))
+    found = rescale(jnp.int32(step), jnp.int32(horizon), jnp.int32(steps))
+    assert float(found) == pytest.approx(step * horizon / steps, rel=3e-7, abs=0)
 
 
 def test_fraction_is_clipped_and_a_phase_of_no_length_is_over():

@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched.arguments import VALUE, Integer, Kind, Length, Value, is_traced
-from lrsched.numerics import MAX_STEP
+from lrsched.numerics import MAX_STEP, rescale
 from lrsched.schedule import Schedule, is_number, schedule
 
 
@@ -324,8 +324,7 @@ def stretch(step: jax.Array, inner: Inner, steps: Length) -> ArrayLike:
     >>> lrsched.stretch(lrsched.linear(1.0, 0.0, steps=2), 8)([0, 2, 4, 8]).tolist()
     [1.0, 0.75, 0.5, 0.0]
     """
-    horizon = jnp.asarray(inner.horizon, jnp.float32)
-    return inner(jnp.minimum(step, steps).astype(jnp.float32) * horizon / steps)
+    return inner(rescale(jnp.minimum(step, steps), inner.horizon, steps))
 
 
 @schedule(
