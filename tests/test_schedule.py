@@ -430,3 +430,16 @@ def test_json_keeps_every_digit(peak, steps, step):
     again = lrsched.from_dict(json.loads(json.dumps(lrsched.to_dict(schedule))))
     assert again.peak == peak
     assert again(step) == schedule(step)
+
+
+@pytest.mark.parametrize("case", cases(100), ids=name)
+def test_it_can_be_made_while_jax_traces(case):
+    made = []
+
+    @jax.jit
+    def value(step):
+        made.append(eval(repr(case.schedule), dict(vars(lrsched))))
+        return made[0](step)
+
+    np.testing.assert_allclose(value(7), case.schedule(7), rtol=1e-6)
+    assert made[0].horizon == case.schedule.horizon

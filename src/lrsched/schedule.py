@@ -61,7 +61,8 @@ class Definition:
             Structure(self, tuple(dynamic), tuple(static.items())), (*dynamic.values(),)
         )
         if self.check is not None and not is_traced(made):
-            self.check(**made.parameters)
+            with jax.ensure_compile_time_eval():  # of numbers that are known, within a jit too
+                self.check(**made.parameters)
         return made
 
     def _convert(self, name: str, given: Any) -> Any:
@@ -141,7 +142,11 @@ class Schedule:
         horizon = self._structure.definition.horizon
         if horizon is None:
             return None
-        value = self.parameters[horizon] if isinstance(horizon, str) else horizon(**self.parameters)
+        if isinstance(horizon, str):
+            value = self.parameters[horizon]
+        else:
+            with jax.ensure_compile_time_eval():
+                value = horizon(**self.parameters)
         is_known = isinstance(value, int | jax.Array) and not is_traced(value)
         return int(value) if is_known and np.ndim(value) == 0 else value
 

@@ -1,135 +1,195 @@
-"""What every method that adapts its own step guarantees; optax's own are the controls."""
+"""What every adaptive transform guarantees; optax's own are the controls."""
 
 import functools
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
+import flax.linen as nn
+import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint
 import pytest
 from flax import nnx
+from flax.training.train_state import TrainState
 
 import lrsched
+from tests.adaptive.methods import (
+    AVERAGES,
+    CONTROLLERS,
+    FINDERS,
+    METHODS,
+    NEEDS_VALUE,
+    WARMUP,
+    find,
+    gradients_of,
+    is_sound,
+    loss_of,
+    parameters,
+    train,
+    update,
+)
 
-METHODS = {
-    "dadapt_adagrad": lrsched.dadapt_adagrad,
-    "dadapt_adamw": lrsched.dadapt_adamw,
-    "dadapt_lion": lrsched.dadapt_lion,
-    "dadapt_sgd": lrsched.dadapt_sgd,
-    "dog": lrsched.dog,
-    "dowg": lrsched.dowg,
-    "ldog": lrsched.ldog,
-    "prodigy": lrsched.prodigy,
-    "prodigy, with every option": functools.partial(
-        lrsched.prodigy, weight_decay=0.1, decoupled=False, bias_correction=True, slice_p=2
-    ),
-    "dadapt_adamw, with every option": functools.partial(
-        lrsched.dadapt_adamw, weight_decay=0.1, bias_correction=True, growth_rate=1.02
-    ),
-}
 every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
-DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
-WARMUP = lrsched.warmup(5) * lrsched.cosine(1.0, steps=40)
-
-
-def parameters(dtype=jnp.float32):
-    return {"w": jnp.array([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0]], dtype), "b": jnp.ones(3, dtype)}
-
-
-def gradients_of(params):
-    """Of a quadratic whose minimum is at 0."""
-    return jax.tree.map(lambda leaf: (0.5 * leaf).astype(leaf.dtype), params)
-
-
-def train(optimizer, params, steps=40, gradients_of=gradients_of):
-    def step(carry, _):
-        params, state = carry
-        updates, state = optimizer.update(gradients_of(params), state, params)
-        return (optax.apply_updates(params, updates), state), lrsched.learning_rate(state)
-
-    return jax.lax.scan(step, (params, optimizer.init(params)), length=steps)
-
-
-def is_finite(tree):
-    return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
+every_finder = pytest.mark.parametrize("make", FINDERS.values(), ids=FINDERS)
+every_controller = pytest.mark.parametrize("make", CONTROLLERS.values(), ids=CONTROLLERS)
 
 
 def assert_same(first, second):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+# -- nothing poisons a state ---------------------------------------------------------------------
+
+
 @every_method
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_warmup_from_zero_and_zero_gradients_leave_a_finite_state(make, dtype):
-    zeros = functools.partial(jax.tree.map, jnp.zeros_like)
-    for schedule, gradients in [(WARMUP, gradients_of), (1.0, zeros), (0.0, gradients_of)]:
-        carry, rates = train(make(schedule), parameters(dtype), gradients_of=gradients)
-        assert is_finite((carry, rates))
+def test_any_rate_and_any_gradients_leave_a_finite_state(make):
+    steps = np.arange(40)
+    rates = [WARMUP(steps), np.ones(40), np.zeros(40), np.where(steps % 3, 1.0, 0.0)]
+    factors = [1.0, 0.0, 1.0, -1e3]
+
+    def run(rates, factor):
+        def scaled(params):
+            return jax.tree.map(lambda g: (factor * g).astype(g.dtype), gradients_of(params))
+
+        return train(make(lrsched.table(rates)), parameters(), 40, gradients_of=scaled)
+
+    assert is_sound(jax.vmap(run)(jnp.float32(rates)[:3], jnp.float32(factors)[:3]))
+    (_, state), _ = run(jnp.float32(rates[3]), 0.01)
+    assert is_sound(state)
 
 
 @pytest.mark.parametrize("make", [optax.contrib.prodigy, optax.contrib.dadapt_adamw])
 def test_optax_is_nan_for_ever_after_a_warmup_from_zero(make):
-    optimizer, params = make(WARMUP), parameters()
+    optimizer, params = make(WARMUP), parameters(jnp.float32)
     state = optimizer.init(params)
     for _ in range(10):
-        updates, state = optimizer.update(gradients_of(params), state, params)
-        params = optax.apply_updates(params, updates)
-    assert not is_finite(state)
+        params, state = update(optimizer, state, params)
+    assert not is_sound(state)
+
+
+@every_method
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_does_not_reach_the_state(make, poison):
+    optimizer, params = make(WARMUP), parameters()
+    state = optimizer.init(params)
+    for _ in range(4):
+        params, state = update(optimizer, state, params)
+    bad = gradients_of(params)
+    bad["w"] = bad["w"].at[0, 1].set(poison)
+    updates, after = optax.with_extra_args_support(optimizer).update(
+        bad, state, params, value=1.0, validation=1.0
+    )
+    assert is_sound([node.learning_rate for node in [after] if hasattr(node, "learning_rate")])
+    if isinstance(state, lrsched.AdaptiveState):
+        assert_same(updates, jax.tree.map(jnp.zeros_like, params))
+        assert int(after.ignored) == int(state.ignored) + 1
+        assert_same(after.memory, state.memory)
+        assert int(after.count) == int(state.count) == 4
+    elif make not in FINDERS.values():
+        assert is_sound(after)
 
 
 @every_method
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
-def test_a_gradient_that_is_not_finite_is_left_out_and_counted(make, poison):
-    optimizer, params = make(WARMUP), parameters()
-    (params, state), _ = train(optimizer, params, steps=10)
-    bad = gradients_of(params)
-    bad["w"] = bad["w"].at[0, 1].set(poison)
-    updates, after = optimizer.update(bad, state, params)
-    assert_same(updates, jax.tree.map(jnp.zeros_like, params))
-    assert int(after.ignored) == int(state.ignored) + 1
-    assert_same(after.memory, state.memory)
-    assert int(after.count) == int(state.count) == 10
+def test_a_metric_that_is_not_finite_is_ignored(request, make, poison):
+    optimizer, params = optax.with_extra_args_support(make(1.0)), parameters()
+    _, state = update(optimizer, optimizer.init(params), params)
+    _, after = optimizer.update(
+        gradients_of(params), state, params, value=poison, validation=poison
+    )
+    assert is_sound(after)
+    if make in CONTROLLERS.values():
+        before, after = find(lrsched.ControllerState, state), find(lrsched.ControllerState, after)
+        assert int(after.ignored) == int(before.ignored) + 1
+        assert_same((after.memory, after.scale), (before.memory, before.scale))
+    elif request.node.callspec.id.split("-")[-1].startswith(NEEDS_VALUE):
+        assert int(after.ignored) == 1
+        assert_same(after.memory, state.memory)
+
+
+# -- numbers -------------------------------------------------------------------------------------
 
 
 @every_method
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_updates_have_the_dtype_of_the_gradients_and_the_state_is_wide(make, dtype):
-    optimizer, params = make(1.0), parameters(dtype)
-    updates, state = optimizer.update(gradients_of(params), optimizer.init(params), params)
-    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} <= {"float32", "int32"}
+def test_updates_have_the_gradients_dtypes_and_the_state_is_wide(make):
+    optimizer, params = optax.with_extra_args_support(make(1.0)), parameters()
+    state = optimizer.init(params)
+    updates, after = optimizer.update(gradients_of(params), state, params, value=1.0)
+    assert jax.tree.map(jnp.dtype, updates) == jax.tree.map(jnp.dtype, params)
+    assert jax.tree.map(jnp.result_type, after) == jax.tree.map(jnp.result_type, state)
+    kinds = (lrsched.AdaptiveState, lrsched.ControllerState, lrsched.AverageState)
+    ours = [node for node in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kinds))]
+    kept = jax.tree.leaves([node for node in ours if isinstance(node, kinds)])
+    assert {leaf.dtype.name for leaf in kept} <= {"float32", "int32", "bool"}
 
 
-@every_method
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_narrow_parameters_follow_wide_ones(make, dtype):
-    (narrow, _), _ = train(make(1.0), parameters(dtype), 30)
-    (wide, _), _ = train(make(1.0), parameters(), 30)
-    largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(wide))
-    for a, b in zip(jax.tree.leaves(narrow), jax.tree.leaves(wide), strict=True):
-        np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.05 * largest)
+@pytest.mark.parametrize(
+    "make",
+    [make for name, make in METHODS.items() if "after a base" not in name],
+    ids=[name for name in METHODS if "after a base" not in name],
+)
+def test_narrow_parameters_follow_wide_ones(make):
+    start = parameters(jnp.float32)
+    (narrow, _), _ = train(make(1.0), parameters(), 30)
+    (wide, _), _ = train(make(1.0), start, 30)
+    for name, leaf in wide.items():
+        moved = jnp.max(jnp.abs(leaf - start[name]))
+        spacing = 2.0**-7 * jnp.max(jnp.abs(start[name]))
+        np.testing.assert_allclose(
+            narrow[name].astype(jnp.float32), leaf, atol=0.05 * moved + spacing, err_msg=name
+        )
 
 
 def test_first_steps_that_bfloat16_cannot_hold_are_not_lost():
-    (_, state), _ = train(lrsched.prodigy(1.0), parameters(jnp.bfloat16), 200)
+    params = parameters(jnp.bfloat16)
+    (_, state), _ = train(lrsched.prodigy(1.0), params, 200)
     assert float(state.memory.estimate) > 1e-3
-    optimizer, params = optax.contrib.prodigy(1.0), parameters(jnp.bfloat16)
-    state = optimizer.init(params)
-    for _ in range(200):
-        updates, state = optimizer.update(gradients_of(params), state, params)
-        params = optax.apply_updates(params, updates)
-    assert_same(params, parameters(jnp.bfloat16))
+
+    optimizer = optax.contrib.prodigy(1.0)
+    stuck, _ = jax.lax.fori_loop(
+        0,
+        200,
+        lambda _, carry: update(optimizer, carry[1], carry[0]),
+        (params, optimizer.init(params)),
+    )
+    assert_same(stuck, params)
+
+
+def test_a_sum_that_bfloat16_cannot_hold_is_not_lost():
+    params = {"w": jnp.ones(2, jnp.bfloat16)}
+    optimizers = [
+        optax.contrib.schedule_free_sgd(1.0, weight_lr_power=0.0, state_dtype=jnp.bfloat16),
+        lrsched.schedule_free_sgd(1.0, weight_lr_power=0.0),
+    ]
+    theirs, ours = (
+        jax.lax.fori_loop(
+            0, 300, lambda _, c, o=o: update(o, c[1], c[0]), (params, o.init(params))
+        )[1]
+        for o in optimizers
+    )
+    assert float(theirs.weight_sum) == 256
+    assert float(ours.memory.total) == 300
 
 
 @every_method
 def test_float64_is_kept_where_the_parameters_have_it(make):
     with jax.enable_x64(True):
-        params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), parameters())
-        (params, state), rates = train(make(WARMUP), params, 10)
+        optimizer, params = make(WARMUP), parameters(jnp.float64)
+        state = optimizer.init(params)
+        for _ in range(2):
+            params, state = update(optimizer, state, params)
         assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(params))
-        assert rates.dtype == jnp.float32
-        assert state.count.dtype == jnp.int32
+        assert lrsched.learning_rate(state).dtype == jnp.float32
+        assert is_sound((params, state))
+
+
+# -- transformations of jax ----------------------------------------------------------------------
 
 
 @every_method
@@ -137,85 +197,107 @@ def test_initialisation_can_be_abstract(make):
     optimizer, params = make(WARMUP), parameters()
     shapes = jax.eval_shape(optimizer.init, params)
     described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
-    for tree in (optimizer.init(described), optimizer.init(params)):
+    for tree in (jax.eval_shape(optimizer.init, described), optimizer.init(params)):
         assert jax.tree.structure(tree) == jax.tree.structure(shapes)
         jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype) or 1 / 0, tree, shapes)
 
 
-@every_method
-def test_parameters_and_a_fresh_state_can_be_donated(make):
-    optimizer, params = make(WARMUP), parameters()
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(params, state, gradients):
-        updates, state = optimizer.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state
-
-    gradients, state = gradients_of(params), optimizer.init(params)
-    params, state = step(params, state, gradients)
-    assert is_finite((params, state))
+@every_finder
+def test_initialisation_takes_descriptions_of_parameters(make):
+    described = jax.eval_shape(parameters)
+    shapes = jax.eval_shape(make(WARMUP).init, described)
+    found = make(WARMUP).init(described)
+    assert jax.tree.structure(found) == jax.tree.structure(shapes)
 
 
 @every_method
-def test_one_trace_for_a_loop_and_for_any_rate(make):
+def test_parameters_and_a_fresh_state_can_be_donated_and_nothing_is_traced_again(make):
     traces = []
 
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params, state):
         traces.append(1)
-        updates, state = make(1.0).update(gradients_of(params), state, params)
-        return optax.apply_updates(params, updates), state
+        return update(make(1.0), state, params)
 
     for rate in (1.0, 0.5):
-        params, state = parameters(), make(rate).init(parameters())
+        params = parameters()
+        state = make(rate).init(params)
         for _ in range(3):
             params, state = step(params, state)
+        assert is_sound((params, state))
     assert len(traces) == 1
 
 
 @every_method
 def test_a_batch_of_runs_is_the_runs(make):
     rates = jnp.array([0.5, 1.0])
-    batched = jax.vmap(lambda rate: train(make(rate), parameters(), 20)[0][0])(rates)
+
+    def run(rate):
+        return train(make(rate), parameters(jnp.float32), 10)[0][0]
+
+    batched, single = jax.jit(jax.vmap(run))(rates), jax.jit(run)
     for index, rate in enumerate(rates):
-        single = train(make(float(rate)), parameters(), 20)[0][0]
         jax.tree.map(
             lambda a, b, i=index: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-6),
             batched,
-            single,
+            single(rate),
         )
 
 
 WRAPPERS = {
-    "chain": lambda make: optax.chain(optax.clip_by_global_norm(10.0), make()),
-    "around a base": lambda make: optax.chain(optax.scale_by_adam(), make()),
-    "masked": lambda make: optax.masked(make(), {"w": True, "b": False}),
-    "partition": lambda make: optax.partition(
-        {"a": make(), "rest": optax.set_to_zero()}, {"w": "a", "b": "rest"}
+    "chain and masked": lambda make: optax.chain(
+        optax.clip_by_global_norm(10.0),
+        optax.masked(make(), {"w": True, "b": False, "c": True}),
+        optax.masked(optax.set_to_zero(), {"w": False, "b": True, "c": False}),
     ),
-    "MultiSteps": lambda make: optax.MultiSteps(make(), 2),
-    "apply_if_finite": lambda make: optax.apply_if_finite(make(), 3),
-    "inject": lambda make: lrsched.inject_schedules(lambda size: optax.chain(make()))(size=1.0),
+    "partition and inject": lambda make: optax.partition(
+        {
+            "a": lrsched.inject_schedules(lambda size: optax.chain(make()))(size=1.0),
+            "rest": optax.set_to_zero(),
+        },
+        {"w": "a", "b": "rest", "c": "a"},
+    ),
+    "MultiSteps and apply_if_finite": lambda make: optax.MultiSteps(
+        optax.apply_if_finite(make(), 3), 2
+    ),
 }
 
 
 @every_method
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_it_works_in_every_wrapper_and_its_rate_is_read_through_it(make, wrap):
-    (params, _), rates = train(wrap(make), parameters(), 20)
-    assert is_finite((params, rates))
-    assert float(rates[-1]) > 0
+    optimizer, params = wrap(make), parameters()
+    state = optimizer.init(params)
+    step = jax.jit(functools.partial(update, optimizer))
+    for _ in range(16):
+        params, state = step(state, params)
+    assert is_sound((params, state))
+    assert float(lrsched.learning_rate(state)) > 0
+    evaluated = lrsched.eval_params(state, params)
+    assert jax.tree.structure(evaluated) == jax.tree.structure(params)
+
+
+# -- checkpoints and models ----------------------------------------------------------------------
 
 
 @every_method
-def test_a_state_survives_pickle_and_goes_on(make):
-    optimizer = make(WARMUP)
-    (params, state), _ = train(optimizer, parameters(), 10)
-    restored = pickle.loads(pickle.dumps(jax.device_get(state)))
-    gradients = gradients_of(params)
-    assert_same(
-        optimizer.update(gradients, restored, params), optimizer.update(gradients, state, params)
-    )
+def test_a_state_survives_every_kind_of_checkpoint_and_goes_on(make, tmp_path):
+    optimizer, params = make(WARMUP), parameters(jnp.float32)
+    state = optimizer.init(params)
+    for _ in range(3):
+        params, state = update(optimizer, state, params)
+    expected = update(optimizer, state, params)
+    fresh = optimizer.init(params)
+
+    pickled = pickle.loads(pickle.dumps(jax.device_get(state)))
+    packed = flax.serialization.from_bytes(fresh, flax.serialization.to_bytes(state))
+    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", state)
+        checkpointer.wait_until_finished()
+        shapes = jax.eval_shape(lambda: fresh)
+        stored = checkpointer.restore(tmp_path / "state", shapes)
+    for restored in (pickled, packed, stored):
+        assert_same(update(optimizer, restored, params), expected)
 
 
 @every_method
@@ -227,16 +309,79 @@ def test_it_trains_a_model_of_nnx(make):
     @nnx.jit
     def step(model, optimizer):
         loss, gradients = nnx.value_and_grad(lambda model: jnp.mean(model(inputs) ** 2))(model)
-        optimizer.update(model, gradients)
+        optimizer.update(model, gradients, value=loss, validation=loss)
         return loss
 
-    losses = [float(step(model, optimizer)) for _ in range(50)]
-    assert losses[-1] < losses[0]
+    losses = [float(step(model, optimizer)) for _ in range(60)]
+    assert min(losses) < losses[0]
     assert float(lrsched.learning_rate(optimizer.opt_state)) > 0
 
 
 @every_method
+def test_it_trains_a_model_of_linen(make):
+    model, inputs = nn.Dense(2), jnp.eye(3)
+    variables = model.init(jax.random.key(0), inputs)
+    optimizer = optax.with_extra_args_support(make(1.0))
+    state = TrainState.create(apply_fn=model.apply, params=variables, tx=optimizer)
+
+    @jax.jit
+    def step(state):
+        loss, gradients = jax.value_and_grad(
+            lambda params: jnp.mean(state.apply_fn(params, inputs) ** 2)
+        )(state.params)
+        updates, opt_state = state.tx.update(
+            gradients, state.opt_state, state.params, value=loss, validation=loss
+        )
+        params = optax.apply_updates(state.params, updates)
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), loss
+
+    losses = []
+    for _ in range(60):
+        state, loss = step(state)
+        losses.append(float(loss))
+    assert min(losses) < losses[0]
+    assert float(lrsched.learning_rate(state)) > 0
+
+
+# -- many devices --------------------------------------------------------------------------------
+
+
+def test_sharded_over_8_devices_is_unsharded_with_one_all_reduce():
+    script = Path(__file__).parent / "sharded.py"
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": str(script.parents[2]),
+    }
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- what must be given --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", (FINDERS | AVERAGES).values(), ids=FINDERS | AVERAGES)
 def test_the_parameters_are_asked_for(make):
-    optimizer = make()
-    with pytest.raises(ValueError, match=r"needs the parameters: update\(updates, state, params\)"):
-        optimizer.update(parameters(), optimizer.init(parameters()))
+    optimizer = optax.with_extra_args_support(make())
+    with pytest.raises(
+        ValueError, match=r"needs? the parameters: update\(updates, state, params\)"
+    ):
+        optimizer.update(parameters(), optimizer.init(parameters()), value=1.0)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FINDERS if name.startswith(NEEDS_VALUE)))
+def test_the_loss_is_asked_for(name):
+    optimizer, params = FINDERS[name](), parameters()
+    with pytest.raises(ValueError, match=r"needs the loss: update\(updates, state, params, value="):
+        optimizer.update(gradients_of(params), optimizer.init(params), params)
+
+
+def test_the_gradient_through_a_run_is_the_slope_of_its_loss():
+    def final(rate):
+        optimizer = lrsched.schedule_free_sgd(rate)
+        (params, _), _ = train(optimizer, parameters(jnp.float32), 5)
+        return loss_of(params)
+
+    slope = (final(0.31) - final(0.29)) / 0.02
+    np.testing.assert_allclose(jax.grad(final)(0.3), slope, rtol=1e-2)

@@ -229,6 +229,7 @@ def lawa(
         place = (count // state.every - 1) % size
 
         def store(kept: jax.Array, p: jax.Array) -> jax.Array:
+            kept = jnp.asarray(kept)
             new = jnp.where(count % state.every == 0, p.astype(kept.dtype), kept[place])
             return kept.at[place].set(new)
 
@@ -246,7 +247,7 @@ def _running(
     """The average moves by ``share`` of the way to where each update leads."""
 
     def init(params: optax.Params) -> AverageState:
-        average = jax.tree.map(lambda p: jnp.asarray(p, dtype or _wide(p)), params)
+        average = jax.tree.map(lambda p: jnp.array(p, dtype or _wide(p)), params)
         kept = None if schedule is None else as_state(schedule)
         return AverageState(counter(), average, jnp.zeros([], jnp.float32), kept)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.adaptive.method import select
+from lrsched.adaptive.method import distinct, like, select
 from lrsched.transforms.learning_rate import as_state, scaled
 from lrsched.transforms.rates import Contribution, contribution
 
@@ -87,7 +87,7 @@ def controller(rule: Rule, active_from: ArrayLike) -> optax.GradientTransformati
 
     def init(params: optax.Params) -> ControllerState:
         del params
-        return ControllerState(
+        state = ControllerState(
             jnp.zeros([], jnp.int32),
             as_state(rule),
             rule.init(),
@@ -95,6 +95,8 @@ def controller(rule: Rule, active_from: ArrayLike) -> optax.GradientTransformati
             jnp.asarray(active_from, jnp.int32),
             jnp.zeros([], jnp.int32),
         )
+        owned: ControllerState = distinct(state)
+        return owned
 
     def update(
         updates: optax.Updates,
@@ -170,12 +172,10 @@ def _observed(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerS
         return state
     is_finite = jnp.all(jnp.isfinite(jnp.stack(list(given.values()))))
     is_looked_at = is_finite & (state.count >= state.active_from)
-    memory, scale = state.rule.observe(state.memory, state.scale, given)
-    return state._replace(
-        memory=select(is_looked_at, memory, state.memory),
-        scale=jnp.where(is_looked_at, scale, state.scale),
-        ignored=state.ignored + ~is_finite,
-    )
+    old = (state.memory, state.scale)
+    new = state.rule.observe(*old, given)
+    memory, scale = like(select(is_looked_at, new, old), old)
+    return state._replace(memory=memory, scale=scale, ignored=state.ignored + ~is_finite)
 
 
 def _scalar(name: str, metric: Any) -> jax.Array:

@@ -142,7 +142,7 @@ def method(
             jnp.zeros([], jnp.float32),
             jnp.zeros([], jnp.int32),
             [jnp.zeros_like(p, jnp.float32) for p in narrow],
-            _in_one_width(params, init(kept)),
+            distinct(_in_one_width(params, init(kept))),
         )
 
     def update(
@@ -170,14 +170,10 @@ def method(
         square, *sums = totals(squares(step.gradients), *measure(step))
         moved = move(dataclasses.replace(step, square=square, sums=tuple(sums)))
         seen = jnp.stack([square, *sums, *([metric] if needs_value else [])])
-        is_finite = jnp.all(jnp.isfinite(seen))
+        is_finite = jnp.all(jnp.isfinite(seen)) & _is_sound(moved.memory)
         wanted = select(is_finite, moved.updates, zeros_like(moved.updates))
         applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
-        memory = jax.tree.map(
-            lambda new, old: jnp.where(is_finite, jnp.asarray(new).astype(old.dtype), old),
-            moved.memory,
-            state.memory,
-        )
+        memory = select(is_finite, like(moved.memory, state.memory), state.memory)
         return applied, AdaptiveState(
             jnp.where(is_finite, optax.safe_increment(state.count), state.count),
             state.schedule,
@@ -188,6 +184,13 @@ def method(
         )
 
     return optax.GradientTransformationExtraArgs(init_state, update)
+
+
+def _is_sound(memory: Any) -> jax.Array:
+    """Whether no scalar of a memory has overflown."""
+    leaves = map(jnp.asarray, jax.tree.leaves(memory))
+    scalars = [leaf.astype(float) for leaf in leaves if leaf.ndim == 0]
+    return jnp.all(jnp.isfinite(jnp.stack(scalars))) if scalars else jnp.asarray(True)
 
 
 def totals(*trees: Any) -> list[jax.Array]:
@@ -222,6 +225,23 @@ def decayed(gradients: Any, params: Any, weight_decay: ArrayLike) -> Any:
 def select(condition: ArrayLike, new: Any, old: Any) -> Any:
     """``new`` where the condition, a scalar, holds, else ``old``."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def like(tree: Any, old: Any) -> Any:
+    """``tree`` in the dtypes of ``old``."""
+    return jax.tree.map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
+
+
+def distinct(tree: Any) -> Any:
+    """``tree`` without an array that is there twice, so that a state can be donated."""
+    seen: set[int] = set()
+
+    def own(leaf: Any) -> Any:
+        is_new = id(leaf) not in seen
+        seen.add(id(leaf))
+        return leaf if is_new else jnp.array(leaf)
+
+    return jax.tree.map(own, tree)
 
 
 def safe_divide(part: ArrayLike, whole: ArrayLike) -> jax.Array:
@@ -264,11 +284,12 @@ def restored(params: Any, remainders: list[jax.Array]) -> Any:
 
 def _lost(whole: Any, wanted: Any, params: Any, applied: Any) -> list[jax.Array]:
     leaves = zip(*map(jax.tree.leaves, (whole, wanted, params, applied)), strict=True)
-    return [
+    left = [
         held + wish - _rounded(_rounded(p, p.dtype) + _rounded(update, update.dtype), p.dtype)
         for held, wish, p, update in leaves
         if _is_narrow(p)
     ]
+    return [jnp.where(jnp.isfinite(rest), rest, 0) for rest in left]
 
 
 def _rounded(value: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -279,7 +300,7 @@ def _rounded(value: jax.Array, dtype: DTypeLike) -> jax.Array:
 
 
 def _widened(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.astype(_wide(leaf.dtype)), tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, _wide(jnp.result_type(leaf))), tree)
 
 
 def _in_one_width(params: Any, memory: Any) -> Any:

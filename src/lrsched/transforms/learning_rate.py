@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from lrsched.algebra import as_schedule
 from lrsched.schedule import Schedule
 from lrsched.transforms.rates import Contribution, contribution
+from lrsched.transforms.serialization import register_with_flax
 
 Data = TypeVar("Data")
 
@@ -91,6 +92,7 @@ def as_state(data: Data) -> Data:
         is_integer = jnp.issubdtype(jnp.result_type(leaf), jnp.integer)
         return jnp.array(leaf, jnp.int32 if is_integer else jnp.float32)
 
+    register_with_flax(type(data))
     owned: Data = jax.tree.map(own, data)
     return owned
 

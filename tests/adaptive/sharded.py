@@ -1,0 +1,59 @@
+"""Run by `test_contract.py` on 8 host devices: each method sharded, beside itself unsharded."""
+
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from tests.adaptive.methods import METHODS, gradients_of
+
+MESH = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def place(tree):
+    """Every matrix and vector of parameters cut over the devices, the rest on each of them."""
+
+    def put(leaf):
+        is_cut = leaf.ndim and leaf.shape[0] == 16
+        spec = PartitionSpec("data") if is_cut else PartitionSpec()
+        return jax.device_put(leaf, NamedSharding(MESH, spec))
+
+    return jax.tree.map(put, tree)
+
+
+def problems(name, make):
+    rng = np.random.default_rng(0)
+    params = {
+        "w": jnp.float32(rng.standard_normal((16, 4))),
+        "b": jnp.float32(rng.standard_normal(16)),
+    }
+    optimizer = optax.with_extra_args_support(make(1.0))
+
+    def step(params, state, gradients):
+        updates, state = optimizer.update(gradients, state, params, value=1.0, validation=1.0)
+        return optax.apply_updates(params, updates), state
+
+    run = jax.jit(step)
+    alone = (params, optimizer.init(params))
+    apart = (place(params), jax.jit(optimizer.init)(place(params)))
+    text = run.lower(*apart, place(gradients_of(params))).compile().as_text()
+    reductions = len(re.findall(r"= \S+ all-reduce(?:-start)?\(", text))
+    if reductions > 1 and not name.startswith("ldog"):
+        yield f"{reductions} all-reduces"
+    if re.search(r"all-gather|all-to-all|collective-permute", text):
+        yield "parameters travel between the devices"
+    for _ in range(5):
+        alone = run(*alone, gradients_of(alone[0]))
+        apart = run(*apart, gradients_of(apart[0]))
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(apart), strict=True):
+        if not np.allclose(a, b, rtol=1e-5, atol=1e-6):
+            yield f"differs by {np.max(np.abs(a - b))}"
+
+
+found = [f"{name}: {problem}" for name, make in METHODS.items() for problem in problems(name, make)]
+print("\n".join(found))
+sys.exit(bool(found))
