@@ -1,0 +1,97 @@
+"""Schedule-free methods; the official numbers are compared in `tests/parity/methods`."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lrsched
+
+CURVATURE = np.array([1.0, 3.0])
+START = np.array([3.0, -2.0])
+
+
+def test_the_weights_of_the_average_are_the_rates_that_were_applied():
+    """Prodigy's, which the official wrapper weighs by the estimate of the next update."""
+    optimizer = lrsched.schedule_free(lrsched.prodigy(b1=0.0, d0=1e-3), b1=0.8)
+    params = jnp.float32(START)
+    state = optimizer.init(params)
+    x, total, largest = START, 0.0, 0.0
+    for _ in range(40):
+        updates, state = optimizer.update(jnp.float32(CURVATURE) * params, state, params)
+        params = optax.apply_updates(params, updates)
+        largest = max(largest, float(lrsched.learning_rate(state)))
+        total += largest**2
+        x = x + largest**2 / total * (np.asarray(state.memory.iterate) - x)
+        np.testing.assert_allclose(lrsched.eval_params(state, params), x, atol=1e-4)
+
+
+def test_a_base_whose_rate_is_unknown_must_say_it():
+    with pytest.raises(ValueError, match="schedule_free: learning_rate=None .* keeps no rate"):
+        lrsched.schedule_free(optax.sgd(0.1)).init(jnp.ones(2))
+    given = lrsched.schedule_free(optax.sgd(0.1), 0.1)
+    known = lrsched.schedule_free(lrsched.scale_by_learning_rate(0.1))
+    params = jnp.float32(START)
+    states = [optimizer.init(params) for optimizer in (given, known)]
+    for _ in range(3):
+        (updates, first), (same, second) = (
+            optimizer.update(params, state, params)
+            for optimizer, state in zip((given, known), states, strict=True)
+        )
+        np.testing.assert_array_equal(updates, same)
+        assert lrsched.learning_rate(first) == lrsched.learning_rate(second) == np.float32(0.1)
+        params, states = optax.apply_updates(params, updates), [first, second]
+
+
+def test_schedule_free_plus_is_algorithm_1_of_its_paper():
+    b1, b2, low, high, anneal, decay, r, power = 0.9, 0.95, 0.8, 0.95, 20, 5.0, 0.5, 2.0
+    optimizer = lrsched.schedule_free_plus(
+        lrsched.linear(0.1, 1.0, steps=10),
+        sf_b1=low,
+        sf_b1_max=high,
+        sf_b1_steps=anneal,
+        polyak_decay=0.5,
+        weight_decay=decay,
+        average_from=4,
+        r=r,
+    )
+    params = jnp.float32(START)
+    state = optimizer.init(params)
+    x = y = z = START
+    first, second, size, largest, total = np.zeros(2), np.zeros(2), 0.0, 1e-8, 0.0
+    for k in range(60):
+        gradient, value = CURVATURE * y, 0.5 * CURVATURE @ y**2
+        done = min(k / anneal, 1)
+        q = 1 - np.exp(np.log(1 - low) * (1 - done) + np.log(1 - high) * done)
+        size = 0.5 * size + 0.5 * np.abs(gradient).sum() * np.sqrt(np.pi / 2)
+        correction = q * gradient @ (z - x)
+        rate = (
+            (0.1 + 0.9 * min(k, 10) / 10)
+            * max(0, value + correction)
+            / (size / (1 - 0.5 ** (k + 1)))
+        )
+        largest = max(largest, rate)
+        share = 1.0
+        if k >= 4:
+            weight = (k + 1) ** r * largest**power
+            total += weight
+            share = weight / total
+        z = z - rate**2 * decay * y
+        first, second = b1 * first + (1 - b1) * gradient, b2 * second + (1 - b2) * gradient**2
+        corrected = np.sqrt(second / (1 - b2 ** (k + 1))) + 1e-8
+        z = z - rate * first / (1 - b1 ** (k + 1)) / corrected
+        x = (1 - share) * x + share * z
+        y = q * x + (1 - q) * z
+
+        loss = 0.5 * jnp.sum(CURVATURE * params**2)
+        updates, state = optimizer.update(
+            jnp.float32(CURVATURE) * params, state, params, value=loss
+        )
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params, y, atol=2e-4)
+        np.testing.assert_allclose(lrsched.eval_params(state, params), x, atol=2e-4)
+
+
+def test_the_interpolation_must_not_fall():
+    with pytest.raises(ValueError, match=r"sf_b1_max=0.5 is not accepted; .* at least sf_b1=0.9"):
+        lrsched.schedule_free_plus(sf_b1_max=0.5)
