@@ -114,7 +114,5 @@ def test_hdm_is_the_authors_algorithm():
 
 
 def test_a_base_must_be_a_transform():
-    with pytest.raises(
-        ValueError, match="hypergradient: base=0.1 is not accepted; .* a.* transform"
-    ):
+    with pytest.raises(ValueError, match=r"base=0.1 is not accepted; base must be an optax"):
         lrsched.hypergradient(0.1)

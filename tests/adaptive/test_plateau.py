@@ -13,9 +13,8 @@ def scales(optimizer, metrics):
     """The scale after each of the metrics, which are numbers or keyword arguments."""
     state, found = optimizer.init(jnp.ones(1)), []
     for metric in metrics:
-        state = lrsched.observe(
-            state, **(metric if isinstance(metric, dict) else {"value": metric})
-        )
+        named = metric if isinstance(metric, dict) else {"value": metric}
+        state = lrsched.observe(state, **named)
         found.append(float(state.scale))
     return found
 
@@ -46,10 +45,9 @@ def test_it_goes_no_lower_than_it_may_and_rests_after_a_fall():
 
 
 @pytest.mark.parametrize(
-    ("smoothing", "firing"),
-    [({}, 2), ({"window_size": 3}, 4), ({"decay": 0.75}, 6), ({"accumulation_size": 3}, 5)],
+    "smoothing", [{}, {"window_size": 3}, {"decay": 0.75}, {"accumulation_size": 3}]
 )
-def test_smoothing_waits_for_the_mean(smoothing, firing):
+def test_smoothing_waits_for_the_mean(smoothing):
     metrics = [3.0, 1.0, 2.0, 1.5, 1.5, 1.6, 1.7, 1.8, 1.9]
     found = scales(lrsched.reduce_on_plateau(0.5, 1, **smoothing), metrics)
     averaged = averages(metrics, **smoothing)
@@ -60,7 +58,6 @@ def test_smoothing_waits_for_the_mean(smoothing, firing):
         elif expected is None:
             expected = index
     assert found.index(0.5) == expected
-    del firing
 
 
 def averages(metrics, window_size=1, decay=0.0, accumulation_size=1):
@@ -109,7 +106,7 @@ def test_a_validation_metric_without_a_training_loss_is_no_reason():
 
 
 def test_overfitting_needs_two_names():
-    with pytest.raises(ValueError, match="validation='value' is not accepted; .* another name"):
+    with pytest.raises(ValueError, match=r"validation='value' is not accepted; .* another name"):
         lrsched.reduce_on_overfitting(validation="value")
 
 

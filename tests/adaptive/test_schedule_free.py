@@ -27,7 +27,7 @@ def test_the_weights_of_the_average_are_the_rates_that_were_applied():
 
 
 def test_a_base_whose_rate_is_unknown_must_say_it():
-    with pytest.raises(ValueError, match="schedule_free: learning_rate=None .* keeps no rate"):
+    with pytest.raises(ValueError, match=r"schedule_free: learning_rate=None .* keeps no rate"):
         lrsched.schedule_free(optax.sgd(0.1)).init(jnp.ones(2))
     given = lrsched.schedule_free(optax.sgd(0.1), 0.1)
     known = lrsched.schedule_free(lrsched.scale_by_learning_rate(0.1))
