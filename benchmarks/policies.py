@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import jax
 import optax
 
 import lrsched
@@ -29,21 +28,14 @@ def adam_on_plateau(
     """Adam whose rate is halved when the training loss has stopped falling.
 
     One mini-batch's loss is too noisy to judge by, so the rule looks at means over a fortieth of
-    the budget. It scales the updates themselves and must therefore come last.
+    the budget.
     """
     return optax.chain(
         adam(schedule, steps),
-        optax.contrib.reduce_on_plateau(
+        lrsched.reduce_on_plateau(
             factor=0.5, patience=2, rtol=0.01, accumulation_size=math.ceil(steps / 40)
         ),
     )
-
-
-def applied_rate(opt_state: optax.OptState) -> jax.Array:
-    """Returns the rate of the latest update, optax's plateau rule included."""
-    rate = lrsched.learning_rate(opt_state)
-    plateau = optax.tree.get(opt_state, "ReduceLROnPlateauState")
-    return rate if plateau is None else rate * plateau.scale
 
 
 @dataclass(frozen=True)

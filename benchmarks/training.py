@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 
 import lrsched
-from benchmarks.policies import Optimizer, applied_rate
+from benchmarks.policies import Optimizer
 from benchmarks.workloads.base import Array, Data, Split, Workload
 
 
@@ -95,7 +95,7 @@ def _functions(workload: Workload, optimizer: Optimizer) -> Functions:
             gradients, state.opt_state, state.params, value=loss
         )
         params = optax.apply_updates(state.params, updates)
-        return State(params, opt_state), Update(loss, applied_rate(opt_state))
+        return State(params, opt_state), Update(loss, lrsched.learning_rate(opt_state))
 
     def evaluate(params: optax.Params, examples: Split) -> Scores:
         inputs, targets = examples
