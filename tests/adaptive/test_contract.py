@@ -121,7 +121,7 @@ def test_updates_have_the_gradients_dtypes_and_the_state_is_wide(make):
     optimizer, params = optax.with_extra_args_support(make(1.0)), parameters()
     state = optimizer.init(params)
     updates, after = optimizer.update(gradients_of(params), state, params, value=1.0)
-    assert jax.tree.map(jnp.dtype, updates) == jax.tree.map(jnp.dtype, params)
+    assert jax.tree.map(jnp.result_type, updates) == jax.tree.map(jnp.result_type, params)
     assert jax.tree.map(jnp.result_type, after) == jax.tree.map(jnp.result_type, state)
     kinds = (lrsched.AdaptiveState, lrsched.ControllerState, lrsched.AverageState)
     ours = [node for node in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kinds))]

@@ -166,7 +166,14 @@ def dadapt_adamw(
         return _if((step.rate > 0) & (size > 0), Move(updates, kept, length), memory)
 
     return method(
-        "dadapt_adamw", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+        "dadapt_adamw",
+        learning_rate,
+        init,
+        move,
+        measure,
+        prepare=prepare,
+        sums_see_all=True,
+        state_dtype=state_dtype,
     )
 
 
@@ -330,6 +337,7 @@ def dadapt_adagrad(
         move,
         measure,
         prepare=prepare,
+        sums_see_all=True,
         state_dtype=state_dtype,
     )
 
@@ -419,5 +427,11 @@ def dadapt_lion(
         return Move(updates, kept, length)
 
     return method(
-        "dadapt_lion", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+        "dadapt_lion",
+        learning_rate,
+        init,
+        move,
+        measure,
+        prepare=prepare,
+        state_dtype=state_dtype,
     )

@@ -111,6 +111,7 @@ def method(
     *,
     prepare: Callable[[Step[Any]], Any] = lambda step: None,
     needs_value: bool = False,
+    sums_see_all: bool = False,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """An optax transform out of a method's functions.
@@ -125,6 +126,8 @@ def method(
         arrays of any shape for leaves.
       prepare: ``step -> anything``, which ``measure`` and ``move`` find as ``step.prepared``.
       needs_value: whether ``update`` must be given ``value=``.
+      sums_see_all: whether a gradient that is not finite makes one of the sums so, so that the
+        guard needs no reading of the gradients of its own.
       state_dtype: of what is kept for each parameter; by default the parameters' own, or float32
         where that is narrower.
     """
@@ -169,7 +172,8 @@ def method(
         step = dataclasses.replace(step, prepared=prepare(step))
         square, *sums = totals(squares(step.gradients), *measure(step))
         moved = move(dataclasses.replace(step, square=square, sums=tuple(sums)))
-        seen = jnp.stack([square, *sums, *([metric] if needs_value else [])])
+        guards = sums if sums_see_all else [square, *sums]
+        seen = jnp.stack([*guards, *([metric] if needs_value else [])])
         is_finite = jnp.all(jnp.isfinite(seen)) & _is_sound(moved.memory)
         wanted = select(is_finite, moved.updates, zeros_like(moved.updates))
         applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
@@ -195,11 +199,8 @@ def _is_sound(memory: Any) -> jax.Array:
 
 def totals(*trees: Any) -> list[jax.Array]:
     """The sum of each tree, in one vector, so that sharded parameters cost one all-reduce."""
-    rows = [
-        jnp.stack([jnp.sum(leaf) for leaf in leaves])
-        for leaves in zip(*map(jax.tree.leaves, trees), strict=True)
-    ]
-    return list(sum(rows[1:], rows[0])) if rows else [jnp.zeros([])] * len(trees)
+    rows = [jnp.stack([jnp.sum(leaf) for leaf in jax.tree.leaves(tree)]) for tree in trees]
+    return list(jnp.sum(jnp.stack(rows), axis=1))
 
 
 def squares(tree: Any) -> Any:

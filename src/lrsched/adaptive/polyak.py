@@ -295,6 +295,7 @@ def momo(
         measure,
         prepare=prepare,
         needs_value=True,
+        sums_see_all=True,
         state_dtype=state_dtype,
     )
 
@@ -407,5 +408,6 @@ def momo_adam(
         measure,
         prepare=prepare,
         needs_value=True,
+        sums_see_all=True,
         state_dtype=state_dtype,
     )

@@ -178,5 +178,12 @@ def prodigy(
         )
 
     return method(
-        "prodigy", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+        "prodigy",
+        learning_rate,
+        init,
+        move,
+        measure,
+        prepare=prepare,
+        sums_see_all=slice_p == 1,
+        state_dtype=state_dtype,
     )

@@ -103,14 +103,12 @@ def _method(
     init_base: Callable[[Any], Any],
     walk: Callable[[Step[ScheduleFreeMemory]], Walk],
     state_dtype: DTypeLike | None,
+    measure: Callable[[Step[ScheduleFreeMemory]], tuple[Any, ...]] = lambda step: (),
 ) -> optax.GradientTransformationExtraArgs:
     def init(params: Any) -> ScheduleFreeMemory:
         return ScheduleFreeMemory(
             params, scalar(b1), scalar(0), scalar(0), counter(), init_base(params)
         )
-
-    def measure(step: Step[ScheduleFreeMemory]) -> tuple[Any, ...]:
-        return (squares(step.prepared.iterate),)
 
     def move(step: Step[ScheduleFreeMemory]) -> Move:
         memory, walked = step.memory, step.prepared
@@ -220,6 +218,8 @@ def schedule_free(
         init_base,
         walk,
         state_dtype,
+        # What a base makes of finite gradients may not be finite.
+        measure=lambda step: (squares(step.prepared.iterate),),
     )
 
 

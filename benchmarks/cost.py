@@ -1,0 +1,383 @@
+"""What every adaptive method costs, beside optax's counterpart: `python -m benchmarks.cost`.
+
+It measures one update of a transformer's parameters on this machine, in ratio to optax's Adam.
+`--tpu` compiles the same update for TPUs instead, which needs none: `pip install -e ".[bench,tpu]"`
+brings the compiler. `--quality` trains with the options that make the state smaller.
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import lrsched
+from benchmarks.comparison import compare
+from benchmarks.policies import POLICIES, Policy
+from benchmarks.report import PACKAGES, final
+from benchmarks.workloads import WORKLOADS
+
+Transform: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
+Cost: TypeAlias = dict[str, Any]
+"""What was found out about one transform, by the name of what it is."""
+
+ADAM = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(1e-3))
+OURS: dict[str, Transform] = {
+    "adam": ADAM,
+    "reduce_on_plateau(adam)": optax.chain(ADAM, lrsched.reduce_on_plateau()),
+    "prodigy": lrsched.prodigy(),
+    "prodigy(slice_p=11)": lrsched.prodigy(slice_p=11),
+    "prodigy(state_dtype=bfloat16)": lrsched.prodigy(state_dtype=jnp.bfloat16),
+    "dadapt_adamw": lrsched.dadapt_adamw(),
+    "dadapt_sgd": lrsched.dadapt_sgd(),
+    "dadapt_adagrad": lrsched.dadapt_adagrad(),
+    "dadapt_lion": lrsched.dadapt_lion(),
+    "dog": lrsched.dog(),
+    "ldog": lrsched.ldog(),
+    "dowg": lrsched.dowg(),
+    "mechanize(adam)": lrsched.mechanize(ADAM),
+    "momo": lrsched.momo(),
+    "momo_adam": lrsched.momo_adam(),
+    "polyak": lrsched.polyak(),
+    "alig": lrsched.alig(),
+    "adagrad_norm": lrsched.adagrad_norm(1.0),
+    "hypergradient(adam)": lrsched.hypergradient(optax.scale_by_adam()),
+    "hdm": lrsched.hdm(),
+    "cocob": lrsched.cocob(),
+    "kt": lrsched.kt(),
+    "schedule_free(adam)": lrsched.schedule_free(ADAM),
+    "schedule_free_sgd": lrsched.schedule_free_sgd(),
+    "schedule_free_adamw": lrsched.schedule_free_adamw(),
+    "schedule_free_radam": lrsched.schedule_free_radam(),
+    "schedule_free_plus": lrsched.schedule_free_plus(),
+}
+OPTAX: dict[str, Transform] = {
+    "adam": optax.adam(1e-3),
+    "reduce_on_plateau": optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau()),
+    "prodigy": optax.contrib.prodigy(),
+    "dadapt_adamw": optax.contrib.dadapt_adamw(),
+    "dog": optax.contrib.dog(),
+    "dowg": optax.contrib.dowg(),
+    "mechanize": optax.contrib.mechanize(optax.adam(1e-3)),
+    "momo": optax.contrib.momo(),
+    "momo_adam": optax.contrib.momo_adam(),
+    "polyak": optax.polyak_sgd(),
+    "cocob": optax.contrib.cocob(),
+    "schedule_free": optax.contrib.schedule_free(optax.adam(1e-3), 1e-3),
+    "schedule_free_sgd": optax.contrib.schedule_free_sgd(),
+    "schedule_free_adamw": optax.contrib.schedule_free_adamw(),
+}
+TRANSFORMS = OURS | {f"optax {name}": transform for name, transform in OPTAX.items()}
+REFERENCE = "optax adam"
+TOPOLOGIES = ("v5e:2x4", "v5p:4x4x4")
+
+
+def twin(name: str) -> str:
+    """The name in `TRANSFORMS` of optax's counterpart, whether there is one or not."""
+    return "optax " + name.partition("(")[0]
+
+
+def shapes(width: int = 256, blocks: int = 6) -> dict[str, jax.ShapeDtypeStruct]:
+    """The parameters of a transformer: 50 arrays, 5.3 million numbers by default."""
+    block = {
+        "norm": (width,),
+        "attention": (width, 3 * width),
+        "attention bias": (3 * width,),
+        "projection": (width, width),
+        "up": (width, 4 * width),
+        "up bias": (4 * width,),
+        "down": (4 * width, width),
+        "down bias": (width,),
+    }
+    every = {f"{i} {name}": shape for i in range(blocks) for name, shape in block.items()}
+    every |= {"embedding": (8 * width, width), "norm": (width,)}
+    return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in every.items()}
+
+
+def step_of(transform: Transform) -> Callable[..., tuple[optax.Params, optax.OptState]]:
+    """One update with given gradients and a given loss."""
+    update = optax.with_extra_args_support(transform).update
+
+    def step(params: Any, state: Any, gradients: Any, value: Any) -> tuple[Any, Any]:
+        updates, state = update(gradients, state, params, value=value)
+        return optax.apply_updates(params, updates), state
+
+    return step
+
+
+def compiled(transform: Transform, params: Any, devices: Sequence[Any] = ()) -> Any:
+    """The step compiled for one device, or for several with every array in as many equal parts.
+
+    What cannot be divided by its first axis is on all devices: scalars, every 11th parameter.
+    """
+    state = jax.eval_shape(transform.init, params)
+    given = (params, state, params, jax.ShapeDtypeStruct((), jnp.float32))
+    mesh = Mesh(np.array(devices or jax.devices()[:1]), ("data",))
+
+    def sharding(leaf: Any) -> NamedSharding:
+        is_divided = leaf.ndim and leaf.shape[0] % mesh.size == 0
+        return NamedSharding(mesh, PartitionSpec("data") if is_divided else PartitionSpec())
+
+    def sharded(leaf: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding(leaf))
+
+    results = jax.tree.map(sharding, (params, state))
+    step = jax.jit(step_of(transform), donate_argnums=(0, 1), out_shardings=results)
+    return step.lower(*jax.tree.map(sharded, given)).compile()
+
+
+def size(tree: Any) -> int:
+    """The bytes of all arrays of a tree."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def state_size(transform: Transform, params: Any) -> float:
+    """The state's bytes in multiples of the parameters'."""
+    return size(jax.eval_shape(transform.init, params)) / size(params)
+
+
+def collectives(program: str) -> Cost:
+    """How often the devices wait for each other: all-reduces, and what else there is."""
+    found = re.findall(r" (all-[a-z]+|reduce-scatter|collective-[a-z]+)(?:-start)?\(", program)
+    reductions = sum(name == "all-reduce" for name in found)
+    return {"all_reduces": reductions, "other_collectives": len(found) - reductions}
+
+
+def collectives_of(name: str, width: int = 256, devices: int = 8) -> Cost:
+    """The same of a transform on several of the host's devices, in a process of its own."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", devices)
+    program = compiled(TRANSFORMS[name], shapes(width), jax.devices())
+    return collectives(program.as_text())
+
+
+def ratios(programs: Mapping[str, Any], params: Any, rounds: int) -> dict[str, list[float]]:
+    """Quartiles of the time of an update over that of `REFERENCE` in the same round.
+
+    A round runs every program once, in an order of its own.
+    """
+    random = np.random.default_rng(0)
+    value = jnp.ones([], jnp.float32)
+    arrays = {k: random.normal(0, 0.02, p.shape).astype(p.dtype) for k, p in params.items()}
+    gradients = jax.tree.map(lambda p: jnp.array(p / 100), arrays)
+    carries = {
+        name: (own := jax.tree.map(jnp.array, arrays), jax.jit(TRANSFORMS[name].init)(own))
+        for name in programs
+    }
+    seconds = {name: np.empty(rounds) for name in programs}
+    for index in track(range(rounds), "time"):
+        for name in random.permutation([*programs]):
+            started = time.perf_counter()
+            carries[name] = programs[name](*carries[name], gradients, value)
+            jax.block_until_ready(carries[name])
+            seconds[name][index] = time.perf_counter() - started
+    return {
+        name: np.quantile(own / seconds[REFERENCE], [0.25, 0.5, 0.75]).tolist()
+        for name, own in seconds.items()
+    }
+
+
+INSTRUCTION = re.compile(r"%(\S+) = (.+?) ([a-z][a-z0-9-]*)\((.*?)\)(?:,|$)", re.M)
+ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\](?:\{([^}]*)\})?")
+FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "all-reduce")
+
+
+def moved(program: str) -> float:
+    """The bytes that a program for a TPU reads from its main memory and writes to it.
+
+    Counted is, of every instruction of the entry computation that moves data, the size of all
+    operands and results in main memory. An array that a fusion reads is counted as a whole and
+    once; what is in the on-chip memories (`S(1)` and above in its layout) is not. A copy or a slice
+    on to the chip counts once, as a read, and the instruction that uses it not at all.
+    """
+    entry = program[program.index("\nENTRY ") :]
+    types: dict[str, str] = {}
+    total = 0
+    for name, kind, operation, operands in INSTRUCTION.findall(entry):
+        types[name] = kind
+        read = [types.get(operand, "") for operand in re.findall(r"%([^\s,)]+)", operands)]
+        if operation in ("copy-start", "slice-start"):
+            # The result is (destination, source, context), or ((source), destination, context).
+            arrays = [match.group(0) for match in ARRAY.finditer(kind)]
+            total += array_bytes(arrays[operation == "slice-start"])
+        elif operation not in FREE and not operation.endswith("-done"):
+            arrays = [match.group(0) for part in (kind, *read) for match in ARRAY.finditer(part)]
+            total += sum(array_bytes(array) for array in arrays if "S(" not in array)
+    return total
+
+
+def array_bytes(kind: str) -> int:
+    """The size of an array such as `f32[512,64]{1,0:T(8,128)}`."""
+    match = ARRAY.match(kind)
+    assert match is not None
+    letters, bits, shape, _ = match.groups()
+    width = 8 if letters == "pred" else int(bits or 32)
+    return math.prod(int(n) for n in shape.split(",") if n) * width // 8
+
+
+def cycles(program: str) -> int:
+    """The compiler's estimate for all instructions of a program for a TPU, one after the other."""
+    return sum(map(int, re.findall(r'estimated_cycles":"(\d+)', program)))
+
+
+def on_tpu(name: str, topology: str) -> Cost:
+    """The same step compiled ahead of time for so many TPUs, with no TPU here."""
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    params = shapes(width=4096, blocks=2)
+    program = compiled(TRANSFORMS[name], params, devices).as_text()
+    copies = moved(program) * len(devices) / size(params)
+    return {"copies_moved": copies, "cycles": cycles(program), **collectives(program)}
+
+
+def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
+    """Time, state and bytes of each transform here, and its all-reduces over 8 devices."""
+    params = shapes()
+    programs = {name: compiled(TRANSFORMS[name], params) for name in track(names, "compile")}
+    times = ratios(programs, params, rounds)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        waits = dict(zip(names, track(pool.map(collectives_of, names), "shard"), strict=True))
+    return {
+        name: {
+            "time_ratio": times[name],
+            "state": state_size(TRANSFORMS[name], params),
+            "bytes": programs[name].cost_analysis()["bytes accessed"] / size(params),
+            **waits[name],
+        }
+        for name in names
+    }
+
+
+def adam_like(**options: Any) -> Policy:
+    """Prodigy at half a cosine, with these options."""
+    return Policy(
+        lambda peak, steps: lrsched.cosine(peak, steps),
+        lambda schedule, steps: lrsched.prodigy(schedule, **options),
+    )
+
+
+NARROW = {
+    "prodigy": adam_like(),
+    "prodigy(slice_p=11)": adam_like(slice_p=11),
+    "prodigy(state_dtype=bfloat16)": adam_like(state_dtype=jnp.bfloat16),
+    "adam, cosine": POLICIES["cosine"],
+}
+
+
+def quality(console: Console, seeds: int) -> None:
+    """Trains the digits with the options that make Prodigy's state smaller, and Adam beside it."""
+    workload = replace(WORKLOADS["digits-mlp"], seeds=seeds)
+    found = Table(title=f"{workload.title}: {workload.steps} updates, {seeds} seeds")
+    for heading in ("optimizer", "state / parameters", "validation loss", "validation metric"):
+        found.add_column(heading)
+    for name, policy in NARROW.items():
+        peak = workload.peak if name.startswith("adam") else 1.0
+        (run,) = compare(replace(workload, peak=peak), {name: policy})
+        scores = final(run.history)
+        transform = policy.optimizer(policy.schedule(peak, workload.steps), workload.steps)
+        found.add_row(
+            name,
+            f"{state_size(transform, shapes()):.2f}",
+            *(
+                f"{scores[key].mean():.4f} ± {scores[key].std():.4f}"
+                for key in ("validation loss", "validation metric")
+            ),
+        )
+    console.print(found)
+
+
+def shown(value: Any) -> str:
+    """A number, or the quartiles of one."""
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        low, middle, high = value
+        return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+
+
+def table(title: str, costs: Mapping[str, Cost]) -> Table:
+    """One row for each of ours, optax's numbers beside."""
+    result = Table(title=title)
+    columns = [key for key in costs[REFERENCE] if key != "other_collectives"]
+    result.add_column("transform", no_wrap=True)
+    for column in columns:
+        result.add_column(column.replace("_", " "), justify="right")
+        result.add_column("optax", justify="right")
+    for name in [name for name in OURS if name in costs]:
+        theirs = costs.get(twin(name), {})
+        cells = [shown(known.get(key)) for key in columns for known in (costs[name], theirs)]
+        result.add_row(name, *cells)
+    return result
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and where to write it."""
+
+    tpu: bool = False
+    """Compile for TPUs rather than measure here."""
+    quality: bool = False
+    """Train with a smaller state rather than measure here."""
+    rounds: int = 60
+    """How often every update is timed."""
+    seeds: int = 5
+    """Runs of each optimizer with `--quality`."""
+    transforms: tuple[str, ...] = tuple(OURS)
+    """Which of ours; optax's counterparts come with them."""
+    out: Path = Path(__file__).parent / "results"
+    """Where the numbers go, as JSON."""
+
+
+def run(options: Options, console: Console) -> None:
+    """Measures, shows the tables and writes the numbers."""
+    if options.quality:
+        quality(console, options.seeds)
+        return
+    twins = [twin(name) for name in options.transforms if twin(name) in TRANSFORMS]
+    names = list(dict.fromkeys([*options.transforms, *twins, REFERENCE]))
+    if options.tpu:
+        costs = {
+            topology: {name: on_tpu(name, topology) for name in track(names, topology)}
+            for topology in TOPOLOGIES
+        }
+    else:
+        costs = {f"this machine, {os.cpu_count()} cores": on_this_machine(names, options.rounds)}
+    for title, found in costs.items():
+        console.print(table(title, found))
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES[:5]}
+    record = {"versions": versions, "platform": platform.platform(), "costs": costs}
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / ("cost-tpu.json" if options.tpu else "cost.json")
+    file.write_text(json.dumps(record, indent=1))
+    console.print(f"Wrote {file}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; `arguments` stands for `sys.argv[1:]`."""
+    options = tyro.cli(
+        Options, prog="python -m benchmarks.cost", description=__doc__, args=arguments
+    )
+    run(options, Console())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The table of costs, on a tiny tree: what is counted there, not what is timed."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import lrsched
+from benchmarks import cost
+
+TINY = cost.shapes(width=16, blocks=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"), [("adam", 2), ("dog", 1), ("prodigy", 4), ("optax adam", 2)]
+)
+def test_the_state_is_counted_in_copies_of_the_parameters(name, copies):
+    assert cost.state_size(cost.TRANSFORMS[name], TINY) == pytest.approx(copies, abs=0.1)
+
+
+def test_one_all_reduce_is_counted_in_a_program():
+    assert cost.collectives(
+        "%a = f32[] all-reduce(%b)\n%c = f32[4] all-gather-start(%d)\n%e = f32[] add(%a, %b)"
+    ) == {"all_reduces": 1, "other_collectives": 1}
+
+
+def test_what_a_program_for_a_tpu_moves_is_its_arrays_in_main_memory():
+    program = """
+ENTRY %main (p: f32[8,4]) -> f32[8,4] {
+  %p = f32[8,4]{1,0:T(8,128)} parameter(0)
+  %q = (f32[8,4]{1,0:T(8,128)S(1)}, f32[8,4]{1,0}, u32[]{:S(2)}) copy-start(%p)
+  %r = f32[8,4]{1,0:T(8,128)S(1)} copy-done(%q)
+  ROOT %s = bf16[8,4]{1,0:T(8,128)} fusion(%p, %r), kind=kLoop
+}
+"""
+    assert cost.moved(program) == 128 + (128 + 64)
+
+
+def test_a_step_compiles_and_moves_bytes():
+    program = cost.compiled(lrsched.dog(), TINY)
+    assert program.cost_analysis()["bytes accessed"] >= 4 * cost.size(TINY)
+    assert "all-reduce" not in program.as_text()
+
+
+def test_every_method_has_its_row_and_its_twin_beside_it():
+    numbers = {"state": 1.0, "bytes": 2.0, "all_reduces": 1}
+    table = cost.table("all", dict.fromkeys(cost.TRANSFORMS, numbers))
+    assert table.row_count == len(cost.OURS)
+    assert {cost.twin(name) for name in cost.OURS} >= {
+        name for name in cost.TRANSFORMS if name.startswith("optax")
+    }
+
+
+def test_no_method_is_missing():
+    made = {name.partition("(")[0] for name in cost.OURS}
+    takes_updates = {
+        name
+        for name in lrsched.__all__
+        if name.islower() and hasattr(_made(getattr(lrsched, name)), "update")
+    }
+    averages = {"ema_params", "lawa", "polynomial_average", "matched_average"}
+    rules = {"greedy", "bold_driver", "adalrs", "backoff_on_spike", "reduce_on_overfitting"}
+    assert takes_updates - averages - rules - {"scale_by_learning_rate"} <= made
+
+
+def _made(factory):
+    try:
+        return factory()
+    except (TypeError, ValueError):
+        return None
+
+
+def test_the_value_of_a_step_is_passed_on():
+    step = jax.jit(cost.step_of(lrsched.polyak()))
+    params = {"w": jnp.ones(2)}
+    moved, _ = step(params, lrsched.polyak().init(params), params, jnp.float32(0.5))
+    assert float(moved["w"][0]) < 1
