@@ -96,19 +96,17 @@ def cocob(
             memory.start,
         )
 
-        updates = jax.tree.map(
-            lambda p, x, s, g, most, r: (
-                x + s / most * (r + most) / jnp.maximum(g + most, alpha * most) - p
-            ),
-            step.params,
-            memory.start,
-            total,
-            magnitude,
-            largest,
-            reward,
-        )
-        kept = CocobMemory(memory.start, total, magnitude, largest, reward)
-        return Move(updates, kept, step.rate)
+        def updates(kept: CocobMemory) -> Any:
+            return jax.tree.map(
+                lambda p, x, s, g, most, r: (
+                    x + s / most * (r + most) / jnp.maximum(g + most, alpha * most) - p
+                ),
+                step.params,
+                *kept,
+            )
+
+        new = CocobMemory(memory.start, total, magnitude, largest, reward)
+        return Move(updates, new, step.rate)
 
     return method("cocob", learning_rate, init, move, state_dtype=state_dtype)
 
@@ -175,10 +173,13 @@ def kt(
         won_so_far = memory.wealth + step.rate * won
         total = decayed(memory.total, gradients, -step.rate)
         share = won_so_far / (memory.steps + 2)
-        updates = jax.tree.map(
-            lambda first, s, p: first + share * s - p, memory.start, total, step.params
-        )
-        kept = KTMemory(memory.start, total, won_so_far, memory.steps + 1)
-        return Move(updates, kept, step.rate)
+
+        def updates(kept: KTMemory) -> Any:
+            return jax.tree.map(
+                lambda first, s, p: first + share * s - p, kept.start, kept.total, step.params
+            )
+
+        new = KTMemory(memory.start, total, won_so_far, memory.steps + 1)
+        return Move(updates, new, step.rate)
 
     return method("kt", learning_rate, init, move, measure, state_dtype=state_dtype)

@@ -15,12 +15,12 @@ from lrsched.adaptive.method import (
     Step,
     counter,
     decayed,
+    descent,
     magnitudes,
     method,
     products,
     safe_divide,
     scalar,
-    select,
     squares,
     zeros_like,
 )
@@ -56,15 +56,6 @@ def _memory(d0: float, total: Any, first: Any, second: Any) -> DAdaptMemory:
 
 def _grown(memory: DAdaptMemory, found: jax.Array, growth_rate: float) -> jax.Array:
     return jnp.maximum(memory.estimate, jnp.minimum(found, memory.estimate * growth_rate))
-
-
-def _if(moves: jax.Array, move: Move, memory: DAdaptMemory) -> Move:
-    """The move, or none."""
-    return Move(
-        select(moves, move.updates, zeros_like(move.updates)),
-        select(moves, move.memory, memory),
-        jnp.where(moves, move.learning_rate, 0.0),
-    )
 
 
 @checked
@@ -150,11 +141,13 @@ def dadapt_adamw(
         numerator = root * memory.numerator + (1 - root) * length * progress
         first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * length * g, memory.first, gradients)
         second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, memory.second, gradients)
-        updates = jax.tree.map(lambda m, v: -m / (jnp.sqrt(v) + eps), first, second)
-        if decoupled:
-            updates = decayed(updates, step.params, -weight_decay * length)
         found = safe_divide(numerator, (1 - root) * size)
-        kept = DAdaptMemory(
+
+        def updates(kept: DAdaptMemory) -> Any:
+            moved = jax.tree.map(lambda m, v: -m / (jnp.sqrt(v) + eps), kept.first, kept.second)
+            return decayed(moved, step.params, -weight_decay * length) if decoupled else moved
+
+        new = DAdaptMemory(
             _grown(memory, found, growth_rate),
             numerator,
             memory.scale,
@@ -163,7 +156,7 @@ def dadapt_adamw(
             first,
             second,
         )
-        return _if((step.rate > 0) & (size > 0), Move(updates, kept, length), memory)
+        return Move(updates, new, length, (step.rate > 0) & (size > 0))
 
     return method(
         "dadapt_adamw",
@@ -238,11 +231,14 @@ def dadapt_sgd(
         numerator = memory.numerator + length * progress
         size = jnp.sqrt(jnp.maximum(known + 2 * length * progress + length**2 * square, 0))
         total = decayed(memory.total, step.prepared, length)
-        target = jax.tree.map(jnp.subtract, memory.first, total)
-        updates = jax.tree.map(_towards(momentum), target, step.params)
         estimate = _grown(memory, safe_divide(2 * numerator, size), growth_rate)
-        kept = DAdaptMemory(estimate, numerator, scale, memory.steps + 1, total, memory.first, None)
-        return _if((step.rate > 0) & (scale > 0), Move(updates, kept, length), memory)
+
+        def updates(kept: DAdaptMemory) -> Any:
+            target = jax.tree.map(jnp.subtract, kept.first, kept.total)
+            return jax.tree.map(_towards(momentum), target, step.params)
+
+        new = DAdaptMemory(estimate, numerator, scale, memory.steps + 1, total, memory.first, None)
+        return Move(updates, new, length, (step.rate > 0) & (scale > 0))
 
     return method(
         "dadapt_sgd", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
@@ -293,17 +289,21 @@ def dadapt_adagrad(
         second = jax.tree.map(lambda p: jnp.full_like(p, 1e-6), params)
         return _memory(d0, zeros_like(params), params, second)
 
-    def prepare(step: Step[DAdaptMemory]) -> tuple[Any, Any, Any, Any]:
-        """The gradients, the new ``a``, its weights ``w`` and the new ``s``."""
+    def weights_of(second: Any) -> Any:
+        """``w``."""
+        return jax.tree.map(lambda a: jnp.sqrt(a) + eps, second)
+
+    def prepare(step: Step[DAdaptMemory]) -> tuple[Any, Any, Any]:
+        """The gradients, the new ``a`` and the new ``s``."""
         memory = step.memory
         gradients = decayed(step.gradients, step.params, weight_decay)
         second = jax.tree.map(lambda a, g: a + g**2, memory.second, gradients)
-        weights = jax.tree.map(lambda a: jnp.sqrt(a) + eps, second)
         total = decayed(memory.total, gradients, memory.estimate * step.rate)
-        return gradients, second, weights, total
+        return gradients, second, total
 
     def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
-        gradients, _, weights, total = step.prepared
+        gradients, second, total = step.prepared
+        weights = weights_of(second)
         return (
             jax.tree.map(lambda g, w: g**2 / w, gradients, weights),
             jax.tree.map(lambda s, w: s**2 / w, total, weights),
@@ -312,23 +312,27 @@ def dadapt_adagrad(
 
     def move(step: Step[DAdaptMemory]) -> Move:
         memory, (square, weighted, size) = step.memory, step.sums
-        _, second, weights, total = step.prepared
+        _, second, total = step.prepared
         length = memory.estimate * step.rate
         scale = memory.scale + length**2 * square
         found = _grown(memory, safe_divide(weighted - scale, size), growth_rate)
-        target = jax.tree.map(lambda x, s, w: x - s / w, memory.first, total, weights)
-        updates = jax.tree.map(_towards(momentum), target, step.params)
-        kept = DAdaptMemory(
+
+        def updates(kept: DAdaptMemory) -> Any:
+            weights = weights_of(kept.second)
+            target = jax.tree.map(lambda x, s, w: x - s / w, kept.first, kept.total, weights)
+            towards = jax.tree.map(_towards(momentum), target, step.params)
+            return jax.tree.map(lambda u: jnp.where(size > 0, u, 0), towards)
+
+        new = DAdaptMemory(
             jnp.where(step.rate > 0, found, memory.estimate),
             memory.numerator,
             scale,
-            memory.steps + 1,
+            memory.steps + (size > 0),
             total,
             memory.first,
             second,
         )
-        still = memory._replace(second=second)
-        return _if(size > 0, Move(updates, kept, length), still)
+        return Move(updates, new, jnp.where(size > 0, length, 0))
 
     return method(
         "dadapt_adagrad",
@@ -406,16 +410,13 @@ def dadapt_lion(
     def move(step: Step[DAdaptMemory]) -> Move:
         memory, (progress, size) = step.memory, step.sums
         length, signs, total = step.prepared
-        updates = jax.tree.map(
-            lambda u, p: -length * u - length * weight_decay * p, signs, step.params
-        )
         numerator = root * memory.numerator + (1 - root) * length * progress
         found = jnp.maximum(memory.estimate, safe_divide(numerator, (1 - root) * size))
         first = jax.tree.map(
             lambda m, g: b2 * m + (1 - b2) * length * g, memory.first, step.gradients
         )
         moves = size > 0
-        kept = DAdaptMemory(
+        new = DAdaptMemory(
             jnp.where(moves & (step.rate > 0), found, memory.estimate),
             jnp.where(moves, numerator, memory.numerator),
             memory.scale,
@@ -424,7 +425,9 @@ def dadapt_lion(
             first,
             None,
         )
-        return Move(updates, kept, length)
+        return Move(
+            lambda _: descent(decayed(signs, step.params, weight_decay), length), new, length
+        )
 
     return method(
         "dadapt_lion",

@@ -13,6 +13,7 @@ from lrsched.adaptive.method import (
     Step,
     counter,
     decayed,
+    descent,
     method,
     safe_divide,
     scalar,
@@ -98,10 +99,8 @@ def dog(
         eta = step.rate * distance / jnp.sqrt(total)
         if init_eta is not None:
             eta = jnp.where(memory.steps == 0, init_eta, eta)
-        updates = jax.tree.map(
-            lambda g: -eta * g, decayed(step.gradients, step.params, weight_decay)
-        )
-        return Move(updates, DistanceMemory(memory.start, distance, total, memory.steps + 1), eta)
+        new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
+        return Move(lambda _: descent(step.prepared, eta), new, eta)
 
     return method(
         "dog", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
@@ -164,9 +163,9 @@ def ldog(
         etas = jax.tree.map(lambda far, seen: step.rate * far / jnp.sqrt(seen), distance, total)
         if init_eta is not None:
             etas = jax.tree.map(lambda eta: jnp.where(memory.steps == 0, init_eta, eta), etas)
-        updates = jax.tree.map(lambda eta, g: -eta * g, etas, gradients)
         mean = jnp.mean(jnp.stack(jax.tree.leaves(etas)))
-        return Move(updates, DistanceMemory(memory.start, distance, total, memory.steps + 1), mean)
+        new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
+        return Move(lambda _: jax.tree.map(lambda g, eta: -eta * g, gradients, etas), new, mean)
 
     return method("ldog", learning_rate, init, move, state_dtype=state_dtype)
 
@@ -220,10 +219,8 @@ def dowg(
         distance = jnp.maximum(memory.distance, jnp.sqrt(moved))
         total = memory.total + distance**2 * square
         eta = step.rate * safe_divide(distance**2, jnp.sqrt(total))
-        updates = jax.tree.map(
-            lambda g: -eta * g, decayed(step.gradients, step.params, weight_decay)
-        )
-        return Move(updates, DistanceMemory(memory.start, distance, total, memory.steps + 1), eta)
+        new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
+        return Move(lambda _: descent(step.prepared, eta), new, eta)
 
     return method(
         "dowg", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype

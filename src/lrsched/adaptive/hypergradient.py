@@ -34,7 +34,6 @@ class HypergradientMemory(NamedTuple):
       rate: float32 scalar, the rate before the outer one.
       outer: float32 scalar, the outer rate of the latest update.
       gradient_square: float32 scalar, the squared norm of the latest gradient.
-      direction_square: float32 scalar, that of the latest direction.
     """
 
     base: optax.OptState
@@ -42,7 +41,6 @@ class HypergradientMemory(NamedTuple):
     rate: jax.Array
     outer: jax.Array
     gradient_square: jax.Array
-    direction_square: jax.Array
 
 
 @checked
@@ -101,22 +99,17 @@ def hypergradient(
     def init(params: Any) -> HypergradientMemory:
         zero = scalar(0)
         return HypergradientMemory(
-            walker.init(params), zeros_like(params), scalar(initial_rate), zero, zero, zero
+            walker.init(params), zeros_like(params), scalar(initial_rate), zero, zero
         )
 
-    def prepare(step: Step[HypergradientMemory]) -> tuple[Any, Any]:
-        """The direction and the base's new state."""
-        return step.base_updates(walker, step.memory.base, step.params)
-
     def measure(step: Step[HypergradientMemory]) -> tuple[Any, ...]:
-        direction, _ = step.prepared
-        return products(step.gradients, step.memory.direction), squares(direction)
+        return products(step.gradients, step.memory.direction), squares(step.memory.direction)
 
     def move(step: Step[HypergradientMemory]) -> Move:
         memory, (agreement, direction_square) = step.memory, step.sums
-        direction, state = step.prepared
+        direction, state = step.base_updates(walker, memory.base, step.params)
         if kind == "multiplicative":
-            norms = jnp.sqrt(step.square) * jnp.sqrt(memory.direction_square)
+            norms = jnp.sqrt(step.square) * jnp.sqrt(direction_square)
             change = memory.rate * safe_divide(agreement, norms)
         elif kind == "additive":
             change = memory.outer * agreement
@@ -124,8 +117,11 @@ def hypergradient(
             change = safe_divide(agreement, memory.gradient_square)
         rate = jnp.maximum(memory.rate + hypergradient_rate * change, 0)
         applied = step.rate * rate
-        kept = HypergradientMemory(state, direction, rate, step.rate, step.square, direction_square)
-        return Move(jax.tree.map(lambda d: -applied * d, direction), kept, applied)
+        return Move(
+            lambda kept: jax.tree.map(lambda d: -applied * d, kept.direction),
+            HypergradientMemory(state, direction, rate, step.rate, step.square),
+            applied,
+        )
 
     return method(
         "hypergradient",
@@ -133,7 +129,6 @@ def hypergradient(
         init,
         move,
         measure,
-        prepare=prepare,
         state_dtype=state_dtype,
     )
 
@@ -218,11 +213,9 @@ def hdm(
             zeros, zeros, zeros, zeros, zeros, scalar(momentum), zero, scalar(jnp.inf), zero
         )
 
-    def measure(step: Step[HDMMemory]) -> tuple[Any, ...]:
-        return (products(step.gradients, step.memory.before),)
-
-    def move(step: Step[HDMMemory]) -> Move:
-        memory, (agreement,) = step.memory, step.sums
+    def prepare(step: Step[HDMMemory]) -> tuple[Any, Any]:
+        """The new rates and the new sums of their squared hypergradients."""
+        memory = step.memory
         size = memory.square + eps
         change = jax.tree.map(lambda g, old: g * old / size, step.gradients, memory.gradient)
         total = jax.tree.map(lambda s, h: s + h**2, memory.total, change)
@@ -232,7 +225,16 @@ def hdm(
             change,
             total,
         )
-        pull = agreement / size
+        return rates, total
+
+    def measure(step: Step[HDMMemory]) -> tuple[Any, ...]:
+        rates, _ = step.prepared
+        return products(step.gradients, step.memory.before), rates
+
+    def move(step: Step[HDMMemory]) -> Move:
+        memory, (agreement, total_rate) = step.memory, step.sums
+        rates, total = step.prepared
+        pull = agreement / (memory.square + eps)
         momentum_total = memory.momentum_total + pull**2
         ball = memory.momentum - momentum_rate * pull / (jnp.sqrt(momentum_total) + eps)
         ball = jnp.clip(ball, 0, 0.9995)
@@ -243,12 +245,8 @@ def hdm(
         tried = jax.tree.map(
             lambda g, p, d: step.rate * (ball * d - p * g), gradient, rates, before
         )
-        updates = jax.tree.map(
-            lambda new, old: new - jnp.where(is_better, 0, old), tried, memory.tried
-        )
         count = sum(leaf.size for leaf in jax.tree.leaves(rates))
-        mean = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(rates)) / count
-        kept = HDMMemory(
+        new = HDMMemory(
             gradient,
             tried,
             before,
@@ -259,8 +257,21 @@ def hdm(
             jnp.where(is_better, step.value, memory.value),
             jnp.where(is_better, step.square, memory.square),
         )
-        return Move(updates, kept, step.rate * mean)
+
+        def updates(kept: HDMMemory) -> Any:
+            return jax.tree.map(
+                lambda now, old: now - jnp.where(is_better, 0, old), kept.tried, memory.tried
+            )
+
+        return Move(updates, new, step.rate * total_rate / count)
 
     return method(
-        "hdm", learning_rate, init, move, measure, needs_value=True, state_dtype=state_dtype
+        "hdm",
+        learning_rate,
+        init,
+        move,
+        measure,
+        prepare=prepare,
+        needs_value=True,
+        state_dtype=state_dtype,
     )

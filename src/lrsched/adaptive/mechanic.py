@@ -120,9 +120,12 @@ def mechanize(
         scales = (largest * s_init / decay.size + rewards) / (jnp.sqrt(variance) + eps)
         new = jnp.sum(scales)
         delta = jax.tree.map(jnp.add, memory.delta, updates)
-        moved = jax.tree.map(lambda after, d: new * after - old * d, delta, memory.delta)
-        kept = MechanicMemory(state, delta, scales, rewards, variance, largest)
-        return Move(moved, kept, new * step.rate)
+
+        def moved(kept: MechanicMemory) -> Any:
+            return jax.tree.map(lambda now, d: new * now - old * d, kept.delta, memory.delta)
+
+        after = MechanicMemory(state, delta, scales, rewards, variance, largest)
+        return Move(moved, after, new * step.rate)
 
     return method(
         "mechanize", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype

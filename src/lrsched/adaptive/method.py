@@ -87,19 +87,33 @@ class Step(Generic[Memory]):
     def base_updates(
         self, base: optax.GradientTransformation, state: Any, params: Any
     ) -> tuple[Any, Any]:
-        """What a base optimizer makes of the gradients, at ``params``; and its new state."""
+        """What a base optimizer makes of the gradients, at ``params``; and its new state.
+
+        What is not finite of it, of finite gradients, is no step.
+        """
         given = self.extra if self.value is None else {**self.extra, "value": self.value}
         base = optax.with_extra_args_support(base)
         updates, state = base.update(self.gradients, state, params, **given)
-        return _widened(updates), state
+        finite = jax.tree.map(lambda u: jnp.where(jnp.isfinite(u), u, 0), _widened(updates))
+        return finite, state
 
 
 class Move(NamedTuple):
-    """What a method does: the update, what it remembers, the rate that it applied."""
+    """What a method does.
 
-    updates: Any
+    Attributes:
+      updates: ``memory -> updates``, called with what is kept: the new memory, or the old one where
+        the update is left out, whose result does not count then. What reads only what is kept lets
+        XLA write the memory in place.
+      memory: what it remembers from now on.
+      learning_rate: the rate that it applied.
+      moves: whether there is a step at all: if not, memory and parameters stay as they are.
+    """
+
+    updates: Callable[[Any], Any]
     memory: Any
     learning_rate: ArrayLike
+    moves: ArrayLike = True
 
 
 def method(
@@ -171,20 +185,27 @@ def method(
         )
         step = dataclasses.replace(step, prepared=prepare(step))
         square, *sums = totals(squares(step.gradients), *measure(step))
-        moved = move(dataclasses.replace(step, square=square, sums=tuple(sums)))
         guards = sums if sums_see_all else [square, *sums]
         seen = jnp.stack([*guards, *([metric] if needs_value else [])])
-        is_finite = jnp.all(jnp.isfinite(seen)) & _is_sound(moved.memory)
-        wanted = select(is_finite, moved.updates, zeros_like(moved.updates))
+        is_finite = jnp.all(jnp.isfinite(seen))
+
+        # Gradients that depend on the sums keep XLA from writing what it prepared for these: to
+        # prepare it again, in the pass that writes the memory, moves fewer bytes.
+        gradients = select(is_finite, step.gradients, zeros_like(step.gradients))
+        step = dataclasses.replace(step, gradients=gradients, square=square, sums=tuple(sums))
+        moved = move(dataclasses.replace(step, prepared=prepare(step)))
+        is_finite &= _is_sound(moved.memory) | ~jnp.asarray(moved.moves)
+        moves = is_finite & moved.moves
+        kept = select(moves, moved.memory, step.memory)
+        wanted = jax.tree.map(lambda u: jnp.where(moves, u, 0), moved.updates(kept))
         applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
-        memory = select(is_finite, like(moved.memory, state.memory), state.memory)
         return applied, AdaptiveState(
             jnp.where(is_finite, optax.safe_increment(state.count), state.count),
             state.schedule,
-            jnp.where(is_finite, moved.learning_rate, 0).astype(jnp.float32),
+            jnp.where(moves, moved.learning_rate, 0).astype(jnp.float32),
             state.ignored + ~is_finite,
             _lost(step.params, wanted, params, applied),
-            memory,
+            like(kept, state.memory),
         )
 
     return optax.GradientTransformationExtraArgs(init_state, update)
@@ -219,8 +240,15 @@ def magnitudes(tree: Any) -> Any:
 
 
 def decayed(gradients: Any, params: Any, weight_decay: ArrayLike) -> Any:
-    """``gradients + weight_decay * params``, leaf by leaf."""
+    """``gradients + weight_decay * params``, leaf by leaf; a plain 0 does not read them."""
+    if isinstance(weight_decay, int | float) and weight_decay == 0:
+        return gradients
     return jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
+
+
+def descent(gradients: Any, rate: jax.Array) -> Any:
+    """``-rate * gradients``, leaf by leaf."""
+    return jax.tree.map(lambda g: -rate * g, gradients)
 
 
 def select(condition: ArrayLike, new: Any, old: Any) -> Any:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lrsched.adaptive.arguments import Positive, Rate
-from lrsched.adaptive.method import Move, Step, method, scalar
+from lrsched.adaptive.method import Move, Step, descent, method, scalar
 from lrsched.arguments import checked
 
 
@@ -55,7 +55,6 @@ def adagrad_norm(
     def move(step: Step[AdaGradNormMemory]) -> Move:
         total = step.memory.total + step.square
         rate = step.rate / jnp.sqrt(total)
-        updates = jax.tree.map(lambda g: -rate * g, step.gradients)
-        return Move(updates, AdaGradNormMemory(total), rate)
+        return Move(lambda _: descent(step.gradients, rate), AdaGradNormMemory(total), rate)
 
     return method("adagrad_norm", learning_rate, init, move)

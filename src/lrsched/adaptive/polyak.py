@@ -13,6 +13,8 @@ from lrsched.adaptive.method import (
     Move,
     Step,
     counter,
+    decayed,
+    descent,
     method,
     products,
     safe_divide,
@@ -82,8 +84,7 @@ def polyak(
         is_known = step.square > 0
         latest = jnp.where(is_known & (length > 0), length, step.memory.latest)
         rate = step.rate * jnp.where(is_known, length, 0)
-        updates = jax.tree.map(lambda g: -rate * g, step.gradients)
-        return Move(updates, PolyakMemory(latest), rate)
+        return Move(lambda _: descent(step.gradients, rate), PolyakMemory(latest), rate)
 
     return method("polyak", learning_rate, init, move, needs_value=True)
 
@@ -143,15 +144,17 @@ def alig(
         length = jnp.maximum(step.value, 0) / (step.square + eps)
         if max_learning_rate is not None:
             length = jnp.minimum(length, step.rate)
-        updates = jax.tree.map(lambda g: -length * g, step.gradients)
         if not has_momentum:
-            return Move(updates, step.memory, length)
+            return Move(lambda _: descent(step.gradients, length), step.memory, length)
         weight = 1 if adjusted_momentum else length
         velocity = jax.tree.map(
             lambda v, g: momentum * v - weight * g, step.memory.velocity, step.gradients
         )
         back = momentum * (length if adjusted_momentum else 1)
-        updates = jax.tree.map(lambda u, v: u + back * v, updates, velocity)
+
+        def updates(kept: AliGMemory) -> Any:
+            return decayed(descent(step.gradients, length), kept.velocity, back)
+
         return Move(updates, AliGMemory(velocity), length)
 
     cap = 1.0 if max_learning_rate is None else max_learning_rate
@@ -284,7 +287,12 @@ def momo(
         length, bound = _step_and_bound(
             seen, step.rate, shrink, bias, dot, square, lower_bound, adapt_lower_bound
         )
-        updates = jax.tree.map(lambda p, m: (p - length * m) / shrink - p, step.params, average)
+
+        def updates(kept: MomoMemory) -> Any:
+            return jax.tree.map(
+                lambda p, m: (p - length * m) / shrink - p, step.params, kept.gradient
+            )
+
         return Move(updates, seen._replace(bound=bound), length)
 
     return method(
@@ -348,29 +356,29 @@ def momo_adam(
         zeros, bound = zeros_like(params), scalar(lower_bound)
         return MomoMemory(zeros, zeros, scalar(0), scalar(0), bound, counter())
 
-    def prepare(step: Step[MomoMemory]) -> tuple[Any, Any, Any]:
-        """The new averages of the gradients and of their squares, and ``m / D``."""
+    def prepare(step: Step[MomoMemory]) -> tuple[Any, Any]:
+        """The new averages of the gradients and of their squares."""
         memory = step.memory
         first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, memory.gradient, step.gradients)
         second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, memory.second, step.gradients)
+        return first, second
+
+    def direction(step: Step[MomoMemory], first: Any, second: Any) -> Any:
+        """``m / D``."""
         bias = step.unbiased(b2)
-        return (
-            first,
-            second,
-            jax.tree.map(lambda m, v: m / (jnp.sqrt(v / bias) + eps), first, second),
-        )
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v / bias) + eps), first, second)
 
     def measure(step: Step[MomoMemory]) -> tuple[Any, ...]:
-        first, _, direction = step.prepared
+        first, second = step.prepared
         return (
             products(step.params, step.gradients),
             products(step.params, first),
-            products(first, direction),
+            products(first, direction(step, first, second)),
         )
 
     def move(step: Step[MomoMemory]) -> Move:
         memory, (product, dot, square) = step.memory, step.sums
-        first, second, direction = step.prepared
+        first, second = step.prepared
         seen = MomoMemory(
             first,
             second,
@@ -390,14 +398,13 @@ def momo_adam(
             lower_bound,
             adapt_lower_bound,
         )
-        if divide:
-            updates = jax.tree.map(
-                lambda p, d: (p - length * d) / shrink - p, step.params, direction
-            )
-        else:
-            updates = jax.tree.map(
-                lambda p, d: -step.rate * weight_decay * p - length * d, step.params, direction
-            )
+
+        def updates(kept: MomoMemory) -> Any:
+            along = direction(step, kept.gradient, kept.second)
+            if divide:
+                return jax.tree.map(lambda p, d: (p - length * d) / shrink - p, step.params, along)
+            return decayed(descent(along, length), step.params, -step.rate * weight_decay)
+
         return Move(updates, seen._replace(bound=bound), length)
 
     return method(

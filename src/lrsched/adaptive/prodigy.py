@@ -19,7 +19,6 @@ from lrsched.adaptive.method import (
     products,
     safe_divide,
     scalar,
-    select,
     zeros_like,
 )
 from lrsched.arguments import checked
@@ -162,20 +161,19 @@ def prodigy(
         largest = jnp.maximum(memory.largest, found)
         grown = jnp.where(old == scalar(d0).astype(old.dtype), jnp.maximum(old, found), old)
         new = jnp.minimum(largest, grown * growth_rate)
-        updates = jax.tree.map(
-            lambda m, v: -length * safe_divide(m, jnp.sqrt(v) + new * eps), first, second
-        )
-        if decoupled:
-            updates = decayed(updates, step.params, -weight_decay * length)
-        kept = ProdigyMemory(
+
+        def updates(kept: ProdigyMemory) -> Any:
+            moved = jax.tree.map(
+                lambda m, v: -length * safe_divide(m, jnp.sqrt(v) + new * eps),
+                kept.first,
+                kept.second,
+            )
+            return decayed(moved, step.params, -weight_decay * length) if decoupled else moved
+
+        after = ProdigyMemory(
             memory.start, first, second, total, numerator, new, largest, memory.steps + 1
         )
-        moves = (step.rate > 0) & (size > 0)
-        return Move(
-            select(moves, updates, zeros_like(updates)),
-            select(moves, kept, memory),
-            jnp.where(moves, length, 0.0),
-        )
+        return Move(updates, after, length, (step.rate > 0) & (size > 0))
 
     return method(
         "prodigy",

@@ -35,7 +35,6 @@ from lrsched.adaptive.method import (
     restored,
     safe_divide,
     scalar,
-    squares,
     zeros_like,
 )
 from lrsched.arguments import checked
@@ -103,7 +102,6 @@ def _method(
     init_base: Callable[[Any], Any],
     walk: Callable[[Step[ScheduleFreeMemory]], Walk],
     state_dtype: DTypeLike | None,
-    measure: Callable[[Step[ScheduleFreeMemory]], tuple[Any, ...]] = lambda step: (),
 ) -> optax.GradientTransformationExtraArgs:
     def init(params: Any) -> ScheduleFreeMemory:
         return ScheduleFreeMemory(
@@ -111,12 +109,12 @@ def _method(
         )
 
     def move(step: Step[ScheduleFreeMemory]) -> Move:
-        memory, walked = step.memory, step.prepared
+        memory, walked = step.memory, walk(step)
         largest = jnp.maximum(memory.largest, walked.rate)
         weight = (memory.steps + 1.0) ** r * largest**weight_lr_power
         return _averaged(step, walked, largest, weight, scalar(b1))
 
-    return method(name, learning_rate, init, move, measure, prepare=walk, state_dtype=state_dtype)
+    return method(name, learning_rate, init, move, state_dtype=state_dtype)
 
 
 def _averaged(
@@ -132,14 +130,17 @@ def _averaged(
     total = memory.total + weight
     part = safe_divide(weight, total) if share is None else share
     b1 = b1.astype(memory.b1.dtype)
-    updates = jax.tree.map(
-        lambda x, z, y: b1 * (x + part * (z - x)) + (1 - b1) * z - y,
-        _average(memory, step.params),
-        walked.iterate,
-        step.params,
-    )
-    kept = ScheduleFreeMemory(walked.iterate, b1, largest, total, memory.steps + 1, walked.base)
-    return Move(updates, kept, walked.factor)
+
+    def updates(kept: ScheduleFreeMemory) -> Any:
+        return jax.tree.map(
+            lambda x, z, y: b1 * (x + part * (z - x)) + (1 - b1) * z - y,
+            _average(memory, step.params),
+            kept.iterate,
+            step.params,
+        )
+
+    new = ScheduleFreeMemory(walked.iterate, b1, largest, total, memory.steps + 1, walked.base)
+    return Move(updates, new, walked.factor)
 
 
 @checked
@@ -218,8 +219,6 @@ def schedule_free(
         init_base,
         walk,
         state_dtype,
-        # What a base makes of finite gradients may not be finite.
-        measure=lambda step: (squares(step.prepared.iterate),),
     )
 
 
