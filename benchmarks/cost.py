@@ -7,10 +7,8 @@ brings the compiler. `--quality` trains with the options that make the state sma
 
 import importlib.metadata
 import json
-import math
 import os
 import platform
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +32,7 @@ import lrsched
 from benchmarks.comparison import compare
 from benchmarks.policies import POLICIES, Policy
 from benchmarks.report import PACKAGES, final
+from benchmarks.traffic import collectives, cycles, least, moved, size
 from benchmarks.workloads import WORKLOADS
 
 Transform: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
@@ -124,13 +123,18 @@ def step_of(transform: Transform) -> Callable[..., tuple[optax.Params, optax.Opt
     return step
 
 
+def arguments_of(transform: Transform, params: Any) -> tuple[Any, ...]:
+    """What describes the parameters, the state, the gradients and the loss of a step."""
+    state = jax.eval_shape(transform.init, params)
+    return params, state, params, jax.ShapeDtypeStruct((), jnp.float32)
+
+
 def compiled(transform: Transform, params: Any, devices: Sequence[Any] = ()) -> Any:
     """The step compiled for one device, or for several with every array in as many equal parts.
 
     What cannot be divided by its first axis is on all devices: scalars, every 11th parameter.
     """
-    state = jax.eval_shape(transform.init, params)
-    given = (params, state, params, jax.ShapeDtypeStruct((), jnp.float32))
+    given = arguments_of(transform, params)
     mesh = Mesh(np.array(devices or jax.devices()[:1]), ("data",))
 
     def sharding(leaf: Any) -> NamedSharding:
@@ -140,26 +144,14 @@ def compiled(transform: Transform, params: Any, devices: Sequence[Any] = ()) -> 
     def sharded(leaf: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding(leaf))
 
-    results = jax.tree.map(sharding, (params, state))
+    results = jax.tree.map(sharding, given[:2])
     step = jax.jit(step_of(transform), donate_argnums=(0, 1), out_shardings=results)
     return step.lower(*jax.tree.map(sharded, given)).compile()
-
-
-def size(tree: Any) -> int:
-    """The bytes of all arrays of a tree."""
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def state_size(transform: Transform, params: Any) -> float:
     """The state's bytes in multiples of the parameters'."""
     return size(jax.eval_shape(transform.init, params)) / size(params)
-
-
-def collectives(program: str) -> Cost:
-    """How often the devices wait for each other: all-reduces, and what else there is."""
-    found = re.findall(r" (all-[a-z]+|reduce-scatter|collective-[a-z]+)(?:-start)?\(", program)
-    reductions = sum(name == "all-reduce" for name in found)
-    return {"all_reduces": reductions, "other_collectives": len(found) - reductions}
 
 
 def collectives_of(name: str, width: int = 256, devices: int = 8) -> Cost:
@@ -196,56 +188,20 @@ def ratios(programs: Mapping[str, Any], params: Any, rounds: int) -> dict[str, l
     }
 
 
-INSTRUCTION = re.compile(r"%(\S+) = (.+?) ([a-z][a-z0-9-]*)\((.*?)\)(?:,|$)", re.M)
-ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\](?:\{([^}]*)\})?")
-FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "all-reduce")
-
-
-def moved(program: str) -> float:
-    """The bytes that a program for a TPU reads from its main memory and writes to it.
-
-    Counted is, of every instruction of the entry computation that moves data, the size of all
-    operands and results in main memory. An array that a fusion reads is counted as a whole and
-    once; what is in the on-chip memories (`S(1)` and above in its layout) is not. A copy or a slice
-    on to the chip counts once, as a read, and the instruction that uses it not at all.
-    """
-    entry = program[program.index("\nENTRY ") :]
-    types: dict[str, str] = {}
-    total = 0
-    for name, kind, operation, operands in INSTRUCTION.findall(entry):
-        types[name] = kind
-        read = [types.get(operand, "") for operand in re.findall(r"%([^\s,)]+)", operands)]
-        if operation in ("copy-start", "slice-start"):
-            # The result is (destination, source, context), or ((source), destination, context).
-            arrays = [match.group(0) for match in ARRAY.finditer(kind)]
-            total += array_bytes(arrays[operation == "slice-start"])
-        elif operation not in FREE and not operation.endswith("-done"):
-            arrays = [match.group(0) for part in (kind, *read) for match in ARRAY.finditer(part)]
-            total += sum(array_bytes(array) for array in arrays if "S(" not in array)
-    return total
-
-
-def array_bytes(kind: str) -> int:
-    """The size of an array such as `f32[512,64]{1,0:T(8,128)}`."""
-    match = ARRAY.match(kind)
-    assert match is not None
-    letters, bits, shape, _ = match.groups()
-    width = 8 if letters == "pred" else int(bits or 32)
-    return math.prod(int(n) for n in shape.split(",") if n) * width // 8
-
-
-def cycles(program: str) -> int:
-    """The compiler's estimate for all instructions of a program for a TPU, one after the other."""
-    return sum(map(int, re.findall(r'estimated_cycles":"(\d+)', program)))
-
-
 def on_tpu(name: str, topology: str) -> Cost:
     """The same step compiled ahead of time for so many TPUs, with no TPU here."""
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     params = shapes(width=4096, blocks=2)
     program = compiled(TRANSFORMS[name], params, devices).as_text()
+    transform = TRANSFORMS[name]
+    goal = least(step_of(transform), *arguments_of(transform, params)) / size(params)
     copies = moved(program) * len(devices) / size(params)
-    return {"copies_moved": copies, "cycles": cycles(program), **collectives(program)}
+    return {
+        "copies_moved": copies,
+        "least": goal,
+        "cycles": cycles(program),
+        **collectives(program),
+    }
 
 
 def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:

@@ -149,25 +149,28 @@ def ldog(
         total = jax.tree.map(lambda leaf: scalar(eps), params)
         return DistanceMemory(params, jax.tree.map(first, params), total, counter())
 
+    def prepare(step: Step[DistanceMemory]) -> Any:
+        return decayed(step.gradients, step.params, weight_decay)
+
+    def measure(step: Step[DistanceMemory]) -> tuple[Any, ...]:
+        return squares(_moved(step)), squares(step.prepared)
+
     def move(step: Step[DistanceMemory]) -> Move:
-        memory = step.memory
-        gradients = decayed(step.gradients, step.params, weight_decay)
+        memory, (moved, square) = step.memory, step.sums_by_array
         distance = jax.tree.map(
-            lambda known, moved: jnp.maximum(known, jnp.sqrt(jnp.sum(jnp.square(moved)))),
-            memory.distance,
-            _moved(step),
+            lambda known, far: jnp.maximum(known, jnp.sqrt(far)), memory.distance, moved
         )
-        total = jax.tree.map(
-            lambda known, g: known + jnp.sum(jnp.square(g)), memory.total, gradients
-        )
+        total = jax.tree.map(jnp.add, memory.total, square)
         etas = jax.tree.map(lambda far, seen: step.rate * far / jnp.sqrt(seen), distance, total)
         if init_eta is not None:
             etas = jax.tree.map(lambda eta: jnp.where(memory.steps == 0, init_eta, eta), etas)
         mean = jnp.mean(jnp.stack(jax.tree.leaves(etas)))
         new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
-        return Move(lambda _: jax.tree.map(lambda g, eta: -eta * g, gradients, etas), new, mean)
+        return Move(lambda _: jax.tree.map(lambda g, eta: -eta * g, step.prepared, etas), new, mean)
 
-    return method("ldog", learning_rate, init, move, state_dtype=state_dtype)
+    return method(
+        "ldog", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
+    )
 
 
 @checked

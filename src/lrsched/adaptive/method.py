@@ -67,6 +67,7 @@ class Step(Generic[Memory]):
       prepared: what `prepare` returned.
       square: the squared norm of the gradients.
       sums: the sum of each tree that `measure` named, over all parameters.
+      sums_by_array: the same for each array by itself: a tree of scalars for each.
     """
 
     memory: Memory
@@ -78,6 +79,7 @@ class Step(Generic[Memory]):
     prepared: Any = None
     square: Any = None
     sums: tuple[jax.Array, ...] = ()
+    sums_by_array: tuple[Any, ...] = ()
 
     def unbiased(self, decay: float) -> jax.Array:
         """``1 - decay**t`` at the ``t``-th update that the memory has steps of."""
@@ -184,15 +186,24 @@ def method(
             extra,
         )
         step = dataclasses.replace(step, prepared=prepare(step))
-        square, *sums = totals(squares(step.gradients), *measure(step))
+        by_array = sums_of(squares(step.gradients), *measure(step))
+        square, *sums = jnp.sum(by_array, axis=1)
         guards = sums if sums_see_all else [square, *sums]
         seen = jnp.stack([*guards, *([metric] if needs_value else [])])
         is_finite = jnp.all(jnp.isfinite(seen))
 
+        shape = jax.tree.structure(params)
+
         # Gradients that depend on the sums keep XLA from writing what it prepared for these: to
         # prepare it again, in the pass that writes the memory, moves fewer bytes.
         gradients = select(is_finite, step.gradients, zeros_like(step.gradients))
-        step = dataclasses.replace(step, gradients=gradients, square=square, sums=tuple(sums))
+        step = dataclasses.replace(
+            step,
+            gradients=gradients,
+            square=square,
+            sums=tuple(sums),
+            sums_by_array=tuple(jax.tree.unflatten(shape, row) for row in by_array[1:]),
+        )
         moved = move(dataclasses.replace(step, prepared=prepare(step)))
         is_finite &= _is_sound(moved.memory) | ~jnp.asarray(moved.moves)
         moves = is_finite & moved.moves
@@ -218,10 +229,10 @@ def _is_sound(memory: Any) -> jax.Array:
     return jnp.all(jnp.isfinite(jnp.stack(scalars))) if scalars else jnp.asarray(True)
 
 
-def totals(*trees: Any) -> list[jax.Array]:
-    """The sum of each tree, in one vector, so that sharded parameters cost one all-reduce."""
+def sums_of(*trees: Any) -> jax.Array:
+    """The sum of each array of each tree, in one matrix: sharded parameters cost one all-reduce."""
     rows = [jnp.stack([jnp.sum(leaf) for leaf in jax.tree.leaves(tree)]) for tree in trees]
-    return list(jnp.sum(jnp.stack(rows), axis=1))
+    return jnp.stack(rows)
 
 
 def squares(tree: Any) -> Any:
@@ -253,7 +264,7 @@ def descent(gradients: Any, rate: jax.Array) -> Any:
 
 def select(condition: ArrayLike, new: Any, old: Any) -> Any:
     """``new`` where the condition, a scalar, holds, else ``old``."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+    return jax.tree.map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
 
 
 def like(tree: Any, old: Any) -> Any:

@@ -1,0 +1,42 @@
+"""What is counted of a program's traffic."""
+
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import cost, traffic
+
+PARAMS = cost.shapes(width=16, blocks=1)
+
+
+def test_one_all_reduce_is_counted_in_a_program():
+    assert traffic.collectives(
+        "%a = f32[] all-reduce(%b)\n%c = f32[4] all-gather-start(%d)\n%e = f32[] add(%a, %b)"
+    ) == {"all_reduces": 1, "other_collectives": 1}
+
+
+def test_what_a_program_for_a_tpu_moves_is_its_arrays_in_main_memory():
+    program = """
+ENTRY %main (p: f32[8,4]) -> f32[8,4] {
+  %p = f32[8,4]{1,0:T(8,128)} parameter(0)
+  %q = (f32[8,4]{1,0:T(8,128)S(1)}, f32[8,4]{1,0}, u32[]{:S(2)}) copy-start(%p)
+  %r = f32[8,4]{1,0:T(8,128)S(1)} copy-done(%q)
+  ROOT %s = bf16[8,4]{1,0:T(8,128)} fusion(%p, %r), kind=kLoop
+}
+"""
+    assert traffic.moved(program) == 128 + (128 + 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"), [("adam", 7), ("dog", 6), ("momo", 8), ("prodigy", 13), ("polyak", 4)]
+)
+def test_the_least_is_a_pass_for_the_sums_and_one_for_the_rest(name, copies):
+    transform = cost.TRANSFORMS[name]
+    least = traffic.least(cost.step_of(transform), *cost.arguments_of(transform, PARAMS))
+    assert least == copies * traffic.size(PARAMS)
+
+
+def test_what_is_given_back_as_it_was_is_not_moved():
+    def step(kept, changed):
+        return kept, 2 * changed
+
+    assert traffic.least(step, jnp.ones(3), jnp.ones(5)) == 2 * 5 * 4
