@@ -26,7 +26,8 @@ def least(step: Callable[..., Any], *given: Any) -> int:
     result, once each. What is returned as it was given is free.
     """
     program = jax.make_jaxpr(step)(*given).jaxpr
-    results = [result for result in program.outvars if result not in program.invars]
+    made = [result for result in program.outvars if isinstance(result, Var)]
+    results = [result for result in made if result not in program.invars]
     scalars = [result for result in results if not result.aval.ndim]
     arrays = [result for result in results if result.aval.ndim]
     first = _read(program, scalars, through_scalars=True)

@@ -79,6 +79,8 @@ GALLERY: Mapping[str, Mapping[str, lr.Schedule]] = {
         "clip": lr.clip(lr.cosine(1.0, STEPS), 0.2, 0.8),
         "repeat": lr.repeat(lr.rex(1.0, 200)),
         "shift": lr.shift(lr.cosine(1.0, 600), 400),
+        "repace": lr.repace(lr.cosine(1.0, 600), 400, STEPS),
+        "by_hand": lr.by_hand(lr.cosine(1.0, STEPS), scale=0.5),
         "stretch": lr.stretch(lr.multistep(1.0, [3, 6, 10]), STEPS),
         "reverse": lr.reverse(lr.rex(1.0, STEPS)),
         "from_function": lr.from_function(lambda t: jnp.exp(-t / 500) * jnp.cos(t / 70) ** 2),

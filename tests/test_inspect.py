@@ -159,3 +159,39 @@ def test_a_schedule_goes_wherever_optax_takes_one(optimizer):
         PARAMS
     )
     assert np.all(p["b"] < 0)
+
+
+def test_metrics_are_flat_and_named_by_group():
+    def tuned(rate):
+        return optax.chain(lrsched.scale_by_learning_rate(rate), lrsched.reduce_on_plateau())
+
+    optimizer = optax.partition(
+        {"a": tuned(0.5), "b": lrsched.dog(reps_rel=0.1)}, {"w": "a", "b": "b"}
+    )
+    params = {"w": jnp.ones(3), "b": jnp.ones(2)}
+    state = optimizer.init(params)
+    for value in (1.0, np.nan):
+        gradients = {"w": params["w"], "b": jnp.full(2, value)}
+        _, state = optimizer.update(gradients, state, params, value=value)
+    found = jax.jit(lrsched.metrics)(state)
+    assert sorted(found) == [
+        "controller_scale/a",
+        "ignored_metrics/a",
+        "ignored_updates/b",
+        "learning_rate/a",
+        "learning_rate/b",
+        "schedule_step/a",
+        "schedule_step/b",
+    ]
+    assert all(value.ndim == 0 for value in found.values())
+    assert found["learning_rate/a"] == 0.5
+    assert [int(found[f"schedule_step/{group}"]) for group in "ab"] == [1, 0]
+    assert int(found["ignored_metrics/a"]) == int(found["ignored_updates/b"]) == 1
+
+
+def test_a_second_metric_of_its_kind_is_numbered():
+    optimizer = optax.chain(
+        lrsched.scale_by_learning_rate(0.5), lrsched.reduce_on_plateau(), lrsched.greedy()
+    )
+    found = lrsched.metrics(optimizer.init(PARAMS))
+    assert {"controller_scale", "controller_scale_2", "learning_rate"} <= found.keys()

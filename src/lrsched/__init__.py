@@ -40,6 +40,7 @@ from lrsched.adaptive.schedule_free import (
 from lrsched.algebra import (
     add,
     as_schedule,
+    by_hand,
     clip,
     constant,
     from_function,
@@ -47,12 +48,22 @@ from lrsched.algebra import (
     maximum,
     minimum,
     multiply,
+    repace,
     repeat,
     reverse,
     shift,
     stretch,
 )
-from lrsched.inspect import eval_params, learning_rate, learning_rates
+from lrsched.change import (
+    check_resume,
+    extend,
+    restart,
+    scale_learning_rate,
+    set_learning_rate,
+    set_schedule,
+    start_cooldown,
+)
+from lrsched.inspect import eval_params, learning_rate, learning_rates, metrics
 from lrsched.schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.schedules.constant import piecewise_constant, table
 from lrsched.schedules.cyclic import (
@@ -110,7 +121,9 @@ __all__ = [
     "as_schedule",
     "backoff_on_spike",
     "bold_driver",
+    "by_hand",
     "chebyshev",
+    "check_resume",
     "clip",
     "cocob",
     "constant",
@@ -129,6 +142,7 @@ __all__ = [
     "exp_hyperbolic",
     "exponential",
     "exponential_warmup",
+    "extend",
     "from_dict",
     "from_function",
     "greedy",
@@ -150,6 +164,7 @@ __all__ = [
     "matched_average",
     "maximum",
     "mechanize",
+    "metrics",
     "minimum",
     "momo",
     "momo_adam",
@@ -171,10 +186,13 @@ __all__ = [
     "radam_warmup",
     "reduce_on_overfitting",
     "reduce_on_plateau",
+    "repace",
     "repeat",
+    "restart",
     "reverse",
     "rex",
     "scale_by_learning_rate",
+    "scale_learning_rate",
     "scaling",
     "schedule",
     "schedule_free",
@@ -182,7 +200,10 @@ __all__ = [
     "schedule_free_plus",
     "schedule_free_radam",
     "schedule_free_sgd",
+    "set_learning_rate",
+    "set_schedule",
     "shift",
+    "start_cooldown",
     "step_decay",
     "stretch",
     "table",

@@ -3,10 +3,13 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from lrsched.adaptive.averaging import average_in
-from lrsched.transforms.rates import has_rate, rates
+from lrsched.adaptive.controller import ControllerState
+from lrsched.adaptive.method import AdaptiveState
+from lrsched.transforms.rates import Part, has_rate, parts, rates
 
 
 def learning_rate(opt_state: Any) -> jax.Array:
@@ -73,6 +76,59 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
             "optimizers (optax.adam(0.1)) keep none."
         )
     return dict(sorted(rates(opt_state).items()))
+
+
+def metrics(opt_state: Any) -> dict[str, jax.Array]:
+    """All that a state knows of its learning rates, flat, for a logger.
+
+    ``learning_rate``
+        what the latest update applied, as `learning_rate` finds it;
+    ``schedule_step``
+        the step at which its schedule was read: a run's first update has 0;
+    ``controller_scale``, ``ignored_metrics``
+        of a controller, and how many metrics it left out because they were not finite;
+    ``ignored_updates``
+        of an adaptive method, the updates left out for the same reason.
+
+    Groups have their label behind a slash (``learning_rate/head``); the second of its kind in one
+    group is ``..._2``.
+
+    Args:
+      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
+
+    Returns:
+      Arrays without axes, on their devices: fetch them together, once.
+
+    Raises:
+      ValueError: the state holds no learning rate.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> optimizer = optax.chain(
+    ...     lrsched.scale_by_learning_rate(0.5), lrsched.reduce_on_plateau(factor=0.1, patience=1))
+    >>> {name: float(x) for name, x in lrsched.metrics(optimizer.init(jnp.zeros(2))).items()}
+    {'learning_rate': 0.5, 'schedule_step': 0.0, 'controller_scale': 1.0, 'ignored_metrics': 0.0}
+    """
+    found = {
+        "/".join(filter(None, ("learning_rate", group))): rate
+        for group, rate in learning_rates(opt_state).items()
+    }
+    for part in parts(opt_state):
+        for name, value in _measured(part).items():
+            key = "/".join((name, *part.group))
+            count = sum(known == key or known.startswith(f"{key}_") for known in found)
+            found[f"{key}_{count + 1}" if count else key] = value
+    return found
+
+
+def _measured(part: Part) -> dict[str, jax.Array]:
+    state, measured = part.state, {}
+    if part.contribution.put is not None and not part.contribution.is_scale:
+        measured["schedule_step"] = jnp.maximum(jnp.asarray(state.count) - 1, 0)
+    if isinstance(state, ControllerState):
+        measured |= {"controller_scale": state.scale, "ignored_metrics": state.ignored}
+    if isinstance(state, AdaptiveState):
+        measured["ignored_updates"] = state.ignored
+    return {name: jnp.asarray(value) for name, value in measured.items()}
 
 
 def eval_params(opt_state: Any, params: Any) -> Any:

@@ -32,7 +32,7 @@ from lrsched.numerics import MAX_STEP
 P = ParamSpec("P")
 
 _TAG: Final = "schedule"
-_RESERVED: Final = frozenset({_TAG, "step", "horizon", "parameters", "replace"})
+_RESERVED: Final = frozenset({_TAG, "step", "horizon", "parameters", "replace", "is_made_by"})
 _REGISTRY: Final[dict[str, "Definition"]] = {}
 
 
@@ -173,6 +173,15 @@ class Schedule:
             )
         bound = inspect.BoundArguments(definition.signature, {**parameters, **changes})
         return definition.make(*bound.args, **bound.kwargs)
+
+    def is_made_by(self, factory: Callable[..., "Schedule"]) -> bool:
+        """Whether this factory made it, whatever the numbers.
+
+        >>> import lrsched
+        >>> lrsched.cosine(1.0, steps=10).is_made_by(lrsched.cosine)
+        True
+        """
+        return inspect.unwrap(factory) is self._structure.definition.function
 
     def __mul__(self, other: Any) -> "Schedule":
         return _combine("multiply", self, other)

@@ -19,8 +19,8 @@ from jax.typing import ArrayLike, DTypeLike
 
 from lrsched.algebra import as_schedule
 from lrsched.schedule import Schedule
-from lrsched.transforms.learning_rate import as_state, scalar_at
-from lrsched.transforms.rates import Contribution, contribution
+from lrsched.transforms.learning_rate import clock, in_use, scalar_at
+from lrsched.transforms.rates import Contribution, contribution, scheduled
 
 Memory = TypeVar("Memory")
 
@@ -50,7 +50,7 @@ class AdaptiveState(NamedTuple):
 
 @contribution.register
 def _(state: AdaptiveState) -> Contribution:
-    return Contribution(state.learning_rate, state.memory)
+    return scheduled(state)._replace(inner=state.memory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ def method(
         narrow = [p for p in jax.tree.leaves(params) if _is_narrow(p)]
         return AdaptiveState(
             jnp.zeros([], jnp.int32),
-            as_state(schedule),
+            in_use(schedule),
             jnp.zeros([], jnp.float32),
             jnp.zeros([], jnp.int32),
             [jnp.zeros_like(p, jnp.float32) for p in narrow],
@@ -170,23 +170,25 @@ def method(
         params: optax.Params | None = None,
         *,
         value: ArrayLike | None = None,
+        step: ArrayLike | None = None,
         **extra: Any,
     ) -> tuple[optax.Updates, AdaptiveState]:
         if params is None:
             raise ValueError(f"{name} needs the parameters: update(updates, state, params).")
         if needs_value and value is None:
             raise ValueError(f"{name} needs the loss: update(updates, state, params, value=loss).")
+        now = clock(state.count, step)
         metric: Any = _widened(jnp.asarray(value)) if needs_value else value
-        step: Step[Any] = Step(
+        known: Step[Any] = Step(
             _widened(state.memory),
-            scalar_at(state.schedule, state.count).astype(_width(params)),
+            scalar_at(state.schedule, now).astype(_width(params)),
             _widened(updates),
             restored(params, state.remainders),
             metric,
-            extra,
+            extra if step is None else {**extra, "step": step},
         )
-        step = dataclasses.replace(step, prepared=prepare(step))
-        by_array = sums_of(squares(step.gradients), *measure(step))
+        known = dataclasses.replace(known, prepared=prepare(known))
+        by_array = sums_of(squares(known.gradients), *measure(known))
         square, *sums = jnp.sum(by_array, axis=1)
         guards = sums if sums_see_all else [square, *sums]
         seen = jnp.stack([*guards, *([metric] if needs_value else [])])
@@ -196,26 +198,26 @@ def method(
 
         # Gradients that depend on the sums keep XLA from writing what it prepared for these: to
         # prepare it again, in the pass that writes the memory, moves fewer bytes.
-        gradients = select(is_finite, step.gradients, zeros_like(step.gradients))
-        step = dataclasses.replace(
-            step,
+        gradients = select(is_finite, known.gradients, zeros_like(known.gradients))
+        known = dataclasses.replace(
+            known,
             gradients=gradients,
             square=square,
             sums=tuple(sums),
             sums_by_array=tuple(jax.tree.unflatten(shape, row) for row in by_array[1:]),
         )
-        moved = move(dataclasses.replace(step, prepared=prepare(step)))
+        moved = move(dataclasses.replace(known, prepared=prepare(known)))
         is_finite &= _is_sound(moved.memory) | ~jnp.asarray(moved.moves)
         moves = is_finite & moved.moves
-        kept = select(moves, moved.memory, step.memory)
+        kept = select(moves, moved.memory, known.memory)
         wanted = jax.tree.map(lambda u: jnp.where(moves, u, 0), moved.updates(kept))
         applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
         return applied, AdaptiveState(
-            jnp.where(is_finite, optax.safe_increment(state.count), state.count),
+            jnp.where(is_finite, optax.safe_increment(now), state.count),
             state.schedule,
             jnp.where(moves, moved.learning_rate, 0).astype(jnp.float32),
             state.ignored + ~is_finite,
-            _lost(step.params, wanted, params, applied),
+            _lost(known.params, wanted, params, applied),
             like(kept, state.memory),
         )
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,10 @@ import optax
 
 from lrsched.algebra import as_schedule
 from lrsched.schedule import Schedule, is_number
-from lrsched.transforms.learning_rate import as_state, scalar_at
+from lrsched.transforms.learning_rate import as_state, clock, in_use, scalar_at
 from lrsched.transforms.rates import Contribution, contribution, injected
+
+RATE: Final = "learning_rate"
 
 
 class InjectSchedulesState(NamedTuple):
@@ -33,7 +35,13 @@ class InjectSchedulesState(NamedTuple):
 
 @contribution.register
 def _(state: InjectSchedulesState) -> Contribution:
-    return injected(state.values, state.inner_state)
+    own = injected(state.values, state.inner_state)
+    if own.factor is None:
+        return own
+    return own._replace(
+        schedules=state.schedules[RATE],
+        put=lambda schedule: state._replace(schedules={**state.schedules, RATE: schedule}),
+    )
 
 
 def inject_schedules(
@@ -48,6 +56,8 @@ def inject_schedules(
       default; elsewhere (``mask=``) it is passed on as it is;
     * the number given as ``learning_rate`` becomes a constant schedule, so that it can be read and
       changed; every other number is passed on as it is, so that nothing changes in the last bit.
+
+    ``update(..., step=)`` reads the schedules at a step from outside.
 
     Scheduled values are float32 scalars whatever the parameters' dtype. The updates and the inner
     state keep the dtypes they have without scheduling: ``optax.inject_hyperparams`` rounds
@@ -95,12 +105,13 @@ def inject_schedules(
             params: optax.Params | None = None,
             **extra_args: Any,
         ) -> tuple[optax.Updates, InjectSchedulesState]:
-            values = _values(state.schedules, state.count)
+            now = clock(state.count, extra_args.get("step"))
+            values = _values(state.schedules, now)
             scaled, inner_state = build(values).update(
                 updates, state.inner_state, params, **extra_args
             )
             return _cast_like(scaled, updates), InjectSchedulesState(
-                optax.safe_increment(state.count),
+                optax.safe_increment(now),
                 state.schedules,
                 values,
                 _cast_like(inner_state, state.inner_state),
@@ -114,7 +125,7 @@ def inject_schedules(
 def _is_scheduled(parameter: inspect.Parameter, value: Any) -> bool:
     if isinstance(value, Schedule):
         return True
-    is_rate = parameter.name == "learning_rate"
+    is_rate = parameter.name == RATE
     return (is_rate and is_number(value)) or (
         callable(value) and (is_rate or is_number(parameter.default))
     )
@@ -125,7 +136,10 @@ def _values(schedules: dict[str, Schedule], count: Any) -> dict[str, jax.Array]:
 
 
 def _as_states(schedules: dict[str, Schedule]) -> dict[str, Schedule]:
-    return {name: as_state(schedule) for name, schedule in schedules.items()}
+    return {
+        name: in_use(schedule) if name == RATE else as_state(schedule)
+        for name, schedule in schedules.items()
+    }
 
 
 def _cast_like(tree: Any, like: Any) -> Any:

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.algebra import as_schedule
+from lrsched.algebra import as_schedule, in_hand
 from lrsched.schedule import Schedule
-from lrsched.transforms.rates import Contribution, contribution
+from lrsched.transforms.rates import contribution, scheduled
 from lrsched.transforms.serialization import register_with_flax
 
 Data = TypeVar("Data")
@@ -21,7 +21,7 @@ class ScaleByLearningRateState(NamedTuple):
 
     Attributes:
       count: int32 scalar, the updates that this transform has applied.
-      schedule: the schedule, its numbers as float32 and int32 arrays.
+      schedule: the schedule as `by_hand` of it, its numbers as float32 and int32 arrays.
       learning_rate: float32 scalar, the rate of the latest update; before the first, the rate that
         it will have.
     """
@@ -31,20 +31,21 @@ class ScaleByLearningRateState(NamedTuple):
     learning_rate: jax.Array
 
 
-@contribution.register
-def _(state: ScaleByLearningRateState) -> Contribution:
-    return Contribution(state.learning_rate)
+contribution.register(ScaleByLearningRateState, scheduled)
 
 
 def scale_by_learning_rate(
     learning_rate: ArrayLike | Schedule | optax.Schedule, *, flip_sign: bool = True
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Multiply the updates by minus the learning rate: ``u_t = -schedule(t) g_t``.
 
     A drop-in for ``optax.scale_by_learning_rate`` whose state holds the schedule and the rate last
     applied, so that both are saved with a checkpoint and `learning_rate` reads the rate. A number,
     a schedule and a callable give the same state. The rate is float32 and multiplies in float32 or
     better, whatever the parameters' dtype; the updates keep the gradients' dtypes.
+
+    The step is the number of updates that this transform has applied. ``update(..., step=)`` gives
+    it another clock: the schedule is read there, and the count goes on from it.
 
     Args:
       learning_rate: a number, a `Schedule`, or any callable of the step.
@@ -68,21 +69,34 @@ def scale_by_learning_rate(
     def init(params: optax.Params) -> ScaleByLearningRateState:
         del params
         return ScaleByLearningRateState(
-            jnp.zeros([], jnp.int32), as_state(schedule), scalar_at(schedule, 0)
+            jnp.zeros([], jnp.int32), in_use(schedule), scalar_at(schedule, 0)
         )
 
     def update(
         updates: optax.Updates,
         state: ScaleByLearningRateState,
         params: optax.Params | None = None,
+        *,
+        step: ArrayLike | None = None,
+        **extra: Any,
     ) -> tuple[optax.Updates, ScaleByLearningRateState]:
-        del params
-        rate = scalar_at(state.schedule, state.count)
+        del params, extra
+        now = clock(state.count, step)
+        rate = scalar_at(state.schedule, now)
         updates = jax.tree.map(lambda update: scaled(update, sign * rate), updates)
-        count = optax.safe_increment(state.count)
-        return updates, ScaleByLearningRateState(count, state.schedule, rate)
+        return updates, ScaleByLearningRateState(optax.safe_increment(now), state.schedule, rate)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def clock(count: jax.Array, step: ArrayLike | None) -> jax.Array:
+    """The step of this update: a transform's own count, or what it is given from outside."""
+    return count if step is None else jnp.asarray(step, jnp.int32)
+
+
+def in_use(schedule: Schedule) -> Schedule:
+    """A schedule as a state keeps that of a learning rate: one that can be changed by hand."""
+    return as_state(in_hand(schedule))
 
 
 def as_state(data: Data) -> Data:

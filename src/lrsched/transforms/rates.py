@@ -1,13 +1,13 @@
 """The one law of composition: the rate applied is the product of what each state contributes.
 
-*schedule x controller scale x the method's own estimate*, over everything that an update went
-through. What a state contributes is registered where its type is defined; groups of parameters
-(``optax.partition``) keep their rates apart.
+*schedule x controller scale x group multiplier x manual scale x the method's own estimate*, over
+everything that an update went through. What a state contributes is registered where its type is
+defined; groups of parameters (``optax.partition``) keep their rates apart.
 """
 
 import functools
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -23,14 +23,33 @@ class Contribution(NamedTuple):
     """What one state multiplies the updates by.
 
     Attributes:
-      factor: a scalar; None where the state keeps none.
+      factor: a scalar; a dictionary of scalars, one for each group; None where the state keeps
+        none.
       inner: the states within it, which contribute too.
       is_scale: whether ``factor`` scales a rate applied elsewhere, and is no rate by itself.
+      schedules: the schedules that ``factor`` comes from, in one tree.
+      put: ``schedules -> state``: the state with others.
     """
 
     factor: Any
     inner: Any = ()
     is_scale: bool = False
+    schedules: Any = None
+    put: Callable[[Any], Any] | None = None
+
+
+class Part(NamedTuple):
+    """A state of a known type within another state.
+
+    Attributes:
+      group: the labels of the groups that it is in, the outermost first.
+      state: itself.
+      contribution: what it contributes.
+    """
+
+    group: tuple[str, ...]
+    state: Any
+    contribution: Contribution
 
 
 @functools.singledispatch
@@ -40,76 +59,93 @@ def contribution(state: Any) -> Contribution | None:
     return None
 
 
-def rates(state: Any) -> Rates:
-    """The product of all contributions, for each group of parameters."""
+def parts(state: Any, group: tuple[str, ...] = ()) -> Iterator[Part]:
+    """Every state of a known type within ``state``, with its group."""
     own = contribution(state)
     if own is not None:
-        factor = {} if own.factor is None else {"": jnp.asarray(own.factor, jnp.float32)}
-        return _product([factor, rates(own.inner)])
-    if isinstance(state, PartitionState):
-        return _groups((str(label), rates(inner)) for label, inner in state.inner_states.items())
-    if isinstance(state, tuple):
-        return _product(map(rates, state))
-    if isinstance(state, OrderedDict):  # optax.named_chain
-        return _product(map(rates, state.values()))
-    return _apart(state)
+        yield Part(group, state, own)
+        yield from parts(own.inner, group)
+    elif isinstance(state, PartitionState):
+        for label, inner in state.inner_states.items():
+            yield from parts(inner, (*group, str(label)))
+    elif isinstance(state, tuple | OrderedDict):  # a chain, a named chain
+        for inner in state.values() if isinstance(state, OrderedDict) else state:
+            yield from parts(inner, group)
+    else:
+        yield from _apart(state, group)
+
+
+def rates(state: Any) -> Rates:
+    """The product of all contributions, for each group of parameters."""
+    factors = [
+        (group, jnp.asarray(factor, jnp.float32))
+        for part in parts(state)
+        for group, factor in _factors(part)
+    ]
+    groups = dict.fromkeys(group for group, _ in factors)
+    innermost = [group for group in groups if not any(_is_in(other, group) for other in groups)]
+    return {
+        "/".join(group): functools.reduce(
+            jnp.multiply,
+            [factor for outer, factor in factors if outer == group or _is_in(group, outer)],
+        )
+        for group in innermost
+    }
 
 
 def has_rate(state: Any) -> bool:
     """Whether ``state`` holds a rate, rather than nothing, or only scales of one."""
-    for part in jax.tree.leaves(state, is_leaf=_is_known):
-        own = contribution(part)
-        if own is not None:
-            is_rate = own.factor is not None and not own.is_scale
-            if is_rate or has_rate(own.inner):
-                return True
-    return False
+    return any(
+        part.contribution.factor is not None and not part.contribution.is_scale
+        for part in parts(state)
+    )
 
 
-def _apart(state: Any) -> Rates:
+def _factors(part: Part) -> Iterator[tuple[tuple[str, ...], Any]]:
+    factor = part.contribution.factor
+    if isinstance(factor, Mapping):
+        for name, of_group in factor.items():
+            yield (*part.group, name), of_group
+    elif factor is not None:
+        yield part.group, factor
+
+
+def _is_in(group: tuple[str, ...], outer: tuple[str, ...]) -> bool:
+    return len(group) > len(outer) and group[: len(outer)] == outer
+
+
+def _apart(state: Any, group: tuple[str, ...]) -> Iterator[Part]:
     """Of anything but a chain, such as a ``TrainState`` or a dictionary of optimizer states.
 
     Several parts that each hold a rate are groups; with one at most, all of them are a product.
     """
-    parts, _ = jax.tree_util.tree_flatten_with_path(
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
         state, is_leaf=lambda x: x is not state and (_is_known(x) or isinstance(x, tuple))
     )
     known = [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), part)
-        for path, part in parts
-        if _is_known(part) or isinstance(part, tuple)
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in leaves
+        if _is_known(leaf) or isinstance(leaf, tuple)
     ]
-    if sum(has_rate(part) for _, part in known) <= 1:
-        return _product(rates(part) for _, part in known)
-    return _groups((place, rates(part)) for place, part in known)
+    are_groups = sum(has_rate(leaf) for _, leaf in known) > 1
+    for place, leaf in known:
+        yield from parts(leaf, (*group, place) if are_groups else group)
 
 
 def _is_known(state: Any) -> bool:
     return contribution(state) is not None
 
 
-def _groups(named: Iterable[tuple[str, Rates]]) -> Rates:
-    return {
-        "/".join(filter(None, (label, name))): rate
-        for label, found in named
-        for name, rate in found.items()
-    }
+def scheduled(state: Any) -> Contribution:
+    """Of a state with the fields ``schedule`` and ``learning_rate``."""
+    return Contribution(
+        state.learning_rate,
+        schedules=state.schedule,
+        put=lambda schedule: state._replace(schedule=schedule),
+    )
 
 
-def _product(factors: Iterable[Rates]) -> Rates:
-    """Group by group; what has no group belongs to all of them."""
-    known = [found for found in factors if found]
-    names = dict.fromkeys(name for found in known for name in found if name)
-    return {
-        name: functools.reduce(
-            jnp.multiply,
-            [rate for found in known for key, rate in found.items() if key in ("", name)],
-        )
-        for name in (names or ([""] if known else []))
-    }
-
-
-def injected(values: dict[str, Any], inner: Any) -> Contribution:
+def injected(values: Mapping[str, Any], inner: Any) -> Contribution:
     """Of hyperparameters put into an optimizer, which may keep its rate itself."""
     return Contribution(None if has_rate(inner) else values.get("learning_rate"), inner)
 

@@ -1,0 +1,248 @@
+"""Changing the rate of a running job: through any wrapper, and in a step that is compiled once."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
+
+import lrsched
+
+PARAMS = {"w": jnp.ones(3), "b": jnp.zeros(2)}
+LINEAR = lrsched.linear(1.0, 0.0, steps=10)
+
+
+def chain(schedule=LINEAR):
+    return optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(schedule))
+
+
+OPTIMIZERS = {
+    "chain": chain,
+    "named chain": lambda s=LINEAR: optax.named_chain(
+        ("adam", optax.scale_by_adam()), ("rate", lrsched.scale_by_learning_rate(s))
+    ),
+    "inject": lambda s=LINEAR: lrsched.inject_schedules(optax.adamw)(s, weight_decay=0.1),
+    "inject around ours": lambda s=LINEAR: lrsched.inject_schedules(
+        lambda b1: optax.chain(optax.scale_by_adam(b1), lrsched.scale_by_learning_rate(s))
+    )(b1=lrsched.constant(0.9)),
+    "masked": lambda s=LINEAR: optax.masked(chain(s), {"w": True, "b": True}),
+    "one group": lambda s=LINEAR: optax.partition({"all": chain(s)}, {"w": "all", "b": "all"}),
+    "apply_if_finite": lambda s=LINEAR: optax.apply_if_finite(chain(s), 3),
+    "MultiSteps": lambda s=LINEAR: optax.MultiSteps(chain(s), 1).gradient_transformation(),
+    "a controller after it": lambda s=LINEAR: optax.chain(chain(s), lrsched.reduce_on_plateau()),
+    "dog": lambda s=LINEAR: lrsched.schedule_free_sgd(s),
+    "the base of schedule_free": lambda s=LINEAR: lrsched.schedule_free(chain(s)),
+}
+every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+
+class Job:
+    """A compiled step that counts how often it was traced, and the rates that it applied."""
+
+    def __init__(self, optimizer, params=PARAMS):
+        self.optimizer = optax.with_extra_args_support(optimizer)
+        self.params, self.state = params, self.optimizer.init(params)
+        self.traces = 0
+        self.step = jax.jit(self._step, donate_argnums=(0, 1))
+
+    def _step(self, params, state):
+        self.traces += 1
+        gradients = jax.tree.map(jnp.ones_like, params)
+        updates, state = self.optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    def run(self, steps=1):
+        rates = []
+        for _ in range(steps):
+            params = jax.tree.map(jnp.array, self.params)
+            self.params, self.state = self.step(params, jax.tree.map(jnp.array, self.state))
+            rates.append(float(lrsched.learning_rate(self.state)))
+        return np.float32(rates)
+
+    def change(self, function, *args, **kwargs):
+        self.state = function(self.state, *args, **kwargs)
+        return self
+
+
+@every_optimizer
+def test_a_hand_changes_the_rate_of_a_compiled_step(make):
+    job = Job(make())
+    np.testing.assert_allclose(job.run(2), [1.0, 0.9], rtol=1e-6)
+    job.change(lrsched.set_learning_rate, 0.25)
+    np.testing.assert_allclose(job.run(2), [0.25, 0.25], rtol=1e-6)
+    job.change(lrsched.scale_learning_rate, 0.5)
+    np.testing.assert_allclose(job.run(), [0.125], rtol=1e-6)
+    job.change(lrsched.set_learning_rate, None)
+    np.testing.assert_allclose(job.run(), [0.25], rtol=1e-6)  # half of 0.5, at step 5
+    job.change(lrsched.restart, 2).change(lrsched.scale_learning_rate, 2.0)
+    np.testing.assert_allclose(job.run(), [0.8], rtol=1e-6)
+    job.change(lrsched.set_schedule, lrsched.linear(0.5, 0.0, steps=5))
+    np.testing.assert_allclose(job.run(), [0.2], rtol=1e-6)
+    assert job.traces == 1
+
+
+@every_optimizer
+def test_extending_and_annealing_go_on_from_the_rate_of_now(make):
+    job = Job(make())
+    job.run(6)
+    job.change(lrsched.extend, 14)
+    np.testing.assert_allclose(job.run(2), [0.4, 0.35], rtol=1e-6)
+    job.change(lrsched.start_cooldown, 2, shape="linear", end=0.1)
+    np.testing.assert_allclose(job.run(4), [0.3, 0.2, 0.1, 0.1], rtol=1e-6)
+    assert job.traces == 3
+
+
+def test_cooldowns_branch_off_one_checkpoint_as_often_as_one_likes():
+    job = Job(chain(0.5))
+    job.run(3)
+    checkpoint = job.state
+    for length in (2, 4):
+        job.state = lrsched.start_cooldown(checkpoint, length, shape="linear")
+        np.testing.assert_allclose(job.run(length + 1), np.linspace(0.5, 0, length + 1), rtol=1e-6)
+    assert job.traces == 2  # one before, one for all lengths
+
+
+def test_a_held_rate_is_annealed_and_a_scaled_one_stays_scaled():
+    job = Job(chain())
+    job.change(lrsched.set_learning_rate, 0.4).change(lrsched.scale_learning_rate, 0.5)
+    job.change(lrsched.start_cooldown, 2, shape="linear")
+    np.testing.assert_allclose(job.run(3), [0.2, 0.1, 0.0], rtol=1e-6)
+
+
+def test_changes_work_inside_jit():
+    optimizer = chain()
+
+    @jax.jit
+    def changed(state, value, steps):
+        held = lrsched.set_learning_rate(state, value)
+        return held, lrsched.extend(lrsched.restart(state, 5), steps)
+
+    held, extended = changed(optimizer.init(PARAMS), 0.25, 15)
+    assert held[1].schedule(3) == 0.25
+    np.testing.assert_allclose(extended[1].schedule([5, 10, 15]), [0.5, 0.25, 0.0], rtol=1e-6)
+
+
+def test_a_change_under_vmap_is_each_members_own():
+    optimizer = lrsched.scale_by_learning_rate
+    states = jax.vmap(lambda rate: optimizer(rate).init(PARAMS))(jnp.float32([0.1, 0.2]))
+    halved = jax.vmap(lrsched.scale_learning_rate)(states, jnp.float32([0.5, 1.0]))
+    _, after = jax.vmap(optimizer(0.0).update, (None, 0))(PARAMS, halved)
+    np.testing.assert_allclose(lrsched.learning_rate(after), [0.05, 0.2], rtol=1e-6)
+
+
+def test_the_states_dtypes_stay():
+    state = chain().init(PARAMS)
+    changed = lrsched.scale_learning_rate(
+        lrsched.set_learning_rate(lrsched.restart(state, np.int64(3)), 1), np.float64(0.5)
+    )
+    described = [jax.tree.map(lambda x: (x.dtype, x.weak_type), s) for s in (state, changed)]
+    assert described[0] == described[1]
+
+
+def groups():
+    return optax.partition(
+        {name: lrsched.scale_by_learning_rate(0.5) for name in ("head", "body")},
+        {"w": "body", "b": "head"},
+    )
+
+
+def test_a_group_is_changed_by_its_label():
+    optimizer = groups()
+    state = lrsched.set_learning_rate(optimizer.init(PARAMS), 0.25, group="head")
+    state = lrsched.scale_learning_rate(state, 0.5)  # both
+    _, state = optimizer.update(PARAMS, state)
+    assert lrsched.learning_rates(state) == {"body": 0.25, "head": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: lrsched.set_learning_rate(s, 0.1), "2 groups; group must be one of head, body"),
+        (
+            lambda s: lrsched.scale_learning_rate(s, 0.1, group="tail"),
+            "group='tail' is not accepted; the groups are head, body",
+        ),
+        (
+            lambda s: lrsched.set_learning_rate(s, -0.1, group="head"),
+            "value=-0.1 is not accepted; value must be a number of 0 or more, or None",
+        ),
+        (lambda s: lrsched.scale_learning_rate(s, -1), "factor=-1 is not accepted"),
+        (lambda s: lrsched.extend(s, 10), "repace: inner=constant.* has no horizon"),
+        (
+            lambda s: lrsched.set_learning_rate(optax.adam(0.1).init(PARAMS), 0.1),
+            "set_learning_rate: the state holds no schedule; it must come from",
+        ),
+        (lambda s: lrsched.restart(optax.adam(0.1).init(PARAMS)), "holds no schedule of lrsched"),
+        (
+            lambda s: lrsched.set_schedule(
+                optax.chain(chain(), lrsched.scale_by_learning_rate(0.1)).init(PARAMS), 0.1
+            ),
+            "several schedules multiply in this state",
+        ),
+        (
+            lambda s: lrsched.extend(lrsched.restart(chain().init(PARAMS), 10), 20),
+            "start must be before the horizon 10",
+        ),
+    ],
+)
+def test_what_cannot_be_changed_is_an_error(change, message):
+    with pytest.raises(ValueError, match=message):
+        change(groups().init(PARAMS))
+
+
+def test_it_works_in_a_linen_train_state():
+    model = nn.Dense(2)
+    variables = model.init(jax.random.key(0), jnp.ones((1, 3)))
+    state = TrainState.create(apply_fn=model.apply, params=variables, tx=chain())
+    state = lrsched.set_learning_rate(state, 0.25)
+    state = jax.jit(lambda s: s.apply_gradients(grads=s.params))(state)
+    assert lrsched.learning_rate(state) == 0.25
+
+
+def test_it_works_in_an_nnx_optimizer_with_its_containers():
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, chain(), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer):
+        gradient = nnx.grad(lambda model: jnp.sum(model(jnp.ones((1, 3)))))(model)
+        optimizer.update(model, gradient)
+
+    changes = [
+        (lambda s: lrsched.set_learning_rate(s, 0.25), 0.25),
+        (lambda s: lrsched.set_learning_rate(s, None), 0.9),
+        (lambda s: lrsched.set_schedule(s, lrsched.cosine(0.5, steps=4)), 0.25),
+        (lambda s: lrsched.extend(lrsched.restart(s, 2), 6), 0.25),
+        (lambda s: lrsched.start_cooldown(lrsched.restart(s, 2), 4), 0.25),
+    ]
+    for change, rate in changes:
+        optimizer.opt_state = change(optimizer.opt_state)
+        step(model, optimizer)
+        np.testing.assert_allclose(lrsched.learning_rate(optimizer.opt_state), rate, rtol=1e-6)
+
+
+def test_what_a_resumed_run_disagrees_on_is_said_in_words():
+    job = Job(chain())
+    job.run(4)
+    assert lrsched.check_resume(job.state, LINEAR) == ""
+    said = lrsched.check_resume(job.state, lrsched.linear(1.0, 0.0, steps=20))
+    assert "at step 4 the saved schedule linear(init=1.0, end=0.0, steps=10) gives 0.6" in said
+    assert "linear(init=1.0, end=0.0, steps=20) 0.8" in said
+    job.change(lrsched.scale_learning_rate, 0.5)
+    assert lrsched.check_resume(job.state, LINEAR) == ""
+    assert "gives 0.3, the new one constant(value=0.1) 0.1" in lrsched.check_resume(job.state, 0.1)
+
+
+@pytest.mark.parametrize("make", [chain, OPTIMIZERS["inject"], OPTIMIZERS["dog"]])
+def test_the_clock_can_come_from_outside(make):
+    optimizer = optax.with_extra_args_support(make())
+    update = jax.jit(lambda state, step: optimizer.update(PARAMS, state, PARAMS, step=step))
+    state = optimizer.init(PARAMS)
+    for step in (7, 2):
+        _, state = update(state, step)
+        np.testing.assert_allclose(lrsched.learning_rate(state), LINEAR(step), rtol=1e-6)
+    _, state = optimizer.update(PARAMS, state, PARAMS)
+    np.testing.assert_allclose(lrsched.learning_rate(state), LINEAR(3), rtol=1e-6)
