@@ -95,6 +95,23 @@ def test_a_gradient_that_is_not_finite_does_not_reach_the_state(make, poison):
         assert is_sound(after)
 
 
+@pytest.mark.parametrize(
+    "around",
+    [lrsched.mechanize, lrsched.hypergradient, lambda base: lrsched.schedule_free(base, 0.1)],
+    ids=["mechanize", "hypergradient", "schedule_free"],
+)
+def test_a_base_that_divides_by_zero_does_not_reach_the_state(around):
+    sign = optax.stateless(lambda updates, _: jax.tree.map(lambda g: -0.1 * g / abs(g), updates))
+    optimizer, params = around(sign), {"w": jnp.array([1.0, 0.0])}  # 0 / 0 in the second
+    state = optimizer.init(params)
+    for _ in range(4):
+        updates, state = optimizer.update(params, state, params)
+        params = optax.apply_updates(params, updates)
+    assert is_sound((params, state))
+    assert params["w"][0] != 1
+    assert params["w"][1] == 0
+
+
 @every_method
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_a_metric_that_is_not_finite_is_ignored(request, make, poison):
