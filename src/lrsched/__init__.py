@@ -64,6 +64,7 @@ from lrsched.change import (
     start_cooldown,
 )
 from lrsched.inspect import eval_params, learning_rate, learning_rates, metrics
+from lrsched.migrate import migrate
 from lrsched.schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.schedules.constant import piecewise_constant, table
 from lrsched.schedules.cyclic import (
@@ -165,6 +166,7 @@ __all__ = [
     "maximum",
     "mechanize",
     "metrics",
+    "migrate",
     "minimum",
     "momo",
     "momo_adam",
