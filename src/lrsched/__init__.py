@@ -104,8 +104,16 @@ from lrsched.schedules.warmup import (
     untuned_warmup,
     warmup,
 )
+from lrsched.transforms.groups import (
+    LearningRateGroupsState,
+    group_table,
+    layerwise_decay,
+    learning_rate_groups,
+    mup_groups,
+)
 from lrsched.transforms.inject import InjectSchedulesState, inject_schedules
 from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_learning_rate
+from lrsched.transforms.weight_decay import with_weight_decay
 
 __all__ = [
     "AdaptiveState",
@@ -113,6 +121,7 @@ __all__ = [
     "ControllerState",
     "InjectSchedulesState",
     "LawaState",
+    "LearningRateGroupsState",
     "ScaleByLearningRateState",
     "Schedule",
     "adagrad_norm",
@@ -147,6 +156,7 @@ __all__ = [
     "from_dict",
     "from_function",
     "greedy",
+    "group_table",
     "hdm",
     "hyperbolic",
     "hypergradient",
@@ -157,8 +167,10 @@ __all__ = [
     "k_decay",
     "kt",
     "lawa",
+    "layerwise_decay",
     "ldog",
     "learning_rate",
+    "learning_rate_groups",
     "learning_rates",
     "linear",
     "log_warmup",
@@ -172,6 +184,7 @@ __all__ = [
     "momo_adam",
     "multiply",
     "multistep",
+    "mup_groups",
     "noam",
     "noise",
     "observe",
@@ -215,5 +228,6 @@ __all__ = [
     "units",
     "untuned_warmup",
     "warmup",
+    "with_weight_decay",
     "wsd",
 ]

@@ -5,7 +5,7 @@ numbers only: in a compiled step nothing is compiled anew, unless a schedule of 
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,7 +65,8 @@ def set_learning_rate(opt_state: Any, value: ArrayLike | None, *, group: str | N
             return _with(place.schedule, held=-1.0)
         return _with(place.schedule, held=value, scale=1.0)
 
-    return _edited("set_learning_rate", opt_state, turned, group, one_group=True)
+    places = _places("set_learning_rate", opt_state, group, one_group=True)
+    return _edited(opt_state, places, turned)
 
 
 def scale_learning_rate(opt_state: Any, factor: ArrayLike, *, group: str | None = None) -> Any:
@@ -74,7 +75,8 @@ def scale_learning_rate(opt_state: Any, factor: ArrayLike, *, group: str | None 
     Args:
       opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
       factor: 0 or more; may be traced. Twice 0.5 is 0.25.
-      group: the label of a group; by default all of them.
+      group: the label of a group, or a pattern of `learning_rate_groups`, whose multiplier is
+        scaled then; by default all rates.
 
     Raises:
       ValueError: a negative factor, no such group, or no one rate.
@@ -94,7 +96,8 @@ def scale_learning_rate(opt_state: Any, factor: ArrayLike, *, group: str | None 
     def turned(place: Place) -> Schedule:
         return _with(place.schedule, scale=place.schedule.scale * factor)
 
-    return _edited("scale_learning_rate", opt_state, turned, group)
+    places = _multipliers(opt_state, group) or _places("scale_learning_rate", opt_state, group)
+    return _edited(opt_state, places, turned)
 
 
 def set_schedule(
@@ -120,9 +123,8 @@ def set_schedule(
     200
     """
     new = as_schedule(schedule)
-    return _edited(
-        "set_schedule", opt_state, lambda place: _under(place, new), group, one_group=True
-    )
+    places = _places("set_schedule", opt_state, group, one_group=True)
+    return _edited(opt_state, places, lambda place: _under(place, new))
 
 
 def restart(opt_state: Any, step: ArrayLike = 0) -> Any:
@@ -173,12 +175,11 @@ def extend(opt_state: Any, steps: ArrayLike, *, group: str | None = None) -> Any
     >>> state.schedule([2, 3, 4, 5, 6]).tolist()
     [0.5, 0.375, 0.25, 0.125, 0.0]
     """
-    return _edited(
-        "extend",
-        opt_state,
-        lambda place: _under(place, repace(place.schedule.inner, place.step, steps)),
-        group,
-    )
+
+    def longer(place: Place) -> Schedule:
+        return _under(place, repace(place.schedule.inner, place.step, steps))
+
+    return _edited(opt_state, _places("extend", opt_state, group), longer)
 
 
 def start_cooldown(
@@ -217,9 +218,9 @@ def start_cooldown(
     def annealed(place: Place) -> Schedule:
         before = by_hand(place.schedule.inner, held=place.schedule.held)
         after = cooldown(before, place.step, steps, end=end, shape=shape)
-        return by_hand(after, scale=place.schedule.scale)
+        return as_state(by_hand(after, scale=place.schedule.scale))
 
-    return _edited("start_cooldown", opt_state, lambda place: as_state(annealed(place)), group)
+    return _edited(opt_state, _places("start_cooldown", opt_state, group), annealed)
 
 
 def check_resume(opt_state: Any, schedule: ArrayLike | Schedule | Any) -> str:
@@ -245,7 +246,7 @@ def check_resume(opt_state: Any, schedule: ArrayLike | Schedule | Any) -> str:
 constant(value=0.01) 0.01; set_schedule(opt_state, schedule) takes the new one, else the saved one \
 goes on.
     """
-    (place,) = _places("check_resume", opt_state, None, one_group=True)
+    (place,) = _places("check_resume", opt_state, one_group=True)
     saved, new = place.schedule, as_schedule(schedule)
     if saved.replace(inner=new) == saved:
         return ""
@@ -259,41 +260,53 @@ goes on.
 
 
 class Place(NamedTuple):
-    """Where a rate comes from.
+    """Where a rate, or a multiplier, comes from.
 
     Attributes:
-      part: the state that holds it.
-      schedule: the schedule of the rate, a `by_hand`, its numbers as arrays.
+      state: what holds it.
+      put: ``schedule -> state``: the state with another one.
+      schedule: its schedule, a `by_hand`, the numbers as arrays.
       step: the step where its clock is.
       container: the structure that holds each number in the state: an array's own, or that of what
         ``nnx.Optimizer`` puts around it.
     """
 
-    part: Part
+    state: Any
+    put: Callable[[Schedule], Any]
     schedule: Schedule
     step: jax.Array
     container: Any
 
 
-def _edited(
-    function: str,
-    opt_state: Any,
-    edit: Callable[[Place], Schedule],
-    group: str | None,
-    one_group: bool = False,
-) -> Any:
+def _edited(opt_state: Any, places: Sequence[Place], edit: Callable[[Place], Schedule]) -> Any:
     def put(place: Place, state: Any) -> Any:
         del state  # it is what `place` was read from
-        new = jax.tree.map(lambda x: jax.tree.unflatten(place.container, [x]), edit(place))
-        assert place.part.contribution.put is not None
-        return place.part.contribution.put(new)
+        contained = jax.tree.map(lambda x: jax.tree.unflatten(place.container, [x]), edit(place))
+        return place.put(contained)
 
-    places = _places(function, opt_state, group, one_group)
-    changes = [(place.part.state, functools.partial(put, place)) for place in places]
-    return _changed(opt_state, changes)
+    return _changed(opt_state, [(place.state, functools.partial(put, place)) for place in places])
 
 
-def _places(function: str, opt_state: Any, group: str | None, one_group: bool) -> list[Place]:
+def _multipliers(opt_state: Any, group: str | None) -> list[Place]:
+    """The schedules of the multipliers of this group of `learning_rate_groups`."""
+    return [
+        _multiplier(part, name)
+        for part in parts(opt_state)
+        if part.contribution.is_scale and isinstance(part.contribution.schedules, Mapping)
+        for name in part.contribution.schedules
+        if "/".join((*part.group, name)) == group
+    ]
+
+
+def _multiplier(part: Part, name: str) -> Place:
+    schedules, put = part.contribution.schedules, part.contribution.put
+    assert put is not None
+    return _place(part, schedules[name], lambda new: put({**schedules, name: new}))
+
+
+def _places(
+    function: str, opt_state: Any, group: str | None = None, one_group: bool = False
+) -> list[Place]:
     """The schedules of the rates: of an optimizer around another one, the inner one's."""
     found = [
         part
@@ -323,14 +336,14 @@ def _places(function: str, opt_state: Any, group: str | None, one_group: bool) -
             f"{function}: several schedules multiply in this state; pass the part of the state "
             "that holds the one you mean."
         )
-    return [_place(part) for part in chosen]
+    return [_place(part, part.contribution.schedules, part.contribution.put) for part in chosen]
 
 
-def _place(part: Part) -> Place:
-    kept = part.contribution.schedules
+def _place(part: Part, kept: Schedule, put: Callable[[Schedule], Any] | None) -> Place:
+    assert put is not None
     container = jax.tree.structure(kept.held)
     bare = jax.tree.map(_number, kept, is_leaf=lambda x: _is_in(x, container))
-    return Place(part, bare, _number(part.state.count), container)
+    return Place(part.state, put, bare, _number(part.state.count), container)
 
 
 def _is_in(leaf: Any, container: Any) -> bool:

@@ -76,7 +76,12 @@ def parts(state: Any, group: tuple[str, ...] = ()) -> Iterator[Part]:
 
 
 def rates(state: Any) -> Rates:
-    """The product of all contributions, for each group of parameters."""
+    """The product of all contributions, for each group of parameters.
+
+    Raises:
+      ValueError: parameters that are grouped in two ways, so that the groups have no one rate.
+    """
+    _check_that_groups_do_not_cross(state)
     factors = [
         (group, jnp.asarray(factor, jnp.float32))
         for part in parts(state)
@@ -99,6 +104,25 @@ def has_rate(state: Any) -> bool:
         part.contribution.factor is not None and not part.contribution.is_scale
         for part in parts(state)
     )
+
+
+def _check_that_groups_do_not_cross(state: Any) -> None:
+    found = list(parts(state))
+    for part in found:
+        if isinstance(part.contribution.factor, Mapping):
+            others = [
+                group
+                for other in found
+                if other is not part
+                for group, _ in _factors(other)
+                if _is_in(group, part.group)
+            ]
+            if others:
+                raise ValueError(
+                    f"the groups {', '.join(part.contribution.factor)} and "
+                    f"{', '.join('/'.join(group) for group in others)} cross, so that they have no "
+                    "one rate each; group the parameters once, or pass a part of the state."
+                )
 
 
 def _factors(part: Part) -> Iterator[tuple[tuple[str, ...], Any]]:
