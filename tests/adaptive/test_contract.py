@@ -366,7 +366,7 @@ def test_it_trains_a_model_of_linen(make):
 def test_sharded_over_8_devices_is_unsharded_with_one_all_reduce():
     script = Path(__file__).parent / "sharded.py"
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
         "PYTHONPATH": str(script.parents[2]),
     }
     done = subprocess.run(
