@@ -163,7 +163,7 @@ def test_a_group_is_changed_by_its_label():
         (lambda s: lrsched.set_learning_rate(s, 0.1), "2 groups; group must be one of head, body"),
         (
             lambda s: lrsched.scale_learning_rate(s, 0.1, group="tail"),
-            "group='tail' is not accepted; the groups are head, body",
+            "group='tail' is not accepted; the state's rates have the groups head, body",
         ),
         (
             lambda s: lrsched.set_learning_rate(s, -0.1, group="head"),
@@ -173,7 +173,13 @@ def test_a_group_is_changed_by_its_label():
         (lambda s: lrsched.extend(s, 10), "repace: inner=constant.* has no horizon"),
         (
             lambda s: lrsched.set_learning_rate(optax.adam(0.1).init(PARAMS), 0.1),
-            "set_learning_rate: the state holds no schedule; it must come from",
+            "set_learning_rate: the state holds no schedule that a hand can change",
+        ),
+        (  # its rate says what sgd applies, and changing it would change the average alone
+            lambda s: lrsched.scale_learning_rate(
+                lrsched.schedule_free(optax.sgd(0.1), 0.1).init(PARAMS), 0.5
+            ),
+            "scale_learning_rate: the state holds no schedule that a hand can change",
         ),
         (lambda s: lrsched.restart(optax.adam(0.1).init(PARAMS)), "holds no schedule of lrsched"),
         (

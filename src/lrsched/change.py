@@ -314,16 +314,18 @@ def _places(
         if part.contribution.put is not None
         and not part.contribution.is_scale
         and not has_rate(part.contribution.inner)
+        and part.contribution.schedules.is_made_by(by_hand)
     ]
     groups = list(dict.fromkeys("/".join(part.group) for part in found))
     if not found:
         raise ValueError(
-            f"{function}: the state holds no schedule; it must come from an optimizer with "
-            "scale_by_learning_rate, inject_schedules or an adaptive method in it."
+            f"{function}: the state holds no schedule that a hand can change; it must come from an "
+            "optimizer with scale_by_learning_rate, inject_schedules or an adaptive method in it."
         )
     if group is not None and group not in groups:
         raise ValueError(
-            f"{function}: group={group!r} is not accepted; the groups are {', '.join(groups)}."
+            f"{function}: group={group!r} is not accepted; the state's rates have "
+            f"{'the groups ' + ', '.join(groups) if any(groups) else 'no groups'}."
         )
     if group is None and one_group and len(groups) > 1:
         raise ValueError(

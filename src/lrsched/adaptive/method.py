@@ -19,7 +19,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from lrsched.algebra import as_schedule
 from lrsched.schedule import Schedule
-from lrsched.transforms.learning_rate import clock, in_use, scalar_at
+from lrsched.transforms.learning_rate import as_state, clock, in_use, scalar_at
 from lrsched.transforms.rates import Contribution, contribution, scheduled
 
 Memory = TypeVar("Memory")
@@ -128,6 +128,7 @@ def method(
     prepare: Callable[[Step[Any]], Any] = lambda step: None,
     needs_value: bool = False,
     sums_see_all: bool = False,
+    is_applied: bool = True,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """An optax transform out of a method's functions.
@@ -144,6 +145,8 @@ def method(
       needs_value: whether ``update`` must be given ``value=``.
       sums_see_all: whether a gradient that is not finite makes one of the sums so, so that the
         guard needs no reading of the gradients of its own.
+      is_applied: whether it is the outer rate that the updates are multiplied by, so that a hand
+        can change it; one that says what a base applies cannot be.
       state_dtype: of what is kept for each parameter; by default the parameters' own, or float32
         where that is narrower.
     """
@@ -157,7 +160,7 @@ def method(
         narrow = [p for p in jax.tree.leaves(params) if _is_narrow(p)]
         return AdaptiveState(
             jnp.zeros([], jnp.int32),
-            in_use(schedule),
+            in_use(schedule) if is_applied else as_state(schedule),
             jnp.zeros([], jnp.float32),
             jnp.zeros([], jnp.int32),
             [jnp.zeros_like(p, jnp.float32) for p in narrow],

@@ -102,6 +102,7 @@ def _method(
     init_base: Callable[[Any], Any],
     walk: Callable[[Step[ScheduleFreeMemory]], Walk],
     state_dtype: DTypeLike | None,
+    is_applied: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
     def init(params: Any) -> ScheduleFreeMemory:
         return ScheduleFreeMemory(
@@ -114,7 +115,7 @@ def _method(
         weight = (memory.steps + 1.0) ** r * largest**weight_lr_power
         return _averaged(step, walked, largest, weight, scalar(b1))
 
-    return method(name, learning_rate, init, move, state_dtype=state_dtype)
+    return method(name, learning_rate, init, move, is_applied=is_applied, state_dtype=state_dtype)
 
 
 def _averaged(
@@ -219,6 +220,7 @@ def schedule_free(
         init_base,
         walk,
         state_dtype,
+        is_applied=False,
     )
 
 

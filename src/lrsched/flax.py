@@ -1,0 +1,43 @@
+"""For `flax.linen`: a train state that passes metrics on to the optimizer. It needs flax."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import optax
+from flax.training import train_state
+
+
+class TrainState(train_state.TrainState):  # type: ignore[no-untyped-call]
+    """Flax's ``TrainState``, whose ``apply_gradients`` hands ``value=`` on to the optimizer.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> from lrsched.flax import TrainState
+    >>> optimizer = optax.chain(
+    ...     lrsched.scale_by_learning_rate(0.5), lrsched.reduce_on_plateau(factor=0.5, patience=1))
+    >>> state = TrainState.create(apply_fn=None, params={"w": jnp.ones(2)}, tx=optimizer)
+    >>> for loss in (1.0, 2.0):
+    ...     state = state.apply_gradients(grads={"w": jnp.ones(2)}, value=loss)
+    >>> float(lrsched.learning_rate(state))
+    0.25
+    """
+
+    def apply_gradients(self, *, grads: Any, **others: Any) -> "TrainState":
+        """One update of the parameters, the optimizer's state and the step.
+
+        Args:
+          grads: the gradients, a tree as the parameters are.
+          **others: fields of the state are replaced, as in flax; all else, such as ``value=`` or
+            ``step=``, goes to ``tx.update``, where transforms that take no notice ignore it.
+
+        Returns:
+          The new state.
+        """
+        fields = {field.name for field in dataclasses.fields(self)} - {"step"}
+        replaced = {name: value for name, value in others.items() if name in fields}
+        extra = {name: value for name, value in others.items() if name not in fields}
+        tx = optax.with_extra_args_support(self.tx)
+        told = optax.GradientTransformation(tx.init, functools.partial(tx.update, **extra))
+        bound: Any = super(TrainState, self.replace(tx=told))
+        state: TrainState = bound.apply_gradients(grads=grads, **replaced).replace(tx=self.tx)
+        return state
