@@ -195,3 +195,30 @@ def test_a_second_metric_of_its_kind_is_numbered():
     )
     found = lrsched.metrics(optimizer.init(PARAMS))
     assert {"controller_scale", "controller_scale_2", "learning_rate"} <= found.keys()
+
+
+def test_metrics_of_a_method_show_its_estimate():
+    optimizer = lrsched.prodigy(0.5, d0=1e-3)
+    assert lrsched.metrics(optimizer.init(PARAMS))["estimate"] == np.float32(1e-3)
+
+
+def test_an_abstract_state_is_read_abstractly():
+    optimizer = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE))
+    abstract = jax.eval_shape(optimizer.init, PARAMS)
+    found = jax.eval_shape(lrsched.metrics, abstract)
+    assert {name: (x.shape, x.dtype) for name, x in found.items()} == {
+        "learning_rate": ((), jnp.float32),
+        "schedule_step": ((), jnp.int32),
+    }
+
+
+def test_a_replicated_state_is_read_on_its_devices_without_waiting_for_them():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    optimizer = lrsched.prodigy(SCHEDULE)
+    state = jax.device_put(optimizer.init(PARAMS), everywhere)
+    with jax.transfer_guard("disallow"):
+        read = lrsched.learning_rate(state)
+        compiled = jax.jit(lrsched.learning_rate)(state)
+    assert read.sharding == state.learning_rate.sharding == everywhere
+    assert compiled == read

@@ -87,8 +87,10 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
         the step at which its schedule was read: a run's first update has 0;
     ``controller_scale``, ``ignored_metrics``
         of a controller, and how many metrics it left out because they were not finite;
+    ``estimate``
+        of Prodigy and D-Adaptation, the distance that the next update multiplies its rate by;
     ``ignored_updates``
-        of an adaptive method, the updates left out for the same reason.
+        of an adaptive method, the updates left out because they were not finite.
 
     Groups have their label behind a slash (``learning_rate/head``); the second of its kind in one
     group is ``..._2``.
@@ -128,6 +130,8 @@ def _measured(part: Part) -> dict[str, jax.Array]:
         measured |= {"controller_scale": state.scale, "ignored_metrics": state.ignored}
     if isinstance(state, AdaptiveState):
         measured["ignored_updates"] = state.ignored
+        if hasattr(state.memory, "estimate"):
+            measured["estimate"] = state.memory.estimate
     return {name: jnp.asarray(value) for name, value in measured.items()}
 
 
