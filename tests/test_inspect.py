@@ -209,6 +209,7 @@ def test_an_abstract_state_is_read_abstractly():
     assert {name: (x.shape, x.dtype) for name, x in found.items()} == {
         "learning_rate": ((), jnp.float32),
         "schedule_step": ((), jnp.int32),
+        "schedule_done": ((), jnp.bool),
     }
 
 
@@ -222,3 +223,27 @@ def test_a_replicated_state_is_read_on_its_devices_without_waiting_for_them():
         compiled = jax.jit(lrsched.learning_rate)(state)
     assert read.sharding == state.learning_rate.sharding == everywhere
     assert compiled == read
+
+
+def test_metrics_tell_when_the_schedule_is_through():
+    optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, steps=3))
+    state, done = optimizer.init(PARAMS), []
+    for _ in range(4):
+        _, state = optimizer.update(PARAMS, state)
+        done.append(bool(lrsched.metrics(state)["schedule_done"]))
+    assert done == [False, False, True, True]
+    assert "schedule_done" not in lrsched.metrics(lrsched.scale_by_learning_rate(1.0).init(PARAMS))
+
+
+def test_metrics_of_an_nnx_optimizer_with_its_containers():
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, lrsched.prodigy(SCHEDULE), wrt=nnx.Param)
+    found = lrsched.metrics(optimizer.opt_state)
+    assert sorted(found) == [
+        "estimate",
+        "ignored_updates",
+        "learning_rate",
+        "schedule_done",
+        "schedule_step",
+    ]
+    assert all(isinstance(x, jax.Array) and x.ndim == 0 for x in found.values())

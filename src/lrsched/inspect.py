@@ -9,6 +9,7 @@ import optax
 from lrsched.adaptive.averaging import average_in
 from lrsched.adaptive.controller import ControllerState
 from lrsched.adaptive.method import AdaptiveState
+from lrsched.schedule import Schedule
 from lrsched.transforms.rates import Part, has_rate, parts, rates
 
 
@@ -85,6 +86,9 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
         what the latest update applied, as `learning_rate` finds it;
     ``schedule_step``
         the step at which its schedule was read: a run's first update has 0;
+    ``schedule_done``
+        whether the schedule is at its horizon, so that the next update has its last value, as all
+        later ones will; absent where there is no horizon;
     ``controller_scale``, ``ignored_metrics``
         of a controller, and how many metrics it left out because they were not finite;
     ``estimate``
@@ -126,6 +130,8 @@ def _measured(part: Part) -> dict[str, jax.Array]:
     state, measured = part.state, {}
     if part.contribution.put is not None and not part.contribution.is_scale:
         measured["schedule_step"] = jnp.maximum(jnp.asarray(state.count) - 1, 0)
+        if (done := _is_done(part.contribution.schedules, state.count)) is not None:
+            measured["schedule_done"] = done
     if isinstance(state, ControllerState):
         measured |= {"controller_scale": state.scale, "ignored_metrics": state.ignored}
     if isinstance(state, AdaptiveState):
@@ -133,6 +139,12 @@ def _measured(part: Part) -> dict[str, jax.Array]:
         if hasattr(state.memory, "estimate"):
             measured["estimate"] = state.memory.estimate
     return {name: jnp.asarray(value) for name, value in measured.items()}
+
+
+@jax.jit
+def _is_done(schedule: Schedule, count: jax.Array) -> jax.Array | None:
+    """Compiled, as a horizon of concrete numbers would be fetched from its device."""
+    return None if schedule.horizon is None else jnp.asarray(count) >= jnp.asarray(schedule.horizon)
 
 
 def eval_params(opt_state: Any, params: Any) -> Any:
