@@ -35,6 +35,14 @@ PUBLIC = {
 STATES = {name for name in lrsched.__all__ if name.endswith("State")}
 
 
+@pytest.fixture(autouse=True)
+def _forget_the_schedules_that_examples_define():
+    known = dict(_REGISTRY)
+    yield
+    _REGISTRY.clear()
+    _REGISTRY.update(known)
+
+
 @pytest.mark.parametrize("name", sorted(PUBLIC.keys() - STATES))
 def test_every_public_docstring_has_an_example_that_runs(name):
     docstring = inspect.getdoc(PUBLIC[name])
@@ -85,12 +93,7 @@ def test_every_example_runs(script, tmp_path, monkeypatch, capsys):
 
 
 def run(script, monkeypatch, directory):
-    """As ``python script`` does in an empty directory; what it registers is forgotten."""
+    """As ``python script`` does in an empty directory."""
     monkeypatch.chdir(directory)
     monkeypatch.setattr(sys, "argv", [str(script)])
-    known = dict(_REGISTRY)
-    try:
-        runpy.run_path(str(script), run_name="__main__")
-    finally:
-        _REGISTRY.clear()
-        _REGISTRY.update(known)
+    runpy.run_path(str(script), run_name="__main__")
