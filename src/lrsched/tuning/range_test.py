@@ -1,0 +1,309 @@
+"""Smith's range test: one short run under a growing rate tells which rates are usable."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import jax
+import numpy as np
+
+from lrsched.schedule import Schedule
+from lrsched.schedules.decay import exponential, linear
+from lrsched.tuning import fleet as fleets
+from lrsched.tuning.training import Training
+
+RANGES: Final[dict[str, tuple[float, float]]] = {
+    "sgd": (1e-5, 100.0),
+    "adagrad": (1e-5, 10.0),
+    "rmsprop": (1e-6, 1.0),
+    "adam": (1e-6, 1.0),
+    "adamw": (1e-6, 1.0),
+    "lion": (1e-7, 0.1),
+    "muon": (1e-5, 10.0),
+}
+"""Where to look for each optimizer's rate: from far below what is recommended for it to far above.
+
+Each is wide around its paper's or library's default: PyTorch's and Keras's 0.01 for SGD and
+Adagrad, 0.01 and 0.001 for RMSprop, 0.001 for Adam (Kingma & Ba 2015), a tenth of that for Lion
+(Chen et al. 2023), 0.02 for Muon (Jordan et al. 2024).
+"""
+ANY_RANGE: Final = (1e-7, 10.0)
+"""For all others: the range of fastai's ``lr_find`` and of torch-lr-finder."""
+
+
+class Range(NamedTuple):
+    """The rates in between are usable: below ``low`` nothing moves, above ``high`` it diverges."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RangeTest:
+    """What came of a `range_test`.
+
+    Attributes:
+      rates: the rate of each update, ``(steps,)``.
+      losses: the loss before it, for each seed, ``(seeds, steps)``; NaN after divergence.
+      smoothed: the losses as an exponential average, corrected for its start.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+    smoothed: np.ndarray
+
+    def suggestion(self, method: str = "valley") -> float:
+        """A rate to train at, the geometric mean of the seeds'.
+
+        ``"steepest"``
+            where the loss falls fastest by the logarithm of the rate;
+        ``"minimum/10"``
+            a tenth of the rate with the least loss;
+        ``"valley"``
+            halfway down the longest descent (fastai's default);
+        ``"slide"``
+            the end of the flat part, looked for from the right (fastai's "interval slide rule").
+
+        Args:
+          method: one of these.
+
+        Raises:
+          ValueError: another method, or no seed whose loss falls.
+        """
+        return float(np.exp(np.mean(np.log(self._of_seeds(method)))))
+
+    def confidence(self, method: str = "valley") -> Range:
+        """The least and the greatest rate that one seed alone would suggest.
+
+        Args:
+          method: as for `suggestion`.
+        """
+        found = self._of_seeds(method)
+        return Range(float(np.min(found)), float(np.max(found)))
+
+    @property
+    def range(self) -> Range:
+        """The usable rates: from a tenth of the fall to the least loss, medians over the seeds."""
+        ends = [
+            (
+                rates[np.argmax(losses <= losses[0] - 0.1 * (losses[0] - losses.min()))],
+                rates[np.argmin(losses)],
+            )
+            for rates, losses in self._descents()
+        ]
+        low, high = np.exp(np.median(np.log(ends), axis=0))
+        return Range(float(low), float(high))
+
+    def plot(self, ax: Any = None) -> Any:
+        """The losses over the rates, with the usable range and the suggestion.
+
+        Args:
+          ax: matplotlib's axes; by default new ones.
+
+        Returns:
+          The axes.
+        """
+        from lrsched.plotting import plot_range_test
+
+        return plot_range_test(self, ax)
+
+    def _of_seeds(self, method: str) -> list[float]:
+        if method not in _METHODS:
+            raise ValueError(
+                f"suggestion: method={method!r} is not accepted; method must be one of "
+                f"{', '.join(map(repr, _METHODS))}."
+            )
+        return [float(_METHODS[method](rates, losses)) for rates, losses in self._descents()]
+
+    def _descents(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The rates and smoothed losses of each seed, up to where it diverged."""
+        found = [(self.rates[~np.isnan(x)], x[~np.isnan(x)]) for x in self.smoothed]
+        falls = [(rates, x) for rates, x in found if len(x) > 2 and x.min() < x[0]]
+        if not falls:
+            raise ValueError(
+                f"no rate from {self.rates[0]:.2g} to {self.rates[-1]:.2g} lowers the loss: "
+                f"{_why(self.losses)}"
+            )
+        return falls
+
+
+def range_test(
+    training: Training,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    steps: int = 100,
+    growth: str = "exponential",
+    seeds: int | Sequence[int] = 3,
+    smoothing: float = 0.9,
+    diverged: float = 4.0,
+) -> RangeTest:
+    """Smith's range test: train for ``steps`` updates while the rate grows from low to high.
+
+    ``rate_i = low (high / low)**(i / (steps - 1))``, or linear in ``i``. The loss is flat while the
+    rate is too low, falls where it is good, and rises where it is too high. All seeds run at once
+    in one compiled loop, which ends when each of them has diverged: when its smoothed loss is
+    ``diverged`` times its least, or its loss is not finite. The caller's model and state stay as
+    they are.
+
+    Args:
+      training: what is trained; with whatever optimizer.
+      low: the first rate; by default that of `RANGES` for the optimizer, or of `ANY_RANGE`.
+      high: the last rate.
+      steps: the number of updates.
+      growth: "exponential" or "linear".
+      seeds: how many, or which: each has initial parameters (if ``training`` makes them) and an
+        order of the batches of its own.
+      smoothing: the decay of the average of the losses.
+      diverged: how many times its least a smoothed loss may be.
+
+    Raises:
+      ValueError: a range that is not above 0 or does not rise, fewer than 3 steps, or another
+        growth.
+
+    Source: Smith 2017 (arXiv 1506.01186); the end at four times the least loss is fastai's.
+
+    >>> import jax.numpy as jnp, optax
+    >>> from lrsched import tuning
+    >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
+    >>> x = jnp.linspace(-1, 1, 64)
+    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.sgd, (x, 2 * x), batch_size=16)
+    >>> found = tuning.range_test(run)
+    >>> found.range.low < found.suggestion() < found.range.high
+    True
+    """
+    default = RANGES.get(training.name or "", ANY_RANGE)
+    low, high = (
+        given if given is not None else known for given, known in zip((low, high), default)
+    )
+    if not 0 < low < high < np.inf:
+        raise ValueError(
+            f"range_test: low={low!r}, high={high!r} are not accepted; they must be finite numbers "
+            "above 0, the lower first."
+        )
+    if not (isinstance(steps, int) and steps >= 3):
+        raise ValueError(f"range_test: steps={steps!r} is not accepted; at least 3 are needed.")
+    if growth not in _GROWTHS:
+        raise ValueError(
+            f"range_test: growth={growth!r} is not accepted; growth must be one of "
+            f"{', '.join(map(repr, _GROWTHS))}."
+        )
+    if not (0 <= smoothing < 1 and diverged > 1):
+        raise ValueError(
+            f"range_test: smoothing={smoothing!r}, diverged={diverged!r} are not accepted; smoothing "
+            "must be from 0 to below 1, diverged above 1."
+        )
+    schedule = _GROWTHS[growth](low, high, steps - 1)
+    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not seeds:
+        raise ValueError("range_test: seeds is empty; at least one is needed.")
+
+    def is_over(losses: np.ndarray) -> np.ndarray:
+        return _is_beyond(_smoothed(losses, smoothing), diverged)[:, -1]
+
+    losses = _losses(training, schedule, steps, seeds, is_over)
+    smoothed = _smoothed(losses, smoothing)
+    beyond = _is_beyond(smoothed, diverged)
+    return RangeTest(
+        schedule(np.arange(steps)),
+        np.where(beyond, np.nan, losses),
+        np.where(beyond, np.nan, smoothed),
+    )
+
+
+_GROWTHS: Final[dict[str, Callable[[float, float, int], Schedule]]] = {
+    "exponential": lambda low, high, steps: exponential(low, high / low, every=steps),
+    "linear": linear,
+}
+
+
+def _losses(
+    training: Training,
+    schedule: Schedule,
+    steps: int,
+    seeds: Sequence[int],
+    is_over: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """The loss of every update of every seed; NaN after all of those that run together are over."""
+    starts = [fleets.start(schedule, seed, steps, records=steps) for seed in seeds]
+    devices = jax.local_devices()
+    plan = fleets.plan_of_all(training, starts, devices)
+    fleet = fleets.fleet_for(training, plan, starts, [steps] * len(starts), steps, devices)
+    losses = []
+    for first in range(0, len(starts), fleet.slots):
+        some = starts[first : first + fleet.slots]
+        padded = [*some, *some[:1] * (fleet.slots - len(some))]
+        members = fleet.refill(fleet.blank(), np.ones(fleet.slots, bool), fleets.stacked(padded))
+        until = np.full(fleet.slots, steps, np.int32)
+        for stop in range(_LOOK_EVERY, steps + _LOOK_EVERY, _LOOK_EVERY):
+            members = members._replace(until=fleet.spread(np.minimum(until, stop)))
+            members = fleet.advance(members, _LOOK_EVERY)
+            seen = np.array(members.sums)[: len(some)]
+            seen[np.arange(steps) >= np.asarray(members.step)[: len(some), None]] = np.nan
+            if np.all(is_over(seen[:, :stop])):
+                break
+        losses.append(seen)
+    return np.concatenate(losses)
+
+
+_LOOK_EVERY: Final = 10
+"""Updates between two looks at whether all seeds have diverged."""
+
+
+def _smoothed(losses: np.ndarray, decay: float) -> np.ndarray:
+    average, out = np.zeros(len(losses)), []
+    for step, now in enumerate(losses.T):
+        average = decay * average + (1 - decay) * now
+        out.append(average / (1 - decay ** (step + 1)))
+    return np.stack(out, axis=1)
+
+
+def _is_beyond(smoothed: np.ndarray, diverged: float) -> np.ndarray:
+    """Whether a seed has diverged by a step."""
+    least = np.fmin.accumulate(np.where(np.isnan(smoothed), np.inf, smoothed), axis=1)
+    before = np.concatenate([np.full((len(least), 1), np.inf), least[:, :-1]], axis=1)
+    return np.logical_or.accumulate(~(smoothed <= diverged * np.abs(before)), axis=1)
+
+
+def _steepest(rates: np.ndarray, losses: np.ndarray) -> float:
+    return rates[np.argmin(np.gradient(losses, np.log10(rates)))]
+
+
+def _tenth_of_the_minimum(rates: np.ndarray, losses: np.ndarray) -> float:
+    return rates[np.argmin(losses)] / 10
+
+
+def _valley(rates: np.ndarray, losses: np.ndarray) -> float:
+    """Halfway along the longest decreasing subsequence, as fastai counts it."""
+    lengths = np.ones(len(losses), int)
+    for i in range(1, len(losses)):
+        higher = losses[:i] > losses[i]
+        lengths[i] = 1 + max(lengths[:i][higher], default=0)
+    end = int(np.argmax(lengths))
+    start = end - int(lengths[end])
+    third = (end - start) / 3
+    return rates[max(0, start) + int(third) + int(third / 2)]
+
+
+def _slide(rates: np.ndarray, losses: np.ndarray) -> float:
+    """From the right, the first place where the slopes 15 updates apart are alike."""
+    slopes = np.gradient(losses)
+    apart = min(15, len(losses) // 2)
+    right = len(losses) - 1
+    while right - apart > 0 and abs(slopes[right] - slopes[right - apart]) > 0.005:
+        right -= 1
+    return rates[right - apart]
+
+
+_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
+    "steepest": _steepest,
+    "minimum/10": _tenth_of_the_minimum,
+    "valley": _valley,
+    "slide": _slide,
+}
+
+
+def _why(losses: np.ndarray) -> str:
+    if not np.isfinite(losses).any():
+        return "every loss is NaN from the first update on; look at the data and the loss function."
+    return "start lower if it only rises, end higher if it does not move."

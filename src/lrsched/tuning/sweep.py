@@ -1,0 +1,492 @@
+"""Thousands of training runs in one compiled program: the numbers of a schedule are its data."""
+
+import dataclasses
+import hashlib
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from lrsched.schedule import Schedule
+from lrsched.tuning import fleet as fleets
+from lrsched.tuning.checkpoint import Checkpoint
+from lrsched.tuning.fleet import Fleet, Members, Plan, Start
+from lrsched.tuning.training import Training
+
+
+class Results(NamedTuple):
+    """Of every member, the leading axis; what a checkpoint keeps.
+
+    Attributes:
+      done: whether it has stopped.
+      steps: the updates that it did.
+      diverged: whether its loss was not finite.
+      train_loss: means of the training loss over its run, ``(members, records)``.
+      validation_loss: the metric on the held-out examples, ``(members, evaluations)``.
+    """
+
+    done: np.ndarray
+    steps: np.ndarray
+    diverged: np.ndarray
+    train_loss: np.ndarray
+    validation_loss: np.ndarray
+
+    @property
+    def records(self) -> int:
+        """The most means of the training loss of one member."""
+        return self.train_loss.shape[1]
+
+
+class Job(NamedTuple):
+    """A member and the length of its run."""
+
+    start: Start
+    length: int
+
+    def counts(self, records: int) -> np.ndarray:
+        """How many updates each mean of its training loss is of; NaN after its end."""
+        window = int(self.start.window)
+        counts = np.clip(self.length - window * np.arange(records), 0, window).astype(np.float32)
+        return np.where(counts == 0, np.nan, counts)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sweep:
+    """What came of a `sweep`.
+
+    Attributes:
+      table: a structured array with one row a member: ``schedule``, its place in ``schedules``; the
+        numbers in which the schedules differ, by their names; ``seed``; ``steps``, the updates
+        done; ``loss``, the last on the held-out examples, without any the mean training loss at the
+        end; ``diverged``. A member that diverged has a loss of infinity.
+      schedules: in the order of the table.
+      train_loss: the mean training loss in windows over each run, ``(members, records)``; NaN after
+        a run's end.
+      validation_loss: on the held-out examples, ``(members, evaluations)``.
+      plans: how members were put on a device, for each structure of schedules.
+      compile_seconds: for compilations, and choosing the plan.
+      run_seconds: for the rest.
+    """
+
+    table: np.ndarray
+    schedules: list[Schedule]
+    train_loss: np.ndarray
+    validation_loss: np.ndarray
+    plans: list[Plan]
+    compile_seconds: float
+    run_seconds: float
+
+    def mean_losses(self) -> np.ndarray:
+        """The loss of each schedule, the mean over its seeds."""
+        losses, places = self.table["loss"], self.table["schedule"]
+        return np.array([losses[places == i].mean() for i in range(len(self.schedules))])
+
+    def best(self) -> Schedule:
+        """The schedule with the lowest loss, the mean over its seeds.
+
+        Raises:
+          ValueError: every member diverged.
+        """
+        losses = self.mean_losses()
+        if not np.isfinite(losses).any():
+            raise ValueError(f"all {len(self.table)} members of the sweep diverged.")
+        return self.schedules[int(np.argmin(losses))]
+
+    def to_pandas(self) -> Any:
+        """The table as a ``pandas.DataFrame``."""
+        import pandas
+
+        return pandas.DataFrame(self.table)
+
+    def plot(self, x: str | None = None, by: str | None = None, ax: Any = None) -> Any:
+        """The loss against a number of the schedules, with the band of its seeds.
+
+        Args:
+          x: the number's name; by default the first in which the schedules differ.
+          by: another number: a curve for each of its values.
+          ax: matplotlib's axes; by default new ones.
+
+        Returns:
+          The axes.
+        """
+        from lrsched.plotting import plot_sweep
+
+        return plot_sweep(self, x, by, ax)
+
+
+def sweep(
+    training: Training,
+    schedules: Sequence[Schedule] | Schedule,
+    *,
+    steps: int | None = None,
+    seeds: int | Sequence[int] = 1,
+    evaluations: int = 1,
+    records: int = 100,
+    plan: Plan | None = None,
+    mesh: Mesh | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = True,
+) -> Sweep:
+    """Train under every schedule and with every seed, many at once, in one compiled program.
+
+    Schedules of one structure (peaks, horizons, warmups of any values) need one compilation; each
+    further structure one more. Members run in slots: one that is through or has diverged makes room
+    for the next. How many are batched is found out by a short measurement, on the devices there
+    are; on a CPU each core can be a device of its own: ``jax.config.update("jax_num_cpu_devices",
+    os.cpu_count())`` at the beginning of a program. No member ever waits for another's numbers:
+    the program has no collectives.
+
+    With several processes (``jax.distributed``) each takes its share of the members, and all of them
+    return the whole.
+
+    Args:
+      training: what is trained.
+      schedules: a list of them; or one whose numbers have a leading axis.
+      steps: the updates of each run; by default each schedule's horizon.
+      seeds: how many, or which. Members of one seed have the same initial parameters and batches.
+      evaluations: how often in a run, at equal distances, the held-out examples are looked at.
+      records: the most means of the training loss that are kept of a run.
+      plan: how members are put on a device; by default measured.
+      mesh: the devices; by default all.
+      checkpoint: a directory; a sweep that was killed goes on from it. It needs orbax.
+      checkpoint_seconds: the time between two saves.
+      progress: show a bar with the time left. It needs rich.
+
+    Raises:
+      ValueError: no schedule, no seed, a schedule without a horizon where ``steps`` is None, a
+        checkpoint of another sweep, or a member that does not fit into memory.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> from lrsched import tuning
+    >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
+    >>> x = jnp.linspace(-1, 1, 64)
+    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), batch_size=16)
+    >>> found = tuning.sweep(
+    ...     run, [lrsched.cosine(peak, steps=50) for peak in (1e-3, 1e-2, 1e-1)], progress=False)
+    >>> found.table[["peak", "steps"]].tolist()
+    [(0.001..., 50), (0.01..., 50), (0.1..., 50)]
+    >>> found.best()
+    cosine(peak=0.1, steps=50)
+    """
+    began = time.perf_counter()
+    listed = unstacked(schedules) if isinstance(schedules, Schedule) else list(schedules)
+    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    for name, given in {"schedules": listed, "seeds": seeds}.items():
+        if not given:
+            raise ValueError(f"sweep: {name} is empty; at least one is needed.")
+    for name, number in {"evaluations": evaluations, "records": records}.items():
+        if not (isinstance(number, int) and number >= 1):
+            raise ValueError(
+                f"sweep: {name}={number!r} is not accepted; {name} must be a whole number of 1 or "
+                "more."
+            )
+    lengths = _lengths(listed, steps)
+    jobs = [
+        Job(fleets.start(schedule, seed, length, records), length)
+        for schedule, length in zip(listed, lengths, strict=True)
+        for seed in seeds
+    ]
+    results = _nothing_yet(len(jobs), min(records, max(lengths)), evaluations)
+    saved = Checkpoint(checkpoint, checkpoint_seconds)
+    results, kept = _restored(saved, jobs, results)
+    devices = jax.local_devices() if mesh is None else list(mesh.local_devices)
+    plans, compile_seconds = [], 0.0
+    with _bar(sum(lengths) * len(seeds), progress) as show:
+        show(int(results.steps.sum()))
+        for place, group in enumerate(_by_structure(jobs)):
+            mine = group[jax.process_index() :: jax.process_count()]
+            if results.done[mine].all():
+                continue
+            held = kept if kept and kept.facts["group"] == place else None
+            chosen = Plan(**held.facts["plan"]) if held else plan
+            compiling = time.perf_counter()
+            wanted = [jobs[i].start for i in mine]
+            run_lengths = [jobs[i].length for i in mine]
+            fleet = fleets.fleet_for(
+                training, chosen, wanted, run_lengths, results.records, devices
+            )
+            compile_seconds += time.perf_counter() - compiling
+            plans.append(fleet.plan)
+            facts = {"group": place, "of": _digest(jobs, results)}
+            _Run(fleet, jobs, mine, results, saved, facts, held).go(show)
+    results = _gathered(results)
+    return Sweep(
+        _table(listed, seeds, results, lengths),
+        listed,
+        results.train_loss,
+        results.validation_loss,
+        plans,
+        compile_seconds,
+        time.perf_counter() - began - compile_seconds,
+    )
+
+
+class _Run:
+    """The members of one structure on their way through the slots of a fleet."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        jobs: Sequence[Job],
+        mine: Sequence[int],
+        results: Results,
+        saved: Checkpoint,
+        facts: dict[str, Any],
+        held: "_Held | None",
+    ) -> None:
+        self.fleet, self.jobs, self.results = fleet, jobs, results
+        self.saved, self.facts = saved, facts
+        self.members = fleet.blank()
+        self.at = np.full(fleet.slots, -1)
+        self.looks = np.zeros(fleet.slots, np.int32)
+        if held and len(held.arrays["at"]) == fleet.slots:
+            self.at, self.looks = held.arrays["at"], held.arrays["looks"]
+            self.members = fleet.spread(_from_arrays(held.arrays, fleet.blank()))
+        self.waiting = [i for i in mine if not results.done[i] and i not in set(self.at)][::-1]
+
+    def go(self, show: Callable[[int], None]) -> None:
+        """All of them to their ends."""
+        limit = _FIRST_LIMIT
+        while True:
+            self._fill()
+            if np.all(self.at < 0):
+                return
+            until = np.array([self._stop(slot) for slot in range(len(self.at))], np.int32)
+            began = time.perf_counter()
+            members = self.members._replace(until=self.fleet.spread(until))
+            self.members = self.fleet.advance(members, limit)
+            steps = np.asarray(self.members.step)
+            seconds = time.perf_counter() - began
+            limit = max(1, limit * 2 if seconds < 0.5 else limit // 2 if seconds > 2 else limit)
+            self._take(steps, until)
+            show(int(self.results.steps.sum()))
+            if self.saved.is_due():
+                self.save()
+
+    def save(self) -> None:
+        """What is needed to go on from here."""
+        arrays = {
+            **{f"results.{name}": x for name, x in self.results._asdict().items()},
+            **_to_arrays(self.members),
+            "at": self.at,
+            "looks": self.looks,
+        }
+        self.saved.save({**self.facts, "plan": dataclasses.asdict(self.fleet.plan)}, arrays)
+
+    def _fill(self) -> None:
+        which = np.zeros(len(self.at), bool)
+        for slot in np.flatnonzero(self.at < 0):
+            if self.waiting:
+                self.at[slot], self.looks[slot], which[slot] = self.waiting.pop(), 0, True
+        if which.any():
+            starts = [
+                self.jobs[max(i, 0)].start for i in np.where(which, self.at, self.at[which][0])
+            ]
+            self.members = self.fleet.refill(self.members, which, fleets.stacked(starts))
+
+    def _stop(self, slot: int) -> int:
+        """The step at which the member in a slot is looked at next."""
+        if self.at[slot] < 0:
+            return 0
+        looks = self.results.validation_loss.shape[1]
+        return int(self.jobs[self.at[slot]].length * (int(self.looks[slot]) + 1) // looks)
+
+    def _take(self, steps: np.ndarray, until: np.ndarray) -> None:
+        """Writes down what members do that have stopped, and frees their slots at their end."""
+        diverged = np.asarray(self.members.diverged)
+        stopped = (self.at >= 0) & (diverged | (steps >= until))
+        self.results.steps[self.at[self.at >= 0]] = steps[self.at >= 0]
+        if not stopped.any():
+            return
+        losses = self.fleet.evaluate(self.members, stopped)
+        sums = np.asarray(self.members.sums)
+        for slot in np.flatnonzero(stopped):
+            i = self.at[slot]
+            if not diverged[slot]:
+                self.results.validation_loss[i, self.looks[slot]] = losses[slot]
+            self.looks[slot] += 1
+            if diverged[slot] or steps[slot] == self.jobs[i].length:
+                job = self.jobs[i]
+                self.results.train_loss[i] = sums[slot] / job.counts(self.results.records)
+                self.results.diverged[i], self.results.done[i] = diverged[slot], True
+                self.at[slot] = -1
+
+
+_FIRST_LIMIT: Final = 32
+"""Updates of the first call; then calls of half a second to two."""
+
+
+class _Held(NamedTuple):
+    """What a checkpoint has of members on their way."""
+
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def _restored(
+    saved: Checkpoint, jobs: Sequence[Job], results: Results
+) -> tuple[Results, _Held | None]:
+    found = saved.load()
+    if found is None:
+        return results, None
+    held = _Held(*found)
+    if held.facts["of"] != _digest(jobs, results):
+        raise ValueError(
+            "sweep: the checkpoint is of another sweep: its schedules, seeds, lengths, evaluations "
+            "or records differ; give this one another directory."
+        )
+    return Results(*(held.arrays[f"results.{name}"] for name in Results._fields)), held
+
+
+def _digest(jobs: Sequence[Job], results: Results) -> str:
+    """Of all that the members are; functions count by their names."""
+    shapes = results.train_loss.shape, results.validation_loss.shape
+    with np.printoptions(threshold=sys.maxsize):
+        said = re.sub(r" at 0x[0-9a-f]+", "", repr((jobs, shapes)))
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _to_arrays(members: Members) -> dict[str, np.ndarray]:
+    def raw(leaf: jax.Array) -> np.ndarray:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+    return {f"members.{i}": raw(leaf) for i, leaf in enumerate(jax.tree.leaves(members))}
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], like: Members) -> Any:
+    def made(raw: np.ndarray, leaf: jax.Array) -> Any:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.wrap_key_data(jnp.asarray(raw)) if is_key else raw
+
+    leaves, tree = jax.tree.flatten(like)
+    return tree.unflatten([made(arrays[f"members.{i}"], leaf) for i, leaf in enumerate(leaves)])
+
+
+def _nothing_yet(members: int, records: int, evaluations: int) -> Results:
+    return Results(
+        done=np.zeros(members, bool),
+        steps=np.zeros(members, np.int32),
+        diverged=np.zeros(members, bool),
+        train_loss=np.full((members, records), np.nan, np.float32),
+        validation_loss=np.full((members, evaluations), np.nan, np.float32),
+    )
+
+
+def _gathered(results: Results) -> Results:
+    """All processes' members, on every process."""
+    if jax.process_count() == 1:
+        return results
+    of_all = multihost_utils.process_allgather(results)
+    owner = np.argmax(of_all.done, axis=0)
+    return Results(*(np.asarray(x)[owner, np.arange(len(owner))] for x in of_all))
+
+
+def _lengths(schedules: Sequence[Schedule], steps: int | None) -> list[int]:
+    found = [schedule.horizon if steps is None else steps for schedule in schedules]
+    for schedule, length in zip(schedules, found, strict=True):
+        if not (isinstance(length, int | np.integer) and length >= 1):
+            raise ValueError(
+                f"sweep: steps={steps!r} is not accepted for {schedule}, whose horizon is "
+                f"{schedule.horizon}; steps must be a whole number of 1 or more where a schedule "
+                "has no horizon."
+            )
+    return [int(length) for length in found]
+
+
+def unstacked(schedules: Schedule) -> list[Schedule]:
+    """The schedules that the numbers along the leading axis of one are."""
+    leaves, tree = jax.tree.flatten(schedules)
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    lengths = {len(array) for array in arrays if array.ndim}
+    if len(lengths) != 1:
+        raise ValueError(
+            f"sweep: the numbers of {schedules} have leading axes of {sorted(lengths)}; those that "
+            "have one must have the same."
+        )
+    (length,) = lengths
+    return [
+        tree.unflatten([x[i].item() if x.ndim else x.item() for x in arrays]) for i in range(length)
+    ]
+
+
+def _by_structure(jobs: Sequence[Job]) -> list[list[int]]:
+    groups: dict[Any, list[int]] = {}
+    for i, job in enumerate(jobs):
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(job.start))
+        groups.setdefault((jax.tree.structure(job.start), shapes), []).append(i)
+    return list(groups.values())
+
+
+def _table(
+    schedules: Sequence[Schedule], seeds: Sequence[int], results: Results, lengths: Sequence[int]
+) -> np.ndarray:
+    """One row a member."""
+    numbers = varying(schedules)
+    tail = max(1, results.records // 10)
+    at_the_end = np.array(
+        [
+            x[~np.isnan(x)][-tail:].mean() if (~np.isnan(x)).any() else np.nan
+            for x in results.train_loss
+        ]
+    )
+    held_out = results.validation_loss[:, -1]
+    loss = np.where(np.isnan(held_out), at_the_end, held_out)
+    each = len(seeds)
+    columns = {
+        "schedule": np.repeat(np.arange(len(schedules)), each),
+        **{name: np.repeat(values, each) for name, values in numbers.items()},
+        "seed": np.tile(seeds, len(schedules)),
+        "steps": results.steps,
+        "loss": np.where(results.diverged | ~np.isfinite(loss), np.inf, loss),
+        "diverged": results.diverged,
+    }
+    return np.rec.fromarrays(list(columns.values()), names=list(columns))
+
+
+def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
+    """The numbers in which schedules differ, by their names; NaN where one has no such number."""
+    found = [
+        {
+            tuple(str(getattr(key, "name", getattr(key, "idx", key))) for key in path): leaf
+            for path, leaf in jax.tree_util.tree_flatten_with_path(schedule)[0]
+            if np.ndim(leaf) == 0
+        }
+        for schedule in schedules
+    ]
+    columns = {
+        path: np.array([numbers.get(path, np.nan) for numbers in found])
+        for path in dict.fromkeys(path for numbers in found for path in numbers)
+    }
+    differ = {path: x for path, x in columns.items() if len(np.unique(x)) > 1}
+    short = [path[-1] for path in differ]
+    return {
+        path[-1] if short.count(path[-1]) == 1 and path[-1] not in _TAKEN else ".".join(path): x
+        for path, x in differ.items()
+    }
+
+
+_TAKEN: Final = ("schedule", "seed", "steps", "loss", "diverged")
+
+
+@contextmanager
+def _bar(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
+    """A bar that is told how many updates are done."""
+    if not wanted:
+        yield lambda done: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress("sweep", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda done: bars.update(task, completed=done)
