@@ -13,7 +13,7 @@ import pytest
 import lrsched
 from lrsched import tuning
 from tests.tuning.problems import digits, logistic
-from tests.tuning.test_training import trained
+from tests.tuning.test_training import evaluated, trained
 
 PEAKS = [float(peak) for peak in np.logspace(-3, 0, 5)]
 COSINES = [lrsched.cosine(peak, steps=40) for peak in PEAKS]
@@ -30,7 +30,7 @@ def test_every_member_is_the_run_that_it_would_be_alone():
     for row, curve in zip(found.table, found.train_loss, strict=True):
         state, losses = trained(run, COSINES[row["schedule"]], 40, int(row["seed"]))
         np.testing.assert_allclose(curve, losses.reshape(20, 2).mean(1), rtol=1e-5)
-        np.testing.assert_allclose(row["loss"], run.evaluate(state, run.validation), rtol=1e-5)
+        np.testing.assert_allclose(row["loss"], evaluated(run, state), rtol=1e-5)
     assert found.best() == COSINES[int(np.argmin(found.mean_losses()))]
 
 
@@ -73,7 +73,7 @@ def test_horizons_warmups_and_kinds_go_together():
     assert found.table["warmup"].tolist()[3:] == [2, 8]
     for row, schedule in zip(found.table, schedules, strict=True):
         state, _ = trained(run, schedule, schedule.horizon)
-        np.testing.assert_allclose(row["loss"], run.evaluate(state, run.validation), rtol=1e-4)
+        np.testing.assert_allclose(row["loss"], evaluated(run, state), rtol=1e-4)
     assert np.all(np.isnan(found.train_loss[0, 7:]))
 
 
@@ -90,7 +90,7 @@ def test_the_held_out_examples_are_looked_at_along_the_way():
     for column, steps in enumerate((10, 20, 30, 40)):
         state, _ = trained(run, COSINES[0], steps)
         np.testing.assert_allclose(
-            found.validation_loss[0, column], run.evaluate(state, run.validation), rtol=1e-5
+            found.validation_loss[0, column], evaluated(run, state), rtol=1e-5
         )
 
 

@@ -25,6 +25,10 @@ def trained(run, schedule, steps, seed=0):
     return state, np.array(losses)
 
 
+def evaluated(run, state):
+    return run.evaluate(state, run.validation)[1]
+
+
 @given(examples=st.integers(1, 300), batch_size=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
 def test_every_epoch_is_a_permutation(examples, batch_size, seed):
     batch_size = min(batch_size, examples)
@@ -104,7 +108,7 @@ def test_a_model_of_nnx_keeps_its_statistics_and_is_evaluated_in_its_mode():
     statistics = nnx.to_pure_dict(state.others)
     assert int(statistics["dropout"]["rngs"]["count"]) == 20
     assert np.any(np.asarray(statistics["norm"]["mean"]) != 0)
-    first, again = (run.evaluate(state, run.validation) for _ in range(2))
+    first, again = (evaluated(run, state) for _ in range(2))
     assert first == again < losses[0]
 
 
@@ -133,9 +137,7 @@ def test_controllers_are_told_the_loss_and_averages_are_evaluated():
     state, _ = trained(run, lrsched.constant(0.1), 10)
     assert lrsched.learning_rate(state) < 0.01
     averaged = state._replace(params=lrsched.eval_params(state.opt_state, state.params))
-    assert run.evaluate(state, run.validation) == run.evaluate(
-        averaged._replace(opt_state=()), run.validation
-    )
+    assert evaluated(run, state) == evaluated(run, averaged._replace(opt_state=()))
 
 
 def test_batches_may_come_from_a_function():

@@ -143,8 +143,7 @@ def observe(opt_state: Any, value: ArrayLike | None = None, **metrics: ArrayLike
     given = {
         name: metric for name, metric in {"value": value, **metrics}.items() if metric is not None
     }
-    nodes = jax.tree.leaves(opt_state, is_leaf=_is_controller)
-    known = {name for node in nodes if _is_controller(node) for name in node.rule.metrics}
+    known = looked_at(opt_state)
     for name in given:
         if name not in known:
             raise ValueError(
@@ -156,6 +155,12 @@ def observe(opt_state: Any, value: ArrayLike | None = None, **metrics: ArrayLike
         opt_state,
         is_leaf=_is_controller,
     )
+
+
+def looked_at(opt_state: Any) -> set[str]:
+    """The names of the metrics that the controllers in a state look at."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_controller)
+    return {name for node in nodes if _is_controller(node) for name in node.rule.metrics}
 
 
 def _is_controller(node: Any) -> bool:

@@ -13,12 +13,14 @@ from typing import Any, Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as _PartitionSpec
 
 from lrsched.schedule import Schedule
 from lrsched.tuning.training import Training
 
 AXIS: Final = "members"
+PartitionSpec: Any = _PartitionSpec
 
 
 class Members(NamedTuple):
@@ -85,6 +87,7 @@ class Fleet:
     ) -> None:
         self.plan, self.slots = plan, plan.slots * len(devices)
         self._training = training
+        self._picked: Any = None
         mesh = Mesh(np.array(devices), (AXIS,))
         self._apart = NamedSharding(mesh, PartitionSpec(AXIS))
         self._data = jax.device_put(
@@ -118,7 +121,8 @@ class Fleet:
 
     def refill(self, members: Members, which: np.ndarray, starts: Start) -> Members:
         """Begins these members in the slots ``which``."""
-        return self._refill(members, *self.spread((which, starts)))
+        begun: Members = self._refill(members, *self.spread((which, starts)))
+        return begun
 
     def advance(self, members: Members, limit: int) -> Members:
         """At most ``limit`` updates of every member; it ends early where one has stopped.
@@ -127,17 +131,32 @@ class Fleet:
         for the sake of its neighbours.
         """
         if self.plan.loop == "device":
-            return self._advance(members, self._data, np.int32(limit))
+            members = self._advance(members, self._data, np.int32(limit))
+            return members
         left = np.asarray(members.until - members.step)[~np.asarray(stopped(members))]
         for _ in range(min([limit, *left])):
             members = self._advance(members, self._data, np.int32(limit))
         return members
 
-    def evaluate(self, members: Members, which: np.ndarray) -> np.ndarray:
-        """The metric of these members on the held-out examples; NaN without any."""
+    def evaluate(self, members: Members, which: np.ndarray) -> tuple[Members, np.ndarray]:
+        """These members, their controllers told, and their metrics on the held-out examples.
+
+        Without any the metric is NaN.
+        """
         if self._evaluate is None:
-            return np.full(self.slots, np.nan, np.float32)
-        return np.asarray(self._evaluate(members, self.spread(which), self._data))
+            return members, np.full(self.slots, np.nan, np.float32)
+        members, found = self._evaluate(members, self.spread(which), self._data)
+        return members, np.asarray(found)
+
+    def pick(self, members: Members, places: Sequence[int]) -> Members:
+        """The members at these slots, in this order; one may be there several times."""
+        if self._picked is None:
+            self._picked = jax.jit(
+                lambda tree, places: jax.tree.map(lambda x: x[places], tree),
+                out_shardings=self._apart,
+            )
+        picked: Members = self._picked(members, np.asarray(places))
+        return picked
 
     def as_text(self) -> str:
         """The compiled program of `advance`."""
@@ -155,8 +174,7 @@ class Fleet:
         mapped = jax.shard_map(
             function, mesh=self._apart.mesh, in_specs=specs, out_specs=own, check_vma=False
         )
-        is_update = function != self._evaluated
-        return jax.jit(mapped, donate_argnums=0 if is_update else ()).lower(*args).compile()
+        return jax.jit(mapped, donate_argnums=0).lower(*args).compile()
 
     def _groups(self, function: Callable[[Any], Any], tree: Any) -> Any:
         """``function`` of every group of ``width`` slots, one after another.
@@ -166,11 +184,11 @@ class Fleet:
         width, groups = self.plan.width, self.plan.slots // self.plan.width
         shape = (groups,) if width == 1 else (groups, width)
         cut = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), tree)
-        if groups > 1:
+        if groups > 1 and self.plan.loop == "device":
             done = jax.lax.map(function, cut)
         else:
-            alone = function(jax.tree.map(lambda x: x[0], cut))
-            done = jax.tree.map(lambda x: jnp.asarray(x)[None], alone)
+            each = [function(jax.tree.map(lambda x, i=i: x[i], cut)) for i in range(groups)]
+            done = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), done)
 
     def _each(self, function: Callable[..., Any], *trees: Any) -> Any:
@@ -201,13 +219,15 @@ class Fleet:
                     lambda: old[0],
                 )
 
-            return self._groups(group, (members, which, starts))
+            begun: Members = self._groups(group, (members, which, starts))
+            return begun
 
         return refill
 
     def _advanced_once(self, members: Members, data: Any, limit: jax.Array) -> Members:
         del limit
-        return self._groups(lambda group: self._each(self._step(data), group), members)
+        done: Members = self._groups(lambda group: self._each(self._step(data), group), members)
+        return done
 
     def _advanced(self, members: Members, data: Any, limit: jax.Array) -> Members:
         def group(members: Members) -> Members:
@@ -220,9 +240,11 @@ class Fleet:
             def update(carry: tuple[jax.Array, Members]) -> tuple[jax.Array, Members]:
                 return carry[0] + 1, self._each(self._step(data), carry[1])
 
-            return jax.lax.while_loop(goes_on, update, (jnp.int32(0), members))[1]
+            done: Members = jax.lax.while_loop(goes_on, update, (jnp.int32(0), members))[1]
+            return done
 
-        return self._groups(group, members)
+        advanced: Members = self._groups(group, members)
+        return advanced
 
     def _step(self, data: Any) -> Callable[[Members], Members]:
         def step(member: Members) -> Members:
@@ -240,21 +262,27 @@ class Fleet:
 
         return step
 
-    def _evaluated(self, members: Members, which: jax.Array, data: Any) -> jax.Array:
+    def _evaluated(
+        self, members: Members, which: jax.Array, data: Any
+    ) -> tuple[Members, jax.Array]:
         assert self._training.evaluate is not None
         judge = self._training.evaluate
 
-        def group(found: tuple[Members, jax.Array]) -> jax.Array:
+        def group(found: tuple[Members, jax.Array]) -> tuple[Members, jax.Array]:
             held, is_asked = found
 
-            def each() -> jax.Array:
-                return self._each(lambda state: judge(state, data[1]), held.state)
+            def each() -> tuple[Any, jax.Array]:
+                told, loss = self._each(lambda state: judge(state, data[1]), held.state)
+                return _chosen(is_asked, told, held.state), loss.astype(jnp.float32)
 
-            shape = jax.eval_shape(each)
-            nothing = jnp.full(shape.shape, jnp.nan, shape.dtype)
-            return jax.lax.cond(jnp.any(is_asked), each, lambda: nothing)
+            def none() -> tuple[Any, jax.Array]:
+                return held.state, jnp.full(is_asked.shape, jnp.nan, jnp.float32)
 
-        return self._groups(group, (members, which))
+            state, loss = jax.lax.cond(jnp.any(is_asked), each, none)
+            return held._replace(state=state), loss
+
+        told: tuple[Members, jax.Array] = self._groups(group, (members, which))
+        return told
 
 
 def stopped(members: Members) -> jax.Array:
@@ -334,35 +362,41 @@ _BRIEFLY: Final = 0.05
 """Seconds of measuring."""
 
 
+_wait: Any = jax.block_until_ready
+
+
 def _seconds_an_update(fleet: Fleet, example: Start, length: int) -> float:
     every, alike = np.ones(fleet.slots, bool), stacked([example] * fleet.slots)
     count = 1
     while True:
         members = fleet.refill(fleet.blank(), every, alike)
         members = members._replace(until=fleet.spread(np.full(fleet.slots, length, np.int32)))
-        jax.block_until_ready(members)
+        _wait(members)
         began = time.perf_counter()
-        jax.block_until_ready(fleet.advance(members, count))
+        _wait(fleet.advance(members, count))
         seconds = time.perf_counter() - began
         if seconds > _BRIEFLY or count >= length:
             return seconds / count / fleet.slots
         count *= 4
 
 
-def plan_of_all(training: Training, starts: Sequence[Start], devices: Sequence[jax.Device]) -> Plan:
-    """All members at once."""
+def plan_of_all(
+    training: Training, starts: Sequence[Start], devices: Sequence[jax.Device], *, batched: bool
+) -> Plan:
+    """A slot for every member: all of a device as one batch, or one after another."""
     share = -(-len(starts) // len(devices))
-    return _of_convolutions(training, starts[0], devices[0]) or Plan(share, share)
+    if _convolves_on_a_cpu(training, starts[0], devices[0]):
+        return Plan(1, share, loop="host")
+    return Plan(share if batched else 1, share)
 
 
-def _of_convolutions(training: Training, example: Start, device: jax.Device) -> Plan | None:
-    has = device.platform == "cpu" and "conv_general_dilated" in _program(training, example)
-    return Plan(1, 1, loop="host") if has else None
+def _convolves_on_a_cpu(training: Training, example: Start, device: jax.Device) -> bool:
+    return device.platform == "cpu" and "conv_general_dilated" in _program(training, example)
 
 
 def _plans(training: Training, example: Start, share: int, device: jax.Device) -> Iterator[Plan]:
-    if by_hand := _of_convolutions(training, example, device):
-        yield by_hand
+    if _convolves_on_a_cpu(training, example, device):
+        yield Plan(1, 1, loop="host")
         return
     width, growth = (1, 16) if device.platform == "cpu" else (8, 8)
     while True:
@@ -391,7 +425,7 @@ def _blank(leaf: jax.ShapeDtypeStruct) -> Any:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         raw = jax.eval_shape(jax.random.key_data, leaf)
         impl = jax.random.key_impl(jax.random.key(0))
-        return jax.random.wrap_key_data(np.zeros(raw.shape, raw.dtype), impl=impl)
+        return jax.random.wrap_key_data(jnp.zeros(raw.shape, raw.dtype), impl=impl)
     return np.zeros(leaf.shape, leaf.dtype)
 
 

@@ -174,7 +174,8 @@ def range_test(
     """
     default = RANGES.get(training.name or "", ANY_RANGE)
     low, high = (
-        given if given is not None else known for given, known in zip((low, high), default)
+        given if given is not None else known
+        for given, known in zip((low, high), default, strict=True)
     )
     if not 0 < low < high < np.inf:
         raise ValueError(
@@ -190,8 +191,8 @@ def range_test(
         )
     if not (0 <= smoothing < 1 and diverged > 1):
         raise ValueError(
-            f"range_test: smoothing={smoothing!r}, diverged={diverged!r} are not accepted; smoothing "
-            "must be from 0 to below 1, diverged above 1."
+            f"range_test: smoothing={smoothing!r}, diverged={diverged!r} are not accepted; "
+            "smoothing must be from 0 to below 1, diverged above 1."
         )
     schedule = _GROWTHS[growth](low, high, steps - 1)
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -205,7 +206,7 @@ def range_test(
     smoothed = _smoothed(losses, smoothing)
     beyond = _is_beyond(smoothed, diverged)
     return RangeTest(
-        schedule(np.arange(steps)),
+        np.asarray(schedule(np.arange(steps))),
         np.where(beyond, np.nan, losses),
         np.where(beyond, np.nan, smoothed),
     )
@@ -226,24 +227,19 @@ def _losses(
 ) -> np.ndarray:
     """The loss of every update of every seed; NaN after all of those that run together are over."""
     starts = [fleets.start(schedule, seed, steps, records=steps) for seed in seeds]
-    devices = jax.local_devices()
-    plan = fleets.plan_of_all(training, starts, devices)
+    devices = jax.local_devices()[: len(starts)]
+    plan = fleets.plan_of_all(training, starts, devices, batched=True)
     fleet = fleets.fleet_for(training, plan, starts, [steps] * len(starts), steps, devices)
-    losses = []
-    for first in range(0, len(starts), fleet.slots):
-        some = starts[first : first + fleet.slots]
-        padded = [*some, *some[:1] * (fleet.slots - len(some))]
-        members = fleet.refill(fleet.blank(), np.ones(fleet.slots, bool), fleets.stacked(padded))
-        until = np.full(fleet.slots, steps, np.int32)
-        for stop in range(_LOOK_EVERY, steps + _LOOK_EVERY, _LOOK_EVERY):
-            members = members._replace(until=fleet.spread(np.minimum(until, stop)))
-            members = fleet.advance(members, _LOOK_EVERY)
-            seen = np.array(members.sums)[: len(some)]
-            seen[np.arange(steps) >= np.asarray(members.step)[: len(some), None]] = np.nan
-            if np.all(is_over(seen[:, :stop])):
-                break
-        losses.append(seen)
-    return np.concatenate(losses)
+    padded = [*starts, *starts[:1] * (fleet.slots - len(starts))]
+    members = fleet.refill(fleet.blank(), np.ones(fleet.slots, bool), fleets.stacked(padded))
+    for stop in range(_LOOK_EVERY, steps + _LOOK_EVERY, _LOOK_EVERY):
+        until = np.full(fleet.slots, min(stop, steps), np.int32)
+        members = fleet.advance(members._replace(until=fleet.spread(until)), _LOOK_EVERY)
+        losses = np.array(members.sums)[: len(starts)]
+        losses[np.arange(steps) >= np.asarray(members.step)[: len(starts), None]] = np.nan
+        if np.all(is_over(losses[:, :stop])):
+            break
+    return losses
 
 
 _LOOK_EVERY: Final = 10
@@ -265,15 +261,15 @@ def _is_beyond(smoothed: np.ndarray, diverged: float) -> np.ndarray:
     return np.logical_or.accumulate(~(smoothed <= diverged * np.abs(before)), axis=1)
 
 
-def _steepest(rates: np.ndarray, losses: np.ndarray) -> float:
+def _steepest(rates: np.ndarray, losses: np.ndarray) -> Any:
     return rates[np.argmin(np.gradient(losses, np.log10(rates)))]
 
 
-def _tenth_of_the_minimum(rates: np.ndarray, losses: np.ndarray) -> float:
+def _tenth_of_the_minimum(rates: np.ndarray, losses: np.ndarray) -> Any:
     return rates[np.argmin(losses)] / 10
 
 
-def _valley(rates: np.ndarray, losses: np.ndarray) -> float:
+def _valley(rates: np.ndarray, losses: np.ndarray) -> Any:
     """Halfway along the longest decreasing subsequence, as fastai counts it."""
     lengths = np.ones(len(losses), int)
     for i in range(1, len(losses)):
@@ -285,7 +281,7 @@ def _valley(rates: np.ndarray, losses: np.ndarray) -> float:
     return rates[max(0, start) + int(third) + int(third / 2)]
 
 
-def _slide(rates: np.ndarray, losses: np.ndarray) -> float:
+def _slide(rates: np.ndarray, losses: np.ndarray) -> Any:
     """From the right, the first place where the slopes 15 updates apart are alike."""
     slopes = np.gradient(losses)
     apart = min(15, len(losses) // 2)
@@ -295,7 +291,7 @@ def _slide(rates: np.ndarray, losses: np.ndarray) -> float:
     return rates[right - apart]
 
 
-_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
+_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], Any]]] = {
     "steepest": _steepest,
     "minimum/10": _tenth_of_the_minimum,
     "valley": _valley,

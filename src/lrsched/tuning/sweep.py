@@ -43,7 +43,7 @@ class Results(NamedTuple):
     @property
     def records(self) -> int:
         """The most means of the training loss of one member."""
-        return self.train_loss.shape[1]
+        return int(self.train_loss.shape[1])
 
 
 class Job(NamedTuple):
@@ -146,8 +146,8 @@ def sweep(
     os.cpu_count())`` at the beginning of a program. No member ever waits for another's numbers:
     the program has no collectives.
 
-    With several processes (``jax.distributed``) each takes its share of the members, and all of them
-    return the whole.
+    With several processes (``jax.distributed``) each takes its share of the members, and all of
+    them return the whole.
 
     Args:
       training: what is trained.
@@ -308,7 +308,7 @@ class _Run:
         self.results.steps[self.at[self.at >= 0]] = steps[self.at >= 0]
         if not stopped.any():
             return
-        losses = self.fleet.evaluate(self.members, stopped)
+        self.members, losses = self.fleet.evaluate(self.members, stopped)
         sums = np.asarray(self.members.sums)
         for slot in np.flatnonzero(stopped):
             i = self.at[slot]
@@ -370,7 +370,9 @@ def _from_arrays(arrays: dict[str, np.ndarray], like: Members) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(raw)) if is_key else raw
 
     leaves, tree = jax.tree.flatten(like)
-    return tree.unflatten([made(arrays[f"members.{i}"], leaf) for i, leaf in enumerate(leaves)])
+    return jax.tree.unflatten(
+        tree, [made(arrays[f"members.{i}"], leaf) for i, leaf in enumerate(leaves)]
+    )
 
 
 def _nothing_yet(members: int, records: int, evaluations: int) -> Results:
@@ -416,7 +418,8 @@ def unstacked(schedules: Schedule) -> list[Schedule]:
         )
     (length,) = lengths
     return [
-        tree.unflatten([x[i].item() if x.ndim else x.item() for x in arrays]) for i in range(length)
+        jax.tree.unflatten(tree, [x[i].item() if x.ndim else x.item() for x in arrays])
+        for i in range(length)
     ]
 
 
@@ -451,7 +454,10 @@ def _table(
         "loss": np.where(results.diverged | ~np.isfinite(loss), np.inf, loss),
         "diverged": results.diverged,
     }
-    return np.rec.fromarrays(list(columns.values()), names=list(columns))
+    table = np.empty(len(results.done), [(name, x.dtype) for name, x in columns.items()])
+    for name, x in columns.items():
+        table[name] = x
+    return table
 
 
 def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:

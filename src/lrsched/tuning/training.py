@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lrsched.adaptive.controller import looked_at, observe
 from lrsched.algebra import as_schedule
 from lrsched.inspect import eval_params
 from lrsched.schedule import Schedule
@@ -49,7 +50,8 @@ class Training:
       step: ``(state, batch) -> (state, loss)``: one update, and the loss before it.
       batch: ``(data, key, step) -> batch``: the mini-batch of that update.
       data: arrays that ``batch`` reads.
-      evaluate: ``(state, validation) -> number``, lower is better; None: none is held out.
+      evaluate: ``(state, validation) -> (state, number)``, lower is better, and the state with its
+        controllers told; None: none is held out.
       validation: arrays that ``evaluate`` reads.
       name: the optimizer's, where it has one; it chooses the range of a `range_test`.
       compiled: the programs made of it so far, so that a second sweep compiles nothing.
@@ -72,7 +74,7 @@ class Training:
     step: Callable[[Any, Batch], tuple[Any, jax.Array]]
     batch: Callable[[Any, Key, jax.Array], Batch]
     data: Any = None
-    evaluate: Callable[[Any, Any], jax.Array] | None = None
+    evaluate: Callable[[Any, Any], tuple[Any, jax.Array]] | None = None
     validation: Any = None
     name: str | None = None
     compiled: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
@@ -100,7 +102,8 @@ def training(
       data: a tree of arrays, examples first: each epoch goes through them in an order of its own;
         or a function ``(key, step) -> batch``.
       batch_size: how many of the examples are a mini-batch; all, if None.
-      validation: a batch that is held out, to choose by.
+      validation: a batch that is held out, to choose by; controllers that look at ``validation``
+        (`reduce_on_overfitting`) are told the metric on it.
       metric: ``(model, batch) -> number`` on it, lower is better; ``loss_fn`` by default. An
         ``nnx.Module`` is in its ``eval()`` mode, averaged parameters are in their place.
 
@@ -137,9 +140,12 @@ def training(
         updates, opt_state = update(gradients, state.opt_state, state.params, value=loss)
         return State(optax.apply_updates(state.params, updates), opt_state, others), loss
 
-    def evaluate(state: State, held_out: Any) -> jax.Array:
+    def evaluate(state: State, held_out: Any) -> tuple[State, jax.Array]:
         params = eval_params(state.opt_state, state.params)
-        return judge(params, held_out, state.others, False)[0]
+        found, _ = judge(params, held_out, state.others, False)
+        if "validation" in looked_at(state.opt_state):
+            state = state._replace(opt_state=observe(state.opt_state, validation=found))
+        return state, found
 
     arrays, batch = _batches(data, batch_size)
     name = getattr(inspect.unwrap(optimizer), "__name__", None)
@@ -184,7 +190,8 @@ def shuffled(key: Key, step: jax.Array, examples: int, batch_size: int) -> jax.A
         partner = jnp.where(pivot >= card, pivot - card, pivot + (size - card))
         coin = _mixed(jnp.maximum(card, partner) ^ _mixed(deck + jnp.uint32(2 * turn + 1))) >> 31
         card = jnp.where(coin == 1, partner, card)
-    return card.astype(jnp.int32)
+    chosen: jax.Array = card.astype(jnp.int32)
+    return chosen
 
 
 _ROUNDS = 24

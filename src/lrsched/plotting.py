@@ -1,0 +1,101 @@
+"""Pictures with matplotlib, the extra ``plot``: of range tests and of sweeps."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lrsched.tuning.range_test import RangeTest
+    from lrsched.tuning.sweep import Sweep
+
+# Okabe and Ito's palette, whose colours stay apart under the common colour deficiencies.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
+    """The smoothed losses over the rates, the usable range shaded, the suggestion marked.
+
+    Args:
+      found: what `range_test` returned.
+      ax: matplotlib's axes; by default new ones.
+
+    Returns:
+      The axes.
+    """
+    ax = _axes(ax)
+    for losses, smoothed in zip(found.losses, found.smoothed, strict=True):
+        ax.plot(found.rates, losses, color=COLOURS[0], alpha=0.15, linewidth=0.8)
+        ax.plot(found.rates, smoothed, color=COLOURS[0], linewidth=1.6)
+    usable, suggestion = found.range, found.suggestion()
+    ax.axvspan(usable.low, usable.high, color=COLOURS[2], alpha=0.12, label="usable")
+    ax.axvline(suggestion, color=COLOURS[1], linestyle="--", label=f"suggested: {suggestion:.2g}")
+    seen = found.smoothed[np.isfinite(found.smoothed)]
+    ax.set_ylim(seen.min() - 0.1 * np.ptp(seen), np.quantile(seen, 0.98) + 0.1 * np.ptp(seen))
+    ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: Any = None) -> Any:
+    """The final loss against a number of the schedules: the mean, in the band of the seeds.
+
+    Args:
+      found: what `sweep` returned.
+      x: the column of its table to go along; by default the first number that varies.
+      by: another column: a curve for each of its values.
+      ax: matplotlib's axes; by default new ones.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ValueError: no such column, or no number that varies.
+    """
+    from lrsched.tuning.sweep import varying
+
+    table, ax = found.table, _axes(ax)
+    numbers = list(varying(found.schedules))
+    if x is None and not numbers:
+        raise ValueError("plot: the schedules of the sweep differ in no number; give x=.")
+    x = numbers[0] if x is None else x
+    for name in filter(None, (x, by)):
+        columns = table.dtype.names or ()
+        if name not in columns:
+            raise ValueError(f"plot: {name!r} is no column; the table has {', '.join(columns)}.")
+    values = np.unique(table[by]) if by else [None]
+    for colour, value in zip(np.resize(COLOURS, len(values)), values, strict=True):
+        rows = table if value is None else table[table[by] == value]
+        places = np.unique(rows[x][np.isfinite(rows["loss"])])
+        losses = [rows["loss"][(rows[x] == place) & np.isfinite(rows["loss"])] for place in places]
+        label = None if value is None else f"{by} {value:g}"
+        ax.plot(places, [np.mean(some) for some in losses], "o-", color=colour, label=label, ms=3)
+        ax.fill_between(
+            places,
+            *zip(*((some.min(), some.max()) for some in losses), strict=True),
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
+        gone = np.setdiff1d(rows[x], places)
+        ax.plot(
+            gone, np.full(len(gone), 0.97), "x", color=colour, transform=ax.get_xaxis_transform()
+        )
+    spans = np.max(table[x]) / np.min(table[x]) if np.min(table[x]) > 0 else 1.0
+    losses = table["loss"][np.isfinite(table["loss"])]
+    ax.set(xlabel=x, ylabel="final loss", xscale="log" if spans > 10 else "linear")
+    if losses.size and losses.min() > 0 and losses.max() / losses.min() > 10:
+        ax.set_yscale("log")
+    if by:
+        ax.legend(frameon=False)
+    return ax
+
+
+def _axes(ax: Any) -> Any:
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.3)
+    return ax
