@@ -11,17 +11,25 @@ import pytest
 
 import lrsched
 import lrsched.flax
+import lrsched.plotting
+from lrsched import tuning
 from lrsched.compat import keras, optax, timm, torch, transformers
 from lrsched.schedule import _REGISTRY
 
 ROOT = Path(__file__).parent.parent
-MODULES = (lrsched.scaling, lrsched.units)
+MODULES = (lrsched.plotting, lrsched.scaling, lrsched.units)
 PEERS = (keras, optax, timm, torch, transformers)
 PUBLIC = {
     name: thing
     for name, thing in [
         *((name, getattr(lrsched, name)) for name in lrsched.__all__),
-        ("flax.TrainState", lrsched.flax.TrainState),
+        *((f"flax.{name}", getattr(lrsched.flax, name)) for name in ("TrainState", "functional")),
+        ("tuning.Training", tuning.Training),
+        *(
+            (f"tuning.{name}", thing)
+            for name, thing in inspect.getmembers(tuning, callable)
+            if inspect.isfunction(thing)
+        ),
         *(pair for module in MODULES for pair in inspect.getmembers(module, inspect.isfunction)),
         *(
             (f"{peer.__name__.removeprefix('lrsched.')}.{name}", getattr(peer, name))
@@ -57,7 +65,7 @@ def test_every_public_docstring_has_an_example_that_runs(name):
 def test_every_argument_is_described(name):
     docstring = inspect.getdoc(PUBLIC[name])
     for parameter in inspect.signature(PUBLIC[name]).parameters.values():
-        described = re.search(rf"^  \*?{parameter.name}:", docstring, re.MULTILINE)
+        described = re.search(rf"^  \*{{0,2}}{parameter.name}:", docstring, re.MULTILINE)
         assert described or "Args:" not in docstring, f"{name} does not describe {parameter.name}"
 
 

@@ -21,6 +21,12 @@ def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
 
     Returns:
       The axes.
+
+    >>> import numpy as np
+    >>> from lrsched import plotting, tuning
+    >>> rates, losses = np.geomspace(1e-3, 1, 50), np.linspace(2, 1, 50)[None]
+    >>> plotting.plot_range_test(tuning.RangeTest(rates, losses, losses)).get_xscale()
+    'log'
     """
     ax = _axes(ax)
     for losses, smoothed in zip(found.losses, found.smoothed, strict=True):
@@ -50,6 +56,15 @@ def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: 
 
     Raises:
       ValueError: no such column, or no number that varies.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> from lrsched import plotting, tuning
+    >>> loss_fn = lambda w, batch: jnp.mean((batch - w) ** 2)
+    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, jnp.ones(8), batch_size=4)
+    >>> found = tuning.sweep(
+    ...     run, [lrsched.cosine(peak, steps=9) for peak in (1e-3, 1e-1)], progress=False)
+    >>> plotting.plot_sweep(found).get_xlabel()
+    'peak'
     """
     from lrsched.tuning.sweep import varying
 

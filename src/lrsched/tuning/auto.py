@@ -1,14 +1,18 @@
-"""A schedule without a person: a range test gives the peak, the budget the horizon."""
+"""A schedule without a person: a range test, a few short runs, the budget for the horizon."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import numpy as np
+
+from lrsched import scaling
 from lrsched.schedule import Schedule
 from lrsched.schedules.decay import linear
 from lrsched.schedules.phases import wsd
 from lrsched.schedules.warmup import warmup as rise
 from lrsched.tuning.range_test import RangeTest, range_test
+from lrsched.tuning.sweep import Sweep, sweep
 from lrsched.tuning.training import Training
 
 
@@ -19,12 +23,14 @@ class Auto:
     Attributes:
       schedule: to train with.
       peak: its highest rate.
-      range_test: what the peak comes from.
+      range_test: where the probes' peaks come from.
+      probes: the short runs that the peak comes from.
     """
 
     schedule: Schedule
     peak: float
     range_test: RangeTest
+    probes: Sweep
 
 
 def auto(
@@ -32,33 +38,40 @@ def auto(
     steps: int,
     *,
     shape: str = "linear",
-    warmup: float = 0.05,
-    cooldown: float = 0.2,
+    probes: int = 9,
+    part: float = 1 / 8,
     low: float | None = None,
     high: float | None = None,
-    seeds: int | Sequence[int] = 3,
+    seeds: int | Sequence[int] = 2,
 ) -> Auto:
-    """Choose a schedule for a budget: a range test gives the peak, the shape goes to zero.
+    """Choose a schedule for a budget of updates, without a person.
 
-    The recipe: (1) a `range_test` with the optimizer that will be used; its suggestion is the peak;
-    (2) ``"linear"``: a short warmup, then linear to zero at ``steps``; ``"wsd"``: warmup, the peak,
-    and a cooldown to zero, for a run that may be extended or branched; (3) where examples are held
-    out, a controller in the optimizer, such as `reduce_on_overfitting`, lowers the rate if the
-    validation loss rises while the training loss falls: a `sweep` of the schedule tells it. A peak
-    found at another size is carried over by `lrsched.scaling`.
+    1. A `range_test` with the optimizer that will be used gives the usable range.
+    2. ``probes`` peaks across it and three times beyond are tried in short runs of ``part`` of the
+       budget, under the shape that will be used: a range test alone knows no horizon. The peak is
+       the geometric middle of those that come within a hundredth of the whole fall of the best.
+    3. `scaling.horizon` carries it from the short runs to the whole.
+    4. The schedule is warmup and linear to zero, or warmup, the peak, and a cooldown to zero
+       (``"wsd"``), for a run that may be extended or branched.
+
+    The probes cost ``probes * part * seeds`` budgets. Where examples are held out, add a controller
+    to the optimizer (`reduce_on_overfitting`): it lowers the rate if the validation loss rises
+    while the training loss falls. A peak found at another batch size, width or depth is carried
+    over by `lrsched.scaling`.
 
     Args:
       training: what is trained.
       steps: the budget in updates.
       shape: "linear" or "wsd".
-      warmup: its part of ``steps``.
-      cooldown: its part of ``steps``, for "wsd".
+      probes: how many peaks.
+      part: of the budget, for each of them.
       low: the first rate of the range test, by default as there.
       high: its last.
-      seeds: of the range test.
+      seeds: of the range test and the probes.
 
     Raises:
-      ValueError: another shape, or no rate that lowers the loss.
+      ValueError: another shape, fewer than 2 probes, a part that is not above 0 and at most 1, or
+        no rate that lowers the loss.
 
     >>> import jax.numpy as jnp, optax
     >>> from lrsched import tuning
@@ -74,18 +87,29 @@ def auto(
             f"auto: shape={shape!r} is not accepted; shape must be one of "
             f"{', '.join(map(repr, _SHAPES))}."
         )
-    found = range_test(training, low=low, high=high, seeds=seeds)
-    peak = found.suggestion()
-    return Auto(_SHAPES[shape](peak, steps, warmup, cooldown), peak, found)
+    if not (isinstance(probes, int) and probes >= 2 and 0 < part <= 1):
+        raise ValueError(
+            f"auto: probes={probes!r}, part={part!r} are not accepted; at least 2 probes, of a "
+            "part above 0 and at most 1."
+        )
+    tested = range_test(training, low=low, high=high, seeds=seeds)
+    peaks, short = np.geomspace(tested.range.low, 3 * tested.range.high, probes), int(part * steps)
+    schedules = [_SHAPES[shape](float(peak), max(20, short)) for peak in peaks]
+    tried = sweep(training, schedules, seeds=seeds, progress=False)
+    losses = tried.mean_losses()
+    best, first = np.min(losses), np.nanmedian(tested.losses[:, 0])
+    middle = np.exp(np.mean(np.log(peaks[losses <= best + 0.01 * (first - best)])))
+    peak = float(scaling.horizon(middle, steps, max(20, short)))
+    return Auto(_SHAPES[shape](peak, steps), peak, tested, tried)
 
 
-def _linear(peak: float, steps: int, warmup: float, cooldown: float) -> Schedule:
-    del cooldown
-    rising = max(1, round(warmup * steps))
+def _linear(peak: float, steps: int) -> Schedule:
+    rising = max(1, round(_WARMUP * steps))
     return rise(rising) * peak >> linear(peak, 0.0, steps - rising)
 
 
-_SHAPES: Final[dict[str, Callable[[float, int, float, float], Schedule]]] = {
+_WARMUP: Final = 0.05
+_SHAPES: Final[dict[str, Callable[[float, int], Schedule]]] = {
     "linear": _linear,
-    "wsd": lambda peak, steps, warmup, cooldown: wsd(peak, steps, warmup=warmup, cooldown=cooldown),
+    "wsd": lambda peak, steps: wsd(peak, steps, warmup=_WARMUP, cooldown=0.2),
 }

@@ -240,8 +240,8 @@ class Fleet:
             def update(carry: tuple[jax.Array, Members]) -> tuple[jax.Array, Members]:
                 return carry[0] + 1, self._each(self._step(data), carry[1])
 
-            done: Members = jax.lax.while_loop(goes_on, update, (jnp.int32(0), members))[1]
-            return done
+            done = jax.lax.while_loop(goes_on, update, (jnp.int32(0), members))
+            return Members(*done[1])
 
         advanced: Members = self._groups(group, members)
         return advanced

@@ -174,7 +174,7 @@ def sweep(
     >>> found = tuning.sweep(
     ...     run, [lrsched.cosine(peak, steps=50) for peak in (1e-3, 1e-2, 1e-1)], progress=False)
     >>> found.table[["peak", "steps"]].tolist()
-    [(0.001..., 50), (0.01..., 50), (0.1..., 50)]
+    [(0.001, 50), (0.01, 50), (0.1, 50)]
     >>> found.best()
     cosine(peak=0.1, steps=50)
     """

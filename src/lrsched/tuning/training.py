@@ -66,8 +66,8 @@ class Training:
     ...     updates, opt_state = lrsched.scale_by_learning_rate(0.0).update(params, opt_state)
     ...     return (params + updates, opt_state), jnp.sum(params**2) / 2
     >>> run = tuning.Training(init, step, batch=lambda data, key, step: None)
-    >>> tuning.sweep(run, [lrsched.constant(1.0)], steps=2, progress=False).table["loss"].item()
-    2.25
+    >>> tuning.sweep(run, [lrsched.constant(0.5)], steps=2, progress=False).table["loss"].item()
+    1.125
     """
 
     init: Callable[[Schedule, Key], Any]
