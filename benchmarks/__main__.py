@@ -1,10 +1,16 @@
-"""Trains Flax models on real data under several learning-rate policies, side by side."""
+"""Trains Flax models on real data under several learning-rate policies, side by side.
+
+`python -m benchmarks which-rate` finds their usable rates instead.
+"""
 
 import math
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax
 import tyro
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
@@ -86,6 +92,12 @@ def run(options: Options, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; `arguments` stands for `sys.argv[1:]`."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["which-rate"]:
+        jax.config.update("jax_num_cpu_devices", os.cpu_count())
+        from benchmarks import which_rate
+
+        return which_rate.main(arguments[1:])
     options = tyro.cli(Options, prog="python -m benchmarks", description=__doc__, args=arguments)
     run(options, Console())
 

@@ -13,14 +13,14 @@ def load() -> Data:
     return split((pixels / 16).astype(np.float32), labels.astype(np.int32), held_out=300)
 
 
-def mlp(rngs: nnx.Rngs) -> nnx.Module:
-    """Two hidden layers of 64: 8,970 parameters."""
+def mlp(rngs: nnx.Rngs, width: int = 64) -> nnx.Module:
+    """Two hidden layers: 8,970 parameters where they are 64 wide."""
     return nnx.Sequential(
-        nnx.Linear(64, 64, rngs=rngs),
+        nnx.Linear(64, width, rngs=rngs),
         nnx.relu,
-        nnx.Linear(64, 64, rngs=rngs),
+        nnx.Linear(width, width, rngs=rngs),
         nnx.relu,
-        nnx.Linear(64, 10, rngs=rngs),
+        nnx.Linear(width, 10, rngs=rngs),
     )
 
 

@@ -213,11 +213,12 @@ class Fleet:
     def _refilled(self, records: int) -> Callable[[Members, jax.Array, Start], Members]:
         def refill(members: Members, which: jax.Array, starts: Start) -> Members:
             def group(old: tuple[Members, jax.Array, Start]) -> Members:
-                return jax.lax.cond(
+                now: Members = jax.lax.cond(
                     jnp.any(old[1]),
                     lambda: _chosen(old[1], self._each(self._begun(records), old[2]), old[0]),
                     lambda: old[0],
                 )
+                return now
 
             begun: Members = self._groups(group, (members, which, starts))
             return begun
