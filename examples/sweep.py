@@ -1,11 +1,6 @@
 """64 members in one compiled program: peaks x seeds, with the bar, the table and the U-curve."""
 
-import os
-
 import jax
-
-jax.config.update("jax_num_cpu_devices", os.cpu_count())  # a core is a device
-
 import jax.numpy as jnp
 import numpy as np
 import optax
