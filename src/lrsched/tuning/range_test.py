@@ -57,8 +57,8 @@ class RangeTest:
         """A rate to train at, the geometric mean of the seeds'.
 
         ``"90%"``
-            half the rate at which nine tenths of the fall are done; the best of these methods where
-            we measured them (``python -m benchmarks which-rate``);
+            the rate at which nine tenths of the fall are done: in the usable range wherever we
+            looked (``python -m benchmarks which-rate``);
         ``"steepest"``
             where the loss falls fastest by the logarithm of the rate;
         ``"minimum/10"``
@@ -275,7 +275,7 @@ def _fallen(rates: np.ndarray, losses: np.ndarray, part: float) -> Any:
 
 
 def _nine_tenths(rates: np.ndarray, losses: np.ndarray) -> Any:
-    return _fallen(rates, losses, 0.9) / 2
+    return _fallen(rates, losses, 0.9)
 
 
 def _steepest(rates: np.ndarray, losses: np.ndarray) -> Any:
