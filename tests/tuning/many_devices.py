@@ -9,7 +9,7 @@ import numpy as np
 jax.config.update("jax_num_cpu_devices", 4)
 
 from lrsched import tuning  # noqa: E402
-from tests.tuning.problems import logistic  # noqa: E402
+from tests.tuning.problems import fleets_of, logistic  # noqa: E402
 from tests.tuning.test_sweep import COSINES  # noqa: E402
 
 COLLECTIVE = r"all-(reduce|gather|to-all)|collective-permute|reduce-scatter"
@@ -20,6 +20,7 @@ alone = tuning.sweep(run, COSINES, seeds=2, mesh=mesh, progress=False)
 spread = tuning.sweep(run, COSINES, seeds=2, progress=False)
 np.testing.assert_array_equal(alone.train_loss, spread.train_loss)
 np.testing.assert_array_equal(alone.table["loss"], spread.table["loss"])
-(text,) = (fleet.as_text() for key, fleet in run.compiled.items() if len(key[-1]) == 4)
+_, on_four = fleets_of(run)
+text = on_four.as_text()
 found = re.search(COLLECTIVE, text)
 sys.exit(f"{found[0]} in the program" if found else 0)

@@ -9,6 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import StandardScaler
 
 from lrsched import tuning
+from lrsched.tuning.fleet import Fleet
 
 
 def split(x, y, examples):
@@ -56,3 +57,8 @@ def digits(optimizer=optax.adam):
         return Network(nnx.Rngs(key))
 
     return tuning.training(loss_fn, model, optimizer, train, batch_size=64, validation=held_out)
+
+
+def fleets_of(run):
+    """The fleets that were compiled of a run."""
+    return [program for program in run.compiled.values() if isinstance(program, Fleet)]

@@ -6,7 +6,7 @@ import pytest
 import lrsched
 from lrsched import tuning
 from lrsched.tuning.range_test import RangeTest
-from tests.tuning.problems import digits, logistic
+from tests.tuning.problems import digits, fleets_of, logistic
 
 
 def quadratic(curvature):
@@ -43,7 +43,7 @@ def test_it_stops_working_once_every_seed_has_diverged():
     assert np.all(np.isnan(found.smoothed) == np.isnan(found.losses))
     run = logistic(optax.sgd)
     tuning.range_test(run, low=1e-2, high=1e12, steps=200, seeds=2)
-    (fleet,) = run.compiled.values()
+    (fleet,) = fleets_of(run)
     assert fleet.slots == 2
 
 

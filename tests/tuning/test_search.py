@@ -6,7 +6,7 @@ import pytest
 
 import lrsched
 from lrsched import tuning
-from tests.tuning.problems import logistic
+from tests.tuning.problems import fleets_of, logistic
 from tests.tuning.test_training import evaluated, trained
 
 PEAKS = [float(peak) for peak in np.logspace(-4, 0, 9)]
@@ -62,7 +62,7 @@ def test_optuna_proposes_and_is_told():
     run = logistic()
     tuning.search(run, study, propose, trials=24, batch=8, progress=False)
     assert len(study.trials) == 24
-    assert len(run.compiled) == 1
+    assert len(fleets_of(run)) == 1
     assert 1e-3 < study.best_params["peak"] < 3
 
 

@@ -8,6 +8,7 @@ Nothing travels between members, whatever becomes of one of them.
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import jax
@@ -99,15 +100,17 @@ class Fleet:
         self._shapes = jax.eval_shape(jax.vmap(self._begun(records)), starts)
         blank = self.blank()
         data, limit = self._data, jnp.int32(1)
-        self._refill = self._compiled(self._refilled(records), blank, every, starts)
-        self._advance = self._compiled(
-            self._advanced_once if plan.loop == "host" else self._advanced,
-            *(blank, data, limit),
-            shared=2,
-        )
-        self._evaluate = training.evaluate and self._compiled(
-            self._evaluated, blank, every, data, shared=1
-        )
+        advanced = self._advanced_once if plan.loop == "host" else self._advanced
+        programs = [
+            self._lowered(self._refilled(records), blank, every, starts),
+            self._lowered(advanced, blank, data, limit, shared=2),
+        ]
+        if training.evaluate is not None:
+            programs.append(self._lowered(self._evaluated, blank, every, data, shared=1))
+        with ThreadPoolExecutor() as pool:
+            compiled = list(pool.map(lambda program: program.compile(), programs))
+        self._refill, self._advance, *evaluate = compiled
+        self._evaluate = evaluate[0] if evaluate else None
         self.compile_seconds = time.perf_counter() - began
 
     def spread(self, tree: Any) -> Any:
@@ -167,14 +170,14 @@ class Fleet:
         found = self._advance.memory_analysis()
         return int(found.argument_size_in_bytes + found.temp_size_in_bytes)
 
-    def _compiled(self, function: Callable[..., Any], *args: Any, shared: int = 0) -> Any:
+    def _lowered(self, function: Callable[..., Any], *args: Any, shared: int = 0) -> Any:
         """Each device at its own slots; the last ``shared`` arguments are the same for all."""
         own, all_see = PartitionSpec(AXIS), PartitionSpec()
         specs = (*[own] * (len(args) - shared), *[all_see] * shared)
         mapped = jax.shard_map(
             function, mesh=self._apart.mesh, in_specs=specs, out_specs=own, check_vma=False
         )
-        return jax.jit(mapped, donate_argnums=0).lower(*args).compile()
+        return jax.jit(mapped, donate_argnums=0).lower(*args)
 
     def _groups(self, function: Callable[[Any], Any], tree: Any) -> Any:
         """``function`` of every group of ``width`` slots, one after another.
@@ -392,7 +395,9 @@ def plan_of_all(
 
 
 def _convolves_on_a_cpu(training: Training, example: Start, device: jax.Device) -> bool:
-    return device.platform == "cpu" and "conv_general_dilated" in _program(training, example)
+    if "convolves" not in training.compiled:
+        training.compiled["convolves"] = "conv_general_dilated" in _program(training, example)
+    return device.platform == "cpu" and bool(training.compiled["convolves"])
 
 
 def _plans(training: Training, example: Start, share: int, device: jax.Device) -> Iterator[Plan]:

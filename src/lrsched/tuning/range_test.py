@@ -229,18 +229,18 @@ def _losses(
     fleet = fleets.fleet_for(training, plan, starts, [steps] * len(starts), steps, devices)
     padded = [*starts, *starts[:1] * (fleet.slots - len(starts))]
     members = fleet.refill(fleet.blank(), np.ones(fleet.slots, bool), fleets.stacked(padded))
-    for stop in range(_LOOK_EVERY, steps + _LOOK_EVERY, _LOOK_EVERY):
-        until = np.full(fleet.slots, min(stop, steps), np.int32)
-        members = fleet.advance(members._replace(until=fleet.spread(until)), _LOOK_EVERY)
-        losses = np.array(members.sums)[: len(starts)]
-        losses[np.arange(steps) >= np.asarray(members.step)[: len(starts), None]] = np.nan
+    for stop in np.linspace(0, steps, _LOOKS + 1, dtype=np.int32)[1:]:
+        until = np.full(fleet.slots, stop, np.int32)
+        members = fleet.advance(members._replace(until=fleet.spread(until)), steps)
+        losses, done = (np.array(x)[: len(starts)] for x in (members.sums, members.step))
+        losses[np.arange(steps) >= done[:, None]] = np.nan
         if np.all(is_over(losses[:, :stop])):
             break
     return losses
 
 
-_LOOK_EVERY: Final = 10
-"""Updates between two looks at whether all seeds have diverged."""
+_LOOKS: Final = 5
+"""How often it is asked whether all seeds have diverged."""
 
 
 def _smoothed(losses: np.ndarray, decay: float) -> np.ndarray:

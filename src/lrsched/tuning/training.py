@@ -1,6 +1,7 @@
 """What is trained: pure functions of a schedule and a seed, so that many runs are one program."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -150,10 +151,17 @@ def training(
     arrays, batch = _batches(data, batch_size)
     name = getattr(inspect.unwrap(optimizer), "__name__", None)
     return Training(
-        init, step, batch, arrays, None if validation is None else evaluate, validation, name
+        init,
+        jax.jit(step),
+        batch,
+        arrays,
+        None if validation is None else evaluate,
+        validation,
+        name,
     )
 
 
+@functools.partial(jax.jit, static_argnames=("examples", "batch_size"))
 def shuffled(key: Key, step: jax.Array, examples: int, batch_size: int) -> jax.Array:
     """The examples of the mini-batch of an update: every epoch in a random order of its own.
 
@@ -231,7 +239,8 @@ def _batches(
     def batch(arrays: Any, key: Key, step: jax.Array) -> Batch:
         if size == examples:
             return arrays
-        chosen = shuffled(key, step, examples, size)
+        # Without the barrier XLA computes an index anew for every number that it gathers.
+        chosen = jax.lax.optimization_barrier(shuffled(key, step, examples, size))
         return jax.tree.map(lambda array: array[chosen], arrays)
 
     return jax.tree.map(jnp.asarray, data), batch
