@@ -29,10 +29,13 @@ def evaluated(run, state):
     return run.evaluate(state, run.validation)[1]
 
 
-@given(examples=st.integers(1, 300), batch_size=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
+@given(
+    examples=st.integers(1, 300),
+    batch_size=st.sampled_from([1, 7, 300]),
+    seed=st.integers(0, 2**32 - 1),
+)
 def test_every_epoch_is_a_permutation(examples, batch_size, seed):
-    batch_size = min(batch_size, examples)
-    key, steps = jax.random.key(seed), jnp.arange(-(-3 * examples // batch_size))
+    key, steps = jax.random.key(seed), jnp.arange(-(-900 // batch_size))
     order = jax.vmap(lambda step: tuning.shuffled(key, step, examples, batch_size))(steps)
     for epoch in np.split(np.ravel(order)[: 3 * examples], 3):
         assert sorted(epoch) == list(range(examples))

@@ -161,8 +161,8 @@ def training(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("examples", "batch_size"))
-def shuffled(key: Key, step: jax.Array, examples: int, batch_size: int) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="batch_size")
+def shuffled(key: Key, step: jax.Array, examples: int | jax.Array, batch_size: int) -> jax.Array:
     """The examples of the mini-batch of an update: every epoch in a random order of its own.
 
     Epochs follow one another without a seam: a mini-batch may end one and begin the next. The order
@@ -205,6 +205,9 @@ def shuffled(key: Key, step: jax.Array, examples: int, batch_size: int) -> jax.A
 _ROUNDS = 24
 
 
+_kept: Any = jax.lax.optimization_barrier
+
+
 def _mixed(x: jax.Array) -> jax.Array:
     """A hash of 32 bits."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
@@ -240,7 +243,7 @@ def _batches(
         if size == examples:
             return arrays
         # Without the barrier XLA computes an index anew for every number that it gathers.
-        chosen = jax.lax.optimization_barrier(shuffled(key, step, examples, size))
+        chosen: Any = _kept(shuffled(key, step, examples, size))
         return jax.tree.map(lambda array: array[chosen], arrays)
 
     return jax.tree.map(jnp.asarray, data), batch
