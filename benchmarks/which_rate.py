@@ -234,7 +234,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
         for ax in axes.flat:
             ax.set(xscale="log", yscale="log", xlabel="peak learning rate", ylim=(None, 3))
             ax.set_ylabel("final validation loss")
-            ax.legend(frameon=False, fontsize=8)
+            if ax.lines:
+                ax.legend(frameon=False, fontsize=8)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
 
