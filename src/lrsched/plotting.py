@@ -45,6 +45,8 @@ def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
 def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: Any = None) -> Any:
     """The final loss against a number of the schedules: the mean, in the band of the seeds.
 
+    Where schedules with the same number differ in others, it is the best of them.
+
     Args:
       found: what `sweep` returned.
       x: the column of its table to go along; by default the first number that varies.
@@ -77,32 +79,35 @@ def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: 
         columns = table.dtype.names or ()
         if name not in columns:
             raise ValueError(f"plot: {name!r} is no column; the table has {', '.join(columns)}.")
-    values = np.unique(table[by]) if by else [None]
+    values, shown = np.unique(table[by]) if by else [None], list[float]()
     for colour, value in zip(np.resize(COLOURS, len(values)), values, strict=True):
         rows = table if value is None else table[table[by] == value]
         places = np.unique(rows[x][np.isfinite(rows["loss"])])
-        losses = [rows["loss"][(rows[x] == place) & np.isfinite(rows["loss"])] for place in places]
+        losses = [_of_the_best(rows[rows[x] == place]) for place in places]
         label = None if value is None else f"{by} {value:g}"
-        ax.plot(places, [np.mean(some) for some in losses], "o-", color=colour, label=label, ms=3)
-        ax.fill_between(
-            places,
-            *zip(*((some.min(), some.max()) for some in losses), strict=True),
-            color=colour,
-            alpha=0.15,
-            linewidth=0,
-        )
+        ax.plot(places, [some.mean() for some in losses], "o-", color=colour, label=label, ms=3)
+        shown += [float(some.mean()) for some in losses]
+        ends = [some.min() for some in losses], [some.max() for some in losses]
+        ax.fill_between(places, *ends, color=colour, alpha=0.15, linewidth=0)
         gone = np.setdiff1d(rows[x], places)
         ax.plot(
             gone, np.full(len(gone), 0.97), "x", color=colour, transform=ax.get_xaxis_transform()
         )
     spans = np.max(table[x]) / np.min(table[x]) if np.min(table[x]) > 0 else 1.0
-    losses = table["loss"][np.isfinite(table["loss"])]
     ax.set(xlabel=x, ylabel="final loss", xscale="log" if spans > 10 else "linear")
-    if losses.size and losses.min() > 0 and losses.max() / losses.min() > 10:
+    if shown and min(shown) > 0 and max(shown) / min(shown) > 10:
         ax.set_yscale("log")
     if by:
         ax.legend(frameon=False)
     return ax
+
+
+def _of_the_best(rows: np.ndarray) -> np.ndarray:
+    """The finite losses of the schedule with the lowest mean among these rows."""
+    rows = rows[np.isfinite(rows["loss"])]
+    means = {i: rows["loss"][rows["schedule"] == i].mean() for i in np.unique(rows["schedule"])}
+    losses: np.ndarray = rows["loss"][rows["schedule"] == min(means, key=means.__getitem__)]
+    return losses
 
 
 def _axes(ax: Any) -> Any:

@@ -56,7 +56,7 @@ def test_members_that_diverge_leave_the_others_alone_and_stop(plan):
     np.testing.assert_array_equal(calm.train_loss, mixed.train_loss[1:4])
     assert mixed.table["diverged"].tolist() == [True, False, False, False, True]
     assert mixed.table["loss"][0] == mixed.table["loss"][4] == np.inf
-    assert mixed.table["steps"][0] < 5
+    assert mixed.table["updates"][0] < 5
     assert mixed.best() == calm.best()
     with pytest.raises(ValueError, match="all 2 members of the sweep diverged"):
         swept(run, storms, plan=plan).best()
@@ -69,7 +69,7 @@ def test_horizons_warmups_and_kinds_go_together():
     ]
     run = logistic()
     found = swept(run, schedules, plan=tuning.Plan(3, 3))
-    assert found.table["steps"].tolist() == [7, 30, 11, 20, 20]
+    assert found.table["updates"].tolist() == [7, 30, 11, 20, 20]
     assert found.table["warmup"].tolist()[3:] == [2, 8]
     for row, schedule in zip(found.table, schedules, strict=True):
         state, _ = trained(run, schedule, schedule.horizon)
@@ -134,7 +134,7 @@ def test_convolutions_are_not_put_in_a_loop_of_the_cpu():
     )
     found = swept(run, [lrsched.constant(0.1), lrsched.constant(0.01)], steps=30)
     assert found.plans == [tuning.Plan(1, 1, "host")]
-    assert found.table["steps"].tolist() == [30, 30]
+    assert found.table["updates"].tolist() == [30, 30]
     assert found.best() == lrsched.constant(0.1)
 
 

@@ -28,14 +28,14 @@ class Results(NamedTuple):
 
     Attributes:
       done: whether it has stopped.
-      steps: the updates that it did.
+      updates: how many it did.
       diverged: whether its loss was not finite.
       train_loss: means of the training loss over its run, ``(members, records)``.
       validation_loss: the metric on the held-out examples, ``(members, evaluations)``.
     """
 
     done: np.ndarray
-    steps: np.ndarray
+    updates: np.ndarray
     diverged: np.ndarray
     train_loss: np.ndarray
     validation_loss: np.ndarray
@@ -65,7 +65,7 @@ class Sweep:
 
     Attributes:
       table: a structured array with one row a member: ``schedule``, its place in ``schedules``; the
-        numbers in which the schedules differ, by their names; ``seed``; ``steps``, the updates
+        numbers in which the schedules differ, by their names; ``seed``; ``updates``, those
         done; ``loss``, the last on the held-out examples, without any the mean training loss at the
         end; ``diverged``. A member that diverged has a loss of infinity.
       schedules: in the order of the table.
@@ -173,7 +173,7 @@ def sweep(
     >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), batch_size=16)
     >>> found = tuning.sweep(
     ...     run, [lrsched.cosine(peak, steps=50) for peak in (1e-3, 1e-2, 1e-1)], progress=False)
-    >>> found.table[["peak", "steps"]].tolist()
+    >>> found.table[["peak", "updates"]].tolist()
     [(0.001, 50), (0.01, 50), (0.1, 50)]
     >>> found.best()
     cosine(peak=0.1, steps=50)
@@ -202,7 +202,7 @@ def sweep(
     devices = jax.local_devices() if mesh is None else list(mesh.local_devices)
     plans, compile_seconds = [], 0.0
     with _bar(sum(lengths) * len(seeds), progress) as show:
-        show(int(results.steps.sum()))
+        show(int(results.updates.sum()))
         for place, group in enumerate(_by_structure(jobs)):
             mine = group[jax.process_index() :: jax.process_count()]
             if results.done[mine].all():
@@ -269,7 +269,7 @@ class _Run:
             seconds = time.perf_counter() - began
             limit = max(1, limit * 2 if seconds < 0.5 else limit // 2 if seconds > 2 else limit)
             self._take(steps, until)
-            show(int(self.results.steps.sum()))
+            show(int(self.results.updates.sum()))
             if self.saved.is_due():
                 self.save()
 
@@ -305,7 +305,7 @@ class _Run:
         """Writes down what members do that have stopped, and frees their slots at their end."""
         diverged = np.asarray(self.members.diverged)
         stopped = (self.at >= 0) & (diverged | (steps >= until))
-        self.results.steps[self.at[self.at >= 0]] = steps[self.at >= 0]
+        self.results.updates[self.at[self.at >= 0]] = steps[self.at >= 0]
         if not stopped.any():
             return
         self.members, losses = self.fleet.evaluate(self.members, stopped)
@@ -378,7 +378,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], like: Members) -> Any:
 def _nothing_yet(members: int, records: int, evaluations: int) -> Results:
     return Results(
         done=np.zeros(members, bool),
-        steps=np.zeros(members, np.int32),
+        updates=np.zeros(members, np.int32),
         diverged=np.zeros(members, bool),
         train_loss=np.full((members, records), np.nan, np.float32),
         validation_loss=np.full((members, evaluations), np.nan, np.float32),
@@ -450,7 +450,7 @@ def _table(
         "schedule": np.repeat(np.arange(len(schedules)), each),
         **{name: np.repeat(values, each) for name, values in numbers.items()},
         "seed": np.tile(seeds, len(schedules)),
-        "steps": results.steps,
+        "updates": results.updates,
         "loss": np.where(results.diverged | ~np.isfinite(loss), np.inf, loss),
         "diverged": results.diverged,
     }
@@ -482,7 +482,7 @@ def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
     }
 
 
-_TAKEN: Final = ("schedule", "seed", "steps", "loss", "diverged")
+_TAKEN: Final = ("schedule", "seed", "updates", "loss", "diverged")
 
 
 @contextmanager
