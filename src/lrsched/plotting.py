@@ -6,7 +6,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from lrsched.tuning.range_test import RangeTest
-    from lrsched.tuning.sweep import Sweep
+    from lrsched.tuning.results import Sweep
 
 # Okabe and Ito's palette, whose colours stay apart under the common colour deficiencies.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -68,7 +68,7 @@ def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: 
     >>> plotting.plot_sweep(found).get_xlabel()
     'peak'
     """
-    from lrsched.tuning.sweep import varying
+    from lrsched.tuning.results import varying
 
     table, ax = found.table, _axes(ax)
     numbers = list(varying(found.schedules))

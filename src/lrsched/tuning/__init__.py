@@ -3,6 +3,7 @@
 from lrsched.tuning.auto import Auto, auto
 from lrsched.tuning.fleet import Plan
 from lrsched.tuning.range_test import ANY_RANGE, RANGES, Range, RangeTest, range_test
+from lrsched.tuning.results import Sweep
 from lrsched.tuning.search import (
     Halving,
     Population,
@@ -10,7 +11,7 @@ from lrsched.tuning.search import (
     search,
     successive_halving,
 )
-from lrsched.tuning.sweep import Sweep, sweep
+from lrsched.tuning.sweep import sweep
 from lrsched.tuning.training import State, Training, shuffled, training
 
 __all__ = [

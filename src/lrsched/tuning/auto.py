@@ -12,7 +12,8 @@ from lrsched.schedules.decay import linear
 from lrsched.schedules.phases import wsd
 from lrsched.schedules.warmup import warmup as rise
 from lrsched.tuning.range_test import RangeTest, range_test
-from lrsched.tuning.sweep import Sweep, sweep
+from lrsched.tuning.results import Sweep
+from lrsched.tuning.sweep import sweep
 from lrsched.tuning.training import Training
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -70,3 +71,27 @@ class Checkpoint:
             ),
         )
         return found.facts, {name: np.array(x) for name, x in found.arrays.items()}
+
+
+def flattened(name: str, tree: Any) -> dict[str, np.ndarray]:
+    """The arrays of a tree, by ``name`` and their places; random keys as their numbers."""
+
+    def raw(leaf: Any) -> np.ndarray:
+        return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+    return {f"{name}.{i}": raw(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def restored(arrays: dict[str, np.ndarray], name: str, like: Any) -> Any:
+    """The tree that `flattened` was given, of the structure of ``like``."""
+
+    def made(raw: np.ndarray, leaf: Any) -> Any:
+        return jax.random.wrap_key_data(jnp.asarray(raw)) if _is_key(leaf) else raw
+
+    leaves, tree = jax.tree.flatten(like)
+    found = [made(arrays[f"{name}.{i}"], leaf) for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(tree, found)
+
+
+def _is_key(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))

@@ -13,7 +13,8 @@ from lrsched.schedule import Schedule
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.tuning import fleet as fleets
 from lrsched.tuning.fleet import Fleet, Members
-from lrsched.tuning.sweep import Sweep, sweep
+from lrsched.tuning.results import Sweep
+from lrsched.tuning.sweep import sweep
 from lrsched.tuning.training import Training
 
 

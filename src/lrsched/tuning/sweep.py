@@ -11,39 +11,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from lrsched.schedule import Schedule
 from lrsched.tuning import fleet as fleets
-from lrsched.tuning.checkpoint import Checkpoint
-from lrsched.tuning.fleet import Fleet, Members, Plan, Start
+from lrsched.tuning.checkpoint import Checkpoint, flattened, restored
+from lrsched.tuning.fleet import Fleet, Plan, Start
+from lrsched.tuning.results import Results, Sweep, gathered, nothing_yet, table_of
 from lrsched.tuning.training import Training
-
-
-class Results(NamedTuple):
-    """Of every member, the leading axis; what a checkpoint keeps.
-
-    Attributes:
-      done: whether it has stopped.
-      updates: how many it did.
-      diverged: whether its loss was not finite.
-      train_loss: means of the training loss over its run, ``(members, records)``.
-      validation_loss: the metric on the held-out examples, ``(members, evaluations)``.
-    """
-
-    done: np.ndarray
-    updates: np.ndarray
-    diverged: np.ndarray
-    train_loss: np.ndarray
-    validation_loss: np.ndarray
-
-    @property
-    def records(self) -> int:
-        """The most means of the training loss of one member."""
-        return int(self.train_loss.shape[1])
 
 
 class Job(NamedTuple):
@@ -57,70 +33,6 @@ class Job(NamedTuple):
         window = int(self.start.window)
         counts = np.clip(self.length - window * np.arange(records), 0, window).astype(np.float32)
         return np.where(counts == 0, np.nan, counts)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sweep:
-    """What came of a `sweep`.
-
-    Attributes:
-      table: a structured array with one row a member: ``schedule``, its place in ``schedules``; the
-        numbers in which the schedules differ, by their names; ``seed``; ``updates``, those
-        done; ``loss``, the last on the held-out examples, without any the mean training loss at the
-        end; ``diverged``. A member that diverged has a loss of infinity.
-      schedules: in the order of the table.
-      train_loss: the mean training loss in windows over each run, ``(members, records)``; NaN after
-        a run's end.
-      validation_loss: on the held-out examples, ``(members, evaluations)``.
-      plans: how members were put on a device, for each structure of schedules.
-      compile_seconds: for compilations, and choosing the plan.
-      run_seconds: for the rest.
-    """
-
-    table: np.ndarray
-    schedules: list[Schedule]
-    train_loss: np.ndarray
-    validation_loss: np.ndarray
-    plans: list[Plan]
-    compile_seconds: float
-    run_seconds: float
-
-    def mean_losses(self) -> np.ndarray:
-        """The loss of each schedule, the mean over its seeds."""
-        losses, places = self.table["loss"], self.table["schedule"]
-        return np.array([losses[places == i].mean() for i in range(len(self.schedules))])
-
-    def best(self) -> Schedule:
-        """The schedule with the lowest loss, the mean over its seeds.
-
-        Raises:
-          ValueError: every member diverged.
-        """
-        losses = self.mean_losses()
-        if not np.isfinite(losses).any():
-            raise ValueError(f"all {len(self.table)} members of the sweep diverged.")
-        return self.schedules[int(np.argmin(losses))]
-
-    def to_pandas(self) -> Any:
-        """The table as a ``pandas.DataFrame``."""
-        import pandas
-
-        return pandas.DataFrame(self.table)
-
-    def plot(self, x: str | None = None, by: str | None = None, ax: Any = None) -> Any:
-        """The loss against a number of the schedules, with the band of its seeds.
-
-        Args:
-          x: the number's name; by default the first in which the schedules differ.
-          by: another number: a curve for each of its values.
-          ax: matplotlib's axes; by default new ones.
-
-        Returns:
-          The axes.
-        """
-        from lrsched.plotting import plot_sweep
-
-        return plot_sweep(self, x, by, ax)
 
 
 def sweep(
@@ -196,7 +108,7 @@ def sweep(
         for schedule, length in zip(listed, lengths, strict=True)
         for seed in seeds
     ]
-    results = _nothing_yet(len(jobs), min(records, max(lengths)), evaluations)
+    results = nothing_yet(len(jobs), min(records, max(lengths)), evaluations)
     saved = Checkpoint(checkpoint, checkpoint_seconds)
     results, kept = _restored(saved, jobs, results)
     devices = jax.local_devices() if mesh is None else list(mesh.local_devices)
@@ -219,9 +131,9 @@ def sweep(
             plans.append(fleet.plan)
             facts = {"group": place, "of": _digest(jobs, results)}
             _Run(fleet, jobs, mine, results, saved, facts, held).go(show)
-    results = _gathered(results)
+    results = gathered(results)
     return Sweep(
-        _table(listed, seeds, results, lengths),
+        table_of(listed, seeds, results),
         listed,
         results.train_loss,
         results.validation_loss,
@@ -251,7 +163,7 @@ class _Run:
         self.looks = np.zeros(fleet.slots, np.int32)
         if held and len(held.arrays["at"]) == fleet.slots:
             self.at, self.looks = held.arrays["at"], held.arrays["looks"]
-            self.members = fleet.spread(_from_arrays(held.arrays, fleet.blank()))
+            self.members = fleet.spread(restored(held.arrays, "members", fleet.blank()))
         self.waiting = [i for i in mine if not results.done[i] and i not in set(self.at)][::-1]
 
     def go(self, show: Callable[[int], None]) -> None:
@@ -276,8 +188,8 @@ class _Run:
     def save(self) -> None:
         """What is needed to go on from here."""
         arrays = {
-            **{f"results.{name}": x for name, x in self.results._asdict().items()},
-            **_to_arrays(self.members),
+            **flattened("results", self.results),
+            **flattened("members", self.members),
             "at": self.at,
             "looks": self.looks,
         }
@@ -345,7 +257,7 @@ def _restored(
             "sweep: the checkpoint is of another sweep: its schedules, seeds, lengths, evaluations "
             "or records differ; give this one another directory."
         )
-    return Results(*(held.arrays[f"results.{name}"] for name in Results._fields)), held
+    return restored(held.arrays, "results", results), held
 
 
 def _digest(jobs: Sequence[Job], results: Results) -> str:
@@ -354,44 +266,6 @@ def _digest(jobs: Sequence[Job], results: Results) -> str:
     with np.printoptions(threshold=sys.maxsize):
         said = re.sub(r" at 0x[0-9a-f]+", "", repr((jobs, shapes)))
     return hashlib.sha256(said.encode()).hexdigest()
-
-
-def _to_arrays(members: Members) -> dict[str, np.ndarray]:
-    def raw(leaf: jax.Array) -> np.ndarray:
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-
-    return {f"members.{i}": raw(leaf) for i, leaf in enumerate(jax.tree.leaves(members))}
-
-
-def _from_arrays(arrays: dict[str, np.ndarray], like: Members) -> Any:
-    def made(raw: np.ndarray, leaf: jax.Array) -> Any:
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return jax.random.wrap_key_data(jnp.asarray(raw)) if is_key else raw
-
-    leaves, tree = jax.tree.flatten(like)
-    return jax.tree.unflatten(
-        tree, [made(arrays[f"members.{i}"], leaf) for i, leaf in enumerate(leaves)]
-    )
-
-
-def _nothing_yet(members: int, records: int, evaluations: int) -> Results:
-    return Results(
-        done=np.zeros(members, bool),
-        updates=np.zeros(members, np.int32),
-        diverged=np.zeros(members, bool),
-        train_loss=np.full((members, records), np.nan, np.float32),
-        validation_loss=np.full((members, evaluations), np.nan, np.float32),
-    )
-
-
-def _gathered(results: Results) -> Results:
-    """All processes' members, on every process."""
-    if jax.process_count() == 1:
-        return results
-    of_all = multihost_utils.process_allgather(results)
-    owner = np.argmax(of_all.done, axis=0)
-    return Results(*(np.asarray(x)[owner, np.arange(len(owner))] for x in of_all))
 
 
 def _lengths(schedules: Sequence[Schedule], steps: int | None) -> list[int]:
@@ -429,60 +303,6 @@ def _by_structure(jobs: Sequence[Job]) -> list[list[int]]:
         shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(job.start))
         groups.setdefault((jax.tree.structure(job.start), shapes), []).append(i)
     return list(groups.values())
-
-
-def _table(
-    schedules: Sequence[Schedule], seeds: Sequence[int], results: Results, lengths: Sequence[int]
-) -> np.ndarray:
-    """One row a member."""
-    numbers = varying(schedules)
-    tail = max(1, results.records // 10)
-    at_the_end = np.array(
-        [
-            x[~np.isnan(x)][-tail:].mean() if (~np.isnan(x)).any() else np.nan
-            for x in results.train_loss
-        ]
-    )
-    held_out = results.validation_loss[:, -1]
-    loss = np.where(np.isnan(held_out), at_the_end, held_out)
-    each = len(seeds)
-    columns = {
-        "schedule": np.repeat(np.arange(len(schedules)), each),
-        **{name: np.repeat(values, each) for name, values in numbers.items()},
-        "seed": np.tile(seeds, len(schedules)),
-        "updates": results.updates,
-        "loss": np.where(results.diverged | ~np.isfinite(loss), np.inf, loss),
-        "diverged": results.diverged,
-    }
-    table = np.empty(len(results.done), [(name, x.dtype) for name, x in columns.items()])
-    for name, x in columns.items():
-        table[name] = x
-    return table
-
-
-def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
-    """The numbers in which schedules differ, by their names; NaN where one has no such number."""
-    found = [
-        {
-            tuple(str(getattr(key, "name", getattr(key, "idx", key))) for key in path): leaf
-            for path, leaf in jax.tree_util.tree_flatten_with_path(schedule)[0]
-            if np.ndim(leaf) == 0
-        }
-        for schedule in schedules
-    ]
-    columns = {
-        path: np.array([numbers.get(path, np.nan) for numbers in found])
-        for path in dict.fromkeys(path for numbers in found for path in numbers)
-    }
-    differ = {path: x for path, x in columns.items() if len(np.unique(x)) > 1}
-    short = [path[-1] for path in differ]
-    return {
-        path[-1] if short.count(path[-1]) == 1 and path[-1] not in _TAKEN else ".".join(path): x
-        for path, x in differ.items()
-    }
-
-
-_TAKEN: Final = ("schedule", "seed", "updates", "loss", "diverged")
 
 
 @contextmanager
