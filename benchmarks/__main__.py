@@ -27,7 +27,7 @@ from benchmarks.workloads.base import Workload
 class Options:
     """What to run and where to write."""
 
-    workloads: tuple[str, ...] = tuple(WORKLOADS)
+    workloads: tuple[str, ...] = ("digits-mlp", "mnist-cnn")
     """Names of the workloads."""
     policies: tuple[str, ...] = tuple(POLICIES)
     """Names of the learning-rate policies."""

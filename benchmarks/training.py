@@ -15,9 +15,10 @@ from benchmarks.workloads.base import Array, Data, Split, Workload
 
 
 class State(NamedTuple):
-    """What one update hands to the next."""
+    """What one update hands to the next; `others` is what a model keeps beside its parameters."""
 
     params: optax.Params
+    others: nnx.State
     opt_state: optax.OptState
 
 
@@ -52,7 +53,7 @@ class Functions(NamedTuple):
 
     init: Callable[[lrsched.Schedule, Data, Array], tuple[State, Array]]
     step: Callable[[State, lrsched.Schedule, Split, Array], tuple[State, Update]]
-    evaluate: Callable[[optax.Params, Split], Scores]
+    evaluate: Callable[[State, Split], Scores]
 
 
 Program: TypeAlias = Callable[[lrsched.Schedule, Data, jax.Array], History]
@@ -77,8 +78,8 @@ def _functions(workload: Workload, optimizer: Optimizer) -> Functions:
 
     def init(schedule: lrsched.Schedule, data: Data, seed: Array) -> tuple[State, Array]:
         params_key, order_key = jax.random.split(jax.random.key(seed))
-        params = nnx.state(workload.model(nnx.Rngs(params_key)))
-        state = State(params, optimizer(schedule, workload.steps).init(params))
+        params, others = nnx.state(workload.model(nnx.Rngs(params_key)), nnx.Param, ...)
+        state = State(params, others, optimizer(schedule, workload.steps).init(params))
         shape = (workload.evaluations, workload.steps_per_evaluation, workload.batch_size)
         return state, batches(order_key, len(data.train.targets), shape)
 
@@ -88,18 +89,22 @@ def _functions(workload: Workload, optimizer: Optimizer) -> Functions:
         inputs, targets = jax.tree.map(lambda examples: examples[batch], train)
 
         def loss_of(params: optax.Params) -> jax.Array:
-            return workload.loss(nnx.merge(graphdef, params)(inputs), targets)
+            return workload.loss(
+                nnx.merge(graphdef, params, state.others, copy=True)(inputs), targets
+            )
 
         loss, gradients = jax.value_and_grad(loss_of)(state.params)
         updates, opt_state = optimizer(schedule, workload.steps).update(
             gradients, state.opt_state, state.params, value=loss
         )
         params = optax.apply_updates(state.params, updates)
-        return State(params, opt_state), Update(loss, lrsched.learning_rate(opt_state))
+        return State(params, state.others, opt_state), Update(
+            loss, lrsched.learning_rate(opt_state)
+        )
 
-    def evaluate(params: optax.Params, examples: Split) -> Scores:
+    def evaluate(state: State, examples: Split) -> Scores:
         inputs, targets = examples
-        outputs = nnx.merge(graphdef, params)(inputs)
+        outputs = nnx.merge(graphdef, state.params, state.others, copy=True)(inputs)
         return Scores(workload.loss(outputs, targets), workload.metric(outputs, targets))
 
     return Functions(init, step, evaluate)
@@ -131,11 +136,11 @@ def _train(
 
     def step_and_evaluate(state: State, batches: Array) -> tuple[State, tuple[Update, Scores]]:
         state, updates = scan(step, state, batches)
-        return state, (updates, functions.evaluate(state.params, data.validation))
+        return state, (updates, functions.evaluate(state, data.validation))
 
     state, order = functions.init(schedule, data, seed)
     state, (updates, validation) = scan(step_and_evaluate, state, order)
-    return History(updates, validation, functions.evaluate(state.params, data.test))
+    return History(updates, validation, functions.evaluate(state, data.test))
 
 
 def _compile_scan(
@@ -159,7 +164,7 @@ def _compile_loop(
         state, schedule, data.train, jax.ShapeDtypeStruct(order.shape[-1:], order.dtype)
     )
     # The splits that are held out have one shape, so one compiled evaluation serves both.
-    evaluate = jax.jit(functions.evaluate).lower(state.params, data.validation)
+    evaluate = jax.jit(functions.evaluate).lower(state, data.validation)
     compiled = Functions(init.compile(), step.compile(), evaluate.compile())
 
     def program(schedule: lrsched.Schedule, data: Data, seeds: jax.Array) -> History:

@@ -1,8 +1,16 @@
 """The workloads by name, one a file."""
 
-from benchmarks.workloads import digits_mlp, mnist_cnn
+from benchmarks.workloads import (
+    cancer_logistic,
+    diabetes_linen,
+    digits_mlp,
+    mnist_cnn,
+    mnist_vit,
+    topics_lm,
+)
 from benchmarks.workloads.base import Workload
 
 WORKLOADS: dict[str, Workload] = {
-    workload.name: workload for workload in (digits_mlp.WORKLOAD, mnist_cnn.WORKLOAD)
+    module.WORKLOAD.name: module.WORKLOAD
+    for module in (digits_mlp, mnist_cnn, cancer_logistic, diabetes_linen, mnist_vit, topics_lm)
 }

@@ -76,16 +76,19 @@ class Workload:
         return replace(self, steps_per_evaluation=steps)
 
 
-def split(inputs: Array, targets: Array, held_out: int) -> Data:
-    """Holds out twice `held_out` examples, by class and always the same ones."""
-    rest, test = _hold_out(Split(inputs, targets), held_out)
-    train, validation = _hold_out(rest, held_out)
+def split(inputs: Array, targets: Array, held_out: int, by_class: bool = True) -> Data:
+    """Holds out twice `held_out` examples, alike in classes and always the same ones."""
+    rest, test = _hold_out(Split(inputs, targets), held_out, by_class)
+    train, validation = _hold_out(rest, held_out, by_class)
     return Data(train, validation, test)
 
 
-def _hold_out(examples: Split, held_out: int) -> tuple[Split, Split]:
+def _hold_out(examples: Split, held_out: int, by_class: bool) -> tuple[Split, Split]:
     inputs, other_inputs, targets, other_targets = train_test_split(
-        *examples, test_size=held_out, stratify=examples.targets, random_state=0
+        *examples,
+        test_size=held_out,
+        stratify=examples.targets if by_class else None,
+        random_state=0,
     )
     return Split(inputs, targets), Split(other_inputs, other_targets)
 
