@@ -47,7 +47,7 @@ class TrainState(train_state.TrainState):  # type: ignore[no-untyped-call]
 
 
 def functional(
-    function: Callable[[Any, Any], jax.Array], model: Any, build: Callable[[jax.Array], Any] | None
+    function: Callable[[Any, Any], Any], model: Any, build: Callable[[jax.Array], Any] | None
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """A function of an ``nnx.Module`` as one of its parameters and of what else it keeps.
 
@@ -75,7 +75,7 @@ def functional(
         params, others = nnx.state(model if build is None else build(key), nnx.Param, ...)
         return params, others
 
-    def call(params: Any, batch: Any, others: Any, is_training: bool) -> tuple[jax.Array, Any]:
+    def call(params: Any, batch: Any, others: Any, is_training: bool) -> tuple[Any, Any]:
         module = nnx.merge(graph, params, {} if others is None else others, copy=True)
         if not is_training:
             module.eval()

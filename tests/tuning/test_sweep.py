@@ -94,6 +94,20 @@ def test_the_held_out_examples_are_looked_at_along_the_way():
         )
 
 
+def test_several_metrics_are_columns_and_the_loss_chooses():
+    def metric(params, batch):
+        x, y = batch
+        scores = x @ params["w"] + params["b"]
+        loss = optax.sigmoid_binary_cross_entropy(scores, y).mean()
+        return {"accuracy": jnp.mean((scores > 0) == (y > 0.5)), "loss": loss}
+
+    plain, both = (swept(logistic(**extra), COSINES) for extra in ({}, {"metric": metric}))
+    np.testing.assert_allclose(both.table["loss"], plain.table["loss"], rtol=1e-6)
+    assert both.best() == plain.best()
+    assert both.metrics["accuracy"].shape == (5, 1)
+    assert both.table["accuracy"].max() > 0.9
+
+
 def test_without_held_out_examples_the_loss_is_the_training_loss_at_the_end():
     found = swept(logistic(validation=None), COSINES, records=40)
     np.testing.assert_allclose(found.table["loss"], found.train_loss[:, -4:].mean(1), rtol=1e-6)

@@ -26,7 +26,7 @@ def trained(run, schedule, steps, seed=0):
 
 
 def evaluated(run, state):
-    return run.evaluate(state, run.validation)[1]
+    return run.evaluate(state, run.validation)[1]["loss"]
 
 
 @given(
@@ -153,6 +153,12 @@ def test_batches_may_come_from_a_function():
     )
     state, _ = trained(run, lrsched.constant(0.3), 30)
     np.testing.assert_allclose(state.params, 2.0, rtol=1e-2)
+
+
+def test_of_several_metrics_one_is_the_loss():
+    run = logistic(metric=lambda params, batch: {"accuracy": 0.5})
+    with pytest.raises(ValueError, match="gives accuracy; one of them must be called loss"):
+        evaluated(run, run.init(SCHEDULE, jax.random.key(0)))
 
 
 @pytest.mark.parametrize(

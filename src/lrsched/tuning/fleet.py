@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as _PartitionSpec
 
 from lrsched.schedule import Schedule
-from lrsched.tuning.training import Training
+from lrsched.tuning.training import Training, named
 
 AXIS: Final = "members"
 PartitionSpec: Any = _PartitionSpec
@@ -141,15 +141,17 @@ class Fleet:
             members = self._advance(members, self._data, np.int32(limit))
         return members
 
-    def evaluate(self, members: Members, which: np.ndarray) -> tuple[Members, np.ndarray]:
+    def evaluate(
+        self, members: Members, which: np.ndarray
+    ) -> tuple[Members, dict[str, np.ndarray]]:
         """These members, their controllers told, and their metrics on the held-out examples.
 
-        Without any the metric is NaN.
+        Without any the loss is NaN.
         """
         if self._evaluate is None:
-            return members, np.full(self.slots, np.nan, np.float32)
+            return members, {"loss": np.full(self.slots, np.nan, np.float32)}
         members, found = self._evaluate(members, self.spread(which), self._data)
-        return members, np.asarray(found)
+        return members, {name: np.asarray(values) for name, values in found.items()}
 
     def pick(self, members: Members, places: Sequence[int]) -> Members:
         """The members at these slots, in this order; one may be there several times."""
@@ -268,25 +270,47 @@ class Fleet:
 
     def _evaluated(
         self, members: Members, which: jax.Array, data: Any
-    ) -> tuple[Members, jax.Array]:
+    ) -> tuple[Members, dict[str, jax.Array]]:
         assert self._training.evaluate is not None
         judge = self._training.evaluate
 
-        def group(found: tuple[Members, jax.Array]) -> tuple[Members, jax.Array]:
+        def group(found: tuple[Members, jax.Array]) -> tuple[Members, dict[str, jax.Array]]:
             held, is_asked = found
 
-            def each() -> tuple[Any, jax.Array]:
-                told, loss = self._each(lambda state: judge(state, data[1]), held.state)
-                return _chosen(is_asked, told, held.state), loss.astype(jnp.float32)
+            def one(state: Any) -> tuple[Any, dict[str, jax.Array]]:
+                told, metrics = judge(state, data[1])
+                return told, named(metrics)
 
-            def none() -> tuple[Any, jax.Array]:
-                return held.state, jnp.full(is_asked.shape, jnp.nan, jnp.float32)
+            def each() -> tuple[Any, dict[str, jax.Array]]:
+                told, metrics = self._each(one, held.state)
+                return _chosen(is_asked, told, held.state), metrics
 
-            state, loss = jax.lax.cond(jnp.any(is_asked), each, none)
-            return held._replace(state=state), loss
+            def none() -> tuple[Any, dict[str, jax.Array]]:
+                _, shapes = jax.eval_shape(each)
+                return held.state, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), shapes)
 
-        told: tuple[Members, jax.Array] = self._groups(group, (members, which))
+            state, metrics = jax.lax.cond(jnp.any(is_asked), each, none)
+            return held._replace(state=state), metrics
+
+        told: tuple[Members, dict[str, jax.Array]] = self._groups(group, (members, which))
         return told
+
+
+def metric_names(training: Training, example: Start) -> tuple[str, ...]:
+    """What the members are judged by on the held-out examples; the loss, if there are none."""
+    if training.evaluate is None:
+        return ("loss",)
+    if "metrics" not in training.compiled:
+
+        def evaluate(start: Start, held_out: Any) -> dict[str, jax.Array]:
+            assert training.evaluate is not None
+            state = training.init(start.schedule, jax.random.key(start.seed))
+            return named(training.evaluate(state, held_out)[1])
+
+        found = jax.eval_shape(evaluate, example, training.validation)
+        training.compiled["metrics"] = tuple(found)
+    names: tuple[str, ...] = training.compiled["metrics"]
+    return names
 
 
 def stopped(members: Members) -> jax.Array:

@@ -20,14 +20,14 @@ class Results(NamedTuple):
       updates: how many it did.
       diverged: whether its loss was not finite.
       train_loss: means of the training loss over its run, ``(members, records)``.
-      validation_loss: the metric on the held-out examples, ``(members, evaluations)``.
+      metrics: on the held-out examples, by their names, ``(members, evaluations)``.
     """
 
     done: np.ndarray
     updates: np.ndarray
     diverged: np.ndarray
     train_loss: np.ndarray
-    validation_loss: np.ndarray
+    metrics: dict[str, np.ndarray]
 
     @property
     def records(self) -> int:
@@ -43,11 +43,12 @@ class Sweep:
       table: a structured array with one row a member: ``schedule``, its place in ``schedules``; the
         numbers in which the schedules differ, by their names; ``seed``; ``updates``, those
         done; ``loss``, the last on the held-out examples, without any the mean training loss at the
-        end; ``diverged``. A member that diverged has a loss of infinity.
+        end; ``diverged``; further metrics by their names. A member that diverged has a loss of
+        infinity.
       schedules: in the order of the table.
       train_loss: the mean training loss in windows over each run, ``(members, records)``; NaN after
         a run's end.
-      validation_loss: on the held-out examples, ``(members, evaluations)``.
+      metrics: on the held-out examples, by their names, ``(members, evaluations)``.
       plans: how members were put on a device, for each structure of schedules.
       compile_seconds: for compilations, and choosing the plan.
       run_seconds: for the rest.
@@ -56,10 +57,15 @@ class Sweep:
     table: np.ndarray
     schedules: list[Schedule]
     train_loss: np.ndarray
-    validation_loss: np.ndarray
+    metrics: dict[str, np.ndarray]
     plans: list[Plan]
     compile_seconds: float
     run_seconds: float
+
+    @property
+    def validation_loss(self) -> np.ndarray:
+        """The loss on the held-out examples, ``(members, evaluations)``."""
+        return self.metrics["loss"]
 
     def mean_losses(self) -> np.ndarray:
         """The loss of each schedule, the mean over its seeds."""
@@ -99,14 +105,14 @@ class Sweep:
         return plot_sweep(self, x, by, ax)
 
 
-def nothing_yet(members: int, records: int, evaluations: int) -> Results:
+def nothing_yet(members: int, records: int, evaluations: int, metrics: Sequence[str]) -> Results:
     """Of members that have not begun."""
     return Results(
         done=np.zeros(members, bool),
         updates=np.zeros(members, np.int32),
         diverged=np.zeros(members, bool),
         train_loss=np.full((members, records), np.nan, np.float32),
-        validation_loss=np.full((members, evaluations), np.nan, np.float32),
+        metrics={name: np.full((members, evaluations), np.nan, np.float32) for name in metrics},
     )
 
 
@@ -116,7 +122,8 @@ def gathered(results: Results) -> Results:
         return results
     of_all = multihost_utils.process_allgather(results)
     owner = np.argmax(of_all.done, axis=0)
-    return Results(*(np.asarray(x)[owner, np.arange(len(owner))] for x in of_all))
+    merged: Results = jax.tree.map(lambda x: np.asarray(x)[owner, np.arange(len(owner))], of_all)
+    return merged
 
 
 def table_of(schedules: Sequence[Schedule], seeds: Sequence[int], results: Results) -> np.ndarray:
@@ -129,7 +136,7 @@ def table_of(schedules: Sequence[Schedule], seeds: Sequence[int], results: Resul
             for x in results.train_loss
         ]
     )
-    held_out = results.validation_loss[:, -1]
+    held_out = results.metrics["loss"][:, -1]
     loss = np.where(np.isnan(held_out), at_the_end, held_out)
     each = len(seeds)
     columns = {
@@ -139,6 +146,7 @@ def table_of(schedules: Sequence[Schedule], seeds: Sequence[int], results: Resul
         "updates": results.updates,
         "loss": np.where(results.diverged | ~np.isfinite(loss), np.inf, loss),
         "diverged": results.diverged,
+        **{name: values[:, -1] for name, values in results.metrics.items() if name != "loss"},
     }
     table = np.empty(len(results.done), [(name, x.dtype) for name, x in columns.items()])
     for name, x in columns.items():

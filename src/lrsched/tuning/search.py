@@ -296,7 +296,8 @@ def _trained(
     members = crew.advance(members._replace(until=crew.spread(stops)), until)
     is_asked = np.zeros(crew.slots, bool)
     is_asked[which] = True
-    members, losses = crew.evaluate(members, is_asked)
+    members, metrics = crew.evaluate(members, is_asked)
+    losses = metrics["loss"]
     found = np.where(np.asarray(members.diverged) | ~np.isfinite(losses), np.inf, losses)[which]
     if not np.isfinite(found).any():
         raise ValueError(f"all {len(which)} members diverged before step {until}.")

@@ -108,7 +108,8 @@ def sweep(
         for schedule, length in zip(listed, lengths, strict=True)
         for seed in seeds
     ]
-    results = nothing_yet(len(jobs), min(records, max(lengths)), evaluations)
+    names = fleets.metric_names(training, jobs[0].start)
+    results = nothing_yet(len(jobs), min(records, max(lengths)), evaluations, names)
     saved = Checkpoint(checkpoint, checkpoint_seconds)
     results, kept = _restored(saved, jobs, results)
     devices = jax.local_devices() if mesh is None else list(mesh.local_devices)
@@ -136,7 +137,7 @@ def sweep(
         table_of(listed, seeds, results),
         listed,
         results.train_loss,
-        results.validation_loss,
+        results.metrics,
         plans,
         compile_seconds,
         time.perf_counter() - began - compile_seconds,
@@ -210,7 +211,7 @@ class _Run:
         """The step at which the member in a slot is looked at next."""
         if self.at[slot] < 0:
             return 0
-        looks = self.results.validation_loss.shape[1]
+        looks = self.results.metrics["loss"].shape[1]
         return int(self.jobs[self.at[slot]].length * (int(self.looks[slot]) + 1) // looks)
 
     def _take(self, steps: np.ndarray, until: np.ndarray) -> None:
@@ -220,12 +221,13 @@ class _Run:
         self.results.updates[self.at[self.at >= 0]] = steps[self.at >= 0]
         if not stopped.any():
             return
-        self.members, losses = self.fleet.evaluate(self.members, stopped)
+        self.members, found = self.fleet.evaluate(self.members, stopped)
         sums = np.asarray(self.members.sums)
         for slot in np.flatnonzero(stopped):
             i = self.at[slot]
             if not diverged[slot]:
-                self.results.validation_loss[i, self.looks[slot]] = losses[slot]
+                for name, values in found.items():
+                    self.results.metrics[name][i, self.looks[slot]] = values[slot]
             self.looks[slot] += 1
             if diverged[slot] or steps[slot] == self.jobs[i].length:
                 job = self.jobs[i]
@@ -262,7 +264,7 @@ def _restored(
 
 def _digest(jobs: Sequence[Job], results: Results) -> str:
     """Of all that the members are; functions count by their names."""
-    shapes = results.train_loss.shape, results.validation_loss.shape
+    shapes = results.train_loss.shape, results.metrics["loss"].shape
     with np.printoptions(threshold=sys.maxsize):
         said = re.sub(r" at 0x[0-9a-f]+", "", repr((jobs, shapes)))
     return hashlib.sha256(said.encode()).hexdigest()

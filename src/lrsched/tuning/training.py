@@ -21,7 +21,9 @@ from lrsched.transforms.rates import has_rate
 Key: TypeAlias = jax.Array
 Batch: TypeAlias = Any
 Optimizer: TypeAlias = Callable[[Schedule], optax.GradientTransformation]
-Call: TypeAlias = Callable[[Any, Batch, Any, bool], tuple[jax.Array, Any]]
+Metrics: TypeAlias = jax.Array | dict[str, jax.Array]
+"""A number, lower is better; or several by their names, of which that is "loss"."""
+Call: TypeAlias = Callable[[Any, Batch, Any, bool], tuple[Any, Any]]
 """``(params, batch, others, is_training) -> (loss, others)``."""
 
 
@@ -52,7 +54,8 @@ class Training:
       batch: ``(data, key, step) -> batch``: the mini-batch of that update.
       data: arrays that ``batch`` reads.
       evaluate: ``(state, validation) -> (state, number)``, lower is better, and the state with its
-        controllers told; None: none is held out.
+        controllers told; or in place of the number a dictionary of them, with "loss" to compare by.
+        None: none is held out.
       validation: arrays that ``evaluate`` reads.
       name: the optimizer's, where it has one; it chooses the range of a `range_test`.
       compiled: the programs made of it so far, so that a second sweep compiles nothing.
@@ -75,7 +78,7 @@ class Training:
     step: Callable[[Any, Batch], tuple[Any, jax.Array]]
     batch: Callable[[Any, Key, jax.Array], Batch]
     data: Any = None
-    evaluate: Callable[[Any, Any], tuple[Any, jax.Array]] | None = None
+    evaluate: Callable[[Any, Any], tuple[Any, Metrics]] | None = None
     validation: Any = None
     name: str | None = None
     compiled: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
@@ -89,7 +92,7 @@ def training(
     *,
     batch_size: int | None = None,
     validation: Any = None,
-    metric: Callable[[Any, Batch], jax.Array] | None = None,
+    metric: Callable[[Any, Batch], Metrics] | None = None,
 ) -> Training:
     """A `Training` from a loss function, a model, an optimizer and data.
 
@@ -105,8 +108,9 @@ def training(
       batch_size: how many of the examples are a mini-batch; all, if None.
       validation: a batch that is held out, to choose by; controllers that look at ``validation``
         (`reduce_on_overfitting`) are told the metric on it.
-      metric: ``(model, batch) -> number`` on it, lower is better; ``loss_fn`` by default. An
-        ``nnx.Module`` is in its ``eval()`` mode, averaged parameters are in their place.
+      metric: ``(model, batch) -> number`` on it, lower is better; ``loss_fn`` by default. Or
+        several in a dictionary, ``{"loss": ..., "accuracy": ...}``: "loss" is what is chosen by.
+        An ``nnx.Module`` is in its ``eval()`` mode, averaged parameters are in their place.
 
     Raises:
       ValueError: arrays of different lengths, no example, a batch size that is not from 1 to their
@@ -141,11 +145,11 @@ def training(
         updates, opt_state = update(gradients, state.opt_state, state.params, value=loss)
         return State(optax.apply_updates(state.params, updates), opt_state, others), loss
 
-    def evaluate(state: State, held_out: Any) -> tuple[State, jax.Array]:
+    def evaluate(state: State, held_out: Any) -> tuple[State, dict[str, jax.Array]]:
         params = eval_params(state.opt_state, state.params)
-        found, _ = judge(params, held_out, state.others, False)
+        found = named(judge(params, held_out, state.others, False)[0])
         if "validation" in looked_at(state.opt_state):
-            state = state._replace(opt_state=observe(state.opt_state, validation=found))
+            state = state._replace(opt_state=observe(state.opt_state, validation=found["loss"]))
         return state, found
 
     arrays, batch = _batches(data, batch_size)
@@ -159,6 +163,28 @@ def training(
         validation,
         name,
     )
+
+
+def named(found: Metrics) -> dict[str, jax.Array]:
+    """Metrics by their names, in float32.
+
+    Args:
+      found: a number, which is called "loss", or a dictionary that has one of this name.
+
+    Raises:
+      ValueError: a dictionary without it.
+
+    >>> from lrsched.tuning.training import named
+    >>> named(0.5)
+    {'loss': Array(0.5, dtype=float32)}
+    """
+    metrics = found if isinstance(found, dict) else {"loss": found}
+    if "loss" not in metrics:
+        raise ValueError(
+            f"the metric gives {', '.join(metrics)}; one of them must be called loss: the runs are "
+            "compared by it."
+        )
+    return {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
@@ -250,7 +276,7 @@ def _batches(
 
 
 def _model(
-    function: Callable[[Any, Batch], jax.Array], model: Any
+    function: Callable[[Any, Batch], Metrics], model: Any
 ) -> tuple[Callable[[Key], tuple[Any, Any]], Call]:
     """How a model is made for a seed, and how the function of it is called."""
     build = model if _is_builder(model) else None
@@ -263,7 +289,7 @@ def _model(
         params = model if build is None else build(key)
         return jax.tree.map(jnp.asarray, params), None
 
-    def call(params: Any, batch: Batch, others: Any, is_training: bool) -> tuple[jax.Array, None]:
+    def call(params: Any, batch: Batch, others: Any, is_training: bool) -> tuple[Metrics, None]:
         del others, is_training
         return function(params, batch), None
 
