@@ -17,7 +17,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElaps
 
 from benchmarks.comparison import Run, compare
 from benchmarks.plot import draw
-from benchmarks.policies import POLICIES
+from benchmarks.policies import POLICIES, SIX
 from benchmarks.report import table, write_json
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Workload
@@ -29,7 +29,7 @@ class Options:
 
     workloads: tuple[str, ...] = ("digits-mlp", "mnist-cnn")
     """Names of the workloads."""
-    policies: tuple[str, ...] = tuple(POLICIES)
+    policies: tuple[str, ...] = tuple(SIX)
     """Names of the learning-rate policies."""
     seeds: int | None = None
     """Runs of each policy; by default as many as the workload says."""

@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.comparison import compare
-from benchmarks.policies import POLICIES, Policy
+from benchmarks.policies import SIX, Policy
 from benchmarks.report import final
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Workload
@@ -25,11 +25,11 @@ def sweep(workload: Workload, console: Console) -> np.ndarray:
     """Returns the final validation loss, one row a peak and one column a policy."""
     policies = {
         f"{name} at {peak:g}": _at(peak, policy)
-        for peak, (name, policy) in product(PEAKS, POLICIES.items())
+        for peak, (name, policy) in product(PEAKS, SIX.items())
     }
     runs = track(compare(workload, policies), workload.title, len(policies), console=console)
     losses = [final(run.history)["validation loss"].mean() for run in runs]
-    return np.reshape(losses, (len(PEAKS), len(POLICIES)))
+    return np.reshape(losses, (len(PEAKS), len(SIX)))
 
 
 def _at(peak: float, policy: Policy) -> Policy:
@@ -42,7 +42,7 @@ def main() -> None:
     for workload in WORKLOADS.values():
         losses = sweep(workload, console)
         best = losses.mean(1).argmin()
-        table = Table("peak", *POLICIES, "mean", title=f"{workload.title}: validation loss")
+        table = Table("peak", *SIX, "mean", title=f"{workload.title}: validation loss")
         for row, (peak, values) in enumerate(zip(PEAKS, losses, strict=True)):
             cells = (f"{value:.4f}" for value in (*values, values.mean()))
             table.add_row(f"{peak:g}", *cells, style="bold" if row == best else "")

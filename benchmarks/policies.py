@@ -7,7 +7,7 @@ the same optimizer share one compilation.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import optax
 
@@ -38,12 +38,30 @@ def adam_on_plateau(
     )
 
 
+def adam_and(controller: Callable[[], optax.GradientTransformation]) -> Optimizer:
+    """Adam at the rate of the schedule, scaled by a controller."""
+    return lambda schedule, steps: optax.chain(adam(schedule, steps), controller())
+
+
+def of(method: Callable[[Any], optax.GradientTransformation]) -> Optimizer:
+    """A method whose outer rate is the schedule."""
+    return lambda schedule, steps: optax.with_extra_args_support(method(schedule))
+
+
 @dataclass(frozen=True)
 class Policy:
-    """A schedule for each (peak, steps), and the optimizer it drives."""
+    """A schedule for each (peak, steps), and the optimizer it drives.
+
+    Attributes:
+      schedule: ``(peak, steps) -> schedule``.
+      optimizer: ``(schedule, steps) -> transform``.
+      around: the middle of the rates that it is tuned over; a method that finds the rate itself is
+        tuned around 1.
+    """
 
     schedule: Callable[[float, int], lrsched.Schedule]
     optimizer: Optimizer = adam
+    around: float = 3e-3
 
 
 def constant(peak: float, steps: int) -> lrsched.Schedule:
@@ -56,27 +74,67 @@ def step_decay(peak: float, steps: int) -> lrsched.Schedule:
     return lrsched.step_decay(peak, factor=0.1, every=math.ceil(steps / 3))
 
 
-def cosine_with_warmup(peak: float, steps: int) -> lrsched.Schedule:
-    """A linear rise over a twentieth of the budget, then half a cosine to zero."""
-    warmup = math.ceil(steps / 20)
-    return lrsched.warmup(warmup) * peak >> lrsched.cosine(peak, steps - warmup)
+def after_warmup(
+    rest: Callable[[float, int], lrsched.Schedule],
+) -> Callable[[float, int], lrsched.Schedule]:
+    """A linear rise over a twentieth of the budget, then the rest."""
+
+    def schedule(peak: float, steps: int) -> lrsched.Schedule:
+        rise = math.ceil(steps / 20)
+        return lrsched.warmup(rise) * peak >> rest(peak, steps - rise)
+
+    return schedule
 
 
-def warmup_stable_decay(peak: float, steps: int) -> lrsched.Schedule:
-    """A linear rise, the peak, and a fall to zero over the last fifth."""
-    return lrsched.wsd(peak, steps, warmup=0.05, cooldown=0.2)
+def stable_decay(shape: str) -> Callable[[float, int], lrsched.Schedule]:
+    """A linear rise, the peak, and a fall to zero of that shape over the last fifth."""
+    return lambda peak, steps: lrsched.wsd(peak, steps, warmup=0.05, cooldown=0.2, shape=shape)
 
 
-def one_cycle(peak: float, steps: int) -> lrsched.Schedule:
-    """One slow rise to the peak and a slower fall far below the start."""
-    return lrsched.one_cycle(peak, steps)
+def triangles(peak: float, steps: int) -> lrsched.Schedule:
+    """Three triangles from a tenth of the peak."""
+    return lrsched.triangular(peak / 10, peak, up=max(1, steps // 6))
 
+
+cosine = after_warmup(lrsched.cosine)
 
 POLICIES: dict[str, Policy] = {
     "constant": Policy(constant),
     "step-decay": Policy(step_decay),
-    "cosine": Policy(cosine_with_warmup),
-    "wsd": Policy(warmup_stable_decay),
-    "one-cycle": Policy(one_cycle),
+    "linear": Policy(after_warmup(lambda peak, steps: lrsched.linear(peak, 0.0, steps))),
+    "cosine": Policy(cosine),
+    "wsd": Policy(stable_decay("1-sqrt")),
+    "wsd-linear": Policy(stable_decay("linear")),
+    "wsd-cosine": Policy(stable_decay("cosine")),
+    "one-cycle": Policy(lrsched.one_cycle),
+    "restarts": Policy(
+        lambda peak, steps: lrsched.cosine_restarts(peak, math.ceil(steps / 3), warmup=steps // 60)
+    ),
+    "clr": Policy(triangles),
+    "inverse-sqrt": Policy(
+        after_warmup(lambda peak, steps: lrsched.inverse_sqrt(peak, max(1, steps // 20)))
+    ),
     "plateau": Policy(constant, adam_on_plateau),
+    "greedy": Policy(constant, adam_and(lambda: lrsched.greedy(decay=0.95))),
+    "hypergradient": Policy(
+        cosine, of(lambda rate: lrsched.hypergradient(optax.scale_by_adam(), rate)), around=1.0
+    ),
+    "prodigy": Policy(cosine, of(lrsched.prodigy), around=1.0),
+    "dadapt": Policy(cosine, of(lrsched.dadapt_adamw), around=1.0),
+    "dog": Policy(constant, of(lrsched.dog), around=1.0),
+    "mechanic": Policy(cosine, lambda rate, steps: lrsched.mechanize(adam(rate, steps))),
+    "schedule-free": Policy(
+        after_warmup(lambda peak, steps: lrsched.constant(peak)), of(lrsched.schedule_free_adamw)
+    ),
+    "optax-cosine": Policy(cosine, of(optax.adam)),
+    # Without the warmup: these two are NaN for ever after a rate of zero.
+    "optax-prodigy": Policy(lrsched.cosine, of(optax.contrib.prodigy), around=1.0),
+    "optax-dadapt": Policy(lrsched.cosine, of(optax.contrib.dadapt_adamw), around=1.0),
+    "optax-dog": Policy(constant, of(optax.contrib.dog), around=1.0),
+    "optax-mechanic": Policy(cosine, of(lambda rate: optax.contrib.mechanize(optax.adam(rate)))),
 }
+SIX = {
+    name: POLICIES[name]
+    for name in ("constant", "step-decay", "cosine", "wsd", "one-cycle", "plateau")
+}
+"""What the main program compares."""

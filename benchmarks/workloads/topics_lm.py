@@ -69,5 +69,5 @@ WORKLOAD = Workload(
     evaluations=10,
     steps_per_evaluation=40,
     seeds=2,
-    peak=3e-3,
+    peak=1e-2,
 )

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.policies import POLICIES
+from benchmarks.policies import SIX
 from benchmarks.workloads import WORKLOADS
 
 
 @pytest.mark.parametrize(
-    ("workload", "policies"), [("digits-mlp", tuple(POLICIES)), ("mnist-cnn", ("wsd",))]
+    ("workload", "policies"), [("digits-mlp", tuple(SIX)), ("mnist-cnn", ("wsd",))]
 )
 def test_the_program_runs_end_to_end(workload, policies, tmp_path, capsys):
     picture = tmp_path / "results" / "all.png"

@@ -5,6 +5,7 @@ import pytest
 
 import lrsched
 from benchmarks.policies import POLICIES, adam_on_plateau
+from lrsched import tuning
 
 PEAK, STEPS = 0.01, 240
 
@@ -14,6 +15,19 @@ def test_schedules_reach_the_peak_and_never_pass_it(name):
     rates = np.asarray(POLICIES[name].schedule(PEAK, STEPS)(np.arange(STEPS)))
     assert rates.max() == np.float32(PEAK)
     assert rates.min() >= 0
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_trains(name):
+    policy = POLICIES[name]
+    run = tuning.training(
+        lambda w, batch: jnp.mean((batch[:, 0] * w - batch[:, 1]) ** 2),
+        jnp.zeros(()),
+        lambda schedule: policy.optimizer(schedule, STEPS),
+        jnp.array([[1.0, 0.1], [2.0, 0.2]]),
+    )
+    found = tuning.sweep(run, [policy.schedule(policy.around, STEPS)], steps=STEPS, progress=False)
+    assert found.table["loss"][0] < 0.5 * found.train_loss[0, 0]
 
 
 @pytest.mark.parametrize("name", ["step-decay", "cosine", "wsd", "one-cycle"])

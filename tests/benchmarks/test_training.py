@@ -7,7 +7,7 @@ import pytest
 
 import lrsched
 from benchmarks.comparison import compare
-from benchmarks.policies import POLICIES, Policy
+from benchmarks.policies import SIX, Policy
 from benchmarks.training import batches
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import cross_entropy
@@ -30,7 +30,7 @@ SMALL = replace(
 
 
 EXTRA = {
-    "cosine again": POLICIES["cosine"],
+    "cosine again": SIX["cosine"],
     "no rate": Policy(lambda peak, steps: lrsched.constant(0.0)),
 }
 
@@ -40,7 +40,7 @@ def comparison():
     """The runs by policy, and the number of traces after each."""
     TRACES.clear()
     runs, traces = {}, {}
-    for run in compare(SMALL, POLICIES | EXTRA):
+    for run in compare(SMALL, SIX | EXTRA):
         runs[run.policy] = run
         traces[run.policy] = len(TRACES)
     return runs, traces
@@ -51,9 +51,9 @@ def runs(comparison):
     return comparison[0]
 
 
-@pytest.mark.parametrize("name", [name for name in POLICIES if name != "plateau"])
+@pytest.mark.parametrize("name", [name for name in SIX if name != "plateau"])
 def test_every_update_applied_the_schedule(runs, name):
-    expected = POLICIES[name].schedule(SMALL.peak, SMALL.steps)(np.arange(SMALL.steps))
+    expected = SIX[name].schedule(SMALL.peak, SMALL.steps)(np.arange(SMALL.steps))
     for rates in runs[name].history.updates.rate:
         np.testing.assert_array_equal(rates.ravel(), expected)
 
@@ -85,12 +85,12 @@ def test_schedules_share_one_trace(comparison):
     _, traces = comparison
     one = traces["constant"]
     assert one > 0
-    assert all(traces[name] == one for name in POLICIES if name != "plateau")
+    assert all(traces[name] == one for name in SIX if name != "plateau")
     assert all(traces[name] == 2 * one for name in ("plateau", *EXTRA))
 
 
 def test_loop_and_scan_train_alike(runs):
-    (run,) = compare(replace(SMALL, scan=False), {"cosine": POLICIES["cosine"]})
+    (run,) = compare(replace(SMALL, scan=False), {"cosine": SIX["cosine"]})
     looped, scanned = run.history, runs["cosine"].history
     assert jax.tree.map(np.shape, looped) == jax.tree.map(np.shape, scanned)
     np.testing.assert_array_equal(looped.updates.rate, scanned.updates.rate)
