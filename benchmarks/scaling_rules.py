@@ -60,7 +60,7 @@ CASES = (
         0.3,
         (8, 32, 128),
         "batch",
-        lambda rate, size, base: scaling.batch_size(rate, size, base),
+        scaling.batch_size,
         1.0,
     ),
     Case(
@@ -69,7 +69,7 @@ CASES = (
         0.01,
         (8, 32, 128),
         "batch",
-        lambda rate, size, base: scaling.batch_size(rate, size, base, rule="sqrt"),
+        partial(scaling.batch_size, rule="sqrt"),
         0.5,
     ),
     Case(
@@ -78,7 +78,7 @@ CASES = (
         0.01,
         (75, 300, 1200),
         "steps",
-        lambda rate, size, base: scaling.horizon(rate, size, base),
+        scaling.horizon,
         -0.32,
     ),
     Case(
@@ -87,7 +87,7 @@ CASES = (
         0.01,
         (32, 128, 512),
         "width",
-        lambda rate, size, base: scaling.mup_width(rate, size, base),
+        scaling.mup_width,
         -1.0,
     ),
 )

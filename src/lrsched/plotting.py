@@ -1,4 +1,4 @@
-"""Pictures with matplotlib, the extra ``plot``: of range tests and of sweeps."""
+"""Pictures with matplotlib, in the extra ``tune``: of range tests and of sweeps."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -329,6 +329,14 @@ def start(schedule: Schedule, seed: int, length: int, records: int) -> Start:
     return Start(numbers, np.uint32(seed), np.int32(-(-length // records)))
 
 
+def listed_seeds(function: str, seeds: int | Sequence[int]) -> list[int]:
+    """So many seeds, or these."""
+    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not listed:
+        raise ValueError(f"{function}: seeds is empty; at least one is needed.")
+    return listed
+
+
 def stacked(trees: Sequence[Any]) -> Any:
     """Trees of numbers as one, with a leading axis."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
@@ -408,14 +416,27 @@ def _seconds_an_update(fleet: Fleet, example: Start, length: int) -> float:
         count *= 4
 
 
-def plan_of_all(
-    training: Training, starts: Sequence[Start], devices: Sequence[jax.Device], *, batched: bool
-) -> Plan:
-    """A slot for every member: all of a device as one batch, or one after another."""
+def all_begun(
+    training: Training,
+    starts: Sequence[Start],
+    length: int,
+    records: int,
+    devices: Sequence[jax.Device],
+    *,
+    batched: bool,
+) -> tuple[Fleet, Members]:
+    """Every member in a slot of its own, at its beginning; slots beyond them repeat the first.
+
+    Those of a device are one batch, or they work one after another.
+    """
     share = -(-len(starts) // len(devices))
     if _convolves_on_a_cpu(training, starts[0], devices[0]):
-        return Plan(1, share, loop="host")
-    return Plan(share if batched else 1, share)
+        plan = Plan(1, share, loop="host")
+    else:
+        plan = Plan(share if batched else 1, share)
+    fleet = fleet_for(training, plan, starts, [length] * len(starts), records, devices)
+    padded = [*starts, *[starts[0]] * (fleet.slots - len(starts))]
+    return fleet, fleet.refill(fleet.blank(), np.ones(fleet.slots, bool), stacked(padded))
 
 
 def _convolves_on_a_cpu(training: Training, example: Start, device: jax.Device) -> bool:

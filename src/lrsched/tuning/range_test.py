@@ -196,9 +196,7 @@ def range_test(
             "smoothing must be from 0 to below 1, diverged above 1."
         )
     schedule = _GROWTHS[growth](low, high, steps - 1)
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not seeds:
-        raise ValueError("range_test: seeds is empty; at least one is needed.")
+    seeds = fleets.listed_seeds("range_test", seeds)
 
     def is_over(losses: np.ndarray) -> np.ndarray:
         return _is_beyond(_smoothed(losses, smoothing), diverged)[:, -1]
@@ -225,10 +223,7 @@ def _losses(
     """The loss of every update of every seed; NaN after all of those that run together are over."""
     starts = [fleets.start(schedule, seed, steps, records=steps) for seed in seeds]
     devices = jax.local_devices()[: len(starts)]
-    plan = fleets.plan_of_all(training, starts, devices, batched=True)
-    fleet = fleets.fleet_for(training, plan, starts, [steps] * len(starts), steps, devices)
-    padded = [*starts, *starts[:1] * (fleet.slots - len(starts))]
-    members = fleet.refill(fleet.blank(), np.ones(fleet.slots, bool), fleets.stacked(padded))
+    fleet, members = fleets.all_begun(training, starts, steps, steps, devices, batched=True)
     for stop in np.linspace(0, steps, _LOOKS + 1, dtype=np.int32)[1:]:
         until = np.full(fleet.slots, stop, np.int32)
         members = fleet.advance(members._replace(until=fleet.spread(until)), steps)

@@ -280,11 +280,8 @@ def _all_at_once(
             "numbers."
         )
     devices = jax.local_devices()
-    plan = fleets.plan_of_all(training, starts, devices, batched=devices[0].platform != "cpu")
-    crew = fleets.fleet_for(training, plan, starts, [steps] * len(starts), 1, devices)
-    padded = [*starts, *starts[:1] * (crew.slots - len(starts))]
-    members = crew.refill(crew.blank(), np.ones(crew.slots, bool), fleets.stacked(padded))
-    return crew, members
+    batched = devices[0].platform != "cpu"
+    return fleets.all_begun(training, starts, steps, 1, devices, batched=batched)
 
 
 def _trained(

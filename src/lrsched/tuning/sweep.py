@@ -92,10 +92,9 @@ def sweep(
     """
     began = time.perf_counter()
     listed = unstacked(schedules) if isinstance(schedules, Schedule) else list(schedules)
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    for name, given in {"schedules": listed, "seeds": seeds}.items():
-        if not given:
-            raise ValueError(f"sweep: {name} is empty; at least one is needed.")
+    if not listed:
+        raise ValueError("sweep: schedules is empty; at least one is needed.")
+    seeds = fleets.listed_seeds("sweep", seeds)
     for name, number in {"evaluations": evaluations, "records": records}.items():
         if not (isinstance(number, int) and number >= 1):
             raise ValueError(
@@ -111,7 +110,8 @@ def sweep(
     names = fleets.metric_names(training, jobs[0].start)
     results = nothing_yet(len(jobs), min(records, max(lengths)), evaluations, names)
     saved = Checkpoint(checkpoint, checkpoint_seconds)
-    results, kept = _restored(saved, jobs, results)
+    digest = _digest(jobs, results)
+    results, kept = _restored(saved, digest, results)
     devices = jax.local_devices() if mesh is None else list(mesh.local_devices)
     plans, compile_seconds = [], 0.0
     with _bar(sum(lengths) * len(seeds), progress) as show:
@@ -130,7 +130,7 @@ def sweep(
             )
             compile_seconds += time.perf_counter() - compiling
             plans.append(fleet.plan)
-            facts = {"group": place, "of": _digest(jobs, results)}
+            facts = {"group": place, "of": digest}
             _Run(fleet, jobs, mine, results, saved, facts, held).go(show)
     results = gathered(results)
     return Sweep(
@@ -247,14 +247,12 @@ class _Held(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-def _restored(
-    saved: Checkpoint, jobs: Sequence[Job], results: Results
-) -> tuple[Results, _Held | None]:
+def _restored(saved: Checkpoint, digest: str, results: Results) -> tuple[Results, _Held | None]:
     found = saved.load()
     if found is None:
         return results, None
     held = _Held(*found)
-    if held.facts["of"] != _digest(jobs, results):
+    if held.facts["of"] != digest:
         raise ValueError(
             "sweep: the checkpoint is of another sweep: its schedules, seeds, lengths, evaluations "
             "or records differ; give this one another directory."
