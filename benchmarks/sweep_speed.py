@@ -100,35 +100,25 @@ def step_of(optimizer: optax.GradientTransformation, data: Any) -> Callable[...,
     return step
 
 
-def fresh_loop(rates: np.ndarray) -> tuple[float, float]:
-    """Seconds of compiling, and of running."""
+def fresh(rates: np.ndarray, is_scan: bool) -> tuple[float, float]:
+    """Seconds of compiling, a step or the scan of all of them for each rate, and of running."""
     data, order = examples()
     compiling, began = 0.0, time.perf_counter()
     for rate in rates:
         optimizer, weights = optax.adam(float(rate)), params(jax.random.key(0))
         carry = weights, optimizer.init(weights)
-        step = jax.jit(step_of(optimizer, data), donate_argnums=0)
+        step = step_of(optimizer, data)
         at = time.perf_counter()
-        compiled = step.lower(carry, order[0]).compile()
-        compiling += time.perf_counter() - at
-        for chosen in np.asarray(order):
-            carry, loss = compiled(carry, chosen)
-        loss.block_until_ready()
-    return compiling, time.perf_counter() - began - compiling
-
-
-def fresh_scan(rates: np.ndarray) -> tuple[float, float]:
-    """Seconds of compiling, and of running."""
-    data, order = examples()
-    compiling, began = 0.0, time.perf_counter()
-    for rate in rates:
-        optimizer, weights = optax.adam(float(rate)), params(jax.random.key(0))
-        carry = weights, optimizer.init(weights)
-        at = time.perf_counter()
-        scan = jax.jit(partial(jax.lax.scan, step_of(optimizer, data)))
-        compiled = scan.lower(carry, order).compile()
-        compiling += time.perf_counter() - at
-        jax.block_until_ready(compiled(carry, order))
+        if is_scan:
+            scan = jax.jit(partial(jax.lax.scan, step)).lower(carry, order).compile()
+            compiling += time.perf_counter() - at
+            jax.block_until_ready(scan(carry, order))
+        else:
+            once = jax.jit(step, donate_argnums=0).lower(carry, order[0]).compile()
+            compiling += time.perf_counter() - at
+            for chosen in np.asarray(order):
+                carry, loss = once(carry, chosen)
+            loss.block_until_ready()
     return compiling, time.perf_counter() - began - compiling
 
 
@@ -270,7 +260,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "lrsched, 1 device": lambda rates: ours(rates, 1),
         f"lrsched, {cores} devices": lambda rates: ours(rates, cores),
     }
-    slow = {} if options.skip_fresh else {"fresh loop": fresh_loop, "fresh scan": fresh_scan}
+    slow = {
+        "fresh loop": partial(fresh, is_scan=False),
+        "fresh scan": partial(fresh, is_scan=True),
+    }
+    if options.skip_fresh:
+        slow = {}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in [*slow, *ways]}
     for turn in range(options.rounds):
         for name, way in [*(slow.items() if turn == 0 else ()), *ways.items()]:
