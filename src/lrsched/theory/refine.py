@@ -1,0 +1,126 @@
+"""A schedule from the gradient norms of a run: warmup and annealing come out of themselves."""
+
+from typing import Annotated, Final, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched.algebra import as_schedule
+from lrsched.arguments import Kind, Positive, bounded, checked, choice, is_traced
+from lrsched.schedule import Schedule
+from lrsched.schedules.constant import table
+from lrsched.theory.bound import Rates, length_of
+
+_POINTS: Final = 2048
+
+
+def _run(given: Schedule | int) -> Schedule | int:
+    if isinstance(given, Schedule):
+        return given
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
+        raise ValueError
+    return int(given)
+
+
+Run: TypeAlias = Annotated[
+    Schedule | int, Kind("Run", "a Schedule, or a whole number of steps of 1 or more", _run)
+]
+"""A run that is over, or the length of one to come."""
+Norm: TypeAlias = Annotated[str, choice("Norm", ("l2", "l1"))]
+"""The norm of a gradient that an optimizer's analysis has."""
+Part: TypeAlias = Annotated[
+    ArrayLike, Kind("Part", "a number from 0 to 1", bounded(least=0, most=1))
+]
+"""A part of a run."""
+
+
+@checked
+def refine(
+    schedule_or_steps: Run,
+    grad_norms: Rates,
+    peak: Positive | None = None,
+    norm: Norm = "l2",
+    width: Part = 0.1,
+) -> Schedule:
+    """The refined schedule: the rates with the least bound for the gradient norms of a run.
+
+    With the norms ``G_t`` smoothed, weights ``w_t = G_t**-2`` ("l2") or ``1 / G_t`` ("l1"), the
+    rates are ``w_t (w_{t+1} + ... + w_T)``, scaled to the peak. For constant norms that is the line
+    to zero. Where gradients shrink at first it has a warmup, where they grow at the end it falls
+    faster.
+
+    Norms are smoothed as in the paper, by the median of a window that is reflected at the end and
+    repeats the first norm before the beginning; more than 2048 of them are averaged to so many
+    first.
+
+    Args:
+      schedule_or_steps: the schedule of the run that was measured, whose length and peak are kept;
+        or the length of the new schedule.
+      grad_norms: those along a run, equally spaced from its beginning to its end, however many; or
+        a callable of the step, such as `lrsched.points` through what `lrsched.recorded_norms`
+        gives.
+      peak: the largest rate; by default that of the schedule, or 1 where there is none.
+      norm: which norm it was: "l2" for SGD and its kin, "l1" for Adam and others that have a step
+        size for each parameter.
+      width: of the window, a part of the run; 0 does not smooth.
+
+    Returns:
+      A `lrsched.table` of ``steps + 1`` rates, the last of them 0.
+
+    Raises:
+      ValueError: a norm is not above 0 or not finite, the schedule has no horizon, or another
+        argument is not in its range.
+
+    Source: Defazio, Cutkosky, Mehta & Mishchenko 2023 (arXiv 2310.07831), algorithm 1; the window
+    and the weights of "l1" as in its code, facebookresearch/adaptive_scheduling.
+
+    >>> import lrsched
+    >>> from lrsched import theory
+    >>> theory.refine(4, grad_norms=[3.0, 3.0, 3.0, 3.0])([0, 1, 2, 3, 4]).tolist()
+    [1.0, 0.75, 0.5, 0.25, 0.0]
+    >>> shrinking = lrsched.points([0, 20, 100], [4.0, 1.0, 1.0])
+    >>> refined = theory.refine(lrsched.cosine(0.1, steps=100), shrinking)
+    >>> [round(float(rate), 3) for rate in refined([0, 10, 20, 60, 100])]
+    [0.007, 0.017, 0.1, 0.05, 0.0]
+    """
+    run = schedule_or_steps
+    steps = length_of("refine", run) if isinstance(run, Schedule) else run
+    norms, each = _averaged(_along(grad_norms, steps), steps)
+    smooth = _median(norms, int(np.asarray(width) * len(norms)) // 2)
+    places = (jnp.arange(len(norms)) + 0.5) * each - 0.5
+    along = jnp.interp(jnp.arange(steps + 1, dtype=places.dtype), places, smooth)
+    weights = (jnp.min(along) / along) ** (1 if norm == "l1" else 2)
+    to_come = jnp.cumsum(weights[:0:-1])[::-1]
+    rates = jnp.append(weights[:-1] * to_come, 0.0)
+    if peak is None:
+        peak = jnp.max(run(np.arange(steps + 1))) if isinstance(run, Schedule) else 1.0
+    return table(jnp.asarray(peak) * (rates / jnp.max(rates)))
+
+
+def _along(grad_norms: Rates, steps: int) -> jax.Array:
+    is_list = np.ndim(grad_norms) == 1  # type: ignore[arg-type]
+    norms = jnp.asarray(grad_norms) if is_list else as_schedule(grad_norms)(np.arange(steps))
+    if len(norms) == 0 or (
+        not is_traced(norms) and not bool(jnp.all(jnp.isfinite(norms) & (norms > 0)))
+    ):
+        raise ValueError(
+            f"refine: grad_norms={grad_norms!r} is not accepted; every norm must be finite and "
+            "above 0."
+        )
+    return norms.astype(jnp.promote_types(norms.dtype, jnp.float32))
+
+
+def _averaged(norms: jax.Array, steps: int) -> tuple[jax.Array, float]:
+    """At most `_POINTS` means of equal blocks, and the length of a block in steps."""
+    block = -(-len(norms) // _POINTS)
+    padded = jnp.pad(norms, (0, -len(norms) % block), mode="edge")
+    return padded.reshape(-1, block).mean(axis=1), block * steps / len(norms)
+
+
+def _median(norms: jax.Array, half: int) -> jax.Array:
+    """The median of the ``2 half + 1`` norms around each."""
+    padded = jnp.pad(jnp.pad(norms, (half, 0), mode="edge"), (0, half), mode="reflect")
+    around = jnp.arange(len(norms))[:, None] + jnp.arange(2 * half + 1)
+    return jnp.median(padded[around], axis=1)
