@@ -1,5 +1,6 @@
 """A schedule from the gradient norms of a run: warmup and annealing come out of themselves."""
 
+import functools
 from typing import Annotated, Final, TypeAlias
 
 import jax
@@ -87,16 +88,25 @@ def refine(
     """
     run = schedule_or_steps
     steps = length_of("refine", run) if isinstance(run, Schedule) else run
-    norms, each = _averaged(_along(grad_norms, steps), steps)
-    smooth = _median(norms, int(np.asarray(width) * len(norms)) // 2)
-    places = (jnp.arange(len(norms)) + 0.5) * each - 0.5
-    along = jnp.interp(jnp.arange(steps + 1, dtype=places.dtype), places, smooth)
-    weights = (jnp.min(along) / along) ** (1 if norm == "l1" else 2)
-    to_come = jnp.cumsum(weights[:0:-1])[::-1]
-    rates = jnp.append(weights[:-1] * to_come, 0.0)
     if peak is None:
         peak = jnp.max(run(np.arange(steps + 1))) if isinstance(run, Schedule) else 1.0
-    return table(jnp.asarray(peak) * (rates / jnp.max(rates)))
+    norms = _along(grad_norms, steps)
+    return table(peak * _shape(norms, steps, float(np.asarray(width)), 1 if norm == "l1" else 2))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _shape(norms: jax.Array, steps: int, width: float, power: int) -> jax.Array:
+    """The rates at the steps ``0, ..., steps``, of a peak of 1."""
+    norms, each = _averaged(norms, steps)
+    smooth = _median(norms, int(width * len(norms)) // 2)
+    places = (jnp.arange(len(norms)) + 0.5) * each - 0.5
+    along = jnp.interp(jnp.arange(steps + 1, dtype=places.dtype), places, smooth)
+    weights = (jnp.min(along) / along) ** power
+    to_come = jnp.cumsum(weights[:0:-1])[::-1]
+    rates = jnp.append(weights[:-1] * to_come, 0.0)
+    # XLA may multiply by the reciprocal, and most * (1 / most) is not always 1.
+    most = jnp.max(rates)
+    return jnp.where(rates == most, 1.0, rates / most)
 
 
 def _along(grad_norms: Rates, steps: int) -> jax.Array:

@@ -53,7 +53,7 @@ def transfer_rate(
 def keep_rate(
     make: Callable[[float], Rates],
     schedule: Rates,
-    between: tuple[float, float] = (0.01, 1.0),
+    between: tuple[float, float] = (0.01, 0.99),
     steps: int | None = None,
     to_steps: int | None = None,
     grad_norms: Rates = 1.0,
@@ -81,7 +81,7 @@ def keep_rate(
     >>> from lrsched import theory
     >>> short = lrsched.wsd(1.0, steps=1000, warmup=0, cooldown=0.2, shape="linear")
     >>> longer = lambda cooldown: lrsched.wsd(1.0, 1500, 0, cooldown, shape="linear")
-    >>> cooldown = theory.keep_rate(longer, short, between=(0.1, 0.99))
+    >>> cooldown = theory.keep_rate(longer, short)
     >>> 0.2 < cooldown < 0.99
     True
     >>> rates = theory.optimal_rate(short), theory.optimal_rate(longer(cooldown))
