@@ -11,7 +11,7 @@ import lrsched
 from lrsched import theory
 
 ANY = settings(max_examples=20, deadline=None)
-STEPS = 60
+STEPS = 150
 
 
 def double_sum(rates, norms=1.0, distance=1.0):
@@ -42,11 +42,13 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("steps", [1, 2, 129, 1000])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_every_iterate_is_that_of_the_double_sum(shape, steps):
-    schedule = shape(steps)
-    norms = 1 + np.random.default_rng(1).random(steps)
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [*((name, 1000) for name in SHAPES), *(("at random", steps) for steps in (1, 2, 129))],
+)
+def test_every_iterate_is_that_of_the_double_sum(name, steps):
+    schedule = SHAPES[name](steps)
+    norms = np.float32(1 + np.random.default_rng(1).random(steps))
     expected = double_sum(schedule(np.arange(steps)), norms, distance=0.3)
     found = theory.convergence_bound(schedule, steps, norms, distance=0.3)
     np.testing.assert_allclose(found.values, expected, rtol=2e-6)
@@ -54,24 +56,25 @@ def test_every_iterate_is_that_of_the_double_sum(shape, steps):
     np.testing.assert_allclose(last.values, expected[-1], rtol=1e-6)
 
 
-def test_every_iterate_of_ten_thousand():
-    schedule = SHAPES["at random"](10_000)
+@pytest.mark.parametrize("name", ["constant", "at random"])
+def test_every_iterate_of_ten_thousand(name):
+    schedule = SHAPES[name](10_000)
     expected = double_sum(schedule(np.arange(10_000)))
     found = theory.convergence_bound(schedule, 10_000).values
     np.testing.assert_allclose(found, expected, rtol=2e-6)
 
 
-def test_a_hundred_thousand_constant_rates_are_a_harmonic_number():
-    steps = np.arange(1, 100_001)
+def test_constant_rates_have_a_harmonic_number():
+    steps = np.arange(1, STEPS + 1)
     harmonic = np.cumsum(1 / steps) - 1 / steps
     expected = 1 / (2 * 0.5 * steps) + 0.5 / 2 + 0.5 / 2 * harmonic
-    found = theory.convergence_bound(np.full(100_000, 0.5, np.float32)).values
-    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    found = theory.convergence_bound(np.full(STEPS, 0.5, np.float32)).values
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_float64_where_it_is_there():
     with jax.enable_x64(True):
-        rates = 10 ** np.random.default_rng(0).uniform(-6, 0, 1000)
+        rates = 10 ** np.random.default_rng(0).uniform(-6, 0, STEPS)
         found = theory.convergence_bound(rates)
         assert found.values.dtype == jnp.float64
         np.testing.assert_allclose(found.values, double_sum(rates), rtol=1e-12)
@@ -135,7 +138,7 @@ def test_rates_scale_as_distance_over_norm_and_the_bound_as_their_product(rates,
     )
 
 
-@ANY
+@settings(max_examples=5, deadline=None)
 @given(rates=rates_of, seed=st.integers(0, 99))
 def test_the_gradient_is_the_slope(rates, seed):
     direction = rates * np.random.default_rng(seed).uniform(-1, 1, STEPS)
@@ -156,34 +159,37 @@ def test_the_gradient_is_the_slope(rates, seed):
 
 def test_it_goes_through_jit_vmap_and_a_schedules_numbers():
     def bound(peak, steps):
-        return theory.convergence_bound(lrsched.linear(peak, 0.0, steps), 50).values[-1]
+        return theory.convergence_bound(lrsched.linear(peak, 0.0, steps), STEPS).values[-1]
 
-    peaks, lengths = jnp.array([0.1, 0.2]), jnp.array([50, 60])
+    peaks, lengths = jnp.array([0.1, 0.2]), jnp.array([STEPS, 160])
     batched = jax.jit(jax.vmap(bound))(peaks, lengths)
     single = [bound(float(p), int(n)) for p, n in zip(peaks, lengths, strict=True)]
     np.testing.assert_allclose(batched, single, rtol=1e-5)
-    slope = (bound(0.1001, 50) - bound(0.0999, 50)) / 0.0002
-    np.testing.assert_allclose(jax.grad(bound)(0.1, 50), slope, rtol=2e-2)
+    last = theory.final_bound(lrsched.linear(0.1, 0.0, STEPS))
+    slope = jax.grad(lambda peak: theory.final_bound(lrsched.linear(peak, 0.0, STEPS)).values)(0.1)
+    np.testing.assert_allclose(slope, (last.noise - last.distance) / 0.1, rtol=1e-5)
 
 
 def test_a_rate_of_zero_makes_one_iterate_infinite_and_none_after_it():
-    rates = jnp.array([0.0, 0.5, 0.0, 0.0, 0.5, 0.25, 0.0])
+    rates = np.full(STEPS, 0.5, np.float32)
+    rates[[0, 2, 3, 140, STEPS - 1]] = 0
     values = theory.convergence_bound(rates).values
-    assert np.isinf(values).tolist() == [True, False, True, True, False, False, True]
+    assert np.array_equal(np.isinf(values), rates == 0)
     assert np.isinf(theory.final_bound(rates).values)
-    moved = rates[rates > 0]
-    np.testing.assert_allclose(values[5], theory.final_bound(moved).values, rtol=1e-6)
-    assert np.all(np.isfinite(jax.grad(lambda r: theory.convergence_bound(r).values[5])(rates)))
     assert float(theory.final_bound(rates).optimal_rate) == 0
+    moved = rates[rates > 0]
+    np.testing.assert_allclose(values[-2], theory.final_bound(moved).values, rtol=1e-6)
+    of_last = jax.grad(lambda rates: theory.convergence_bound(rates).values[-2])
+    assert np.all(np.isfinite(of_last(jnp.asarray(rates))))
 
 
 def test_norms_may_be_a_number_a_callable_or_one_a_step():
-    schedule, steps = lrsched.cosine(0.1, steps=20), np.arange(20)
-    norms = lrsched.linear(2.0, 1.0, steps=20)
+    schedule, steps = lrsched.cosine(0.1, STEPS), np.arange(STEPS)
+    norms = lrsched.linear(2.0, 1.0, STEPS)
     by_schedule = theory.final_bound(schedule, grad_norms=norms)
     for same in (lambda step: norms(step), norms(steps), norms(steps).tolist()):
         assert theory.final_bound(schedule, grad_norms=same) == by_schedule
-    assert theory.final_bound(0.1, 20, grad_norms=2) == theory.final_bound([0.1] * 20, 20, 2.0)
+    assert theory.final_bound(0.1, STEPS, 2) == theory.final_bound([0.1] * STEPS, STEPS, 2.0)
 
 
 @pytest.mark.parametrize(
