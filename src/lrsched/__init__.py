@@ -30,6 +30,12 @@ from lrsched.adaptive.norm import adagrad_norm
 from lrsched.adaptive.plateau import greedy, reduce_on_overfitting, reduce_on_plateau
 from lrsched.adaptive.polyak import alig, momo, momo_adam, polyak
 from lrsched.adaptive.prodigy import prodigy
+from lrsched.adaptive.recording import (
+    RecordedNorms,
+    RecordNormsState,
+    record_norms,
+    recorded_norms,
+)
 from lrsched.adaptive.schedule_free import (
     schedule_free,
     schedule_free_adamw,
@@ -122,6 +128,8 @@ __all__ = [
     "InjectSchedulesState",
     "LawaState",
     "LearningRateGroupsState",
+    "RecordNormsState",
+    "RecordedNorms",
     "ScaleByLearningRateState",
     "Schedule",
     "adagrad_norm",
@@ -199,6 +207,8 @@ __all__ = [
     "power_scheduler",
     "prodigy",
     "radam_warmup",
+    "record_norms",
+    "recorded_norms",
     "reduce_on_overfitting",
     "reduce_on_plateau",
     "repace",

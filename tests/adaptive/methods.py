@@ -89,7 +89,11 @@ AVERAGES = {
     "polynomial_average": after_a_rate(lrsched.polynomial_average),
 }
 """They keep an average of the parameters."""
-METHODS = FINDERS | CONTROLLERS | AVERAGES
+RECORDERS = {
+    "record_norms": after_a_rate(functools.partial(lrsched.record_norms, slots=4)),
+}
+"""They keep what they see of the updates."""
+METHODS = FINDERS | CONTROLLERS | AVERAGES | RECORDERS
 NEEDS_VALUE = ("alig", "hdm", "momo", "polyak", "schedule_free_plus")
 WARMUP = lrsched.warmup(5) * lrsched.cosine(1.0, steps=40)
 

@@ -1,0 +1,84 @@
+"""The record of gradient norms; what it shares with every transform is in test_contract.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lrsched
+
+
+def record(sizes, **options):
+    """What is recorded of gradients ``[3 size, -4 size]``, whose norms are 5 and 7 times that."""
+    optimizer = lrsched.record_norms(**options)
+
+    def step(state, size):
+        return optimizer.update(jnp.array([3.0, -4.0]) * size, state)[1], None
+
+    state = optimizer.init(jnp.zeros(2))
+    return jax.lax.scan(step, state, jnp.float32(sizes))[0]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 17, 23, 64, 100])
+def test_means_of_equal_stretches_are_kept_whatever_the_length(count):
+    sizes = np.random.default_rng(0).uniform(0.5, 2, count)
+    state = record(sizes, slots=8)
+    found, each = lrsched.recorded_norms(state), int(state.every)
+    assert each == 2 ** max(0, int(np.ceil(np.log2(count / 8))))
+    assert min(count, 4) <= len(found.steps) <= 8
+    parts = np.split(np.arange(count), np.arange(each, count, each))
+    assert found.steps.tolist() == [(part[0] + part[-1]) // 2 for part in parts]
+    means = [[np.mean(sizes[part] ** power) for part in parts] for power in (1, 2)]
+    np.testing.assert_allclose(found.l1, 7 * np.array(means[0]), rtol=1e-5)
+    np.testing.assert_allclose(found.l2, 5 * np.sqrt(means[1]), rtol=1e-5)
+
+
+def test_a_first_stretch_of_several_updates():
+    found = lrsched.recorded_norms(record([1.0, 3.0, 5.0], slots=4, every=2))
+    assert found.steps.tolist() == [0, 2]
+    np.testing.assert_allclose(found.l1, [14.0, 35.0])
+
+
+def test_what_is_not_finite_is_left_out_and_counted():
+    state = record([1.0, np.nan, np.inf, 2.0])
+    assert (int(state.count), int(state.ignored)) == (2, 2)
+    np.testing.assert_allclose(lrsched.recorded_norms(state).l2, [5.0, 10.0])
+
+
+def test_updates_pass_through_as_they_are_and_narrow_ones_are_summed_wide():
+    optimizer, grads = lrsched.record_norms(), {"w": jnp.full(10_000, 0.1, jnp.bfloat16)}
+    updates, state = optimizer.update(grads, optimizer.init(grads))
+    assert updates is grads
+    np.testing.assert_allclose(
+        lrsched.recorded_norms(state).l1, 10_000 * float(grads["w"][0]), rtol=1e-5
+    )
+
+
+def test_a_record_is_found_in_every_wrapper_and_drives_a_refinement():
+    optimizer = optax.MultiSteps(
+        optax.chain(lrsched.record_norms(slots=4), optax.masked(optax.adam(0.1), True)), 2
+    )
+    params = jnp.array([1.0, 2.0])
+    state = optimizer.init(params)
+    step = jax.jit(lambda state: optimizer.update(params, state, params)[1])
+    for _ in range(6):
+        state = step(state)
+    found = lrsched.recorded_norms(state)
+    assert found.steps.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(lrsched.points(found.steps, found.l1)([0, 9]), [3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lrsched.record_norms(slots=5), "slots=5 is not accepted; slots must be an even"),
+        (lambda: lrsched.record_norms(every=0), "every=0 is not accepted"),
+        (lambda: lrsched.recorded_norms(optax.adam(0.1).init(1.0)), "holds 0 records of norms"),
+        (lambda: lrsched.recorded_norms([record([1.0]), record([1.0])]), "holds 2 records"),
+        (lambda: lrsched.recorded_norms(lrsched.record_norms().init(1.0)), "record .* is empty"),
+    ],
+)
+def test_bad_input(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
