@@ -1,7 +1,7 @@
 """Do the papers' rules carry a rate to another size? `python -m benchmarks.scaling_rules`.
 
 The best peak of linear-to-zero is found by brute force at each of several batch sizes, horizons
-and widths of an MLP on digits. The exponent of a power law through them, with its standard error,
+and widths of an MLP on digits. The exponent of a power law through them, with its 95 % interval,
 stands beside the rule's, and the loss at the peak that the rule carries over from the smallest size
 beside the best.
 """
@@ -98,7 +98,7 @@ def measured(case: Case, options: Options) -> dict[str, Any]:
     workload = WORKLOADS["digits-mlp"]
     data = workload.data()
     rates = np.geomspace(case.around / 100, case.around * 100, options.rates)
-    peaks, losses = [], []
+    best, losses = [], []
     for size in case.sizes:
         run = run_of(
             workload,
@@ -109,17 +109,18 @@ def measured(case: Case, options: Options) -> dict[str, Any]:
         )
         steps = size if case.size == "steps" else STEPS
         found, _ = swept(run, "linear to zero", rates, steps, options.seeds)
-        peaks.append(_bottom(rates, found.mean(axis=1)))
+        best.append(scaling.best_rate(rates, found))
         losses.append(found.mean(axis=1))
-    slope, error = _power(case.sizes, peaks)
+    law = scaling.fit(case.sizes, best)
+    peaks = np.exp(np.mean(np.log(best), axis=1)).tolist()
     carried = [case.rule(peaks[0], size, case.sizes[0]) for size in case.sizes]
     return {
         "title": case.title,
         "sizes": case.sizes,
         "peaks": peaks,
         "carried": carried,
-        "exponent": slope,
-        "error": error,
+        "exponent": law.exponent,
+        "interval": law.interval,
         "rule": case.exponent,
         "best loss": [float(x.min()) for x in losses],
         "carried loss": [
@@ -127,19 +128,6 @@ def measured(case: Case, options: Options) -> dict[str, Any]:
             for rate, x in zip(carried, losses, strict=True)
         ],
     }
-
-
-def _bottom(rates: np.ndarray, losses: np.ndarray) -> float:
-    """The geometric middle of the rates whose loss is within a tenth of the least one."""
-    return float(np.exp(np.mean(np.log(rates[losses <= 1.1 * losses.min()]))))
-
-
-def _power(sizes: Sequence[int], peaks: Sequence[float]) -> tuple[float, float]:
-    x, y = np.log(sizes), np.log(peaks)
-    slope, level = np.polyfit(x, y, 1)
-    residuals = y - (slope * x + level)
-    spread = np.sum(residuals**2) / (len(x) - 2)
-    return float(slope), float(np.sqrt(spread / np.sum((x - x.mean()) ** 2)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ", ".join(map(str, found["sizes"])),
             ", ".join(f"{x:.2g}" for x in found["peaks"]),
             ", ".join(f"{x:.2g}" for x in found["carried"]),
-            f"{found['exponent']:.2f} ± {found['error']:.2f}",
+            "{:.2f} ({:.2f} to {:.2f})".format(found["exponent"], *found["interval"]),
             f"{found['rule']:g}",
             ", ".join(f"{x:.3f}" for x in found["best loss"]),
             ", ".join(f"{x:.3f}" for x in found["carried loss"]),

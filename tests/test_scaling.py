@@ -1,6 +1,9 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lrsched import scaling
 
@@ -17,6 +20,54 @@ def test_rules_go_through_jit_and_arrays():
     assert jax.jit(lambda width: scaling.mup_width(1.0, width, 64))(256) == 0.25
 
 
+@settings(max_examples=20, deadline=None)
+@given(exponent=st.floats(-2, 2), factor=st.floats(1e-3, 10), seeds=st.integers(1, 3))
+def test_a_power_law_is_found_and_its_interval_is_a_point(exponent, factor, seeds):
+    sizes = np.array([8, 32, 128, 512])
+    rates = np.tile((factor * sizes**exponent)[:, None], seeds)
+    law = scaling.fit(sizes, rates)
+    assert law.exponent == pytest.approx(exponent, abs=1e-9)
+    assert law.interval == pytest.approx((exponent, exponent), abs=1e-6)
+    np.testing.assert_allclose(law(sizes), rates[:, 0], rtol=1e-9)
+
+
+def test_the_interval_holds_the_exponent_as_often_as_it_says():
+    rng, sizes = np.random.default_rng(0), np.array([8, 32, 128])
+    laws = [
+        scaling.fit(sizes, sizes[:, None] ** -0.5 * np.exp(0.2 * rng.normal(size=(3, 2))), 0.8)
+        for _ in range(300)
+    ]
+    held = np.mean([low <= -0.5 <= high for _, (low, high), _, _ in laws])
+    assert 0.74 < held < 0.86
+
+
+def test_the_interval_is_students():
+    law = scaling.fit([1, np.e, np.e**2], np.exp([0.0, 1.3, 2.0]))
+    error = np.sqrt((0.1**2 + 0.2**2 + 0.1**2) / 2)  # the residuals, over the spread of x
+    assert law.error == pytest.approx(error)
+    assert law.interval == pytest.approx((1 - 12.7062 * error, 1 + 12.7062 * error), rel=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(place=st.floats(np.log(4e-3), np.log(0.4)), skew=st.floats(-0.02, 0.02))
+def test_the_best_rate_is_not_quantised_by_the_grid(place, skew):
+    rates = np.geomspace(1e-3, 1, 13)
+    away = np.log(rates) - place
+    losses = 1 + 0.1 * away**2 + skew * away**3
+    best = scaling.best_rate(rates, losses)
+    assert abs(np.log(best) - place) < 0.2 * np.diff(np.log(rates))[0]
+
+
+def test_each_seed_has_its_best_rate_and_a_wall_is_not_climbed():
+    rates = np.geomspace(1e-3, 1, 13)
+    one, two = (np.log(rates / best) ** 2 for best in (0.01, 0.03))
+    np.testing.assert_allclose(
+        scaling.best_rate(rates, np.stack([one, two], axis=1)), [0.01, 0.03], rtol=1e-6
+    )
+    falling = np.where(rates < 0.2, 1 - np.log(rates), np.nan)
+    assert scaling.best_rate(rates, falling) == pytest.approx(rates[rates < 0.2][-1])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -25,6 +76,14 @@ def test_rules_go_through_jit_and_arrays():
         (lambda: scaling.mup_width(0.1, -1, 64), "mup_width: -1 is not accepted"),
         (lambda: scaling.mup_depth(0.1, "8", 64), "mup_depth: '8' is not accepted"),
         (lambda: scaling.horizon(0.1, float("nan"), 64), "horizon: nan is not accepted"),
+        (lambda: scaling.fit([1, 2, 4], [0.1, 0.2]), r"sizes of shape \(3,\) and rates of shape"),
+        (lambda: scaling.fit([1, 2, 0], [0.1, 0.2, 0.3]), "sizes=.* must all be finite and above"),
+        (lambda: scaling.fit([1, 2, 4], [0.1, 0.2, np.inf]), "rates=.* must all be finite"),
+        (lambda: scaling.fit([1, 2], [0.1, 0.2]), "2 rates of 2 sizes have no interval"),
+        (lambda: scaling.fit([1, 2, 4], [0.1, 0.2, 0.3], 1.0), "level=1.0 is not accepted"),
+        (lambda: scaling.best_rate([0.1, 0.2], [1.0, 2.0]), "at the end of the sweep, at 0.1"),
+        (lambda: scaling.best_rate([0.2, 0.1], [1.0, 2.0]), "must increase, from above 0"),
+        (lambda: scaling.best_rate([0.1], [1.0, 2.0]), r"losses of shape \(2,\) do not match"),
     ],
 )
 def test_bad_input(make, message):

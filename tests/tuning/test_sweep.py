@@ -32,6 +32,11 @@ def test_every_member_is_the_run_that_it_would_be_alone():
         np.testing.assert_allclose(curve, losses.reshape(20, 2).mean(1), rtol=1e-5)
         np.testing.assert_allclose(row["loss"], evaluated(run, state), rtol=1e-5)
     assert found.best() == COSINES[int(np.argmin(found.mean_losses()))]
+    peaks, losses = found.curve()
+    assert peaks.tolist() == PEAKS
+    np.testing.assert_array_equal(losses.mean(axis=1), found.mean_losses())
+    with pytest.raises(ValueError, match="own x='steps'; they differ in peak"):
+        found.curve("steps")
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,28 @@ class Sweep:
             raise ValueError(f"all {len(self.table)} members of the sweep diverged.")
         return self.schedules[int(np.argmin(losses))]
 
+    def curve(self, x: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The loss along a number of the schedules: what `lrsched.scaling.best_rate` takes.
+
+        Args:
+          x: the number's name; by default the first in which the schedules differ.
+
+        Returns:
+          The numbers, increasing, ``(numbers,)``, and the losses, ``(numbers, seeds)``.
+
+        Raises:
+          ValueError: the schedules do not differ in that number, or two have the same.
+        """
+        numbers = varying(self.schedules)
+        x = next(iter(numbers), "") if x is None else x
+        if x not in numbers or len(np.unique(numbers[x])) < len(self.schedules):
+            raise ValueError(
+                f"curve: each schedule must have its own x={x!r}; they differ in "
+                f"{', '.join(numbers) or 'no number'}."
+            )
+        order = np.argsort(numbers[x])
+        return numbers[x][order], self.table["loss"].reshape(len(order), -1)[order]
+
     def to_pandas(self) -> Any:
         """The table as a ``pandas.DataFrame``."""
         import pandas
