@@ -266,21 +266,26 @@ def _arguments(
     function: str, schedule: Rates, steps: int | None, grad_norms: Rates, distance: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Rates and norms, one a step, and the distance."""
+    rates = rates_of(function, schedule, steps)
+    if not is_traced(distance) and not (np.isfinite(distance) & (np.asarray(distance) > 0)).all():
+        raise ValueError(
+            f"{function}: distance={distance!r} is not accepted; distance must be a finite number "
+            "above 0."
+        )
+    norms = _one_a_step(function, "grad_norms", grad_norms, len(rates))
+    wide = jnp.promote_types(jnp.result_type(rates, norms), jnp.float32)
+    return rates.astype(wide), norms.astype(wide), jnp.asarray(distance, wide)
+
+
+def rates_of(function: str, schedule: Rates, steps: int | None = None) -> jax.Array:
+    """The rates of a run, one a step: of ``steps`` updates, or of as many as the schedule says."""
     if steps is None:
         steps = length_of(function, schedule)
     elif isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(
             f"{function}: steps={steps!r} is not accepted; steps must be a whole number above 0."
         )
-    if not is_traced(distance) and not (np.isfinite(distance) & (np.asarray(distance) > 0)).all():
-        raise ValueError(
-            f"{function}: distance={distance!r} is not accepted; distance must be a finite number "
-            "above 0."
-        )
-    rates = _one_a_step(function, "schedule", schedule, int(steps))
-    norms = _one_a_step(function, "grad_norms", grad_norms, int(steps))
-    wide = jnp.promote_types(jnp.result_type(rates, norms), jnp.float32)
-    return rates.astype(wide), norms.astype(wide), jnp.asarray(distance, wide)
+    return _one_a_step(function, "schedule", schedule, int(steps))
 
 
 def length_of(function: str, schedule: Rates) -> int:
