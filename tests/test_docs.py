@@ -12,7 +12,7 @@ import pytest
 import lrsched
 import lrsched.flax
 import lrsched.plotting
-from lrsched import tuning
+from lrsched import theory, tuning
 from lrsched.compat import keras, optax, timm, torch, transformers
 from lrsched.schedule import _REGISTRY
 
@@ -26,9 +26,9 @@ PUBLIC = {
         *((f"flax.{name}", getattr(lrsched.flax, name)) for name in ("TrainState", "functional")),
         ("tuning.Training", tuning.Training),
         *(
-            (f"tuning.{name}", thing)
-            for name, thing in inspect.getmembers(tuning, callable)
-            if inspect.isfunction(thing)
+            (f"{package.__name__.removeprefix('lrsched.')}.{name}", thing)
+            for package in (theory, tuning)
+            for name, thing in inspect.getmembers(package, inspect.isfunction)
         ),
         *(pair for module in MODULES for pair in inspect.getmembers(module, inspect.isfunction)),
         *(
@@ -40,7 +40,7 @@ PUBLIC = {
     ]
     if not (inspect.ismodule(thing) or name.startswith("_"))
 }
-STATES = {name for name in lrsched.__all__ if name.endswith("State")}
+STATES = {name for name in lrsched.__all__ if name.endswith(("State", "Norms"))}
 
 
 @pytest.fixture(autouse=True)

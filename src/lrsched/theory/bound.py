@@ -293,11 +293,11 @@ def length_of(function: str, schedule: Rates) -> int:
     if np.ndim(schedule) == 1:  # type: ignore[arg-type]
         return int(np.shape(schedule)[0])  # type: ignore[arg-type]
     horizon = schedule.horizon if isinstance(schedule, Schedule) else None
-    if not isinstance(horizon, int) or horizon < 1:
+    if not isinstance(horizon, int | np.integer) or horizon < 1:
         raise ValueError(
             f"{function}: {schedule!r} has no horizon that is known; steps must be given."
         )
-    return horizon
+    return int(horizon)
 
 
 def _one_a_step(function: str, name: str, given: Rates, steps: int) -> jax.Array:
