@@ -32,7 +32,9 @@ class Options:
     out: Path = Path(__file__).parent.parent / "docs" / "bounds.png"
     """The picture."""
     base: int = 4000
-    """The length of the run that is extended to as much as 3.5 times."""
+    """The length of the run that is extended ..."""
+    times: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0, 3.5)
+    """... to so many times its length."""
     timed: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     """The lengths that the bound is timed at."""
 
@@ -180,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bound = theory.final_bound(shape(STEPS), STEPS)
         shapes.add_row(name, f"{bound.optimal_rate:.6f}", f"{bound.optimal_values:.6f}")
     console.print(shapes)
-    extensions = [extended(options.base, times) for times in (1.5, 2.0, 2.5, 3.0, 3.5)]
+    extensions = [extended(options.base, times) for times in options.times]
     longer = Table(
         "times",
         "rate",
