@@ -189,6 +189,8 @@ def test_norms_may_be_a_number_a_callable_or_one_a_step():
     by_schedule = theory.final_bound(schedule, grad_norms=norms)
     for same in (lambda step: norms(step), norms(steps), norms(steps).tolist()):
         assert theory.final_bound(schedule, grad_norms=same) == by_schedule
+        under_jit = jax.jit(lambda s, same=same: theory.final_bound(s, STEPS, same).values)
+        np.testing.assert_allclose(under_jit(schedule), by_schedule.values, rtol=1e-6)
     assert theory.final_bound(0.1, STEPS, 2) == theory.final_bound([0.1] * STEPS, STEPS, 2.0)
 
 

@@ -48,7 +48,7 @@ def test_it_is_the_papers(norm, power, width):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_it_has_a_lower_bound_than_any_other_shape_for_its_norms():
+def test_its_bound_is_below_that_of_other_shapes():
     norms = lrsched.points([0, 30, 150, 200], [6.0, 1.5, 1.0, 2.0])
     refined = theory.refine(200, norms, width=0.0)
     bounds = [
@@ -99,9 +99,10 @@ def test_many_norms_are_averaged_first():
     np.testing.assert_allclose(found, smooth, atol=0.02)
 
 
-def test_norms_may_be_traced():
-    found = jax.jit(lambda norms: theory.refine(10, norms)(3))(np.ones(10, np.float32))
-    assert float(found) == pytest.approx(0.7)
+def test_norms_may_be_traced_or_known_under_a_trace():
+    norms = jax.numpy.ones(10)
+    assert jax.jit(lambda norms: theory.refine(10, norms)(3))(norms) == pytest.approx(0.7)
+    assert jax.jit(lambda peak: theory.refine(10, norms, peak)(3))(2.0) == pytest.approx(1.4)
 
 
 @pytest.mark.parametrize(

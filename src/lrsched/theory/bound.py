@@ -315,7 +315,7 @@ def _one_a_step(function: str, name: str, given: Rates, steps: int) -> jax.Array
             f"{function}: {name} holds {len(values)} numbers for steps={steps}; there must be one "
             "for each step."
         )
-    if not is_traced(values) and not bool(jnp.all(jnp.isfinite(values) & (values >= 0))):
+    if not is_traced(values) and not np.all(np.isfinite(values) & (np.asarray(values) >= 0)):
         raise ValueError(
             f"{function}: {name}={given!r} is not accepted; each must be finite, and 0 or more."
         )

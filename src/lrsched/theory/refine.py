@@ -45,7 +45,7 @@ def refine(
     norm: Norm = "l2",
     width: Part = 0.1,
 ) -> Schedule:
-    """The refined schedule: the rates with the least bound for the gradient norms of a run.
+    """The refined schedule: the rates that a bound asks for, given the gradient norms of a run.
 
     With the norms ``G_t`` smoothed, weights ``w_t = G_t**-2`` ("l2") or ``1 / G_t`` ("l1"), the
     rates are ``w_t (w_{t+1} + ... + w_T)``, scaled to the peak. For constant norms that is the line
@@ -113,7 +113,7 @@ def _along(grad_norms: Rates, steps: int) -> jax.Array:
     is_list = np.ndim(grad_norms) == 1  # type: ignore[arg-type]
     norms = jnp.asarray(grad_norms) if is_list else as_schedule(grad_norms)(np.arange(steps))
     if len(norms) == 0 or (
-        not is_traced(norms) and not bool(jnp.all(jnp.isfinite(norms) & (norms > 0)))
+        not is_traced(norms) and not np.all(np.isfinite(norms) & (np.asarray(norms) > 0))
     ):
         raise ValueError(
             f"refine: grad_norms={grad_norms!r} is not accepted; every norm must be finite and "
