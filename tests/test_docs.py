@@ -30,7 +30,12 @@ PUBLIC = {
             for package in (theory, tuning)
             for name, thing in inspect.getmembers(package, inspect.isfunction)
         ),
-        *(pair for module in MODULES for pair in inspect.getmembers(module, inspect.isfunction)),
+        *(
+            (name, thing)
+            for module in MODULES
+            for name, thing in inspect.getmembers(module, inspect.isfunction)
+            if thing.__module__ == module.__name__
+        ),
         *(
             (f"{peer.__name__.removeprefix('lrsched.')}.{name}", getattr(peer, name))
             for peer in PEERS
