@@ -1,15 +1,18 @@
-"""Pictures with matplotlib, in the extra ``tune``: of range tests and of sweeps."""
+"""Pictures with matplotlib, in the extra ``tune``: of range tests, sweeps and predicted losses."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from lrsched.theory.comparison import Comparison
     from lrsched.tuning.range_test import RangeTest
     from lrsched.tuning.results import Sweep
 
 # Okabe and Ito's palette, whose colours stay apart under the common colour deficiencies.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+_MOST_NAMES = 40
 
 
 def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
@@ -99,6 +102,36 @@ def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: 
         ax.set_yscale("log")
     if by:
         ax.legend(frameon=False)
+    return ax
+
+
+def plot_comparison(found: "Comparison", ax: Any = None) -> Any:
+    """The predicted final losses of schedules, each with its interval, the lowest on top.
+
+    Args:
+      found: what `compare` returned.
+      ax: matplotlib's axes; by default new ones.
+
+    Returns:
+      The axes.
+
+    >>> import lrsched
+    >>> from lrsched import plotting, theory
+    >>> law = theory.LossLaw("power", {"L0": 2.0, "A": 1.0, "alpha": 0.5})
+    >>> runs = [lrsched.constant(0.1), lrsched.linear(0.1, 0.0, steps=100)]
+    >>> plotting.plot_comparison(theory.compare(runs, law, steps=100)).get_xlabel()
+    'predicted final loss'
+    """
+    table, ax = np.sort(found.table, order="loss")[::-1], _axes(ax)
+    places, losses = np.arange(len(table)), table["loss"]
+    known = np.isfinite(table["low"])
+    ax.hlines(
+        places[known], table["low"][known], table["high"][known], color=COLOURS[0], alpha=0.3, lw=4
+    )
+    ax.plot(losses, places, "o", color=COLOURS[0], ms=4)
+    if len(table) <= _MOST_NAMES:
+        ax.set_yticks(places, table["name"])
+    ax.set(xlabel="predicted final loss")
     return ax
 
 

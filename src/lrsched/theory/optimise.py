@@ -1,0 +1,168 @@
+"""The schedule that a law or a bound likes best."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from scipy.optimize import minimize
+
+from lrsched.arguments import Duration, Length, Value, checked
+from lrsched.schedule import Schedule
+from lrsched.schedules.phases import points
+from lrsched.theory.laws import LossLaw
+
+_INTERVALS: Final = (4, 8, 16, 32, 64)
+_SHAPES: Final[tuple[Callable[[np.ndarray], np.ndarray], ...]] = (
+    lambda x: np.ones_like(x),
+    lambda x: 1 - x,
+    lambda x: np.cos(np.pi / 2 * x) ** 2,
+    lambda x: np.minimum(1, (1 - x) / 0.2),
+    lambda x: 1 - np.sqrt(np.maximum(0, 1 - (1 - x) / 0.2)),
+    lambda x: np.minimum(1, (1 - x) / 0.5),
+)
+
+
+@checked
+def optimise(
+    objective: LossLaw | Callable[[jax.Array], ArrayLike],
+    steps: Length,
+    peak: Value,
+    minimum: Value = 0.0,
+    warmup: Duration = 0,
+    monotone: bool = True,
+) -> Schedule:
+    """The schedule with the least predicted final loss, between two rates and, by default, falling.
+
+    It is made of straight lines between 65 points, which lie closer towards the end, where a
+    schedule has its details. They are found from coarse to fine, from 5 points on, by sequential
+    quadratic programming (SciPy's SLSQP) with the objective's own gradient, in float64, beginning
+    at the best of a constant, a line, a half cosine and plateaus with cooldowns.
+
+    A law does not know what it has not seen: fitted to runs of one peak, it takes any higher one to
+    be better. So ``peak`` is the one that the curves had.
+
+    Args:
+      objective: a `LossLaw`, or a function of the rates ``(steps,)`` that JAX can differentiate,
+        such as ``lambda rates: theory.final_bound(rates).values``.
+      steps: how many updates, the warmup included.
+      peak: no rate is above it.
+      minimum: no rate after the warmup is below it.
+      warmup: updates of a linear rise from 0.
+      monotone: whether the rate must not rise after the warmup.
+
+    Returns:
+      A `lrsched.points`.
+
+    Raises:
+      ValueError: ``minimum`` is not from 0 to ``peak``, ``peak`` is not above 0, the warmup leaves
+        less than two updates, or the objective is not finite for any of the shapes that it begins
+        with.
+
+    Source: Luo et al. 2025 (arXiv 2503.12811), section 5, whose code learns the decrements of all
+    steps by Adam.
+
+    >>> import jax.numpy as jnp
+    >>> from lrsched import theory
+    >>> wanted = jnp.linspace(1.2, 0.2, 100)  # the nearest of the schedules under a peak of 1
+    >>> best = theory.optimise(lambda rates: jnp.sum((rates - wanted) ** 2), steps=100, peak=1.0)
+    >>> [round(float(rate), 2) for rate in best([0, 50, 99])]
+    [1.0, 0.69, 0.2]
+    """
+    low, high = float(np.asarray(minimum)), float(np.asarray(peak))
+    length, rise = int(np.asarray(steps)), int(np.asarray(warmup))
+    if not 0 <= low <= high or high == 0:
+        raise ValueError(
+            f"optimise: minimum={minimum!r} and peak={peak!r} are not accepted; they must be "
+            "0 <= minimum <= peak, and peak above 0."
+        )
+    if length - rise < 2:
+        raise ValueError(
+            f"optimise: warmup={warmup!r} leaves {length - rise} of steps={steps!r}; there must be "
+            "two or more."
+        )
+    with jax.enable_x64(True):
+        search = _Search(objective, length, rise, low / high, high, bool(monotone))
+        values = search.best()
+    places, values = search.places, np.minimum(values * high, high)
+    if rise:
+        places, values = np.append(0, places), np.append(0.0, values)
+    return points(places.tolist(), values.tolist())
+
+
+class _Search:
+    """Values at places in time, as parts of the peak."""
+
+    def __init__(
+        self,
+        objective: Any,
+        steps: int,
+        warmup: int,
+        least: float,
+        peak: float,
+        monotone: bool,
+    ) -> None:
+        self.least, self.monotone = least, monotone
+        self.places = np.unique(np.rint(warmup + (steps - warmup) * _times(_INTERVALS[-1])))
+        self.places = self.places.astype(np.int64)
+        self.times = (self.places - warmup) / (steps - warmup)
+        of_rates = objective.final_loss if isinstance(objective, LossLaw) else objective
+        at = self.places if warmup == 0 else np.append(0, self.places)
+
+        def of_values(values: jax.Array) -> jax.Array:
+            values = values if warmup == 0 else jnp.append(0.0, values)
+            return jnp.asarray(of_rates(peak * jnp.interp(jnp.arange(steps), at, values)))
+
+        self.evaluate = jax.jit(jax.value_and_grad(of_values))
+
+    def best(self) -> np.ndarray:
+        """The values at all places."""
+        shapes = [np.maximum(shape(self.times), self.least) for shape in _SHAPES]
+        found = [float(self.evaluate(jnp.asarray(shape))[0]) for shape in shapes]
+        if not np.isfinite(found).any():
+            raise ValueError(
+                "optimise: the objective is not finite for a constant, a line, a half cosine or a "
+                "plateau with a cooldown."
+            )
+        best: np.ndarray = shapes[int(np.nanargmin(found))]
+        # Losses of shapes differ in their third or fourth figure: the solver's tolerance is theirs.
+        scale = np.ptp([value for value in found if np.isfinite(value)]) or 1.0
+        for intervals in _INTERVALS:
+            best = self._refined(best, _times(intervals), scale)
+        return best
+
+    def _refined(self, begin: np.ndarray, times: np.ndarray, scale: float) -> np.ndarray:
+        """The best values on a coarser grid, from those that are known, at all places."""
+        if len(times) >= len(self.times):
+            times = self.times
+        spread = np.stack([np.interp(self.times, times, row) for row in np.eye(len(times))], axis=1)
+
+        def of_coarse(coarse: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slopes = self.evaluate(jnp.asarray(spread @ coarse))
+            return float(value) / scale, spread.T @ np.asarray(slopes) / scale
+
+        falls = -np.diff(np.eye(len(times)), axis=0)
+        falling = {"type": "ineq", "fun": lambda x: falls @ x, "jac": lambda x: falls}
+        first = np.interp(times, self.times, begin)
+        end = minimize(
+            of_coarse,
+            first,
+            jac=True,
+            method="SLSQP",
+            bounds=[(self.least, 1.0)] * len(times),
+            constraints=[falling] if self.monotone else [],
+            options={"maxiter": 300, "ftol": 1e-9},
+        )
+        values: np.ndarray = np.clip(end.x, self.least, 1.0)
+        values = spread @ (np.minimum.accumulate(values) if self.monotone else values)
+        # The solver may stop at what is worse, or not a number; then the coarser schedule stays.
+        before, after = (float(self.evaluate(jnp.asarray(each))[0]) for each in (begin, values))
+        return values if after < before else begin
+
+
+def _times(intervals: int) -> np.ndarray:
+    """Parts of the run, closer towards its end."""
+    left: np.ndarray = np.linspace(1, 0, intervals + 1)
+    return 1 - left**2

@@ -1,0 +1,98 @@
+"""Schedules that are best where the best is known, and comparisons of many."""
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy.optimize import isotonic_regression
+
+import lrsched
+from lrsched import theory
+
+STEPS, PEAK = 600, 3e-4
+LAW = theory.LossLaw(
+    "multi-power", dict(L0=2.65, A=0.6, alpha=0.45, B=438.0, C=2.1, beta=0.6, gamma=0.65)
+)
+
+
+def test_of_a_quadratic_it_is_the_isotonic_regression_between_the_bounds():
+    time = np.linspace(0, 1, STEPS)
+    wanted = 0.8 - 0.9 * time + 0.4 * np.sin(9 * time)
+    best = theory.optimise(lambda rates: jnp.sum((rates - wanted) ** 2), STEPS, 1.0, minimum=0.1)
+    known = np.clip(isotonic_regression(wanted, increasing=False).x, 0.1, 1.0)
+    found = np.asarray(best(np.arange(STEPS)))
+    assert np.abs(found - known).mean() < 3e-3
+    assert np.all(np.diff(found) <= 1e-7)
+    assert found.min() >= 0.1 - 1e-7
+    assert best.horizon == STEPS
+
+
+def test_it_may_rise_where_that_is_wanted():
+    wanted = 0.5 + 0.5 * np.linspace(0, 1.4, STEPS)
+    best = theory.optimise(
+        lambda rates: jnp.sum((rates - wanted) ** 2), STEPS, peak=1.0, monotone=False
+    )
+    np.testing.assert_allclose(best(np.arange(STEPS)), np.minimum(wanted, 1.0), atol=2e-2)
+
+
+def test_under_a_law_it_is_better_than_what_people_use():
+    best = theory.optimise(LAW, STEPS, PEAK, warmup=60)
+    rise = lrsched.warmup(60) * PEAK
+    others = {
+        "cosine": rise >> lrsched.cosine(PEAK, STEPS - 60),
+        "linear": rise >> lrsched.linear(PEAK, 0.0, STEPS - 60),
+        **{
+            f"wsd {cooldown} {shape}": lrsched.wsd(PEAK, STEPS, 60, cooldown, shape=shape)
+            for cooldown in (0.1, 0.2, 0.3, 0.5)
+            for shape in ("linear", "1-sqrt", "cosine")
+        },
+    }
+    found = theory.compare({"best": best, **others}, LAW)
+    assert found.best() == "best"
+    np.testing.assert_allclose(best(np.arange(61)), PEAK * np.arange(61) / 60, rtol=1e-5)
+
+
+def test_under_the_bound_it_is_nearly_a_line():
+    line = lrsched.linear(0.049563, 0.0, 400)
+    best = theory.optimise(lambda rates: theory.final_bound(rates).values, 400, peak=0.049563)
+    values = [float(theory.final_bound(schedule).values) for schedule in (best, line)]
+    assert values[0] <= values[1]
+    at = np.arange(0, 400, 10)
+    assert np.abs(best(at) - line(at)).max() < 0.06 * 0.049563
+
+
+def test_a_comparison_is_the_laws_own_losses():
+    curve = theory.Curve(lrsched.linear(0.1, 0.0, 90), np.arange(10, 91, 10), np.linspace(3, 2, 9))
+    law = theory.fit([curve], "power", starts=1)
+    schedules = [lrsched.cosine(peak, steps) for steps in (50, 80) for peak in (0.05, 0.1)]
+    table = theory.compare(schedules, law).table
+    for row, schedule in zip(table, schedules, strict=True):
+        np.testing.assert_allclose(row["loss"], law.final_loss(schedule), rtol=1e-6)
+        np.testing.assert_allclose([row["low"], row["high"]], law.final_interval(schedule))
+        rates = np.asarray(schedule(np.arange(schedule.horizon)))
+        expected = str(schedule), len(rates), rates.sum(), rates.max(), rates[-1]
+        assert tuple(row[["name", "steps", "area", "peak", "last"]]) == pytest.approx(expected)
+
+
+def test_a_comparison_is_drawn_with_the_lowest_loss_on_top():
+    found = theory.compare({"high": np.full(9, 0.1), "low": np.full(9, 0.2)}, LAW)
+    ax = found.plot()
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    losses = ax.lines[0].get_xdata()
+    plt.close("all")
+    assert names[np.argmin(losses)] == names[-1] == found.best()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: theory.optimise(LAW, 100, peak=1.0, minimum=2.0), "minimum=2.0 and peak=1.0"),
+        (lambda: theory.optimise(LAW, 100, peak=1.0, warmup=99), "warmup=99"),
+        (lambda: theory.optimise(LAW, 0, peak=1.0), "steps=0"),
+        (lambda: theory.optimise(lambda rates: jnp.nan, 100, peak=1.0), "not finite"),
+        (lambda: theory.compare({}, LAW), "schedules is empty"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
