@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.plot import COLOURS, STYLE
+from benchmarks.figures import COLOURS, STYLE
 from benchmarks.runs import OPTIMIZERS, RANGES, SHAPES, best_and_usable, run_of, swept
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Data, Split

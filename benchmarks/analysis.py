@@ -1,0 +1,168 @@
+"""What the trials say: medians with intervals, targets reached, profiles, ranks, usable rates."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from scipy.stats import binom
+
+from benchmarks.protocol import Trial
+from benchmarks.workloads.base import Workload
+
+Key: TypeAlias = tuple[str, str, float]
+"""``(workload, policy, budget)``."""
+
+
+class Interval(NamedTuple):
+    """A median and the interval that holds the true one with at least this confidence."""
+
+    median: float
+    low: float
+    high: float
+    confidence: float
+
+
+def interval(values: np.ndarray, wanted: float = 0.9) -> Interval:
+    """The median of a sample with an interval of its order statistics, whatever the distribution.
+
+    The true median lies between the k-th smallest and the k-th greatest of n with probability
+    ``1 - 2 P(Binomial(n, 1/2) < k)``; k is the greatest for which that is what is wanted, or 1. Of
+    five values it is the least and the greatest, with 94 %.
+
+    >>> import numpy as np
+    >>> from benchmarks.analysis import interval
+    >>> interval(np.array([3.0, 1.0, 2.0, 5.0, 4.0]))
+    Interval(median=3.0, low=1.0, high=5.0, confidence=0.9375)
+    """
+    ordered = np.sort(values)
+    k = 1
+    while _confidence(len(values), k + 1) >= wanted:
+        k += 1
+    median = float(ordered[(len(values) - 1) // 2] / 2 + ordered[len(values) // 2] / 2)
+    return Interval(median, float(ordered[k - 1]), float(ordered[-k]), _confidence(len(values), k))
+
+
+def _confidence(n: int, k: int) -> float:
+    return max(0.0, float(1 - 2 * binom.cdf(k - 1, n, 0.5)))
+
+
+def by_key(trials: Iterable[Trial]) -> dict[Key, Trial]:
+    """The trials by workload, policy and budget."""
+    return {(trial.workload, trial.policy, trial.budget): trial for trial in trials}
+
+
+def steps_to(trial: Trial, target: float) -> np.ndarray:
+    """The updates until the validation loss was first seen at the target or below, for each seed.
+
+    Infinite where it never was.
+    """
+    reached = trial.curves["loss"] <= target
+    steps = trial.evaluated[np.argmax(reached, axis=1)].astype(float)
+    return np.where(reached.any(axis=1), steps, np.inf)
+
+
+def profile(costs: Mapping[str, Sequence[float]], factors: np.ndarray) -> dict[str, np.ndarray]:
+    """Performance profiles: the part of the problems that each one solves within a factor.
+
+    Args:
+      costs: of each competitor on each problem, in the same order; infinite where it fails.
+      factors: of the least cost of a problem, 1 and above.
+
+    Source: Dolan and Moré 2002 ("Benchmarking optimization software with performance profiles").
+
+    >>> import numpy as np
+    >>> from benchmarks.analysis import profile
+    >>> profile({"a": [1.0, 4.0], "b": [2.0, np.inf]}, np.array([1.0, 2.0]))
+    {'a': array([1., 1.]), 'b': array([0. , 0.5])}
+    """
+    least = np.min([list(values) for values in costs.values()], axis=0)
+    ratios = {
+        name: np.where(np.isfinite(values), np.asarray(values) / least, np.inf)
+        for name, values in costs.items()
+    }
+    return {name: np.mean(r <= factors[:, None], axis=1) for name, r in ratios.items()}
+
+
+def normalised(trials: Iterable[Trial], name: str = "loss") -> dict[Key, float]:
+    """How far each policy's median fell, of what the best policy's did: 1 is the best one.
+
+    Within a workload and a budget; ``name`` is the loss that is looked at, which no policy's fall
+    is counted below 0 of.
+    """
+    groups: dict[tuple[str, float], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((trial.workload, trial.budget), []).append(trial)
+    found = {}
+    for (workload, budget), group in groups.items():
+        falls = {
+            t.policy: max(0.0, t.first - interval(t.final[name]).median)
+            if np.isfinite(t.final[name]).any()
+            else 0.0
+            for t in group
+        }
+        best = max(max(falls.values()), np.finfo(float).tiny)
+        found |= {(workload, policy, budget): fall / best for policy, fall in falls.items()}
+    return found
+
+
+def ranks(trials: Sequence[Trial], budget: float) -> dict[str, float]:
+    """The mean rank of each policy over the workloads at one budget, by its median test loss."""
+    here = [trial for trial in trials if trial.budget == budget]
+    policies = list(dict.fromkeys(trial.policy for trial in here))
+    rows = []
+    for workload in dict.fromkeys(trial.workload for trial in here):
+        medians = {
+            t.policy: interval(t.final["test_loss"]).median for t in here if t.workload == workload
+        }
+        if len(medians) == len(policies):
+            values = np.array([medians[policy] for policy in policies])
+            below = (values[None] < values[:, None]).sum(axis=1)
+            equal = (values[None] == values[:, None]).sum(axis=1)
+            rows.append(below + (equal + 1) / 2)
+    means = np.mean(rows, axis=0) if rows else np.full(len(policies), np.nan)
+    return dict(zip(policies, means.tolist(), strict=True))
+
+
+class Usable(NamedTuple):
+    """The rates between which a policy is usable; the ends of what was tried bound it."""
+
+    low: float
+    high: float
+
+    @property
+    def decades(self) -> float:
+        """The width."""
+        return float(np.log10(self.high / self.low)) if self.high > 0 else 0.0
+
+
+def usable(trial: Trial, least: float, part: float = 0.95) -> Usable:
+    """The rates whose loss falls by this part of what the best of all policies' falls.
+
+    Between two rates that were tried the loss is taken to be a straight line over the logarithm.
+
+    Args:
+      trial: gives the rates and their losses.
+      least: the lowest loss of any policy on that workload and budget.
+      part: of the fall from the loss before the first update.
+    """
+    bar = trial.first - part * (trial.first - least)
+    x, y = np.log(trial.rates), np.minimum(trial.tuning["loss"].mean(axis=1), 10 * trial.first)
+    fine = np.linspace(x[0], x[-1], 1000)
+    good = fine[np.interp(fine, x, y) <= bar]
+    return Usable(float(np.exp(good[0])), float(np.exp(good[-1]))) if good.size else Usable(1, 1)
+
+
+def least_loss(trials: Iterable[Trial], workload: str, budget: float) -> float:
+    """The lowest mean loss of any rate of any policy when they were tuned."""
+    return min(
+        float(trial.tuning["loss"].mean(axis=1).min())
+        for trial in trials
+        if trial.workload == workload and trial.budget == budget
+    )
+
+
+def targets(trials: Sequence[Trial], workloads: Mapping[str, Workload]) -> dict[Key, np.ndarray]:
+    """The updates to each workload's target, for each seed."""
+    return {
+        (t.workload, t.policy, t.budget): steps_to(t, workloads[t.workload].target) for t in trials
+    }
