@@ -21,6 +21,7 @@ COMMANDS = {
     "which-rate": ("benchmarks.which_rate", "main", "usable rates by optimizer, data and model"),
     "scaling-rules": ("benchmarks.scaling_rules", "main", "how far the papers' rules carry"),
     "sweep-speed": ("benchmarks.sweep_speed", "main", "64 rates in every way there is"),
+    "twins": ("benchmarks.twins", "main", "ours beside optax and PyTorch: the curves overlay"),
     "cost": ("benchmarks.cost", "main", "what every transform costs, here or on TPUs"),
 }
 
