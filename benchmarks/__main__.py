@@ -18,10 +18,12 @@ COMMANDS = {
     "full": ("benchmarks.study", "full", "all workloads, policies and budgets"),
     "run": ("benchmarks.study", "run", "one workload"),
     "report": ("benchmarks.report", "main", "the page and its pictures, from what was found"),
+    "agree": ("benchmarks.agreement", "main", "whether two studies found the same"),
     "which-rate": ("benchmarks.which_rate", "main", "usable rates by optimizer, data and model"),
     "scaling-rules": ("benchmarks.scaling_rules", "main", "how far the papers' rules carry"),
     "sweep-speed": ("benchmarks.sweep_speed", "main", "64 rates in every way there is"),
     "twins": ("benchmarks.twins", "main", "ours beside optax and PyTorch: the curves overlay"),
+    "schedules": ("benchmarks.schedule_cost", "main", "what a schedule costs, and a change of one"),
     "cost": ("benchmarks.cost", "main", "what every transform costs, here or on TPUs"),
 }
 
