@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figures import COLOURS, STYLE
+from benchmarks.platforms import use
 from benchmarks.runs import OPTIMIZERS, RANGES, SHAPES, best_and_usable, run_of, swept
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Data, Split
@@ -251,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(
         Options, prog="python -m benchmarks which-rate", description=__doc__, args=arguments
     )
+    use("cpu")
     console = Console()
     found = {
         "optimizers": optimizers(options, console),
