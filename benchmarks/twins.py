@@ -213,7 +213,17 @@ def like_torch(name: str) -> Optimizer:
     made = getattr(from_torch, name)(*(() if own_rate else (RATE,)), **TORCH[name])
     if isinstance(made, lrsched.Schedule):
         return at(made)
-    return lambda _: optax.chain(adam(RATE), made)
+    return lambda _: told_afterwards(optax.chain(adam(RATE), made))
+
+
+def told_afterwards(transform: Any) -> optax.GradientTransformationExtraArgs:
+    """Hands the loss on after the update, as ``optimizer.step(); scheduler.step(loss)`` does."""
+
+    def update(gradients: Any, state: Any, params: Any = None, *, value: Any) -> tuple[Any, Any]:
+        updates, state = transform.update(gradients, state, params)
+        return updates, lrsched.observe(state, value=value)
+
+    return optax.GradientTransformationExtraArgs(transform.init, update)
 
 
 def apart(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:

@@ -217,7 +217,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
                 for row in found["optimizers"]
                 if row["workload"] == title and row["shape"] == "linear to zero"
             ]
-            for colour, row in zip(COLOURS[1:], chosen, strict=False):
+            for colour, row in zip(COLOURS, chosen, strict=False):
                 _curve(ax, row, row["optimizer"], colour)
                 if advice := ADVICE.get(row["optimizer"]):
                     ax.plot(advice, [row["first"]] * 2, color=colour, linewidth=6, alpha=0.4)
@@ -229,7 +229,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
                     for row in found["sizes"]
                     if row["what"] == what and row["optimizer"] == optimizer
                 ]
-                for colour, row in zip(COLOURS[1:], chosen, strict=False):
+                for colour, row in zip(COLOURS, chosen, strict=False):
                     _curve(ax, row, f"{optimizer}, {row['size']}", colour, linestyle=style)
             ax.set_title(f"MLP on digits: by {what}")
         for ax in axes.flat:
