@@ -9,7 +9,7 @@ def use(platform: str) -> None:
     """Chooses "cpu" or "gpu"; to be called before anything is computed.
 
     Raises:
-      ValueError: jax finds no device of the kind.
+      SystemExit: jax finds no device of the kind.
     """
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -19,6 +19,6 @@ def use(platform: str) -> None:
     try:
         jax.devices()
     except RuntimeError as error:
-        raise ValueError(
+        raise SystemExit(
             f"platform={platform!r}: jax finds no such device; is jax[cuda12] installed?"
         ) from error
