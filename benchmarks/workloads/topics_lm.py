@@ -64,7 +64,7 @@ WORKLOAD = Workload(
     batch_size=16,
     steps=300,
     around=1e-2,
-    target=2.5,
+    target=2.4,
     budgets=(0.25, 1.0),
     tuning_seeds=1,
 )
