@@ -79,12 +79,13 @@ class Workload:
 
 def split(inputs: Array, targets: Array, held_out: int, by_class: bool = True) -> Data:
     """Holds out twice `held_out` examples, alike in classes and always the same ones."""
-    rest, test = _hold_out(Split(inputs, targets), held_out, by_class)
-    train, validation = _hold_out(rest, held_out, by_class)
+    rest, test = hold_out(Split(inputs, targets), held_out, by_class)
+    train, validation = hold_out(rest, held_out, by_class)
     return Data(train, validation, test)
 
 
-def _hold_out(examples: Split, held_out: int, by_class: bool) -> tuple[Split, Split]:
+def hold_out(examples: Split, held_out: int, by_class: bool = True) -> tuple[Split, Split]:
+    """Cuts examples in two, the second of `held_out`; always the same ones."""
     inputs, other_inputs, targets, other_targets = train_test_split(
         *examples,
         test_size=held_out,
@@ -95,7 +96,8 @@ def _hold_out(examples: Split, held_out: int, by_class: bool) -> tuple[Split, Sp
 
 
 def cross_entropy(logits: jax.Array, labels: Array) -> jax.Array:
-    """Mean cross-entropy in nats."""
+    """Mean cross-entropy in nats, in float32 at least."""
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 
