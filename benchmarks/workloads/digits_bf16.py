@@ -16,4 +16,6 @@ WORKLOAD = replace(
     name="digits-bf16",
     title="MLP on digits, bfloat16",
     model=partial(digits_mlp.mlp, dtype=jnp.bfloat16),
+    budgets=(0.25, 1.0),
+    tuning_seeds=2,
 )

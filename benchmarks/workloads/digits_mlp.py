@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
@@ -17,7 +16,7 @@ def load() -> Data:
     return split((pixels / 16).astype(np.float32), labels.astype(np.int32), held_out=300)
 
 
-def mlp(rngs: nnx.Rngs, width: int = 64, dtype: DTypeLike = jnp.float32) -> nnx.Module:
+def mlp(rngs: nnx.Rngs, width: int = 64, dtype: DTypeLike | None = None) -> nnx.Module:
     """Two hidden layers: 8,970 parameters where they are 64 wide. They compute in ``dtype``."""
     linear = partial(nnx.Linear, dtype=dtype, rngs=rngs)
     return nnx.Sequential(

@@ -46,6 +46,8 @@ WORKLOAD = Workload(
     batch_size=32,
     steps=300,
     around=3e-3,
-    target=0.5,
+    target=0.8,
+    budgets=(0.25, 1.0),
+    evaluations=10,
     tuning_seeds=1,
 )

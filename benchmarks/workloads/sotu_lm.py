@@ -31,5 +31,6 @@ WORKLOAD = Workload(
     target=2.2,
     budgets=(0.25, 1.0),
     tuning_seeds=1,
+    evaluations=10,
     is_here=has_speeches,
 )
