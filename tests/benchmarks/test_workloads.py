@@ -33,17 +33,22 @@ def data(workload):
     pytest.skip(str(missing.value))
 
 
-FEW = {"topics-lm": 4}
-"""Examples that two splits may share: lines of dots."""
-
-
 def test_splits_share_no_example(workload, data):
     examples = [
-        {x.tobytes() + y.tobytes() for x, y in zip(part.inputs, part.targets, strict=True)}
+        {
+            x.tobytes() + y.tobytes()
+            for x, y in zip(part.inputs, part.targets, strict=True)
+            if workload.name != "topics-lm" or _has_a_word(x)
+        }
         for part in data
     ]
     for one, other in combinations(examples, 2):
-        assert len(one & other) <= FEW.get(workload.name, 0)
+        assert not one & other
+
+
+def _has_a_word(window):
+    """The help topics have tables, whose rules of dashes are alike."""
+    return any(CHARACTERS[code].isalpha() for code in window)
 
 
 @pytest.mark.parametrize("name", ["digits-mlp", "mnist-cnn", "mnist-vit", "cancer-logistic"])
