@@ -17,7 +17,6 @@ jaxpr), the data, the schedules' values and the seeds (`Bench.digest`).
 
 import hashlib
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -204,15 +203,12 @@ class Bench:
             made_on,
         )
 
-    def probe(self, steps: int = 20) -> tuple[float, float]:
+    def probe(self) -> tuple[float, float]:
         """Seconds of compiling Adam's program, and of one update of one run, by a short look."""
-        tables = [self._table(lrsched.constant(1e-4), self._length)] * len(jax.devices())
-        began = time.perf_counter()
-        self._sweep("constant", tables, steps, [0])
-        compiling = time.perf_counter() - began
-        began = time.perf_counter()
-        self._sweep("constant", tables, steps, [0])
-        return compiling, (time.perf_counter() - began) / steps / len(tables)
+        steps = min(map(self.workload.steps_of, self.budgets))
+        tables = [self._table(lrsched.constant(1e-4), steps)] * len(jax.devices())
+        found = [self._sweep("constant", tables, steps, [0]) for _ in range(2)]
+        return found[0].compile_seconds, found[1].run_seconds / steps / len(tables)
 
     def run(self, optimizer: Optimizer) -> tuning.Training:
         """The workload under an optimizer."""

@@ -154,7 +154,7 @@ def test_the_digest_is_of_the_content():
 
 
 def test_the_time_is_told_before(bench):
-    compiling, updating = bench.probe(steps=3)
+    compiling, updating = bench.probe()
     assert compiling > 0
     assert updating > 0
     assert min(w.steps_of(b) for w in WORKLOADS.values() for b in w.budgets) >= protocols.RECORDS
