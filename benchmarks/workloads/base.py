@@ -67,7 +67,7 @@ class Workload:
     around: float
     target: float
     budgets: tuple[float, ...] = (0.25, 1.0, 4.0)
-    tuning_seeds: int = 5
+    tuning_seeds: int = 3
     evaluations: int = 20
     scan: bool = True
     is_here: Callable[[], bool] = lambda: True
