@@ -43,12 +43,14 @@ class Policy:
       optimizer: ``schedule -> transform``.
       around: the middle of the rates that it is tuned over; 1 for a method that finds the rate
         itself, None for the workload's.
+      sees_validation: whether it follows the evaluations of a run, which are then made in tuning too.
     """
 
     family: str
     schedule: Schedules
     optimizer: Optimizer = adam
     around: float | None = None
+    sees_validation: bool = False
 
 
 def constant(rate: float, steps: int) -> lrsched.Schedule:
@@ -119,7 +121,12 @@ POLICIES: dict[str, Policy] = {
     "greedy": Policy(
         "follows a metric", constant, adam_and(lambda: lrsched.greedy(accumulation_size=5))
     ),
-    "overfitting": Policy("follows a metric", constant, adam_and(lrsched.reduce_on_overfitting)),
+    "overfitting": Policy(
+        "follows a metric",
+        constant,
+        adam_and(lrsched.reduce_on_overfitting),
+        sees_validation=True,
+    ),
     "hypergradient": _finding(lambda rate: lrsched.hypergradient(optax.scale_by_adam(), rate)),
     "prodigy": _finding(lrsched.prodigy),
     "dadapt": _finding(lrsched.dadapt_adamw),

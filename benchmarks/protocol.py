@@ -163,7 +163,7 @@ class Bench:
         for rate in self.rates(policy):
             found.update(np.asarray(chosen.schedule(float(rate), steps)(np.arange(steps))))
         seeds = self.protocol.tuned_on(self.workload), self.protocol.scored_on()
-        facts = steps, seeds, self.workload.evaluations, self._data_digest
+        facts = steps, seeds, self.workload.evaluations, chosen.sees_validation, self._data_digest
         found.update(repr((self._programs[chosen.optimizer], facts)).encode())
         return found.hexdigest()
 
@@ -172,12 +172,15 @@ class Bench:
         workload, protocol = self.workload, self.protocol
         steps, rates = workload.steps_of(budget), self.rates(policy)
         schedule = POLICIES[policy].schedule
+        looks = workload.evaluations if POLICIES[policy].sees_validation else 1
         tables = [self._table(schedule(float(rate), steps), steps) for rate in rates]
-        tuned = self._sweep(policy, tables, steps, protocol.tuned_on(workload))
+        tuned = self._sweep(policy, tables, steps, protocol.tuned_on(workload), looks)
         shape = len(rates), -1
         losses = tuned.table["loss"].reshape(shape).astype(np.float64)
         best = int(np.argmin(losses.mean(axis=1)))
-        scored = self._sweep(policy, tables[best : best + 1], steps, protocol.scored_on())
+        scored = self._sweep(
+            policy, tables[best : best + 1], steps, protocol.scored_on(), workload.evaluations
+        )
         diverged = scored.table["diverged"][:, None]
         whole = -(-steps // -(-steps // RECORDS))
         curves = {**scored.metrics, "train_loss": scored.train_loss[:, :whole]}
@@ -236,14 +239,19 @@ class Bench:
         return lrsched.table(np.pad(values, (0, self._length - steps), mode="edge"))
 
     def _sweep(
-        self, policy: str, tables: list[lrsched.Schedule], steps: int, seeds: list[int]
+        self,
+        policy: str,
+        tables: list[lrsched.Schedule],
+        steps: int,
+        seeds: list[int],
+        evaluations: int = 1,
     ) -> tuning.Sweep:
         return tuning.sweep(
             self.run(POLICIES[policy].optimizer),
             tables,
             steps=steps,
             seeds=seeds,
-            evaluations=self.workload.evaluations,
+            evaluations=evaluations,
             records=RECORDS,
             plan=self._plan,
             progress=False,

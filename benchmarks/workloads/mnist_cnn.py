@@ -63,10 +63,11 @@ WORKLOAD = Workload(
     loss=cross_entropy,
     metric=accuracy,
     batch_size=32,
-    steps=300,
+    steps=200,
     around=3e-3,
     target=0.15,
     budgets=(0.25, 1.0),
     tuning_seeds=1,
+    evaluations=10,
     scan=False,
 )
