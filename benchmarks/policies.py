@@ -43,7 +43,7 @@ class Policy:
       optimizer: ``schedule -> transform``.
       around: the middle of the rates that it is tuned over; 1 for a method that finds the rate
         itself, None for the workload's.
-      sees_validation: whether it follows the evaluations of a run, which are then made in tuning too.
+      sees_validation: whether it follows the evaluations of a run, which tuning then makes too.
     """
 
     family: str
