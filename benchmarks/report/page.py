@@ -56,8 +56,8 @@ def _lead(found: Findings) -> str:
     return (
         f"{number(len(found.policies), 'policy')} on {number(len(found.workloads), 'workload')} of "
         f"real data at {number(len(found.budgets), 'training budget')} ({budgets}). Every policy "
-        f"has the same tuning budget: {number(protocol.rates, 'rate')} from the same draw, of which "
-        "the validation loss chooses one. Scores are medians of "
+        f"has the same tuning budget: {number(protocol.rates, 'rate')} from the same draw, of "
+        "which the validation loss chooses one. Scores are medians of "
         f"{number(protocol.seeds, 'run')} with other seeds on a test split that chose nothing, "
         f"with {confidence:.0%} intervals."
     )
@@ -67,8 +67,8 @@ def _overview(found: Findings) -> str:
     return (
         f"<p>At x{found.budget:g}. <b>Bold</b>: the best median. "
         '<span class="near">marked</span>: its interval overlaps the best one\'s, so the seeds do '
-        "not tell the two apart. Small: the interval. Ranks are by the test loss, over the workloads "
-        "that have all policies at that budget.</p>" + sections.overview(found)
+        "not tell the two apart. Small: the interval. Ranks are by the test loss, over the "
+        "workloads that have all policies at that budget.</p>" + sections.overview(found)
     )
 
 

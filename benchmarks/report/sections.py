@@ -16,7 +16,6 @@ from benchmarks.analysis import (
     score,
     steps_to,
 )
-from benchmarks.protocol import Trial
 from benchmarks.report import charts
 from benchmarks.report.costs import Table
 from benchmarks.report.findings import Findings, number, rivals, sentences
