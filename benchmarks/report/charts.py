@@ -203,23 +203,20 @@ def draw_profile(
     label_lines(ax, lines, about)
 
 
-def budgets(means: Mapping[float, Mapping[str, float]]) -> Figure:
-    """A slope chart: the mean rank of each policy at each budget, the lowest on top."""
-    places = np.arange(len(means))
+def draw_budgets(
+    ax: Axes, means: Mapping[float, Mapping[str, float]], about: Sequence[str]
+) -> None:
+    """Slopes: the mean rank of each policy at each budget, the lowest on top."""
     order = sorted(means)
     last = means[order[-1]]
-    names = sorted(last, key=last.__getitem__)
-    figure = panel(360, 60 + 17.5 * len(names), left=44, right=150, top=10)
-    ax = figure.add_subplot()
-    for name in names:
-        style = style_of(name) | {"color": family_colour(name)}
-        ax.plot(places, [means[b][name] for b in order], **style, linewidth=1.5, clip_on=False)
-    ax.set(xlim=(0, places[-1]), ylabel="mean rank, lower is better")
+    places = np.arange(len(order))
+    lines = {name: (places, np.array([means[b][name] for b in order])) for name in last}
+    draw_lines(ax, lines, about, clip_on=False)
+    everything = np.array([y for _, y in lines.values()])
+    ax.set(xlim=(0, places[-1]), ylim=(everything.max() + 0.3, everything.min() - 0.3))
     ax.set_xticks(places, [f"x{budget:g}" for budget in order])
-    ax.margins(y=0.02)
-    ax.invert_yaxis()
-    label_ends(ax, {f"{n}  {last[n]:.1f}": (last[n], family_colour(n)) for n in names})
-    return figure
+    ends = {name: (last[name], style_of(name)["color"]) for name in about}
+    label_ends(ax, {f"{name} {end[0]:.1f}": end for name, end in ends.items()})
 
 
 def widths(ranges: Mapping[str, Mapping[str, tuple[Usable, bool]]]) -> Figure:

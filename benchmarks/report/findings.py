@@ -253,7 +253,8 @@ def _on_budgets(found: Findings) -> tuple[str, str]:
     return (
         "Budgets",
         f"The orders at x{found.budgets[0]:g} and x{found.budgets[-1]:g} have a rank correlation "
-        f"of {alike:.2f}. With the greater budget {rises} gains the most (from a mean rank of "
+        f"of {alike:.2f}. ".replace("-", "\N{MINUS SIGN}")
+        + f"With the greater budget {rises} gains the most (from a mean rank of "
         f"{least[rises]:.1f} to {most[rises]:.1f}) and {falls} loses the most "
         f"({least[falls]:.1f} to {most[falls]:.1f}).",
     )

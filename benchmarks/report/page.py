@@ -90,7 +90,7 @@ def pictures(found: Findings, folder: Path) -> list[Path]:
         if len(found.protocol.draw(1.0)) > 1:
             drawn |= {"sensitivity": _sensitivity(found), "usable": charts.widths(found.ranges)}
         if len(found.shared_ranks) > 1:
-            drawn["budgets"] = charts.budgets(found.shared_ranks)
+            drawn["budgets"] = _budgets(found)
     for name, figure in drawn.items():
         figures.save(figure, folder / f"{name}.png")
     return [folder / f"{name}.png" for name in drawn]
@@ -126,4 +126,16 @@ def _sensitivity(found: Findings) -> Figure:
         },
         xlabel="rate, times the middle of what was tried",
         ylabel="share of the best fall of the loss",
+    )
+
+
+def _budgets(found: Findings) -> Figure:
+    means = found.shared_ranks
+    return charts.grid(
+        {
+            family: partial(charts.draw_budgets, means=means, about=names)
+            for family, names in charts.groups(found.policies).items()
+        },
+        xlabel="budget",
+        ylabel="mean rank, lower is better",
     )

@@ -24,6 +24,8 @@ from benchmarks.workloads import WORKLOADS
 
 LOWEST, HIGHEST = "⤓", "⤒"
 """Marks of a chosen rate at an edge of those that were tried."""
+FACTOR = 8.0
+"""The greatest in a performance profile."""
 
 
 def summary(found: Findings) -> str:
@@ -145,8 +147,8 @@ def profiles(found: Findings) -> str:
     return (
         f"<p>How often a policy reaches the target (a validation loss of {escape(targets)}), by "
         "the median of its runs, within a factor of the policy that needs the fewest updates. "
-        "Left: how often it is the fastest; right: how often it gets there in that factor at all."
-        f"{escape(note)}</p>"
+        f"Left: how often it is the fastest; right: how often it gets there within {FACTOR:g} "
+        f"times the fewest. Faint: all other policies.{escape(note)}</p>"
         + _profile_panels(found, timed=False)
         + "<details><summary>The same by time</summary><p>Updates times the seconds of one update "
         "of one run, as measured while the policy's runs trained side by side in one program: a "
@@ -158,7 +160,7 @@ def profiles(found: Findings) -> str:
 def profile_data(found: Findings, *, timed: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The profiles of all policies, and the factors that they are of."""
     costs = found.costs(timed=timed)
-    factors = np.geomspace(1, 8, 97)
+    factors = np.geomspace(1, FACTOR, 97)
     return profile(costs, factors), factors
 
 
@@ -180,16 +182,18 @@ def budgets(found: Findings) -> str:
     means = found.shared_ranks
     if len(means) < 2:
         return "<p>The study has one budget, or no workload that has every policy at each.</p>"
-    figure = charts.budgets(means)
+    figures = []
+    for family, policies in charts.groups(found.policies).items():
+        figure = charts.panel(right=122)
+        ax = figure.add_subplot()
+        charts.draw_budgets(ax, means, policies)
+        ax.set(title=family, xlabel="budget")
+        figures.append((figure, f"mean rank at each budget: {family}"))
     return (
-        '<div class="beside"><div>'
-        "<p>Mean ranks by the median test loss, over the workloads that have every budget: "
-        f"{escape(', '.join(found.everywhere))}. Rates are tuned at each budget anew. Where lines "
-        "cross, the advice depends on the budget.</p>"
-        + legend(found)
-        + "</div>"
-        + panels([(figure, "mean rank of each policy at each budget")], "budgets", "single")
-        + "</div>"
+        "<p>Mean ranks by the median test loss, the best on top, over the workloads that have "
+        f"every budget: {escape(', '.join(found.everywhere))}. Rates are tuned at each budget "
+        "anew. Where lines cross, the advice depends on the budget.</p>"
+        + panels(figures, "budgets")
     )
 
 

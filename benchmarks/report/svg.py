@@ -34,6 +34,7 @@ def inline(figure: Figure, name: str, label: str) -> str:
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
+    svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"font: (\w+) ([\d.]+)px [^;\"]*", r"font-weight: \1; font-size: \2px", svg)
     for colour, variable in VARIABLES.items():
