@@ -38,6 +38,7 @@ PANEL: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 12.5,
+    "axes.titley": 1.0,
     "axes.titleweight": "bold",
     "font.size": 11,
     "grid.color": GRID,
@@ -107,7 +108,7 @@ def panel(width: float = 340, height: float = 215, **margins: float) -> Figure:
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
     """The nearest places (least squares) that keep order and gap, inside of the ends if they can.
 
-    >>> from benchmarks.figures import spread
+    >>> from benchmarks.report.charts import spread
     >>> spread([0.5, 0.5, 0.0], gap=0.2, low=0.0, high=1.0)
     array([0.4, 0.6, 0. ])
     """
@@ -328,7 +329,7 @@ def draw_course(
     else:
         rates.set_ylim(0, 1.08 * max([*highest, np.finfo(float).tiny]))
         rates.yaxis.get_major_locator().set_params(nbins=3)
-    rates.yaxis.set_major_formatter(FuncFormatter(_short))
+    rates.yaxis.set_major_formatter(FuncFormatter(short))
     last = max(trial.steps for trial in trials)
     losses.set_xlim(0, last)
     rates.set_xlim(0, last)
@@ -349,16 +350,16 @@ def _losses(ax: Axes, low: float, high: float) -> None:
     parts = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)
     ax.yaxis.set_major_locator(LogLocator(subs=parts, numticks=8))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(_short))
+    ax.yaxis.set_major_formatter(FuncFormatter(short))
 
 
 def _decades(ax: Axes) -> None:
     ax.xaxis.set_major_locator(LogLocator(numticks=6))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"x{_short(x)}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"x{short(x)}"))
 
 
-def _short(value: float, _: object = None) -> str:
+def short(value: float, _: object = None) -> str:
     """A few letters: 0.05, 1e-4."""
     if value != 0 and not 1e-3 <= abs(value) < 1e4:
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")

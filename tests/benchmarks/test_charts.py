@@ -148,7 +148,7 @@ def test_median_shares_are_over_the_workloads():
 
 def test_numbers_are_written_in_few_letters():
     values = [0, 0.05, 1e-4, 123.0, 2e5, 1e-12]
-    assert [charts._short(value) for value in values] == [
+    assert [charts.short(value) for value in values] == [
         "0",
         "0.05",
         "1e-4",
