@@ -11,8 +11,8 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from benchmarks.report.costs import read
 from benchmarks.report.findings import Findings
+from benchmarks.report.measured import read
 from benchmarks.report.page import page, pictures
 from benchmarks.store import RESULTS, read_study
 

@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 
 from benchmarks import figures
 from benchmarks.analysis import interval
+from benchmarks.costs import CostTable
 from benchmarks.policies import SIX
 from benchmarks.report import charts, sections
-from benchmarks.report.costs import Table
 from benchmarks.report.findings import Findings, command, number
 
 HERE = Path(__file__).parent
 TITLE = "Learning-rate policies, tuned alike"
 
 
-def page(found: Findings, tables: Sequence[Table]) -> str:
+def page(found: Findings, tables: Sequence[CostTable]) -> str:
     """All of it as HTML; the same study gives the same page."""
     with mpl.rc_context(charts.PANEL):
         parts = {

@@ -16,8 +16,8 @@ from benchmarks.analysis import (
     score,
     steps_to,
 )
+from benchmarks.costs import CostTable
 from benchmarks.report import charts
-from benchmarks.report.costs import Table
 from benchmarks.report.findings import Findings, number, rivals, sentences
 from benchmarks.report.svg import VARIABLES, inline
 from benchmarks.workloads import WORKLOADS
@@ -349,7 +349,7 @@ def _scores(found: Findings, name: str) -> str:
     return table(headings, rows, f"Chosen rates and scores on {name}") + note
 
 
-def costs(tables: Sequence[Table]) -> str:
+def costs(tables: Sequence[CostTable]) -> str:
     """A table a measurement."""
     if not tables:
         return "<p>No measurements of costs lie beside the study.</p>"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import costs
+from benchmarks.costs import CostTable
 from benchmarks.report.findings import Findings
 from benchmarks.report.page import page
 from tests.benchmarks.test_charts import contrast
@@ -34,7 +34,7 @@ def file(tmp_path_factory):
     policies = ["constant", "wsd-mirror-cosine", "dog"]
     trials = study(["digits-mlp", "mnist-vit"], policies, (0.25, 1.0))
     columns = [f"column {place}" for place in range(12)]
-    wide = costs.Table("Wide", "python -m benchmarks cost", "", columns, [columns] * 3)
+    wide = CostTable("Wide", "python -m benchmarks cost", "", columns, [columns] * 3, {})
     path.write_text(page(Findings("made-up", PROTOCOL, trials, "x.json.gz"), [wide]), "utf-8")
     return path
 

@@ -14,9 +14,10 @@ import tyro
 
 from benchmarks import report
 from benchmarks.analysis import Interval
+from benchmarks.costs import CostTable
 from benchmarks.policies import POLICIES
 from benchmarks.protocol import Protocol
-from benchmarks.report import costs, sections
+from benchmarks.report import measured, sections
 from benchmarks.report.findings import Findings, command, rivals, sentences
 from benchmarks.report.page import page
 from benchmarks.store import write_study
@@ -32,7 +33,7 @@ TABLE = {
     "command": "python -m benchmarks schedules",
     "caption": "Medians.",
     "columns": ["schedule", "ours, us"],
-    "rows": [["cosine", 1.5]],
+    "rows": [["cosine", "1.5"]],
     "versions": {"jax": "0.0"},
 }
 
@@ -73,7 +74,7 @@ class Reader(HTMLParser):
 def made():
     """The page of two workloads, four policies of which one diverges, and two budgets."""
     trials = study(NAMES, SOME, (0.25, 1.0), diverged=["clr"])
-    return page(findings(trials), [costs.Table(**{**TABLE, "rows": [["cosine", "1.5"]]})])
+    return page(findings(trials), [CostTable(**TABLE)])
 
 
 @pytest.fixture(scope="module")
@@ -277,9 +278,9 @@ def test_a_file_of_the_general_shape_is_a_table_as_it_is(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(TABLE))
     (tmp_path / "other.json").write_text(json.dumps({"curves": [1, 2]}))
     (tmp_path / "list.json").write_text("[]")
-    (found,) = costs.read(tmp_path)
-    assert found == costs.Table(**{**TABLE, "rows": [["cosine", "1.5"]]})
-    assert costs.read(tmp_path / "nowhere") == []
+    (found,) = measured.read(tmp_path)
+    assert found == CostTable(**TABLE)
+    assert measured.read(tmp_path / "nowhere") == []
 
 
 def test_costs_of_transforms_have_theirs_beside_ours(tmp_path):
@@ -293,7 +294,7 @@ def test_costs_of_transforms_have_theirs_beside_ours(tmp_path):
     }
     file = tmp_path / "cost.json"
     file.write_text(json.dumps({"versions": {"jax": "0.0"}, "costs": {"here": found}}))
-    (table,) = costs.read(tmp_path)
+    (table,) = measured.read(tmp_path)
     assert table.title == "Transforms, here"
     assert [row[0] for row in table.rows] == ["adam", "prodigy(slice_p=11)", "kt"]
     assert {len(row) for row in table.rows} == {len(table.columns)}
@@ -310,7 +311,7 @@ def test_speeds_of_sweeps_are_three_tables(tmp_path):
         "devices": {"2": {"seconds": 0.25, "collectives": 0}},
     }
     (tmp_path / "sweep-speed.json").write_text(json.dumps(found))
-    ways, tests, devices = costs.read(tmp_path)
+    ways, tests, devices = measured.read(tmp_path)
     assert ways.rows[0] == ["vmap", "1.00", "3.00", "4.00", "2.0"]
     assert tests.rows == [["torch-lr-finder", "0.500"]]
     assert devices.rows == [["2", "0.25", "0"]]

@@ -1,58 +1,44 @@
 """Tables of what things cost, from the JSON files of the commands that measured it.
 
-A file that holds ``title``, ``command``, ``caption``, ``columns``, ``rows`` and ``versions`` is a
-table as it is. Older shapes are turned into such tables here; any other file is none.
+A file that a `CostTable` has written is a table as it is. Those of commands that write numbers in
+another shape are turned into such tables here; any other file is none.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from benchmarks.costs import CostTable
 
 REFERENCE = "optax adam"
 
 
-@dataclass(frozen=True)
-class Table:
-    """Words and numbers, a row a thing."""
-
-    title: str
-    command: str
-    caption: str
-    columns: list[str]
-    rows: list[list[str]]
-    versions: dict[str, str] = field(default_factory=dict)
-
-
-def read(folder: Path) -> list[Table]:
+def read(folder: Path) -> list[CostTable]:
     """The tables of all files of the folder, in the order of their names."""
     return [table for file in sorted(folder.glob("*.json")) for table in of_file(file)]
 
 
-def of_file(file: Path) -> list[Table]:
+def of_file(file: Path) -> list[CostTable]:
     """The tables of a file; none if it is of another shape."""
     found = json.loads(file.read_text())
     if not isinstance(found, dict):
         return []
-    if found.keys() >= {"title", "columns", "rows"}:
-        rows = [[str(cell) for cell in row] for row in found["rows"]]
-        rest = {name: found.get(name, "") for name in ("title", "command", "caption")}
-        return [
-            Table(**rest, columns=found["columns"], rows=rows, versions=found.get("versions", {}))
-        ]
+    if found.keys() == {field.name for field in fields(CostTable)}:
+        return [CostTable(**found)]
     for keys, make in _SHAPES.items():
         if found.keys() >= set(keys):
             return make(found)
     return []
 
 
-def of_transforms(found: Mapping[str, Any]) -> list[Table]:
+def of_transforms(found: Mapping[str, Any]) -> list[CostTable]:
     """Of ``python -m benchmarks cost``: a table a machine, optax's numbers beside ours."""
     return [_of_machine(title, costs, found) for title, costs in found["costs"].items()]
 
 
-def _of_machine(title: str, costs: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
+def _of_machine(title: str, costs: Mapping[str, Any], found: Mapping[str, Any]) -> CostTable:
     keys = [key for key in costs[REFERENCE] if key != "other_collectives"]
     # The least is of a step that writes nothing before its sums, as ours are.
     paired = [key for key in keys if key != "least"]
@@ -79,7 +65,7 @@ def _of_machine(title: str, costs: Mapping[str, Any], found: Mapping[str, Any]) 
         else "Compiled ahead of time for the TPUs, not run on them."
     )
     command = "python -m benchmarks cost" + ("" if is_measured else " --tpu")
-    return Table(f"Transforms, {title}", command, caption, columns, rows, found.get("versions", {}))
+    return CostTable(f"Transforms, {title}", command, caption, columns, rows, found["versions"])
 
 
 _HEADINGS = {
@@ -100,7 +86,7 @@ def shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
-def of_sweeps(found: Mapping[str, Any]) -> list[Table]:
+def of_sweeps(found: Mapping[str, Any]) -> list[CostTable]:
     """Of ``python -m benchmarks sweep-speed``: ways to try rates, range tests, devices."""
     command = "python -m benchmarks sweep-speed"
     best = {
@@ -123,14 +109,15 @@ def of_sweeps(found: Mapping[str, Any]) -> list[Table]:
     ]
     of_ways = ["way", "compile, s", "run, s", "both, s", "over ours"]
     of_devices = ["host devices", "run, s", "collectives"]
+    caption = "The least of each part of several rounds; what compiles for each rate has one."
     return [
-        Table("A sweep of rates", command, "The best time of each way.", of_ways, ways),
-        Table("A range test of 100 updates", command, "", ["range test", "seconds"], tests),
-        Table("The sweep on host devices", command, "", of_devices, devices),
+        CostTable("A sweep of rates", command, caption, of_ways, ways, {}),
+        CostTable("A range test of 100 updates", command, "", ["range test", "seconds"], tests, {}),
+        CostTable("The sweep on host devices", command, "", of_devices, devices, {}),
     ]
 
 
-_SHAPES: dict[tuple[str, ...], Callable[[Mapping[str, Any]], list[Table]]] = {
+_SHAPES: dict[tuple[str, ...], Callable[[Mapping[str, Any]], list[CostTable]]] = {
     ("costs",): of_transforms,
     ("sweep", "range tests", "devices"): of_sweeps,
 }
