@@ -82,16 +82,17 @@ def test_only_tables_scroll_sideways(visit, size):
 
 def test_names_of_rows_stay_while_a_table_scrolls(visit):
     shown = visit(PHONE)
-    before, after = shown.evaluate("""() => {
-        const box = document.querySelector('.overview').parentElement
+    before, after, away = shown.evaluate("""() => {
+        const box = document.querySelector('table.overview').parentElement
         const name = box.querySelector('tbody tr:last-child th')
         const before = name.getBoundingClientRect().left
         box.scrollLeft = 200
-        return [before, name.getBoundingClientRect().left]
+        return [before, name.getBoundingClientRect().left, box.scrollLeft]
     }""")
+    assert away > 100
     assert before == after
     # What goes by behind them is not seen through.
-    name = "document.querySelector('.overview tbody tr:last-child th')"
+    name = "document.querySelector('table.overview tbody tr:last-child th')"
     assert shown.evaluate(f"getComputedStyle({name}).backgroundColor") == "rgb(255, 255, 255)"
 
 
