@@ -46,6 +46,14 @@ def _confidence(n: int, k: int) -> float:
     return max(0.0, float(1 - 2 * binom.cdf(k - 1, n, 0.5)))
 
 
+def overlap(one: Interval, other: Interval) -> bool:
+    """Whether two intervals share a value: the seeds do not tell the two apart.
+
+    Two that are infinite share infinity.
+    """
+    return one.low <= other.high and other.low <= one.high
+
+
 def by_key(trials: Iterable[Trial]) -> dict[Key, Trial]:
     """The trials by workload, policy and budget."""
     return {(trial.workload, trial.policy, trial.budget): trial for trial in trials}
@@ -59,6 +67,28 @@ def steps_to(trial: Trial, target: float) -> np.ndarray:
     reached = trial.curves["loss"] <= target
     steps = trial.evaluated[np.argmax(reached, axis=1)].astype(float)
     return np.where(reached.any(axis=1), steps, np.inf)
+
+
+def diverged(trial: Trial) -> int:
+    """How many of the scored runs ended with a loss that is not finite."""
+    return int(np.count_nonzero(~np.isfinite(trial.final["loss"])))
+
+
+def score(trial: Trial) -> np.ndarray:
+    """The test metric at the end of each run, higher is better; that of a diverged run is -inf."""
+    finite = np.isfinite(trial.final["loss"])
+    found: np.ndarray = np.where(finite, trial.final["test_metric"], -np.inf)
+    return found
+
+
+def median_cost(trial: Trial, target: float, *, timed: bool = False) -> float:
+    """The median over the seeds of the updates to the target, or of their seconds.
+
+    Infinite where half of the runs or more never reach it. An update's seconds are those of
+    ``trial.seconds``: of one run while others run beside it.
+    """
+    steps = interval(steps_to(trial, target)).median
+    return steps * trial.seconds["update"] if timed else steps
 
 
 def profile(costs: Mapping[str, Sequence[float]], factors: np.ndarray) -> dict[str, np.ndarray]:
@@ -76,10 +106,8 @@ def profile(costs: Mapping[str, Sequence[float]], factors: np.ndarray) -> dict[s
     {'a': array([1., 1.]), 'b': array([0. , 0.5])}
     """
     least = np.min([list(values) for values in costs.values()], axis=0)
-    ratios = {
-        name: np.where(np.isfinite(values), np.asarray(values) / least, np.inf)
-        for name, values in costs.items()
-    }
+    least = np.where(np.isfinite(least), least, 1.0)  # nobody solves it: all stay infinite
+    ratios = {name: np.asarray(values) / least for name, values in costs.items()}
     return {name: np.mean(r <= factors[:, None], axis=1) for name, r in ratios.items()}
 
 
@@ -123,6 +151,21 @@ def ranks(trials: Sequence[Trial], budget: float) -> dict[str, float]:
     return dict(zip(policies, means.tolist(), strict=True))
 
 
+def shared(trials: Sequence[Trial]) -> list[Trial]:
+    """Those of the workloads that have every policy at every budget, so that ranks compare alike.
+
+    A workload without the greatest budget would change the ranks at all others but that one.
+    """
+    policies, budgets = ({getattr(t, name) for t in trials} for name in ("policy", "budget"))
+    found = by_key(trials)
+    whole = {
+        workload
+        for workload in {t.workload for t in trials}
+        if all((workload, policy, budget) in found for policy in policies for budget in budgets)
+    }
+    return [t for t in trials if t.workload in whole]
+
+
 class Usable(NamedTuple):
     """The rates between which a policy is usable; the ends of what was tried bound it."""
 
@@ -150,6 +193,34 @@ def usable(trial: Trial, least: float, part: float = 0.95) -> Usable:
     fine = np.linspace(x[0], x[-1], 1000)
     good = fine[np.interp(fine, x, y) <= bar]
     return Usable(float(np.exp(good[0])), float(np.exp(good[-1]))) if good.size else Usable(1, 1)
+
+
+def bounded(trial: Trial, found: Usable) -> bool:
+    """Whether the range ends on both sides inside of what was tried; else it is wider than seen."""
+    ends = trial.rates[[0, -1]]
+    return bool(found.low > ends[0] * 1.001 and found.high < ends[1] / 1.001)
+
+
+def edge(trial: Trial) -> str:
+    """``"lowest"`` or ``"highest"`` if that of the rates was chosen: a better one may lie beyond.
+
+    Empty otherwise, and where there was no choice.
+    """
+    if len(trial.rates) == 1 or trial.rates[0] < trial.rate < trial.rates[-1]:
+        return ""
+    return "lowest" if trial.rate <= trial.rates[0] else "highest"
+
+
+def shares(trial: Trial, least: float) -> np.ndarray:
+    """How far the loss fell at each rate, of the fall to the least loss; 1 is the best, 0 no fall.
+
+    Args:
+      trial: gives the rates and their losses, the means over the tuning seeds.
+      least: the lowest loss of any policy on that workload and budget.
+    """
+    falls = trial.first - trial.tuning["loss"].mean(axis=1)
+    found: np.ndarray = np.clip(falls / max(trial.first - least, np.finfo(float).tiny), 0, 1)
+    return found
 
 
 def least_loss(trials: Iterable[Trial], workload: str, budget: float) -> float:
