@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.analysis import by_key, interval
+from benchmarks.analysis import by_key, interval, overlap
 from benchmarks.store import read_study
 from benchmarks.tables import shown
 
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table("workload", "policy", "budget", "test loss", "and", title="Apart")
     for key in both:
         losses = [trials[key].final["test_loss"] for trials in (one, other)]
-        first, second = map(interval, losses)
-        if first.low > second.high or second.low > first.high:
+        if not overlap(*map(interval, losses)):
             table.add_row(key[0], key[1], f"x{key[2]:g}", *map(shown, losses))
     console = Console()
     console.print(f"{len(both) - table.row_count} of {len(both)} trials agree.")

@@ -7,7 +7,6 @@ import numpy as np
 from scipy.stats import binom
 
 from benchmarks.protocol import Trial
-from benchmarks.workloads.base import Workload
 
 Key: TypeAlias = tuple[str, str, float]
 """``(workload, policy, budget)``."""
@@ -111,28 +110,6 @@ def profile(costs: Mapping[str, Sequence[float]], factors: np.ndarray) -> dict[s
     return {name: np.mean(r <= factors[:, None], axis=1) for name, r in ratios.items()}
 
 
-def normalised(trials: Iterable[Trial], name: str = "loss") -> dict[Key, float]:
-    """How far each policy's median fell, of what the best policy's did: 1 is the best one.
-
-    Within a workload and a budget; ``name`` is the loss that is looked at, which no policy's fall
-    is counted below 0 of.
-    """
-    groups: dict[tuple[str, float], list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault((trial.workload, trial.budget), []).append(trial)
-    found = {}
-    for (workload, budget), group in groups.items():
-        falls = {
-            t.policy: max(0.0, t.first - interval(t.final[name]).median)
-            if np.isfinite(t.final[name]).any()
-            else 0.0
-            for t in group
-        }
-        best = max(max(falls.values()), np.finfo(float).tiny)
-        found |= {(workload, policy, budget): fall / best for policy, fall in falls.items()}
-    return found
-
-
 def ranks(trials: Sequence[Trial], budget: float) -> dict[str, float]:
     """The mean rank of each policy over the workloads at one budget, by its median test loss."""
     here = [trial for trial in trials if trial.budget == budget]
@@ -230,10 +207,3 @@ def least_loss(trials: Iterable[Trial], workload: str, budget: float) -> float:
         for trial in trials
         if trial.workload == workload and trial.budget == budget
     )
-
-
-def targets(trials: Sequence[Trial], workloads: Mapping[str, Workload]) -> dict[Key, np.ndarray]:
-    """The updates to each workload's target, for each seed."""
-    return {
-        (t.workload, t.policy, t.budget): steps_to(t, workloads[t.workload].target) for t in trials
-    }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from rich.table import Table
 
-from benchmarks.analysis import interval, least_loss, steps_to, usable
+from benchmarks.analysis import interval, least_loss, median_cost, score, usable
 from benchmarks.policies import POLICIES
 from benchmarks.protocol import Trial
 from benchmarks.workloads import WORKLOADS
@@ -53,8 +53,8 @@ def trials(found: Sequence[Trial]) -> Table:
         )
     least = least_loss(found, first.workload, first.budget)
     for trial in found:
-        cells = [shown(trial.final[name]) for name in ("loss", "test_loss", "test_metric")]
-        reached = interval(steps_to(trial, workload.target)).median
+        cells = map(shown, (trial.final["loss"], trial.final["test_loss"], score(trial)))
+        reached = median_cost(trial, workload.target)
         width = usable(trial, least)
         table.add_row(
             trial.policy,

@@ -89,13 +89,6 @@ def test_steps_to_a_target_by_hand():
     assert analysis.median_cost(slow, 0.5, timed=True) == np.inf
 
 
-def test_targets_are_those_of_the_workloads():
-    trials = study(["digits-mlp"], ["constant"])
-    (steps,) = analysis.targets(trials, WORKLOADS).values()
-    target = WORKLOADS["digits-mlp"].target
-    np.testing.assert_array_equal(steps, analysis.steps_to(trials[0], target))
-
-
 def test_diverged_runs_are_counted_and_have_no_metric():
     found = with_losses([[1, np.inf], [1, 2], [1, np.nan]])
     assert analysis.diverged(found) == 2
@@ -121,17 +114,6 @@ def test_profiles_rise_from_the_wins_to_all_that_is_solved(rows):
     scaled = {name: np.array(row) * [2.0, 4, 8] for name, row in costs.items()}
     for name, parts in analysis.profile(scaled, factors).items():
         np.testing.assert_array_equal(parts, found[name])
-
-
-def test_falls_are_relative_to_the_best_by_hand():
-    trials = [
-        with_losses([[0.5]] * 3, policy="constant"),
-        with_losses([[1.25]] * 3, policy="wsd"),
-        with_losses([[5.0]] * 3, policy="dog"),
-        with_losses([[np.inf]] * 3, policy="clr"),
-    ]
-    found = {policy: fall for (_, policy, _), fall in analysis.normalised(trials).items()}
-    assert found == {"constant": 1, "wsd": 0.5, "dog": 0, "clr": 0}
 
 
 def test_ranks_are_means_of_the_ranks_in_each_workload():
