@@ -1,14 +1,11 @@
-"""Flax workloads on real data, trained under several learning-rate policies side by side.
+"""Flax models on real data under every learning-rate policy: `python -m benchmarks --help`.
 
-`python -m benchmarks` trains everything, prints a table a workload and draws the picture in the
-README; `python -m benchmarks.peaks` is the sweep that chose each workload's peak rate.
+A workload (`workloads/`, a page each) says what is trained, a policy (`policies.py`) at which rate.
+`protocol.py` says how policies are compared: tuned alike, then scored; `study.py` goes through many
+of them, `store.py` keeps what came of it, `analysis.py` says what that means, and `tables.py`,
+`figures.py` and `report.py` show it.
 
-`python -m benchmarks which-rate` finds the usable rates of optimizers, data sets and model sizes,
-`python -m benchmarks.scaling_rules` tries the papers' rules for carrying a rate over, and
-`python -m benchmarks.sweep_speed` and `python -m benchmarks.cost` say what all of it costs.
-`python -m benchmarks.bounds` draws what theory says of schedules before a run, and
-`python -m benchmarks.refinement` makes one of the gradients that a run had.
-
-A workload (`workloads/`) says what is trained, a policy (`policies.py`) says at which rate,
-`training.py` compiles the two into one program, and `comparison.py` runs them all.
+`twins.py`, `schedule_cost.py`, `cost.py` and `sweep_speed.py` set ours beside the peers;
+`which_rate.py` and `scaling_rules.py` ask what the guides say of a rate, `bounds.py` and
+`refinement.py` what theory does.
 """

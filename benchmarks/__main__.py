@@ -1,105 +1,55 @@
-"""Trains Flax models on real data under several learning-rate policies, side by side.
+"""Flax models on real data under every learning-rate policy: tuned alike, scored, reported.
 
-`python -m benchmarks which-rate` finds their usable rates instead.
+python -m benchmarks                 the quick study: two workloads, six policies
+python -m benchmarks --list          the workloads and the policies
+python -m benchmarks run WORKLOAD    one workload, any policies, budgets and seeds
+python -m benchmarks full            everything; it says first how long it takes
+python -m benchmarks report          a page of all that was found, with pictures
 """
 
-import math
-import os
+import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 
-import jax
-import tyro
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
-from benchmarks.comparison import Run, compare
-from benchmarks.plot import draw
-from benchmarks.policies import POLICIES, SIX
-from benchmarks.report import table, write_json
-from benchmarks.workloads import WORKLOADS
-from benchmarks.workloads.base import Workload
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to run and where to write."""
-
-    workloads: tuple[str, ...] = ("digits-mlp", "mnist-cnn")
-    """Names of the workloads."""
-    policies: tuple[str, ...] = tuple(SIX)
-    """Names of the learning-rate policies."""
-    seeds: int | None = None
-    """Runs of each policy; by default as many as the workload says."""
-    peak: float | None = None
-    """Highest learning rate; by default the workload's own, chosen by `benchmarks.peaks`."""
-    steps_scale: float = 1.0
-    """Multiplies the number of updates."""
-    out: Path = Path(__file__).parent / "results" / "main.png"
-    """The picture; the numbers go beside it as JSON."""
-
-    def __post_init__(self) -> None:
-        for what, names, known in (
-            ("workload", self.workloads, WORKLOADS),
-            ("policy", self.policies, POLICIES),
-        ):
-            if not names:
-                raise ValueError(f"no {what} given; choose from {', '.join(known)}")
-            for name in names:
-                if name not in known:
-                    raise ValueError(f"unknown {what} {name!r}; choose from {', '.join(known)}")
-        for what in ("seeds", "peak", "steps_scale"):
-            value = getattr(self, what)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{what} must be positive, not {value:g}")
-        if self.out.suffix != ".png":
-            raise ValueError(f"out must end in .png, not {self.out}")
-
-    def workload(self, name: str) -> Workload:
-        """Returns the workload of that name with the options applied."""
-        workload = WORKLOADS[name].scaled(self.steps_scale)
-        return replace(
-            workload, seeds=self.seeds or workload.seeds, peak=self.peak or workload.peak
-        )
-
-
-def run(options: Options, console: Console) -> None:
-    """Trains everything, showing each table as soon as it is known, then writes the files."""
-    policies = {name: POLICIES[name] for name in options.policies}
-    workloads = [options.workload(name) for name in options.workloads]
-    comparisons: dict[Workload, list[Run]] = {}
-    columns = (
-        SpinnerColumn(),
-        *Progress.get_default_columns(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        tasks = [progress.add_task(w.title, total=len(policies), start=False) for w in workloads]
-        for workload, task in zip(workloads, tasks, strict=True):
-            progress.start_task(task)
-            runs = progress.track(compare(workload, policies), task_id=task)
-            comparisons[workload] = list(runs)
-            console.print(table(workload, comparisons[workload]))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    numbers = options.out.with_suffix(".json")
-    write_json(numbers, comparisons)
-    draw(options.out, comparisons)
-    console.print(f"Wrote {numbers} and {options.out}")
+COMMANDS = {
+    "quick": ("benchmarks.study", "quick", "two workloads, six policies, under 3 minutes"),
+    "full": ("benchmarks.study", "full", "all workloads, policies and budgets"),
+    "run": ("benchmarks.study", "run", "one workload"),
+    "report": ("benchmarks.report", "main", "the page and its pictures, from what was found"),
+    "agree": ("benchmarks.agreement", "main", "whether two studies found the same"),
+    "which-rate": ("benchmarks.which_rate", "main", "usable rates by optimizer, data and model"),
+    "scaling-rules": ("benchmarks.scaling_rules", "main", "how far the papers' rules carry"),
+    "bounds": ("benchmarks.bounds", "main", "what theory says of schedules before a run"),
+    "refinement": ("benchmarks.refinement", "main", "a schedule made of the gradients of a run"),
+    "sweep-speed": ("benchmarks.sweep_speed", "main", "64 rates in every way there is"),
+    "twins": ("benchmarks.twins", "main", "ours beside optax and PyTorch: the curves overlay"),
+    "schedules": ("benchmarks.schedule_cost", "main", "what a schedule costs, and a change of one"),
+    "cost": ("benchmarks.cost", "main", "what every transform costs, here or on TPUs"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; `arguments` stands for `sys.argv[1:]`."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] == ["which-rate"]:
-        jax.config.update("jax_num_cpu_devices", os.cpu_count())
-        from benchmarks import which_rate
+    name, *others = (sys.argv[1:] if arguments is None else arguments) or ["quick"]
+    console = Console()
+    if name in ("-h", "--help"):
+        console.print(__doc__, highlight=False)
+        for command, (_, _, what) in COMMANDS.items():
+            console.print(f"  {command:<14} {what}", highlight=False)
+        console.print("\nEach has its own --help.")
+        return
+    if name == "--list":
+        from benchmarks import tables
 
-        return which_rate.main(arguments[1:])
-    options = tyro.cli(Options, prog="python -m benchmarks", description=__doc__, args=arguments)
-    run(options, Console())
+        console.print(tables.workloads(), tables.policies())
+        return
+    if name not in COMMANDS:
+        console.print(f"unknown command {name!r}; choose from {', '.join(COMMANDS)}")
+        raise SystemExit(2)
+    module, function, _ = COMMANDS[name]
+    getattr(importlib.import_module(module), function)(others)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,17 +30,18 @@ from rich.progress import track
 from rich.table import Table
 
 import lrsched
-from benchmarks.comparison import compare
-from benchmarks.policies import POLICIES, Policy
-from benchmarks.report import PACKAGES, final
+from benchmarks.policies import adam
+from benchmarks.runs import run_of
+from benchmarks.store import PACKAGES
 from benchmarks.traffic import collectives, cycles, least, moved, size
 from benchmarks.workloads import WORKLOADS
+from lrsched import tuning
 
 Transform: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 Cost: TypeAlias = dict[str, Any]
 """What was found out about one transform, by the name of what it is."""
 
-ADAM = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(1e-3))
+ADAM = adam(1e-3)
 OURS: dict[str, Transform] = {
     "adam": ADAM,
     "reduce_on_plateau(adam)": optax.chain(ADAM, lrsched.reduce_on_plateau()),
@@ -222,40 +224,28 @@ def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
     }
 
 
-def adam_like(**options: Any) -> Policy:
-    """Prodigy at half a cosine, with these options."""
-    return Policy(
-        lambda peak, steps: lrsched.cosine(peak, steps),
-        lambda schedule, steps: lrsched.prodigy(schedule, **options),
-    )
-
-
-NARROW = {
-    "prodigy": adam_like(),
-    "prodigy(slice_p=11)": adam_like(slice_p=11),
-    "prodigy(state_dtype=bfloat16)": adam_like(state_dtype=jnp.bfloat16),
-    "adam, cosine": POLICIES["cosine"],
+NARROW: dict[str, tuple[Callable[..., Transform], float]] = {
+    "prodigy": (lrsched.prodigy, 1.0),
+    "prodigy(slice_p=11)": (partial(lrsched.prodigy, slice_p=11), 1.0),
+    "prodigy(state_dtype=bfloat16)": (partial(lrsched.prodigy, state_dtype=jnp.bfloat16), 1.0),
+    "adam": (adam, WORKLOADS["digits-mlp"].around),
 }
 
 
 def quality(console: Console, seeds: int) -> None:
     """Trains the digits with the options that make Prodigy's state smaller, and Adam beside it."""
-    workload = replace(WORKLOADS["digits-mlp"], seeds=seeds)
-    found = Table(title=f"{workload.title}: {workload.steps} updates, {seeds} seeds")
+    workload = WORKLOADS["digits-mlp"]
+    data, steps = workload.data(), workload.steps
+    found = Table(title=f"{workload.title}: {steps} updates of half a cosine, {seeds} seeds")
     for heading in ("optimizer", "state / parameters", "validation loss", "validation metric"):
         found.add_column(heading)
-    for name, policy in NARROW.items():
-        peak = workload.peak if name.startswith("adam") else 1.0
-        (run,) = compare(replace(workload, peak=peak), {name: policy})
-        scores = final(run.history)
-        transform = policy.optimizer(policy.schedule(peak, workload.steps), workload.steps)
+    for name, (optimizer, rate) in NARROW.items():
+        run = run_of(workload, data, optimizer)
+        rows = tuning.sweep(run, [lrsched.cosine(rate, steps)], seeds=seeds, progress=False).table
         found.add_row(
             name,
-            f"{state_size(transform, shapes()):.2f}",
-            *(
-                f"{scores[key].mean():.4f} ± {scores[key].std():.4f}"
-                for key in ("validation loss", "validation metric")
-            ),
+            f"{state_size(optimizer(rate), shapes()):.2f}",
+            *(f"{rows[key].mean():.4f} ± {rows[key].std():.4f}" for key in ("loss", "metric")),
         )
     console.print(found)
 

@@ -1,8 +1,4 @@
-"""The learning-rate policies: a schedule for a peak and a budget, and the optimizer that uses it.
-
-Every schedule is handed to the compiled program as a table of its values, so all policies with
-the same optimizer share one compilation.
-"""
+"""The learning-rate policies: a schedule for a rate and a budget, and what uses it."""
 
 import math
 from collections.abc import Callable
@@ -13,128 +9,132 @@ import optax
 
 import lrsched
 
-Optimizer: TypeAlias = Callable[[lrsched.Schedule, int], optax.GradientTransformationExtraArgs]
-"""Builds the optimizer from the schedule and the budget in steps."""
+Schedules: TypeAlias = Callable[[float, int], lrsched.Schedule]
+"""``(rate, steps) -> schedule``, whose highest value is the rate."""
+Optimizer: TypeAlias = Callable[[Any], optax.GradientTransformation]
+"""``schedule -> transform``; policies that share one share its compiled programs."""
 
 
-def adam(schedule: lrsched.Schedule, steps: int) -> optax.GradientTransformationExtraArgs:
+def adam(schedule: Any) -> optax.GradientTransformationExtraArgs:
     """Adam at the rate of the schedule."""
     return optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(schedule))
 
 
-def adam_on_plateau(
-    schedule: lrsched.Schedule, steps: int
-) -> optax.GradientTransformationExtraArgs:
-    """Adam whose rate is halved when the training loss has stopped falling.
-
-    One mini-batch's loss is too noisy to judge by, so the rule looks at means over a fortieth of
-    the budget.
-    """
-    return optax.chain(
-        adam(schedule, steps),
-        lrsched.reduce_on_plateau(
-            factor=0.5, patience=2, rtol=0.01, accumulation_size=math.ceil(steps / 40)
-        ),
-    )
-
-
 def adam_and(controller: Callable[[], optax.GradientTransformation]) -> Optimizer:
     """Adam at the rate of the schedule, scaled by a controller."""
-    return lambda schedule, steps: optax.chain(adam(schedule, steps), controller())
+    return lambda schedule: optax.chain(adam(schedule), controller())
 
 
-def of(method: Callable[[Any], optax.GradientTransformation]) -> Optimizer:
-    """A method whose outer rate is the schedule."""
-    return lambda schedule, steps: optax.with_extra_args_support(method(schedule))
+def on_plateau() -> optax.GradientTransformation:
+    """Halves the rate when the mean training loss of 20 updates has not fallen for 3 such means.
+
+    One mini-batch's loss is too noisy to judge by.
+    """
+    return lrsched.reduce_on_plateau(factor=0.5, patience=3, rtol=0.01, accumulation_size=20)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A schedule for each (peak, steps), and the optimizer it drives.
+    """A schedule for each rate and budget, and the optimizer it drives.
 
     Attributes:
-      schedule: ``(peak, steps) -> schedule``.
-      optimizer: ``(schedule, steps) -> transform``.
-      around: the middle of the rates that it is tuned over; a method that finds the rate itself is
-        tuned around 1.
+      family: its kind, for tables and colours.
+      schedule: ``(rate, steps) -> schedule``.
+      optimizer: ``schedule -> transform``.
+      around: the middle of the rates that it is tuned over; 1 for a method that finds the rate
+        itself, None for the workload's.
+      sees_validation: whether it follows the evaluations of a run, which tuning then makes too.
     """
 
-    schedule: Callable[[float, int], lrsched.Schedule]
+    family: str
+    schedule: Schedules
     optimizer: Optimizer = adam
-    around: float = 3e-3
+    around: float | None = None
+    sees_validation: bool = False
 
 
-def constant(peak: float, steps: int) -> lrsched.Schedule:
-    """The peak all along."""
-    return lrsched.constant(peak)
+def constant(rate: float, steps: int) -> lrsched.Schedule:
+    """The rate all along."""
+    return lrsched.constant(rate)
 
 
-def step_decay(peak: float, steps: int) -> lrsched.Schedule:
+def step_decay(rate: float, steps: int) -> lrsched.Schedule:
     """Three equal stages, each at a tenth of the rate before."""
-    return lrsched.step_decay(peak, factor=0.1, every=math.ceil(steps / 3))
+    return lrsched.step_decay(rate, factor=0.1, every=math.ceil(steps / 3))
 
 
-def after_warmup(
-    rest: Callable[[float, int], lrsched.Schedule],
-) -> Callable[[float, int], lrsched.Schedule]:
+def after_warmup(rest: Schedules) -> Schedules:
     """A linear rise over a twentieth of the budget, then the rest."""
 
-    def schedule(peak: float, steps: int) -> lrsched.Schedule:
+    def schedule(rate: float, steps: int) -> lrsched.Schedule:
         rise = math.ceil(steps / 20)
-        return lrsched.warmup(rise) * peak >> rest(peak, steps - rise)
+        return lrsched.warmup(rise) * rate >> rest(rate, steps - rise)
 
     return schedule
 
 
-def stable_decay(shape: str) -> Callable[[float, int], lrsched.Schedule]:
-    """A linear rise, the peak, and a fall to zero of that shape over the last fifth."""
-    return lambda peak, steps: lrsched.wsd(peak, steps, warmup=0.05, cooldown=0.2, shape=shape)
+def stable_decay(shape: str) -> Schedules:
+    """A linear rise, the rate, and a fall to zero of that shape over the last fifth."""
+    return lambda rate, steps: lrsched.wsd(rate, steps, warmup=0.05, cooldown=0.2, shape=shape)
 
 
-def triangles(peak: float, steps: int) -> lrsched.Schedule:
-    """Three triangles from a tenth of the peak."""
-    return lrsched.triangular(peak / 10, peak, up=max(1, steps // 6))
+def restarts(rate: float, steps: int) -> lrsched.Schedule:
+    """Three half cosines to zero, each after a short rise."""
+    return lrsched.cosine_restarts(rate, math.ceil(steps / 3), warmup=steps // 60)
+
+
+def triangles(rate: float, steps: int) -> lrsched.Schedule:
+    """Three triangles from a tenth of the rate."""
+    return lrsched.triangular(rate / 10, rate, up=max(1, steps // 6))
+
+
+def inverse_sqrt(rate: float, steps: int) -> lrsched.Schedule:
+    """The rate, and then its fall with the square root of the step."""
+    return lrsched.inverse_sqrt(rate, max(1, steps // 20))
 
 
 cosine = after_warmup(lrsched.cosine)
+linear = after_warmup(lambda rate, steps: lrsched.linear(rate, 0.0, steps))
+
+
+def _finding(
+    method: Callable[..., Any], schedule: Schedules = cosine, around: float | None = 1.0
+) -> Policy:
+    return Policy("finds the rate", schedule, method, around)
+
 
 POLICIES: dict[str, Policy] = {
-    "constant": Policy(constant),
-    "step-decay": Policy(step_decay),
-    "linear": Policy(after_warmup(lambda peak, steps: lrsched.linear(peak, 0.0, steps))),
-    "cosine": Policy(cosine),
-    "wsd": Policy(stable_decay("1-sqrt")),
-    "wsd-linear": Policy(stable_decay("linear")),
-    "wsd-cosine": Policy(stable_decay("cosine")),
-    "one-cycle": Policy(lrsched.one_cycle),
-    "restarts": Policy(
-        lambda peak, steps: lrsched.cosine_restarts(peak, math.ceil(steps / 3), warmup=steps // 60)
+    "constant": Policy("constant", constant),
+    "step": Policy("decay", step_decay),
+    "linear": Policy("decay", linear),
+    "cosine": Policy("decay", cosine),
+    "inverse-sqrt": Policy("decay", after_warmup(inverse_sqrt)),
+    "wsd": Policy("warmup-stable-decay", stable_decay("1-sqrt")),
+    **{
+        f"wsd-{shape}": Policy("warmup-stable-decay", stable_decay(shape))
+        for shape in ("linear", "cosine", "mirror-cosine", "square", "exponential")
+    },
+    "one-cycle": Policy("cyclic", lrsched.one_cycle),
+    "restarts": Policy("cyclic", restarts),
+    "clr": Policy("cyclic", triangles),
+    "plateau": Policy("follows a metric", constant, adam_and(on_plateau)),
+    "greedy": Policy(
+        "follows a metric", constant, adam_and(lambda: lrsched.greedy(accumulation_size=5))
     ),
-    "clr": Policy(triangles),
-    "inverse-sqrt": Policy(
-        after_warmup(lambda peak, steps: lrsched.inverse_sqrt(peak, max(1, steps // 20)))
+    "overfitting": Policy(
+        "follows a metric",
+        constant,
+        adam_and(lrsched.reduce_on_overfitting),
+        sees_validation=True,
     ),
-    "plateau": Policy(constant, adam_on_plateau),
-    "greedy": Policy(constant, adam_and(lambda: lrsched.greedy(decay=0.95))),
-    "hypergradient": Policy(
-        cosine, of(lambda rate: lrsched.hypergradient(optax.scale_by_adam(), rate)), around=1.0
-    ),
-    "prodigy": Policy(cosine, of(lrsched.prodigy), around=1.0),
-    "dadapt": Policy(cosine, of(lrsched.dadapt_adamw), around=1.0),
-    "dog": Policy(constant, of(lrsched.dog), around=1.0),
-    "mechanic": Policy(cosine, lambda rate, steps: lrsched.mechanize(adam(rate, steps))),
+    "hypergradient": _finding(lambda rate: lrsched.hypergradient(optax.scale_by_adam(), rate)),
+    "prodigy": _finding(lrsched.prodigy),
+    "dadapt": _finding(lrsched.dadapt_adamw),
+    "dog": _finding(lrsched.dog, constant),
+    "mechanic": _finding(lambda rate: lrsched.mechanize(adam(rate)), around=None),
     "schedule-free": Policy(
-        after_warmup(lambda peak, steps: lrsched.constant(peak)), of(lrsched.schedule_free_adamw)
+        "averages", after_warmup(constant), lrsched.schedule_free_adamw, around=None
     ),
-    "optax-cosine": Policy(cosine, of(optax.adam)),
-    # Without the warmup: these two are NaN for ever after a rate of zero.
-    "optax-prodigy": Policy(lrsched.cosine, of(optax.contrib.prodigy), around=1.0),
-    "optax-dadapt": Policy(lrsched.cosine, of(optax.contrib.dadapt_adamw), around=1.0),
-    "optax-dog": Policy(constant, of(optax.contrib.dog), around=1.0),
-    "optax-mechanic": Policy(cosine, of(lambda rate: optax.contrib.mechanize(optax.adam(rate)))),
 }
-SIX = {
-    name: POLICIES[name]
-    for name in ("constant", "step-decay", "cosine", "wsd", "one-cycle", "plateau")
-}
-"""What the main program compares."""
+SIX = ("constant", "step", "cosine", "wsd", "one-cycle", "plateau")
+"""What the quick study compares."""

@@ -1,5 +1,6 @@
 """Workloads as runs for `lrsched.tuning`, and what their sweeps say of a rate."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,11 @@ import optax
 from flax import nnx
 
 import lrsched
+from benchmarks.policies import Optimizer
 from benchmarks.workloads.base import Data, Split, Workload
 from lrsched import tuning
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Optimizer] = {
     "gradient descent": optax.sgd,
     "SGD with momentum": lambda rate: optax.sgd(rate, momentum=0.9),
     "AdaGrad": optax.adagrad,
@@ -35,23 +37,44 @@ SHAPES: dict[str, Callable[[float, int], lrsched.Schedule]] = {
 def run_of(
     workload: Workload,
     data: Data,
-    optimizer: Callable[..., optax.GradientTransformation],
+    optimizer: Optimizer,
     model: Callable[[nnx.Rngs], nnx.Module] | None = None,
     batch_size: int | None = None,
 ) -> tuning.Training:
-    """A workload's model and loss under an optimizer."""
+    """A workload's model and loss under an optimizer.
+
+    Its metrics are "loss" and "metric" on the validation split, "test_loss" and "test_metric" on
+    the test split, and the "learning_rate" last applied.
+    """
 
     def loss_fn(model: nnx.Module, batch: Split) -> jax.Array:
         return workload.loss(model(batch.inputs), batch.targets)  # type: ignore[operator]
 
-    return tuning.training(
+    def metric(model: nnx.Module, held_out: tuple[Split, Split]) -> dict[str, jax.Array]:
+        scores = {}
+        for prefix, part in zip(("", "test_"), held_out, strict=True):
+            outputs = model(part.inputs)  # type: ignore[operator]
+            scores[f"{prefix}loss"] = workload.loss(outputs, part.targets)
+            scores[f"{prefix}metric"] = workload.metric(outputs, part.targets)
+        return scores
+
+    run = tuning.training(
         loss_fn,
         lambda key: (model or workload.model)(nnx.Rngs(key)),
         optimizer,
         data.train,
         batch_size=batch_size or workload.batch_size,
-        validation=data.validation,
+        validation=(data.validation, data.test),
+        metric=metric,
     )
+    judge = run.evaluate
+    assert judge is not None
+
+    def evaluate(state: Any, held_out: Any) -> tuple[Any, Any]:
+        told, scores = judge(state, held_out)
+        return told, {**scores, "learning_rate": lrsched.learning_rate(state.opt_state)}
+
+    return dataclasses.replace(run, evaluate=evaluate)
 
 
 def swept(

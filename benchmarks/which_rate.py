@@ -19,7 +19,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.plot import COLOURS, STYLE
+from benchmarks.figures import COLOURS, STYLE
+from benchmarks.platforms import use
 from benchmarks.runs import OPTIMIZERS, RANGES, SHAPES, best_and_usable, run_of, swept
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Data, Split
@@ -216,7 +217,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
                 for row in found["optimizers"]
                 if row["workload"] == title and row["shape"] == "linear to zero"
             ]
-            for colour, row in zip(COLOURS[1:], chosen, strict=False):
+            for colour, row in zip(COLOURS, chosen, strict=False):
                 _curve(ax, row, row["optimizer"], colour)
                 if advice := ADVICE.get(row["optimizer"]):
                     ax.plot(advice, [row["first"]] * 2, color=colour, linewidth=6, alpha=0.4)
@@ -228,7 +229,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
                     for row in found["sizes"]
                     if row["what"] == what and row["optimizer"] == optimizer
                 ]
-                for colour, row in zip(COLOURS[1:], chosen, strict=False):
+                for colour, row in zip(COLOURS, chosen, strict=False):
                     _curve(ax, row, f"{optimizer}, {row['size']}", colour, linestyle=style)
             ax.set_title(f"MLP on digits: by {what}")
         for ax in axes.flat:
@@ -251,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(
         Options, prog="python -m benchmarks which-rate", description=__doc__, args=arguments
     )
+    use("cpu")
     console = Console()
     found = {
         "optimizers": optimizers(options, console),

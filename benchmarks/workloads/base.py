@@ -1,7 +1,7 @@
 """What a workload is: data, a model, a loss, a metric and a budget."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -33,57 +33,59 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its data and its budget; nothing here depends on the learning rate but `peak`.
+    """A model, its data and its budget; nothing here depends on the learning rate but `around`.
 
     Attributes:
       name: the name on the command line.
       title: the name in tables and figures.
+      source: where the data is from, its licence, and how to get it where no dependency brings it.
       data: loads the data, already normalised and split.
       model: initialises the model, which maps a batch of inputs to outputs.
       loss: what is minimised.
       metric: what is reported beside the loss; its name heads the column.
       batch_size: examples an update.
-      evaluations: number of evaluations on the validation split.
-      steps_per_evaluation: updates before each of them.
-      seeds: number of runs, each with its own initial parameters and order of the batches.
-      peak: the highest learning rate of every policy, chosen by ``python -m benchmarks.peaks``.
-      scan: train in one `jax.lax.scan`, vmapped over the seeds. Off for convolutions: XLA's CPU
-        backend runs them 3 to 7 times slower inside a loop (jax issue 12868), and 2 to 4 times
-        slower once vmapped over their kernels.
+      steps: the budget, in updates; other budgets are multiples of it.
+      around: the middle of the rates that policies are tuned over, unless they have their own.
+      target: the validation loss whose first sight is timed.
+      budgets: the multiples that the whole study goes through.
+      tuning_seeds: runs of each rate when it is chosen; one where a run takes seconds.
+      evaluations: of the held-out splits, at equal distances in a run.
+      scan: train in a loop on the device. Off for convolutions: XLA's CPU backend runs them 3 to 7
+        times slower inside a loop (jax issue 12868).
+      is_here: whether the data can be loaded on this machine.
     """
 
     name: str
     title: str
+    source: str
     data: Callable[[], Data]
     model: Callable[[nnx.Rngs], nnx.Module]
     loss: Score
     metric: Score
     batch_size: int
-    evaluations: int
-    steps_per_evaluation: int
-    seeds: int
-    peak: float
+    steps: int
+    around: float
+    target: float
+    budgets: tuple[float, ...] = (0.25, 1.0, 4.0)
+    tuning_seeds: int = 3
+    evaluations: int = 20
     scan: bool = True
+    is_here: Callable[[], bool] = lambda: True
 
-    @property
-    def steps(self) -> int:
-        """The budget in updates."""
-        return self.evaluations * self.steps_per_evaluation
-
-    def scaled(self, scale: float) -> "Workload":
-        """Returns the same workload with the budget multiplied, at least one update a part."""
-        steps = max(1, round(scale * self.steps_per_evaluation))
-        return replace(self, steps_per_evaluation=steps)
+    def steps_of(self, budget: float) -> int:
+        """The updates of a multiple of the budget, one an evaluation at least."""
+        return max(self.evaluations, round(budget * self.steps))
 
 
 def split(inputs: Array, targets: Array, held_out: int, by_class: bool = True) -> Data:
     """Holds out twice `held_out` examples, alike in classes and always the same ones."""
-    rest, test = _hold_out(Split(inputs, targets), held_out, by_class)
-    train, validation = _hold_out(rest, held_out, by_class)
+    rest, test = hold_out(Split(inputs, targets), held_out, by_class)
+    train, validation = hold_out(rest, held_out, by_class)
     return Data(train, validation, test)
 
 
-def _hold_out(examples: Split, held_out: int, by_class: bool) -> tuple[Split, Split]:
+def hold_out(examples: Split, held_out: int, by_class: bool = True) -> tuple[Split, Split]:
+    """Cuts examples in two, the second of `held_out`; always the same ones."""
     inputs, other_inputs, targets, other_targets = train_test_split(
         *examples,
         test_size=held_out,
@@ -94,7 +96,8 @@ def _hold_out(examples: Split, held_out: int, by_class: bool) -> tuple[Split, Sp
 
 
 def cross_entropy(logits: jax.Array, labels: Array) -> jax.Array:
-    """Mean cross-entropy in nats."""
+    """Mean cross-entropy in nats, in float32 at least."""
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 

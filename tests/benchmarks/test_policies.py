@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lrsched
-from benchmarks.policies import POLICIES, adam, adam_on_plateau
+from benchmarks.policies import POLICIES, adam, adam_and, on_plateau
 from lrsched import tuning
 
 PEAK, STEPS = 0.01, 240
@@ -25,14 +25,16 @@ def test_every_optimizer_of_a_policy_trains(name):
     run = tuning.training(
         lambda w, batch: jnp.mean((batch[:, 0] * w - batch[:, 1]) ** 2),
         jnp.zeros(()),
-        lambda schedule: policy.optimizer(schedule, STEPS),
+        policy.optimizer,
         jnp.array([[1.0, 0.1], [2.0, 0.2]]),
     )
-    found = tuning.sweep(run, [policy.schedule(policy.around, STEPS)], steps=STEPS, progress=False)
+    found = tuning.sweep(
+        run, [policy.schedule(policy.around or PEAK, STEPS)], steps=STEPS, progress=False
+    )
     assert found.table["loss"][0] < 0.5 * found.train_loss[0, 0]
 
 
-@pytest.mark.parametrize("name", ["step-decay", "cosine", "wsd", "one-cycle"])
+@pytest.mark.parametrize("name", ["step", "linear", "cosine", "wsd", "one-cycle"])
 def test_schedules_that_decay_use_the_whole_budget(name):
     schedule = POLICIES[name].schedule(PEAK, STEPS)
     assert schedule(STEPS - 1) < 0.1 * PEAK
@@ -41,21 +43,21 @@ def test_schedules_that_decay_use_the_whole_budget(name):
 
 def test_step_decay_has_three_stages_whatever_the_budget():
     for steps in (3, 100, 101):
-        rates = POLICIES["step-decay"].schedule(PEAK, steps)(np.arange(steps))
+        rates = POLICIES["step"].schedule(PEAK, steps)(np.arange(steps))
         assert len(np.unique(rates)) == 3
 
 
 def test_plateau_halves_the_rate_that_it_applies():
-    steps = 80  # the rule looks at means over two updates
-    optimizer = adam_on_plateau(lrsched.constant(PEAK), steps)
+    optimizer = adam_and(on_plateau)(lrsched.constant(PEAK))
     params = {"w": jnp.zeros(())}
     state = optimizer.init(params)
     update = jax.jit(optimizer.update)
     rates = []
-    for _ in range(12):
+    for _ in range(160):
         updates, state = update({"w": jnp.ones(())}, state, params, value=1.0)
         rates.append(float(lrsched.learning_rate(state)))
         # Adam turns a gradient that stays 1 into an update of 1.
         np.testing.assert_allclose(updates["w"], -rates[-1], rtol=1e-4)
-    stages = np.float32(PEAK) * np.repeat([1, 0.5, 0.25], [5, 4, 3])
+    # The first mean of 20 losses is the best, the next three are no better.
+    stages = np.float32(PEAK) * np.repeat([1, 0.5, 0.25], [79, 60, 21])
     np.testing.assert_array_equal(np.float32(rates), stages)

@@ -21,6 +21,8 @@ spread = tuning.sweep(run, COSINES, seeds=2, progress=False)
 np.testing.assert_array_equal(alone.train_loss, spread.train_loss)
 np.testing.assert_array_equal(alone.table["loss"], spread.table["loss"])
 _, on_four = fleets_of(run)
+per_device = on_four.slots // 4
+assert len({slot // per_device for slot in on_four.in_turn[:4]}) == 4
 text = on_four.as_text()
 found = re.search(COLLECTIVE, text)
 sys.exit(f"{found[0]} in the program" if found else 0)

@@ -52,6 +52,11 @@ def test_the_plan_changes_nothing(plan):
     np.testing.assert_allclose(one.table["loss"], other.table["loss"], rtol=1e-4)
 
 
+def test_a_loop_on_the_host_is_called_as_often_as_need_be():
+    found = swept(logistic(), COSINES[:1], plan=tuning.Plan(1, 1, "host"), evaluations=40)
+    assert np.isfinite(found.validation_loss).all()
+
+
 @pytest.mark.parametrize("plan", [tuning.Plan(1, 2), tuning.Plan(4, 4)], ids=str)
 def test_members_that_diverge_leave_the_others_alone_and_stop(plan):
     run = logistic(optax.sgd)

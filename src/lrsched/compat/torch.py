@@ -609,8 +609,9 @@ def ReduceLROnPlateau(  # noqa: N802
     """``factor`` after more than ``patience`` metrics without an improvement: a transform.
 
     It scales the updates of an optimizer whose rate is ``base_lr``; metrics come as
-    ``update(..., value=metric)`` or by `lrsched.observe`. It is `lrsched.reduce_on_plateau`, whose
-    ``patience`` is one more. A relative threshold is of the best metric's size: PyTorch's lies on
+    ``update(..., value=metric)``, which the same update already follows, or by `lrsched.observe`
+    after it, which is PyTorch's order. It is `lrsched.reduce_on_plateau`, whose ``patience`` is one
+    more. A relative threshold is of the best metric's size: PyTorch's lies on
     the wrong side of a negative best, where worse metrics count as better.
 
     Args:

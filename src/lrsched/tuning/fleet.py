@@ -75,6 +75,7 @@ class Fleet:
 
     Attributes:
       slots: how many members they work at, on all devices of this process.
+      in_turn: the slots in the order to fill them, one of each device after another.
       compile_seconds: the time that the compilations took.
     """
 
@@ -87,6 +88,7 @@ class Fleet:
         devices: Sequence[jax.Device],
     ) -> None:
         self.plan, self.slots = plan, plan.slots * len(devices)
+        self.in_turn = np.arange(self.slots).reshape(len(devices), -1).T.reshape(-1)
         self._training = training
         self._picked: Any = None
         mesh = Mesh(np.array(devices), (AXIS,))

@@ -169,7 +169,7 @@ class _Run:
 
     def go(self, show: Callable[[int], None]) -> None:
         """All of them to their ends."""
-        limit = _FIRST_LIMIT
+        limit, longest = _FIRST_LIMIT, max(job.length for job in self.jobs)
         while True:
             self._fill()
             if np.all(self.at < 0):
@@ -180,7 +180,8 @@ class _Run:
             self.members = self.fleet.advance(members, limit)
             steps = np.asarray(self.members.step)
             seconds = time.perf_counter() - began
-            limit = max(1, limit * 2 if seconds < 0.5 else limit // 2 if seconds > 2 else limit)
+            limit = limit * 2 if seconds < 0.5 else limit // 2 if seconds > 2 else limit
+            limit = min(max(1, limit), longest)
             self._take(steps, until)
             show(int(self.results.updates.sum()))
             if self.saved.is_due():
@@ -198,8 +199,8 @@ class _Run:
 
     def _fill(self) -> None:
         which = np.zeros(len(self.at), bool)
-        for slot in np.flatnonzero(self.at < 0):
-            if self.waiting:
+        for slot in self.fleet.in_turn:
+            if self.at[slot] < 0 and self.waiting:
                 self.at[slot], self.looks[slot], which[slot] = self.waiting.pop(), 0, True
         if which.any():
             starts = [

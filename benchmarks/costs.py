@@ -1,0 +1,42 @@
+"""A table of what something costs, as every command of its kind prints and writes it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """A table with all that is needed to print it anywhere, and to make it again.
+
+    Attributes:
+      title: what is compared.
+      command: makes it again.
+      caption: how it was measured.
+      columns: their headings.
+      rows: cells, as they are shown.
+      versions: of the packages that matter.
+    """
+
+    title: str
+    command: str
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+    versions: dict[str, str]
+
+    def shown(self) -> Table:
+        """For the terminal."""
+        table = Table(title=self.title, caption=self.caption, caption_justify="left")
+        for place, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if place == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def write(self, path: Path) -> None:
+        """Writes it as JSON, from which the report takes it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1))

@@ -1,0 +1,13 @@
+import subprocess
+import sys
+
+import pytest
+
+
+def test_a_platform_that_is_not_there_is_one_sentence():
+    command = [sys.executable, "-m", "benchmarks", "run", "digits-mlp", "--platform", "gpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == 0:
+        pytest.skip("there is a GPU")
+    assert done.stderr.strip().splitlines()[-1].startswith("platform='gpu': jax finds no such")
+    assert "Traceback" not in done.stderr
