@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lrsched
-from benchmarks.plot import COLOURS, STYLE
+from benchmarks.figures import COLOURS, STYLE
 from lrsched import theory
 
 STEPS, HORIZONS = 400, (400, 1600, 6400)

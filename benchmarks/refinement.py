@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lrsched
-from benchmarks.plot import COLOURS, STYLE
+from benchmarks.figures import COLOURS, STYLE
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Workload
