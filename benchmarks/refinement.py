@@ -63,7 +63,7 @@ def recorded(workload: Workload) -> Recorded:
         )
 
     run = run_of(workload, workload.data(), optimizer)
-    schedule, key = lrsched.linear(workload.peak, 0.0, workload.steps), jax.random.key(0)
+    schedule, key = lrsched.linear(workload.around, 0.0, workload.steps), jax.random.key(0)
 
     @jax.jit
     def trained(schedule: lrsched.Schedule) -> optax.OptState:
@@ -98,7 +98,7 @@ def compared(found: Recorded, options: Options) -> dict[str, tuple[float, np.nda
     # As tables, which are of one structure, all schedules are one program.
     tables = {name: shape(np.arange(steps + 1)) for name, shape in shapes.items()}
     third = np.arange(options.rates) - options.rates // 2
-    peaks = workload.peak * 10 ** (third / 3)
+    peaks = workload.around * 10 ** (third / 3)
     schedules = [lrsched.table(peak * values) for values in tables.values() for peak in peaks]
     swept = tuning.sweep(run, schedules, steps=steps, seeds=options.seeds)
     losses = swept.table["loss"].reshape(len(shapes), len(peaks), options.seeds)
