@@ -6,7 +6,7 @@ docs/refinement.png. The refined schedule is then run beside others, each at its
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -19,6 +19,7 @@ from rich.table import Table
 
 import lrsched
 from benchmarks.figures import COLOURS, STYLE
+from benchmarks.platforms import use
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Workload
@@ -143,8 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(
         Options, prog="python -m benchmarks.refinement", description=__doc__, args=arguments
     )
-    console = Console()
-    all_found = [recorded(WORKLOADS[name].scaled(options.scale)) for name in options.workloads]
+    use("cpu")
+    console, chosen = Console(), [WORKLOADS[name] for name in options.workloads]
+    all_found = [recorded(replace(w, steps=w.steps_of(options.scale))) for w in chosen]
     draw(options.out, all_found)
     for found in all_found:
         name = found.workload.name
@@ -162,5 +164,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", 2)
     main()

@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.platforms import use
 from benchmarks.runs import run_of, swept
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.digits_mlp import mlp
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(
         Options, prog="python -m benchmarks.scaling_rules", description=__doc__, args=arguments
     )
-    jax.config.update("jax_num_cpu_devices", 2)
+    use("cpu")
     console, rows = Console(), []
     table = Table(
         "rule",

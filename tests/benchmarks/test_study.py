@@ -12,8 +12,7 @@ SMALL = ["--rates", "2", "--seeds", "2", "--tuning-seeds", "1"]
 
 
 @pytest.fixture(autouse=True)
-def _one_device_and_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "use", lambda platform: None)
+def _a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "Store", lambda: Store(tmp_path / "trials"))
 
 
