@@ -40,7 +40,7 @@ def half_squared_error(outputs: jax.Array, targets: Array) -> jax.Array:
     return 0.5 * jnp.mean((outputs - targets) ** 2)
 
 
-def explained(outputs: jax.Array, targets: Array) -> jax.Array:
+def r2(outputs: jax.Array, targets: Array) -> jax.Array:
     """The part of the variance that is explained, R²."""
     return 1 - jnp.mean((outputs - targets) ** 2) / jnp.var(jnp.asarray(targets))
 
@@ -52,7 +52,7 @@ WORKLOAD = Workload(
     data=load,
     model=regressor,
     loss=half_squared_error,
-    metric=explained,
+    metric=r2,
     batch_size=32,
     steps=200,
     around=3e-3,
