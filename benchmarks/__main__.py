@@ -22,6 +22,7 @@ COMMANDS = {
     "which-rate": ("benchmarks.which_rate", "main", "usable rates by optimizer, data and model"),
     "scaling-rules": ("benchmarks.scaling_rules", "main", "how far the papers' rules carry"),
     "bounds": ("benchmarks.bounds", "main", "what theory says of schedules before a run"),
+    "predict": ("benchmarks.predict", "main", "loss laws fitted to a few runs, asked for others"),
     "refinement": ("benchmarks.refinement", "main", "a schedule made of the gradients of a run"),
     "sweep-speed": ("benchmarks.sweep_speed", "main", "64 rates in every way there is"),
     "twins": ("benchmarks.twins", "main", "ours beside optax and PyTorch: the curves overlay"),
