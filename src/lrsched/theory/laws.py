@@ -345,7 +345,7 @@ class LossLaw:
         """
         if self.covariance is None:
             raise ValueError("standard_errors: the numbers of this law are not fitted.")
-        errors = np.sqrt(np.diag(np.asarray(self.covariance)))
+        errors = np.sqrt(np.maximum(np.diag(np.asarray(self.covariance)), 0))
         return dict(zip(self.numbers, errors.tolist(), strict=True))
 
     def scores(self, curves: Sequence[Curve]) -> np.ndarray:

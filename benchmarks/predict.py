@@ -1,0 +1,418 @@
+"""Loss laws on runs: fitted to three schedules, asked for others: `python -m benchmarks.predict`.
+
+Without ``--curves`` Flax models are trained here, with Adam and one peak for all schedules: each
+law is fitted to the mean training loss under a constant rate, a half cosine and one step down, and
+predicts the others. Then the schedule that the multi-power law likes best is run, against a half
+cosine and WSD, each of the three at the best of the same peaks, on seeds of their own.
+
+With ``--curves DIRECTORY`` it is the pretraining curves of Luo et al. 2025 (arXiv 2503.12811), in
+the paper's protocol: nothing is trained.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+import tyro
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+
+import lrsched
+from benchmarks.figures import COLOURS
+from benchmarks.runs import run_of
+from benchmarks.workloads import WORKLOADS
+from lrsched import theory, tuning
+
+LAWS = ("multi-power", "annealing", "power")
+SEEN = ("constant", "cosine to a tenth", "step to 0.3")
+PAPER = ("cosine_24000", "constant_24000", "wsdcon_9")
+STARTS = 5
+RECORDS = 40
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    curves: Path | None = None
+    """The directory with a directory of CSV files for each model size; nothing is trained then."""
+    workloads: tuple[str, ...] = ("topics-lm", "mnist-vit")
+    """What is trained."""
+    steps: int = 400
+    """Updates of a run; two of the schedules have twice as many."""
+    seeds: int = 3
+    """Runs under each schedule, whose mean is a curve."""
+    tuning_seeds: int = 2
+    """Runs of each peak, for each of the three that are compared in the end."""
+    final_seeds: int = 5
+    """Runs at its best peak, of each of the three."""
+    factors: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """The peaks that are tried, over the workload's rate."""
+    out: Path = Path(__file__).parent / "results" / "predict.png"
+    """The picture; the numbers go beside it as JSON."""
+
+
+def schedules(peak: float, steps: int) -> dict[str, lrsched.Schedule]:
+    """All that are run at one peak, with the same warmup."""
+    warmup = steps // 10
+    rise = lrsched.warmup(warmup) * peak
+
+    def stepped(part: float) -> lrsched.Schedule:
+        return rise >> lrsched.piecewise_constant([peak, part * peak], [steps // 2 - warmup])
+
+    def cosine(length: int, end: float) -> lrsched.Schedule:
+        return rise >> lrsched.cosine(peak, length - warmup, end=end * peak)
+
+    return {
+        "constant": rise >> lrsched.constant(peak),
+        "cosine to a tenth": cosine(steps, 0.1),
+        "step to 0.3": stepped(0.3),
+        "step to 0.1": stepped(0.1),
+        "step to 0.6": stepped(0.6),
+        "cosine to zero": cosine(steps, 0.0),
+        "linear to zero": rise >> lrsched.linear(peak, 0.0, steps - warmup),
+        "inverse square root": lrsched.inverse_sqrt(peak, warmup),
+        "WSD, 1-sqrt": lrsched.wsd(peak, steps, warmup, 0.2),
+        "WSD, linear": lrsched.wsd(peak, steps, warmup, 0.2, shape="linear"),
+        "constant, twice as long": rise >> lrsched.constant(peak),
+        "cosine, twice as long": cosine(2 * steps, 0.1),
+    }
+
+
+def length_of(name: str, steps: int) -> int:
+    """The updates of the run of that name."""
+    return 2 * steps if "twice" in name else steps
+
+
+def tabled(schedule: lrsched.Schedule, steps: int) -> lrsched.Schedule:
+    """The same rates as a table: schedules of one structure are trained by one program."""
+    return lrsched.table(np.asarray(schedule(np.arange(steps))))
+
+
+def trained(
+    run: tuning.Training, shapes: Sequence[lrsched.Schedule], steps: int, seeds: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training losses in windows, ``(schedules, seeds, windows)``, and the final held-out ones."""
+    found = tuning.sweep(run, shapes, steps=steps, seeds=seeds, records=RECORDS, progress=False)
+    each = found.train_loss.reshape(len(shapes), len(seeds), -1)
+    return each, found.validation_loss[:, -1].reshape(each.shape[:2])
+
+
+def predicted(workload: Any, run: tuning.Training, options: Options) -> dict[str, Any]:
+    """The curves of all schedules, and what each law makes of those that it has not seen."""
+    named, curves = schedules(workload.around, options.steps), {}
+    for length in (options.steps, 2 * options.steps):
+        names = [name for name in named if length_of(name, options.steps) == length]
+        shapes = [tabled(named[name], 2 * options.steps) for name in names]
+        losses, _ = trained(run, shapes, length, range(options.seeds))
+        # A window's mean is of the losses before each of its updates: it belongs halfway.
+        window = -(-length // RECORDS)
+        at = window * np.arange(losses.shape[-1]) + window // 2
+        kept = at > options.steps // 10
+        for name, each in zip(names, losses.mean(axis=1), strict=True):
+            rates = np.asarray(named[name](np.arange(length)))
+            curves[name] = theory.Curve(rates, at[kept], each[kept])
+    return {"curves": curves, **judged(curves, SEEN)}
+
+
+def judged(curves: Mapping[str, theory.Curve], seen: Sequence[str]) -> dict[str, Any]:
+    """Each law, fitted to some curves, on the others; and what knows no schedule."""
+    unseen = [name for name in curves if name not in seen]
+    observed = np.array([_end(curves[name].losses) for name in unseen])
+    rows, laws = [], {}
+    for name in LAWS:
+        began = time.perf_counter()
+        law = theory.fit([curves[each] for each in seen], name)
+        seconds = time.perf_counter() - began
+        scores = law.scores([curves[each] for each in unseen])
+        ends = [
+            _end(np.asarray(law.predict(curves[each].rates, at=curves[each].steps)))
+            for each in unseen
+        ]
+        laws[name] = law
+        rows.append(_row(name, scores["mae"], scores["r2"], np.array(ends), observed))
+        rows[-1] |= {"within": float(scores["within"].mean()), "seconds": seconds}
+        rows[-1] |= {"numbers": law.numbers, "each": dict(zip(unseen, scores["mae"], strict=True))}
+    common = [np.unique(np.concatenate([curves[name].steps for name in seen]))]
+    mean = np.mean(
+        [np.interp(common[0], curves[name].steps, curves[name].losses) for name in seen], axis=0
+    )
+    guesses = [np.interp(curves[name].steps, common[0], mean) for name in unseen]
+    errors = [guess - curves[name].losses for guess, name in zip(guesses, unseen, strict=True)]
+    rows.append(
+        _row(
+            "mean of the seen",
+            np.array([np.abs(error).mean() for error in errors]),
+            np.array(
+                [
+                    1 - np.sum(error**2) / np.sum((losses - np.mean(losses)) ** 2)
+                    for error, losses in zip(
+                        errors, (curves[name].losses for name in unseen), strict=True
+                    )
+                ]
+            ),
+            np.array([_end(guess) for guess in guesses]),
+            observed,
+        )
+    )
+    return {"rows": rows, "laws": laws, "unseen": unseen}
+
+
+def _row(
+    name: str, mae: np.ndarray, r2: np.ndarray, ends: np.ndarray, observed: np.ndarray
+) -> dict[str, Any]:
+    return {
+        "law": name,
+        "mae": float(mae.mean()),
+        "worst mae": float(mae.max()),
+        "r2": float(r2.mean()),
+        "final": float(np.abs(ends - observed).mean()),
+        "rank": float(spearmanr(ends, observed).statistic) if np.ptp(ends) > 0 else float("nan"),
+        "ends": ends.tolist(),
+        "observed": observed.tolist(),
+    }
+
+
+def _end(losses: Any) -> float:
+    """The mean of the last records, a twentieth of them."""
+    losses = np.asarray(losses)
+    return float(losses[-max(1, len(losses) // 20) :].mean())
+
+
+def contested(
+    workload: Any, run: tuning.Training, law: theory.LossLaw, options: Options
+) -> dict[str, Any]:
+    """The best schedule by the law against others, each at its best peak, by the training loss."""
+    steps, peak = options.steps, workload.around
+    warmup = steps // 10
+    best = theory.optimise(law, steps, peak=peak, warmup=warmup)
+    shapes: dict[str, Callable[[float], lrsched.Schedule]] = {
+        "optimised": lambda factor: factor * best,
+        "cosine to zero": lambda factor: schedules(factor * peak, steps)["cosine to zero"],
+        "WSD, 1-sqrt": lambda factor: schedules(factor * peak, steps)["WSD, 1-sqrt"],
+    }
+    tried = [tabled(shape(f), 2 * steps) for shape in shapes.values() for f in options.factors]
+    seeds = range(100, 100 + options.tuning_seeds)
+    losses, _ = trained(run, tried, steps, seeds)
+    ends = np.array([[_end(one) for one in each] for each in losses]).mean(axis=1)
+    ends = np.where(np.isfinite(ends), ends, np.inf).reshape(len(shapes), -1)
+    factors = [options.factors[i] for i in ends.argmin(axis=1)]
+    finals = [
+        tabled(shape(factor), 2 * steps)
+        for shape, factor in zip(shapes.values(), factors, strict=True)
+    ]
+    losses, held_out = trained(run, finals, steps, range(200, 200 + options.final_seeds))
+    at_ends = np.array([[_end(one) for one in each] for each in losses])
+    # At the peak of the curves, whichever is best, the law's own words can be checked.
+    same = list(options.factors).index(1.0) if 1.0 in options.factors else 0
+    predicted_ends = [
+        float(law.final_loss(np.asarray(shape(1.0)(np.arange(steps))))) for shape in shapes.values()
+    ]
+    return {
+        name: {
+            "factor": factor,
+            "training": at_ends[i].tolist(),
+            "held out": held_out[i].tolist(),
+            "tuning": ends[i].tolist(),
+            "measured": float(ends[i, same]),
+            "predicted": predicted_ends[i],
+            "rates": np.asarray(shape(factor)(np.arange(steps))).tolist(),
+        }
+        for i, ((name, shape), factor) in enumerate(zip(shapes.items(), factors, strict=True))
+    }
+
+
+def read(directory: Path) -> dict[str, theory.Curve]:
+    """The paper's files: a warmup of 2,160 steps, and the rates of its schedules."""
+    curves = {}
+    for path in sorted(directory.glob("*.csv")):
+        steps, rates, losses = np.genfromtxt(path, delimiter=",", skip_header=1).T
+        is_stepped = "wsdcon" in path.stem
+        length = 16_000 if is_stepped else int(path.stem.split("_")[-1])
+        every = np.interp(np.arange(length), steps, rates)
+        if is_stepped:
+            every = np.where(np.arange(length) < 8_000, rates[0], rates[-1])
+        every[:2_160] = np.linspace(0, rates[0], 2_160)
+        kept = steps < length
+        curves[path.stem] = theory.Curve(every, steps[kept].astype(int), losses[kept])
+    return curves
+
+
+def of_the_paper(directory: Path, console: Console) -> dict[str, Any]:
+    """Each size by each law, from several starts, and by other triples of schedules."""
+    found = {}
+    for size in sorted(path for path in directory.iterdir() if path.is_dir()):
+        curves = read(size)
+        result = judged(curves, PAPER)
+        starts, seconds = [], []
+        for seed in range(STARTS):
+            began = time.perf_counter()
+            law = theory.fit([curves[name] for name in PAPER], seed=seed, starts=1)
+            seconds.append(time.perf_counter() - began)
+            scores = law.scores([curves[name] for name in result["unseen"]])
+            starts.append(float(scores["mae"].mean()))
+        triples = {}
+        for triple in (
+            ("cosine_24000", "constant_24000", "wsdcon_3"),
+            ("cosine_24000", "constant_24000", "wsdcon_18"),
+            ("wsdld_20000_24000", "constant_24000", "wsdcon_9"),
+            ("cosine_72000", "constant_72000", "wsd_20000_24000"),
+        ):
+            law = theory.fit([curves[name] for name in triple])
+            others = [curves[name] for name in curves if name not in triple]
+            triples[", ".join(triple)] = float(law.scores(others)["mae"].mean())
+        console.print(show(f"{size.name}, pretraining curves of the paper", result["rows"]))
+        console.print(f"one start each: MAE {starts}, seconds {np.round(seconds, 1).tolist()}")
+        console.print(triples)
+        found[size.name] = {
+            **result,
+            "curves": curves,
+            "starts": starts,
+            "seconds": seconds,
+            "triples": triples,
+        }
+    return found
+
+
+def show(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row a law."""
+    table = Table("law", "MAE", "worst", "R2", "final", "rank", "within", "fit, s", title=title)
+    for row in rows:
+        table.add_row(
+            row["law"],
+            f"{row['mae']:.4f}",
+            f"{row['worst mae']:.4f}",
+            f"{row['r2']:.4f}",
+            f"{row['final']:.4f}",
+            f"{row['rank']:.2f}",
+            f"{row['within']:.2f}" if "within" in row else "",
+            f"{row['seconds']:.1f}" if "seconds" in row else "",
+        )
+    return table
+
+
+def show_contest(title: str, found: Mapping[str, Any]) -> Table:
+    """A row a schedule."""
+    table = Table("schedule", "peak", "training", "held out", "predicted", "measured", title=title)
+    for name, row in found.items():
+        table.add_row(
+            name,
+            f"x{row['factor']:g}",
+            *(
+                f"{np.mean(row[key]):.4f} ± {np.std(row[key]):.4f}"
+                for key in ("training", "held out")
+            ),
+            f"{row['predicted']:.4f}",
+            f"{row['measured']:.4f}",
+        )
+    return table
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """A row for each: curves and their predictions, final losses, and the schedules compared."""
+    size = 15, 4.4 * len(found)
+    figure, axes = plt.subplots(len(found), 3, figsize=size, squeeze=False, layout="constrained")
+    for (title, result), (left, middle, right) in zip(found.items(), axes, strict=True):
+        law = result["laws"]["multi-power"]
+        names = result["unseen"]
+        shown = np.resize(COLOURS, len(names))
+        for name, colour in zip(names, shown, strict=True):
+            curve = result["curves"][name]
+            left.plot(curve.steps, curve.losses, color=colour, alpha=0.35, linewidth=2.5)
+            line = np.asarray(law.predict(curve.rates, at=curve.steps))
+            left.plot(curve.steps, line, color=colour, linewidth=1, label=name)
+        ends = np.concatenate([result["curves"][name].losses[-1:] for name in names])
+        typical = np.concatenate([np.asarray(result["curves"][name].losses) for name in names])
+        left.set_ylim(0.98 * ends.min() if ends.min() > 1 else 0, np.quantile(typical, 0.93))
+        left.set(xlabel="update", ylabel="training loss")
+        left.set_title(f"{title}: seen (bands), predicted (lines)", fontsize=10)
+        left.legend(frameon=False, fontsize=6.5, ncols=2)
+        for row, colour, marker in zip(result["rows"][:3], COLOURS, "o^s", strict=False):
+            middle.plot(row["observed"], row["ends"], marker, color=colour, label=row["law"], ms=5)
+        span = [min(result["rows"][0]["observed"]), max(result["rows"][0]["observed"])]
+        middle.plot(span, span, color="#888888", linewidth=0.8)
+        middle.set(xlabel="final loss, seen", ylabel="final loss, predicted")
+        middle.set_title("schedules that no law was fitted to", fontsize=10)
+        middle.legend(frameon=False)
+        for (name, row), colour in zip(result["contest"].items(), COLOURS, strict=False):
+            loss = f", loss {np.mean(row['training']):.4f}" if "training" in row else ""
+            right.plot(row["rates"], color=colour, label=f"{name}{loss}")
+        right.set(xlabel="update", ylabel="learning rate")
+        right.set_title("what the law likes best", fontsize=10)
+        right.legend(frameon=False, fontsize=8)
+        for ax in (left, middle, right):
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def plain(value: Any) -> Any:
+    """For JSON; what the numbers were made from is left out."""
+    if isinstance(value, theory.Curve):
+        return {"steps": value.steps.tolist(), "losses": value.losses.tolist()}
+    if isinstance(value, theory.LossLaw):
+        return {"numbers": value.numbers, "errors": value.standard_errors()}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints the tables, draws the picture."""
+    options = tyro.cli(
+        Options, prog="python -m benchmarks.predict", description=__doc__, args=arguments
+    )
+    console, began = Console(width=110), time.perf_counter()
+    found: dict[str, Any]
+    if options.curves:
+        found = of_the_paper(options.curves, console)
+        for size, result in found.items():
+            law = result["laws"]["multi-power"]
+            best = theory.optimise(law, 24_000, peak=3e-4, warmup=2_160)
+            others = {
+                "optimised": best,
+                "WSD, 1-sqrt, 20 %": lrsched.wsd(3e-4, 24_000, 2_160, 0.2),
+                "cosine to a tenth": lrsched.warmup(2_160) * 3e-4
+                >> lrsched.cosine(3e-4, 24_000 - 2_160, end=3e-5),
+            }
+            table = theory.compare(others, law).table
+            console.print(size, [(str(row["name"]), round(float(row["loss"]), 4)) for row in table])
+            result["contest"] = {
+                f"{row['name']}, {row['loss']:.3f}": {
+                    "rates": np.asarray(others[str(row["name"])](np.arange(24_000)))[::20].tolist()
+                }
+                for row in table
+            }
+    else:
+        jax.config.update("jax_num_cpu_devices", os.cpu_count())
+        console.print("About 18 minutes on two busy cores.")
+        found = {}
+        for name in options.workloads:
+            workload = WORKLOADS[name]
+            run = run_of(workload, workload.data(), optax.adam)
+            result = predicted(workload, run, options)
+            console.print(show(workload.title, result["rows"]))
+            console.print(result["laws"]["multi-power"].numbers)
+            result["contest"] = contested(workload, run, result["laws"]["multi-power"], options)
+            console.print(show_contest(workload.title, result["contest"]))
+            found[workload.title] = result
+    draw(found, options.out)
+    seconds = time.perf_counter() - began
+    record = {"seconds": seconds, "found": found}
+    options.out.with_suffix(".json").write_text(json.dumps(record, indent=1, default=plain))
+    console.print(f"Wrote {options.out} and its numbers beside it, after {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
