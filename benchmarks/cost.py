@@ -30,6 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 import lrsched
+from benchmarks.costs import shown
 from benchmarks.policies import adam
 from benchmarks.runs import run_of
 from benchmarks.store import PACKAGES
@@ -248,16 +249,6 @@ def quality(console: Console, seeds: int) -> None:
             *(f"{rows[key].mean():.4f} ± {rows[key].std():.4f}" for key in ("loss", "metric")),
         )
     console.print(found)
-
-
-def shown(value: Any) -> str:
-    """A number, or the quartiles of one."""
-    if value is None:
-        return "-"
-    if isinstance(value, list):
-        low, middle, high = value
-        return f"{middle:.2f} ({low:.2f} to {high:.2f})"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def table(title: str, costs: Mapping[str, Cost]) -> Table:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -40,3 +41,13 @@ class CostTable:
         """Writes it as JSON, from which the report takes it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1))
+
+
+def shown(value: Any) -> str:
+    """A number, or the median and the quartiles of one."""
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        low, middle, high = value
+        return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"

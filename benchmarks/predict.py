@@ -10,14 +10,12 @@ the paper's protocol: nothing is trained.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
@@ -28,6 +26,7 @@ from scipy.stats import spearmanr
 
 import lrsched
 from benchmarks.figures import COLOURS
+from benchmarks.platforms import use
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
 from lrsched import theory, tuning
@@ -395,7 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for row in table
             }
     else:
-        jax.config.update("jax_num_cpu_devices", os.cpu_count())
+        use("cpu")
         console.print("About 18 minutes on two busy cores.")
         found = {}
         for name in options.workloads:

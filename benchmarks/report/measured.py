@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.costs import CostTable
+from benchmarks.costs import CostTable, shown
 
 REFERENCE = "optax adam"
 
@@ -74,16 +74,6 @@ _HEADINGS = {
     "bytes": "bytes / parameters",
     "copies_moved": "copies moved",
 }
-
-
-def shown(value: Any) -> str:
-    """A number, or the median and the quartiles of one."""
-    if value is None:
-        return "-"
-    if isinstance(value, list):
-        low, middle, high = value
-        return f"{middle:.2f} ({low:.2f} to {high:.2f})"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def of_sweeps(found: Mapping[str, Any]) -> list[CostTable]:
