@@ -82,13 +82,14 @@ def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
         )
 
     found = _Reader(text, factory, left_out=("optimizer", "opt", "optim")).read()
-    found = found[0] if isinstance(found, tuple) else found
-    if not (isinstance(found, Schedule) or callable(found)):
+    if isinstance(found, tuple) and isinstance(found[0], Schedule):
+        found = found[0]  # timm returns the number of epochs beside it
+    if not isinstance(found, Schedule):
         raise ValueError(
             f"{text} follows a metric, so that it is a transform and no schedule; in Python it is "
             f"lrsched.compat.{peer}."
         )
-    return as_schedule(found)
+    return found
 
 
 def _named(name: str) -> Callable[..., Any]:

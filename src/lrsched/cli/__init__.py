@@ -40,7 +40,7 @@ def _run(commands: object, given: Sequence[str]) -> int:
     except SystemExit as stopped:
         if not stopped.code:
             return 0
-        lines = re.sub(r"[│╭╮╰╯─]+.*?[╮─]+|[│╰╯]"  , " ", messages.getvalue()).splitlines()
+        lines = re.sub(r"[│╭╮╰╯─]+.*?[╮─]+|[│╰╯]", " ", messages.getvalue()).splitlines()
         text = " ".join(" ".join(line.split()) for line in lines if line.strip())
         return _fail(text.partition(" For full helptext")[0] or "see lrsched --help")
     return int(run() or 0)

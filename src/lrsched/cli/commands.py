@@ -347,7 +347,7 @@ def _held_back(command: Callable[..., int | None]) -> Callable[..., Callable[[],
 def _read(text: str) -> Schedule:
     """A JSON file or an expression."""
     if not text.endswith(".json"):
-        return _single(parse(text if "(" in text else f"{text}()"))
+        return _single(parse(f"{text}()" if re.fullmatch(r"[a-zA-Z_][\w.]*", text) else text))
     try:
         data = json.loads(Path(text).read_text())
     except json.JSONDecodeError as error:
