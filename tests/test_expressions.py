@@ -10,7 +10,7 @@ def _is_plain(case):
     return "<lambda>" not in repr(case.schedule)
 
 
-@pytest.mark.parametrize("case", filter(_is_plain, catalogue.cases(1000)), ids=catalogue.name)
+@pytest.mark.parametrize("case", list(filter(_is_plain, catalogue.cases(1000))), ids=catalogue.name)
 def test_what_a_schedule_prints_is_an_expression_of_it(case):
     assert parse(repr(case.schedule)) == case.schedule
 

@@ -369,8 +369,13 @@ def _schedules() -> list[dict[str, str]]:
     for name, one in _REGISTRY.items():
         module = one.function.__module__
         if "." not in name and module.startswith(("lrsched.schedules.", "lrsched.algebra")):
-            signature = str(_shown_signature(one)).rpartition(" -> ")[0]
-            rows.append(_row(module, name, signature, one.function))
+            shown = _shown_signature(one)
+            named = [
+                parameter if one.kinds[parameter.name] else parameter.replace(annotation=Any)
+                for parameter in shown.parameters.values()
+            ]
+            signature = str(shown.replace(parameters=named)).rpartition(" -> ")[0]
+            rows.append(_row(module, name, signature.replace(": typing.Any", ""), one.function))
     return sorted(rows, key=lambda row: row["family"])
 
 

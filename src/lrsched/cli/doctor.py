@@ -21,7 +21,7 @@ def examined() -> dict[str, Any]:
         **versions,
         "lrsched is": lrsched.__file__,
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": bool(jax.config.read("jax_enable_x64")),
         "problems": [*_namesake(), *_too_old(versions)],
     }
 
