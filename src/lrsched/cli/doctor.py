@@ -12,6 +12,7 @@ _NAMESAKE: Final = "lrsched"
 def examined() -> dict[str, Any]:
     """Versions, devices and problems, each of which says what to do about it."""
     import jax
+    import jax.numpy as jnp
 
     import lrsched
 
@@ -21,7 +22,7 @@ def examined() -> dict[str, Any]:
         **versions,
         "lrsched is": lrsched.__file__,
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
-        "x64": bool(jax.config.read("jax_enable_x64")),
+        "x64": jnp.asarray(0.0).dtype == jnp.float64,
         "problems": [*_namesake(), *_too_old(versions)],
     }
 
