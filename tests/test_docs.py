@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import lrsched
+import lrsched.expressions
 import lrsched.flax
 import lrsched.plotting
 from lrsched import theory, tuning
@@ -17,7 +18,7 @@ from lrsched.compat import keras, optax, timm, torch, transformers
 from lrsched.schedule import _REGISTRY
 
 ROOT = Path(__file__).parent.parent
-MODULES = (lrsched.plotting, lrsched.scaling, lrsched.units)
+MODULES = (lrsched.expressions, lrsched.plotting, lrsched.scaling, lrsched.units)
 PEERS = (keras, optax, timm, torch, transformers)
 PUBLIC = {
     name: thing

@@ -69,6 +69,7 @@ from lrsched.change import (
     set_schedule,
     start_cooldown,
 )
+from lrsched.configs import json_schema
 from lrsched.inspect import eval_params, learning_rate, learning_rates, metrics
 from lrsched.migrate import migrate
 from lrsched.schedule import Schedule, from_dict, schedule, to_dict
@@ -172,6 +173,7 @@ __all__ = [
     "inverse_sqrt",
     "inverse_time",
     "join",
+    "json_schema",
     "k_decay",
     "kt",
     "lawa",

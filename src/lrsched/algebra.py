@@ -64,11 +64,13 @@ def _part(given: Any) -> Any:
     return VALUE.convert(given) if is_number(given) else as_schedule(given)
 
 
-_PART = Kind("Part", "a Schedule, a finite number or a callable of the step", _part)
+_SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
+_PART = Kind("Part", "a Schedule, a finite number or a callable of the step", _part, schema=_SCHEMA)
 Part: TypeAlias = Annotated[Schedule | ArrayLike | Callable[[jax.Array], ArrayLike], _PART]
 """An operand of the algebra."""
 Inner: TypeAlias = Annotated[
-    Schedule, Kind("Inner", "a Schedule, a number or a callable of the step", as_schedule)
+    Schedule,
+    Kind("Inner", "a Schedule, a number or a callable of the step", as_schedule, schema=_SCHEMA),
 ]
 """The schedule that another one changes."""
 

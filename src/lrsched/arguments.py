@@ -8,7 +8,7 @@ what was passed into one form. Values under a JAX trace pass unchecked.
 import dataclasses
 import inspect
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin
 
@@ -28,13 +28,15 @@ class Kind:
     """One kind of argument: its name, what it accepts in words, how it is brought into one form.
 
     ``convert`` returns the argument in its one form, or raises ``ValueError`` or ``TypeError``.
-    ``static`` arguments are part of the program, the others are its data.
+    ``static`` arguments are part of the program, the others are its data. ``schema`` is the JSON
+    Schema of what it accepts in a file.
     """
 
     name: str
     accepts: str
     convert: Callable[[Any], Any]
     static: bool = False
+    schema: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return self.name
@@ -202,29 +204,56 @@ def _frozen(numbers: np.ndarray) -> np.ndarray:
 
 _LARGEST = float(np.finfo(np.float32).max)
 
-VALUE = Kind("Value", "a finite number", bounded())
-POSITIVE = Kind("Positive", "a finite number above 0", bounded(above=0))
-INTEGER = Kind("Integer", "a whole number from -(2**31 - 1) to 2**31 - 1", _steps(-MAX_STEP))
-DURATION = Kind("Duration", "a whole number of steps from 0 to 2**31 - 1", _steps(0))
-LENGTH = Kind("Length", "a whole number of steps from 1 to 2**31 - 1", _steps(1))
+
+def _whole(least: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": least, "maximum": MAX_STEP}
+
+
+_NUMBER = {"type": "number"}
+
+VALUE = Kind("Value", "a finite number", bounded(), schema=_NUMBER)
+POSITIVE = Kind(
+    "Positive",
+    "a finite number above 0",
+    bounded(above=0),
+    schema=_NUMBER | {"exclusiveMinimum": 0},
+)
+INTEGER = Kind(
+    "Integer",
+    "a whole number from -(2**31 - 1) to 2**31 - 1",
+    _steps(-MAX_STEP),
+    schema=_whole(-MAX_STEP),
+)
+DURATION = Kind(
+    "Duration", "a whole number of steps from 0 to 2**31 - 1", _steps(0), schema=_whole(0)
+)
+LENGTH = Kind("Length", "a whole number of steps from 1 to 2**31 - 1", _steps(1), schema=_whole(1))
 GROWTH = Kind(
     "Growth",
     "a finite number of 1 or more (an int, or a float that rounds lengths to whole steps)",
     lambda given: _number(given, lambda v: (v >= 1) & (v <= MAX_STEP)),
+    schema=_NUMBER | {"minimum": 1},
 )
 PHASE = Kind(
     "Phase",
     "a whole number of steps (an int, 0 or more) or a fraction of the whole (a float in (0, 1))",
     _phase,
+    schema={"anyOf": [_whole(0), _NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]},
 )
-VALUES = Kind("Values", "a list of one or more finite numbers", _values)
+VALUES = Kind(
+    "Values",
+    "a list of one or more finite numbers",
+    _values,
+    schema={"type": "array", "items": _NUMBER, "minItems": 1},
+)
 BOUNDARIES = Kind(
     "Boundaries",
     "a list of whole numbers of steps, 0 or more, each above the one before",
     _boundaries,
+    schema={"type": "array", "items": _whole(0)},
 )
-FLAG = Kind("bool", "True or False", _instance_of(bool), static=True)
-TEXT = Kind("str", "a string", _instance_of(str), static=True)
+FLAG = Kind("bool", "True or False", _instance_of(bool), static=True, schema={"type": "boolean"})
+TEXT = Kind("str", "a string", _instance_of(str), static=True, schema={"type": "string"})
 
 
 def choice(name: str, names: Sequence[str], otherwise: str | None = None) -> Kind:
@@ -237,7 +266,7 @@ def choice(name: str, names: Sequence[str], otherwise: str | None = None) -> Kin
 
     accepts = f"one of {', '.join(map(repr, names))}"
     accepts = f"{accepts}, or {otherwise}" if otherwise else accepts
-    return Kind(name, accepts, convert, static=True)
+    return Kind(name, accepts, convert, static=True, schema={"enum": list(names)})
 
 
 def annotated_kind(annotation: Any) -> Kind | None:

@@ -1,8 +1,13 @@
-"""Pictures with matplotlib, in the extra ``tune``: of range tests, sweeps and predicted losses."""
+"""Pictures with matplotlib, in the extra ``plot``: of schedules and of what tuning found."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from lrsched import curve
+from lrsched.algebra import as_schedule
+from lrsched.schedule import Schedule
 
 if TYPE_CHECKING:
     from lrsched.theory.comparison import Comparison
@@ -13,6 +18,103 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 _MOST_NAMES = 40
+_LETTER = 0.0145  # of the axes' width, as wide as a letter of a phase's name
+
+
+def plot_schedule(
+    schedule: Schedule,
+    ax: Any = None,
+    steps: int | None = None,
+    beside: Mapping[str, Schedule] | None = None,
+) -> Any:
+    """The rate over the steps, its phases shaded and named, others on an axis of their own.
+
+    The axis is logarithmic where most of the course would lie on the floor of a linear one: every
+    value is above 0, they span more than two decades, and half are below a tenth of the largest.
+
+    Args:
+      schedule: of one curve: no traced number, no batch axis.
+      ax: matplotlib's axes; by default new ones.
+      steps: how far to draw; by default to the horizon, or four times the longest length in it.
+      beside: other schedules by their names (momentum, weight decay), on a second axis.
+
+    Returns:
+      The axes of the rate.
+
+    Raises:
+      ValueError: a schedule is not one curve, or ``steps`` is not above 0.
+
+    >>> import lrsched
+    >>> from lrsched import plotting
+    >>> rate, momentum = lrsched.one_cycle(0.1, 1000), lrsched.one_cycle_momentum(0.85, 0.95, 1000)
+    >>> plotting.plot_schedule(rate, beside={"momentum": momentum}).get_xlabel()
+    'step'
+    """
+    steps = _steps_of("plot_schedule", [schedule, *(beside or {}).values()], steps)
+    ax = _axes(ax)
+    at, values = curve.sample(schedule, steps)
+    (line,) = ax.plot(at, values, color=COLOURS[0], linewidth=1.8, label="learning rate", zorder=3)
+    ax.set(xlabel="step", ylabel="learning rate", xlim=(0, steps))
+    if curve.is_logarithmic(values):
+        ax.set_yscale("log")
+    elif values.min() >= 0:
+        ax.set_ylim(bottom=0)
+    _shade(ax, curve.phases(schedule, steps), steps)
+    if beside:
+        twin = ax.twinx()
+        twin.spines["top"].set_visible(False)
+        lines = [line]
+        colours = np.resize(COLOURS[1:], len(beside))
+        for colour, (name, other) in zip(colours, beside.items(), strict=True):
+            at, values = curve.sample(as_schedule(other), steps)
+            lines += twin.plot(at, values, "--", color=colour, linewidth=1.5, label=name)
+        twin.set_ylabel(", ".join(beside))
+        ax.legend(  # above the names of the phases: within the axes it may hide either curve
+            handles=lines,
+            frameon=False,
+            ncols=len(lines),
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.04),
+        )
+    return ax
+
+
+def plot_schedules(
+    schedules: Mapping[str, Schedule], ax: Any = None, steps: int | None = None
+) -> Any:
+    """Several rates over the same steps, one curve each.
+
+    Args:
+      schedules: by their names.
+      ax: matplotlib's axes; by default new ones.
+      steps: how far to draw; by default to the longest of them.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ValueError: as for `plot_schedule`.
+
+    >>> import lrsched
+    >>> from lrsched import plotting
+    >>> ax = plotting.plot_schedules(
+    ...     {"cosine": lrsched.cosine(1.0, 100), "linear": lrsched.linear(1.0, 0.0, 100)})
+    >>> ax.get_legend_handles_labels()[1]
+    ['cosine', 'linear']
+    """
+    steps = _steps_of("plot_schedules", list(schedules.values()), steps)
+    ax, seen = _axes(ax), []
+    styles = np.resize(["-", "--", "-.", ":"], len(schedules))
+    colours = np.resize(COLOURS, len(schedules))
+    for (name, one), colour, style in zip(schedules.items(), colours, styles, strict=True):
+        at, values = curve.sample(one, steps)
+        ax.plot(at, values, style, color=colour, linewidth=1.6, label=name)
+        seen.append(values)
+    ax.set(xlabel="step", ylabel="learning rate", xlim=(0, steps))
+    if curve.is_logarithmic(np.concatenate(seen)):
+        ax.set_yscale("log")
+    ax.legend(frameon=False)
+    return ax
 
 
 def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
@@ -133,6 +235,36 @@ def plot_comparison(found: "Comparison", ax: Any = None) -> Any:
         ax.set_yticks(places, table["name"])
     ax.set(xlabel="predicted final loss")
     return ax
+
+
+def _steps_of(function: str, schedules: list[Schedule], steps: int | None) -> int:
+    for one in schedules:
+        if isinstance(one, Schedule) and not curve.is_single(one):
+            raise ValueError(
+                f"{function}: {one!r} is not one curve; it must have no traced numbers and no "
+                "batch axis."
+            )
+    if steps is None:
+        return max(curve.length_of(as_schedule(one)) for one in schedules)
+    if not (isinstance(steps, int | np.integer) and steps > 0):
+        raise ValueError(
+            f"{function}: steps={steps!r} is not accepted; steps must be a whole number above 0."
+        )
+    return int(steps)
+
+
+def _shade(ax: Any, found: list[curve.Phase], steps: int) -> None:
+    """Every other phase in grey, their names above the axes where there is room for them."""
+    if len(found) < 2:
+        return
+    until = 0.0
+    for i, phase in enumerate(found):
+        if i % 2 == 0:
+            ax.axvspan(phase.start, phase.stop, color="0.5", alpha=0.1, linewidth=0, zorder=0)
+        at = max(phase.start / steps, until)
+        if at < phase.stop / steps:
+            ax.text(at, 1.01, phase.name, transform=ax.transAxes, fontsize=8, color="0.35")
+            until = at + _LETTER * (len(phase.name) + 1)
 
 
 def _of_the_best(rows: np.ndarray) -> np.ndarray:

@@ -6,12 +6,13 @@ The decorator also registers the function by its name, so that a schedule can be
 as JSON and read back. The library's own schedules are made by it and have no privilege.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import (
     Any,
     Concatenate,
@@ -26,13 +27,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import INTEGER, VALUE, VALUES, Kind, annotated_kind, is_traced
+from lrsched.arguments import INTEGER, PHASE, VALUE, VALUES, Kind, annotated_kind, is_traced
 from lrsched.numerics import MAX_STEP
 
 P = ParamSpec("P")
 
 _TAG: Final = "schedule"
-_RESERVED: Final = frozenset({_TAG, "step", "horizon", "parameters", "replace", "is_made_by"})
+_RESERVED: Final = frozenset(
+    {_TAG, "step", "horizon", "parameters", "replace", "is_made_by", "plot"}
+)
 _REGISTRY: Final[dict[str, "Definition"]] = {}
 
 
@@ -182,6 +185,26 @@ class Schedule:
         True
         """
         return inspect.unwrap(factory) is self._structure.definition.function
+
+    def plot(self, ax: Any = None, steps: int | None = None) -> Any:
+        """The curve with its phases, as `lrsched.plotting.plot_schedule` draws it.
+
+        Args:
+          ax: matplotlib's axes; by default new ones.
+          steps: how far to draw; by default to the horizon.
+
+        Returns:
+          The axes.
+        """
+        from lrsched.plotting import plot_schedule
+
+        return plot_schedule(self, ax, steps)
+
+    def _repr_html_(self) -> str | None:
+        """A notebook's picture; None, so that it shows the text, where there is not one curve."""
+        from lrsched.curve import sparkline
+
+        return sparkline(self)
 
     def __mul__(self, other: Any) -> "Schedule":
         return _combine("multiply", self, other)
@@ -333,6 +356,9 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
 def from_dict(data: Mapping[str, Any]) -> Schedule:
     """The schedule that `to_dict` wrote; parameters that are missing take their defaults.
 
+    The mapping may be of any type, of ``ml_collections`` and ``omegaconf`` too, and as YAML and
+    JSON are read: a length may be ``1e4`` or ``"1e4"`` if it is whole. ``$schema`` is left out.
+
     Raises:
       ValueError: ``data`` names no schedule, one that is not registered (import the module that
         defines it first), or a parameter that the schedule does not have or lacks.
@@ -341,10 +367,14 @@ def from_dict(data: Mapping[str, Any]) -> Schedule:
     >>> lrsched.from_dict({"schedule": "linear", "init": 1, "end": 0, "steps": 10})
     linear(init=1.0, end=0.0, steps=10)
     """
-    if not isinstance(data, Mapping) or _TAG not in data:
+    if not _is_mapping(data) or _TAG not in data:
         raise ValueError(f"{data!r} is not a schedule; it must be a mapping with a key {_TAG!r}.")
     definition = _lookup(data[_TAG])
-    given = {name: _rebuild(value) for name, value in data.items() if name != _TAG}
+    given = {
+        name: _rebuild(value, definition.kinds.get(name))
+        for name, value in data.items()
+        if name not in (_TAG, "$schema")
+    }
     parameters = definition.signature.parameters
     rest = [n for n, p in parameters.items() if p.kind is inspect.Parameter.VAR_POSITIONAL]
     args = [item for name in rest for item in given.pop(name, ())]
@@ -573,11 +603,25 @@ def _plain(function: str, name: str, value: Any) -> Any:
     return _number_of(value)
 
 
-def _rebuild(value: Any) -> Any:
-    if isinstance(value, Mapping):
+def _is_mapping(value: Any) -> bool:
+    """Mappings, and what is none by its type, as the dictionaries of ml_collections."""
+    return isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys"))
+
+
+def _rebuild(value: Any, kind: Kind | None) -> Any:
+    """A value out of a configuration file: its containers are of any type, its numbers as read."""
+    if _is_mapping(value):
         return from_dict(value)
-    if isinstance(value, list | tuple):
-        return [_rebuild(item) for item in value]
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_rebuild(item, kind) for item in value]
+    if kind is None or kind.static:
+        return value
+    if isinstance(value, str):  # 3e-4 is a string to YAML 1.1, which wants 3.0e-4
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    # 1e4 is a float to all of them; as a phase, 0.5 is a fraction and 1e4 can only be steps.
+    if kind is PHASE and isinstance(value, float) and value > 1 and value.is_integer():
+        return int(value)
     return value
 
 

@@ -1,0 +1,69 @@
+"""Curves in a terminal, of braille dots: two across and four down in each character."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from rich.text import Text
+
+from lrsched.curve import is_logarithmic
+
+STYLES: Final = ("blue", "red", "green", "magenta", "yellow", "cyan")
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
+_DOTS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+
+
+class Line(NamedTuple):
+    """One curve: steps that increase, and its values there."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+def draw(lines: Sequence[Line], width: int, height: int = 12, plain: bool = False) -> Text:
+    """The curves over one another, with the ends of both axes.
+
+    Args:
+      lines: with finite numbers somewhere.
+      width: of the whole, in characters, the axis included.
+      height: of the curves.
+      plain: without colour, so that several curves are letters instead of dots.
+    """
+    values = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
+    log = is_logarithmic(values)
+    low, high = float(values.min()), float(values.max())
+    low = low if log else min(low, 0.0)
+    labels = [f"{high:.3g}", *[""] * (height - 2), f"{low:.3g}"]
+    margin = max(map(len, labels)) + 1
+    columns = max(width - margin - 1, 8)
+    start, stop = min(line.x[0] for line in lines), max(line.x[-1] for line in lines)
+    dots = np.zeros((height, columns), int)
+    owner = np.full((height, columns), -1)
+    across = np.linspace(start, stop, 2 * columns)
+    for i, line in enumerate(lines):
+        y = np.interp(across, line.x, line.y)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            place = np.log(y / low) / np.log(high / low) if log else (y - low) / ((high - low) or 1)
+        rows = np.where(np.isfinite(place), np.rint((1 - place) * (4 * height - 1)), -1)
+        before = rows[0]
+        for column, row in enumerate(rows.astype(int)):
+            if row < 0:
+                before = -1
+                continue
+            near = row if before < 0 else int(before) + np.sign(row - before)
+            for dot in range(int(min(near, row)), int(max(near, row)) + 1):
+                dots[dot // 4, column // 2] |= _DOTS[dot % 4, column % 2]
+                owner[dot // 4, column // 2] = i
+            before = row
+    text = Text()
+    for label, line_dots, line_owner in zip(labels, dots, owner, strict=True):
+        text.append(f"{label:>{margin}}┤")
+        for dot, i in zip(line_dots, line_owner, strict=True):
+            if plain and len(lines) > 1:
+                text.append(" " if i < 0 else LETTERS[i % len(LETTERS)])
+            else:
+                text.append(chr(0x2800 + int(dot)), STYLES[i % len(STYLES)] if i >= 0 else None)
+        text.append("\n")
+    ends = f"{start:.4g}", f"{stop:.10g}" + (" (log axis)" if log else "")
+    text.append(" " * margin + "└" + ends[0] + ends[1].rjust(max(columns - len(ends[0]), 1)))
+    return text

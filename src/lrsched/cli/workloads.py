@@ -1,0 +1,69 @@
+"""Two small trainings on data that scikit-learn brings along, to try a rate on."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from lrsched.tuning import Training, training
+
+_BATCH: Final = 64
+OPTIMIZERS: Final = ("sgd", "adam", "adamw", "lion", "rmsprop", "adagrad")
+
+
+def digits(optimizer: str) -> Training:
+    """An MLP with 64 hidden units on 1797 images of digits; the loss is the cross-entropy."""
+    import optax
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        x, y = batch
+        return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
+
+    return _training(loss_fn, (64, 64, 10), optimizer, images / 16, labels)
+
+
+def diabetes(optimizer: str) -> Training:
+    """An MLP with 32 hidden units on 442 patients; the loss is the squared error, standardised."""
+    from sklearn.datasets import load_diabetes
+
+    x, y = load_diabetes(return_X_y=True)
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        x, y = batch
+        return ((model(x)[:, 0] - y) ** 2).mean()
+
+    return _training(
+        loss_fn, (10, 32, 1), optimizer, (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std()
+    )
+
+
+def _training(
+    loss_fn: Callable[[Any, Any], Any], widths: tuple[int, int, int], optimizer: str, x: Any, y: Any
+) -> Training:
+    import numpy as np
+    import optax
+    from flax import nnx
+
+    def model(key: Any) -> Any:
+        rngs = nnx.Rngs(key)
+        first, second, last = widths
+        return nnx.Sequential(
+            nnx.Linear(first, second, rngs=rngs), nnx.relu, nnx.Linear(second, last, rngs=rngs)
+        )
+
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = np.asarray(x, np.float32)[order], y[order]
+    y = y if np.issubdtype(y.dtype, np.integer) else np.asarray(y, np.float32)
+    held_out = len(x) // 5
+    return training(
+        loss_fn,
+        model,
+        getattr(optax, optimizer),
+        (x[held_out:], y[held_out:]),
+        batch_size=_BATCH,
+        validation=(x[:held_out], y[:held_out]),
+    )
+
+
+WORKLOADS: Final[Mapping[str, Callable[[str], Training]]] = {"digits": digits, "diabetes": diabetes}

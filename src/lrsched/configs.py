@@ -1,0 +1,89 @@
+"""What a configuration file may say, for the editor that it is written in."""
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin
+
+from lrsched.schedule import _REGISTRY, _TAG, Definition
+
+
+def json_schema() -> dict[str, Any]:
+    """A JSON Schema (2020-12) of what `from_dict` reads: every schedule that is registered.
+
+    Editors complete names and arguments by it, and underline what is refused, in JSON and YAML.
+    Those of one's own are in it once they are defined, those of `lrsched.compat` once it is
+    imported. It describes single schedules, not the lists of numbers of a batch of them.
+
+    >>> import lrsched
+    >>> schema = lrsched.json_schema()
+    >>> schema["$defs"]["cosine"]["required"]
+    ['schedule', 'peak', 'steps']
+    >>> schema["$defs"]["cosine"]["properties"]["steps"]["minimum"]
+    1
+    """
+    known = {name: one for name, one in sorted(_REGISTRY.items()) if _is_written(one)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A schedule of lrsched",
+        "$ref": "#/$defs/schedule",
+        "$defs": {
+            "schedule": {
+                "type": "object",
+                "required": [_TAG],
+                "properties": {_TAG: {"enum": list(known)}},
+                # One alternative by its name, so that an error is of that schedule alone.
+                "allOf": [
+                    {
+                        "if": {"required": [_TAG], "properties": {_TAG: {"const": name}}},
+                        "then": {"$ref": f"#/$defs/{name}"},
+                    }
+                    for name in known
+                ],
+            },
+            **{name: _of_definition(one) for name, one in known.items()},
+        },
+    }
+
+
+def _is_written(definition: Definition) -> bool:
+    """Whether no parameter must be a function, which no file can hold."""
+    return not any(
+        parameter.default is inspect.Parameter.empty and _is_function(parameter.annotation)
+        for parameter in definition.signature.parameters.values()
+    )
+
+
+def _is_function(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return get_origin(annotation) is Callable or get_origin(annotation) is get_origin(
+        Callable[..., Any]
+    )
+
+
+def _of_definition(definition: Definition) -> dict[str, Any]:
+    text = inspect.getdoc(definition.function) or ""
+    properties: dict[str, Any] = {"$schema": {"type": "string"}, _TAG: {"const": definition.name}}
+    required = [_TAG]
+    for name, parameter in definition.signature.parameters.items():
+        kind = definition.kinds[name]
+        schema = dict(kind.schema) if kind else {}
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            schema = {"type": "array", "items": schema}
+        elif parameter.default is inspect.Parameter.empty:
+            required.append(name)
+        elif parameter.default is None:
+            schema = {"anyOf": [schema, {"type": "null"}]}
+        else:
+            schema["default"] = parameter.default
+        if found := re.search(rf"^  \*?{name}: (.*?)(?=^  \S|^$)", text, re.M | re.S):
+            schema["description"] = " ".join(found[1].split())
+        properties[name] = schema
+    return {
+        "type": "object",
+        "description": text.partition("\n")[0],
+        "required": required,
+        "properties": properties,
+        "additionalProperties": False,
+    }

@@ -1,0 +1,103 @@
+import re
+from xml.etree import ElementTree
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lrsched
+from lrsched import curve
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (
+            lrsched.wsd(1.0, 100, warmup=0.1, cooldown=20),
+            [("warmup", 0, 10), ("stable", 10, 80), ("cooldown", 80, 100)],
+        ),
+        (lrsched.wsd(1.0, 100, 0, 0.2), [("stable", 0, 80), ("cooldown", 80, 100)]),
+        (
+            lrsched.warmup(10) * 0.1 >> lrsched.constant(0.1),
+            [("warmup", 0, 10), ("constant", 10, 40)],
+        ),
+        (
+            lrsched.warmup(10) * 1.0 >> lrsched.constant(1.0, 20) >> lrsched.cosine(1.0, 30),
+            [("warmup", 0, 10), ("constant", 10, 30), ("cosine", 30, 60)],
+        ),
+        (lrsched.warmup(10) * lrsched.rex(1.0, 50), [("warmup", 0, 10), ("rex", 10, 50)]),
+        (
+            lrsched.cooldown(lrsched.warmup(5) * 0.1, start=20, steps=10),
+            [("warmup", 0, 5), ("constant", 5, 20), ("cooldown", 20, 30)],
+        ),
+        (lrsched.one_cycle(1.0, 100, warmup=30), [("rise", 0, 30), ("fall", 30, 100)]),
+        (lrsched.multistep(1.0, [10], 0.1), [("piece 1", 0, 10), ("piece 2", 10, 40)]),
+        (lrsched.inverse_sqrt(1.0, timescale=25), [("inverse_sqrt", 0, 100)]),
+    ],
+    ids=repr,
+)
+def test_the_phases_of_a_course_follow_one_another_without_a_gap(schedule, expected):
+    assert curve.phases(schedule) == expected
+
+
+def test_an_area_is_the_sum_of_the_rates_of_the_updates():
+    assert curve.area(lrsched.linear(1.0, 0.0, 4), 1, 4) == 0.75 + 0.5 + 0.25
+
+
+def test_a_course_too_long_to_sum_has_a_trapezoid_for_an_area(monkeypatch):
+    schedule = lrsched.cosine(1.0, 20_000)
+    exact = curve.area(schedule, 0, 20_000)
+    monkeypatch.setattr(curve, "EXACT", 1000)
+    assert curve.area(schedule, 0, 20_000) == pytest.approx(exact, rel=1e-5)
+
+
+def test_samples_have_the_steps_next_to_a_seam():
+    at, values = curve.sample(lrsched.wsd(1.0, 100_000, 777, 0.2), 100_000, count=10)
+    assert {0, 776, 777, 778, 79_999, 80_000, 80_001, 100_000} <= set(at)
+    assert values[at == 777] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "is_logarithmic"),
+    [
+        (lrsched.exponential(0.1, 0.1, every=20), True),
+        (lrsched.one_cycle(0.1, 100), False),  # only its last steps are low
+        (lrsched.cosine(0.1, 100), False),  # it ends at 0
+    ],
+    ids=repr,
+)
+def test_an_axis_is_logarithmic_where_most_would_lie_on_the_floor(schedule, is_logarithmic):
+    assert curve.is_logarithmic(curve.sample(schedule, 100)[1]) is is_logarithmic
+
+
+def test_a_notebook_shows_a_picture_of_one_path_in_the_colour_of_the_text():
+    shown = lrsched.warmup(10, lambda x: x**2)._repr_html_()
+    path = ElementTree.fromstring(shown).find(".//{*}path")  # well-formed, <lambda> escaped
+    assert path.get("stroke") == "currentColor"
+    points = np.array(re.findall(r"[ML]([\d.]+) ([\d.]+)", path.get("d")), float)
+    assert np.all(np.diff(points[:, 0]) > 0)
+    assert np.all(np.diff(points[:, 1]) <= 0)
+
+
+def test_what_is_not_finite_is_left_out_of_the_picture():
+    @lrsched.schedule(horizon="steps", name="test_curve.broken")
+    def broken(step, steps: int):
+        return jnp.where(step == 3, jnp.nan, jnp.where(step == 6, jnp.inf, 1.0 * step))
+
+    shown = broken(10)._repr_html_()
+    assert shown.count("M") == 3
+    path = re.search(r' d="(.*?)"', shown).group(1)
+    assert "nan" not in path
+    assert "inf" not in path
+
+
+def test_schedules_that_are_not_one_curve_fall_back_to_their_text():
+    assert lrsched.cosine(jnp.ones(3), 10)._repr_html_() is None
+
+    @jax.jit
+    def traced(peak):
+        assert lrsched.cosine(peak, 10)._repr_html_() is None
+        return peak
+
+    traced(1.0)

@@ -1,0 +1,111 @@
+import pytest
+
+import lrsched
+from lrsched.compat import keras, timm, torch
+from lrsched.expressions import parse, parse_peer
+from tests import catalogue
+
+
+def _is_plain(case):
+    return "<lambda>" not in repr(case.schedule)
+
+
+@pytest.mark.parametrize("case", list(filter(_is_plain, catalogue.cases(1000))), ids=catalogue.name)
+def test_what_a_schedule_prints_is_an_expression_of_it(case):
+    assert parse(repr(case.schedule)) == case.schedule
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "warmup(500) * 3e-4 >> cosine(3e-4, steps=10_000 - 500)",
+            lrsched.warmup(500) * 3e-4 >> lrsched.cosine(3e-4, steps=9500),
+        ),
+        ("lrsched.linear(1, 0, steps=10**3)", lrsched.linear(1.0, 0.0, 1000)),
+        ("0.1", lrsched.constant(0.1)),
+        ("torch.StepLR(0.1, 30)", torch.StepLR(0.1, 30)),
+        ("maximum(rex(1.0, 100), 0.2) + 0.1", lrsched.maximum(lrsched.rex(1.0, 100), 0.2) + 0.1),
+    ],
+)
+def test_the_algebra_is_read(text, expected):
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('true')",
+        "cosine.__globals__",
+        "(lambda: 1)()",
+        "cosine(1.0, steps=[n for n in range(9)][0])",
+        "'a' * 10**9",
+        "9**9**9",
+        "1 >> 2",
+        "cosine(1.0, **{'steps': 10})",
+        "cosine(1.0, steps)",
+        "cosine(1.0",
+        "torch.np.ones(3)",
+        "linear(1, 0, steps=1/0)",
+        "(" * 5000,
+    ],
+)
+def test_nothing_else_is_read(text):
+    with pytest.raises(ValueError, match=r"."):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("peer", "call", "expected"),
+    [
+        ("torch", "CosineAnnealingLR(T_max=50)", torch.CosineAnnealingLR(0.1, T_max=50)),
+        (
+            "torch",
+            "lr_scheduler.SequentialLR(optimizer, [ConstantLR(optimizer, 0.1, 20), "
+            "ExponentialLR(optimizer, gamma=0.9)], milestones=[20])",
+            torch.SequentialLR(
+                0.1,
+                [torch.ConstantLR(0.1, 0.1, 20), torch.ExponentialLR(0.1, 0.9)],
+                milestones=[20],
+            ),
+        ),
+        ("torch", "OneCycleLR(optimizer, 0.3, 50)", torch.OneCycleLR(0.3, 50)),
+        (
+            "timm",
+            "create_scheduler_v2(optimizer, sched='cosine', num_epochs=9)",
+            timm.create_scheduler_v2(0.1, sched="cosine", num_epochs=9)[0],
+        ),
+        (
+            "keras",
+            "keras.optimizers.schedules.CosineDecay(0.1, 100)",
+            keras.CosineDecay(0.1, 100),
+        ),
+        (
+            "optax",
+            "optax.piecewise_constant_schedule(1.0, {10: 0.5})",
+            lrsched.piecewise_constant([1.0, 0.5], [10]),
+        ),
+        (
+            "transformers",
+            "get_linear_schedule_with_warmup(optimizer, 10, 100)",
+            lrsched.linear(0.0, 0.1, 10) >> lrsched.linear(0.1, 0.0, 90),
+        ),
+    ],
+)
+def test_a_peers_call_becomes_ours(peer, call, expected):
+    assert parse_peer(call, peer, base_lr=0.1) == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "call", "message"),
+    [
+        ("torch", "ReduceLROnPlateau(optimizer)", "follows a metric"),
+        ("torch", "LambdaLR(optimizer, lambda t: 0.9**t)", "'lambda t: 0.9\\*\\*t' is not"),
+        ("torch", "CosineLR(T_max=5)", "has no 'CosineLR'; the nearest are"),
+        ("torch", "StepLR(optimizer)", "step_size"),
+        ("jax", "f()", "peer='jax' is not accepted"),
+    ],
+)
+def test_what_has_no_schedule_says_why(peer, call, message):
+    with pytest.raises(ValueError, match=message):
+        parse_peer(call, peer)
