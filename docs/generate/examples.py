@@ -1,0 +1,36 @@
+"""The page of the examples: each script of examples/ with what it says about itself."""
+
+import ast
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def pages() -> dict[str, str]:
+    """The Markdown of the page by its path."""
+    lines = [
+        "# Examples",
+        "",
+        "Scripts of the repository's `examples/`. Each is short, stands by itself and is run by a",
+        "test.",
+    ]
+    for script in sorted(EXAMPLES.glob("[!_]*.py")):
+        lines += ["", *_section(script)]
+    return {"examples.md": "\n".join(lines)}
+
+
+def _section(script: Path) -> list[str]:
+    source = script.read_text()
+    about = ast.get_docstring(ast.parse(source)) or ""
+    code = "\n".join(f"    {line}" for line in source.split('"""\n\n', 1)[1].splitlines())
+    return [
+        f"## {script.stem}",
+        "",
+        about,
+        "",
+        f'??? example "`python examples/{script.name}`"',
+        "",
+        "    ```python",
+        code,
+        "    ```",
+    ]

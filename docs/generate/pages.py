@@ -1,0 +1,41 @@
+"""The site's pages: docs/*.md with what is generated in them, and those made as a whole."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from docs.generate import adaptive, examples, porting, reference, schedules
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "schedules": schedules.section,
+    **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
+}
+"""What ``<!-- generated: NAME -->`` in a page stands for."""
+ELSEWHERE: Mapping[str, str] = {
+    r"src/lrsched/plotting\.py": "reference/text.md",
+    r"examples/(\w+)\.py": r"examples.md#\1",
+    r"README\.md": "index.md",
+    r"CONTRIBUTING\.md": "house.md",
+}
+"""Where the site has what lies beside docs/ in the repository."""
+
+
+def made() -> dict[str, str]:
+    """The pages that are no files, by their paths."""
+    return reference.pages() | examples.pages()
+
+
+def complete(path: str, markdown: str) -> str:
+    """A page of docs/ as the site shows it."""
+    markdown = re.sub(r"<!-- generated: ([\w ]+) -->", lambda found: PARTS[found[1]](), markdown)
+    if path == "adaptive.md":
+        markdown = adaptive.with_state_and_cost(markdown)
+    return re.sub(r"\]\(\.\./([^)#]+)", lambda found: f"]({inside(found[1])}", markdown)
+
+
+def inside(target: str) -> str:
+    """The page of the site for a file of the repository."""
+    for pattern, page in ELSEWHERE.items():
+        if found := re.fullmatch(pattern, target):
+            return found.expand(page)
+    raise ValueError(f"../{target} is not on the site; add it to docs.generate.pages.ELSEWHERE.")
