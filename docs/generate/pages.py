@@ -6,7 +6,7 @@ from functools import partial
 
 from docs.generate import adaptive, examples, porting, reference, schedules
 
-PARTS: Mapping[str, Callable[[], str]] = {
+PARTS: dict[str, Callable[[], str]] = {
     "schedules": schedules.section,
     **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
 }

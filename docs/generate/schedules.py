@@ -13,7 +13,7 @@ from lrsched import curve
 
 def section() -> str:
     """The Markdown of all cards, by family."""
-    code = _code()
+    code = lines_of_code()
     lines = []
     for family, schedules in gallery.GALLERY.items():
         lines += ["", f"## {family.capitalize()}", "", '<div class="schedules" markdown>']
@@ -64,7 +64,7 @@ class _Plain(ast.NodeTransformer):
         return ast.Name("lrsched") if node.id == "lr" else node
 
 
-def _code() -> dict[str, str]:
+def lines_of_code() -> dict[str, str]:
     """The line that makes each picture, by its title."""
     tree = ast.parse(inspect.getsource(gallery))
     table = next(
