@@ -10,7 +10,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "schedules": schedules.section,
     **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
 }
-"""What ``<!-- generated: NAME -->`` in a page stands for."""
+"""What a line ``<!-- generated: NAME -->`` in a page stands for."""
+MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
 ELSEWHERE: Mapping[str, str] = {
     r"src/lrsched/plotting\.py": "reference/text.md",
     r"examples/(\w+)\.py": r"examples.md#\1",
@@ -27,7 +28,7 @@ def made() -> dict[str, str]:
 
 def complete(path: str, markdown: str) -> str:
     """A page of docs/ as the site shows it."""
-    markdown = re.sub(r"<!-- generated: ([\w ]+) -->", lambda found: PARTS[found[1]](), markdown)
+    markdown = MARK.sub(lambda found: PARTS[found[1]](), markdown)
     if path == "adaptive.md":
         markdown = adaptive.with_state_and_cost(markdown)
     return re.sub(r"\]\(\.\./([^)#]+)", lambda found: f"]({inside(found[1])}", markdown)
