@@ -37,7 +37,7 @@ class State(NamedTuple):
 
     def __str__(self) -> str:
         copies = f"base + {self.copies:g}" if self.has_base else f"{self.copies:g}"
-        return f"{copies}, and {self.numbers} numbers"
+        return f"{copies} + {self.numbers} numbers"
 
 
 def transforms() -> list[str]:
@@ -101,8 +101,9 @@ def with_state_and_cost(page: str) -> str:
 
     def extended(row: re.Match[str]) -> str:
         cells = measured.get(row[1])
-        least, time = (cells[1], cells[8]) if cells else ("", "")
-        return f"{row[0]} {state(row[1])} | {least} | {time} |"
+        least, time = (cells[1], cells[8]) if cells else ("-", "-")
+        linked = row[0].replace(f"`{row[1]}`", f"[`{row[1]}`][lrsched.{row[1]}]", 1)
+        return f"{linked} {state(row[1])} | {least} | {time} |"
 
     note = (
         "*State*: copies of the parameters, and single numbers beside them, counted from `init` "

@@ -13,7 +13,7 @@ class Docstrings(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Called by griffe for every module, class, function and attribute."""
         if obj.docstring:
-            obj.docstring.value = markdown(obj.docstring.value, obj.parent and obj.parent.path)
+            obj.docstring.value = markdown(obj.docstring.value, obj.module.path)
 
     def on_function(self, *, func: griffe.Function, **kwargs: Any) -> None:
         """A function under ``@schedule`` takes no step: it makes a `Schedule`."""

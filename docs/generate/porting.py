@@ -103,7 +103,7 @@ OURS = {"CyclicMomentum": "CyclicLR", "OneCycleMomentum": "OneCycleLR"}
 
 def table(peer: str) -> str:
     """The Markdown of a peer's table: their call, ours, and what it is."""
-    lines = [f"| {peer} | `lrsched.compat.{peer}` | which is |", "| --- | --- | --- |"]
+    lines = [f"| {peer} | ours | which is |", "| --- | --- | --- |"]
     for name, call in CALLS[peer].items():
         theirs = f"the momentum of `{OURS[name]}`" if name in OURS else f"`{call}`"
         ours, what = ported(peer, call), made(peer, call)

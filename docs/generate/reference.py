@@ -28,7 +28,7 @@ PAGES: Mapping[str, Page] = {
     "units": Page("Units and scaling", ("units", "scaling")),
     "tuning": Page("Tuning", ("tuning",)),
     "theory": Page("Theory", ("theory",)),
-    "text": Page("Text, files, pictures", ("expressions", "configs", "curve", "plotting")),
+    "text": Page("Text, files, pictures", ("expressions", "configs", "plotting")),
     "compat-optax": Page("compat.optax", ("compat.optax",)),
     "compat-torch": Page("compat.torch", ("compat.torch",)),
     "compat-timm": Page("compat.timm", ("compat.timm",)),
@@ -36,15 +36,33 @@ PAGES: Mapping[str, Page] = {
     "compat-keras": Page("compat.keras", ("compat.keras",)),
     "blocks": Page(
         "Building blocks",
-        ("arguments", "numerics", "schedules.ramps", "adaptive.method", "adaptive.controller"),
+        (
+            *("arguments", "numerics", "schedules.ramps", "curve"),
+            *("adaptive.method", "adaptive.controller"),
+        ),
     ),
 }
 """The pages by their file names."""
-FAMILIES = ("schedules", "transforms", "adaptive")
-"""Packages all of whose public names are those of the library itself."""
+LIBRARY = (
+    *("schedules", "transforms", "adaptive"),
+    *("schedule", "algebra", "inspect", "change", "migrate", "configs"),
+)
+"""Packages and modules all of whose public names are those of the library itself."""
+
+
+def path(package: ModuleType, name: str) -> str:
+    """The full name of what a package offers.
+
+    Where a function and its module have one name, griffe finds the module: then it is the name
+    within that.
+    """
+    full = f"{package.__name__}.{name}"
+    return f"{full}.{name}" if getattr(getattr(package, name), "__module__", "") == full else full
+
+
 TOP = sorted(
     (
-        (f"lrsched.{name}", getattr(lrsched, name).__module__)
+        (path(lrsched, name), getattr(lrsched, name).__module__)
         for name in lrsched.__all__
         if not inspect.ismodule(getattr(lrsched, name))
     ),
@@ -57,17 +75,20 @@ def names(page: Page) -> Iterator[tuple[str, str]]:
     """The full names on a page, each with that of the module in which it is defined."""
     for module in page.modules:
         whole = f"lrsched.{module}"
-        if module in FAMILIES or module.partition(".")[0] not in FAMILIES:
+        if module in LIBRARY:
             yield from ((name, where) for name, where in TOP if f"{where}.".startswith(f"{whole}."))
-        if module not in FAMILIES:
-            yield from ((f"{whole}.{name}", whole) for name in public(whole))
+        else:
+            yield from ((name, whole) for name in public(importlib.import_module(whole)))
 
 
-def public(module: str) -> list[str]:
-    """What a module offers under its own name and not under that of the package."""
-    imported = importlib.import_module(module)
-    offered = getattr(imported, "__all__", None) or _documented(imported)
-    return [name for name in offered if getattr(lrsched, name, None) is not getattr(imported, name)]
+def public(module: ModuleType) -> list[str]:
+    """The full names of what a module offers and the library itself does not."""
+    offered = getattr(module, "__all__", None) or _documented(module)
+    return [
+        path(module, name)
+        for name in offered
+        if getattr(lrsched, name, None) is not getattr(module, name)
+    ]
 
 
 def _documented(module: ModuleType) -> Iterator[str]:
@@ -91,7 +112,7 @@ def pages() -> dict[str, str]:
     return made | {"reference/index.md": _index()}
 
 
-def markdown(text: str, near: str | None = None) -> str:
+def markdown(text: str, near: str = "lrsched") -> str:
     """A docstring of the house as Markdown: fences around examples, links for `names`.
 
     Args:
@@ -108,10 +129,13 @@ def _fenced(found: re.Match[str]) -> str:
     return f"{space}```pycon\n{found[0].rstrip()}\n{space}```\n"
 
 
-def _link(found: re.Match[str], near: str | None) -> str:
-    name = found[1]
+def _link(found: re.Match[str], near: str) -> str:
+    """A name as a link, if it is public: the nearest of that name, from the inside out."""
+    name, packages = found[1], near.split(".")
+    inward = (".".join(packages[:depth]) for depth in range(len(packages), 0, -1))
+    near_by = [f"{package}.{end}" for package in inward for end in (name, f"{name}.{name}")]
     known = set(PLACES.values())
-    target = next((full for full in (f"{near}.{name}", name) if full in known), PLACES.get(name))
+    target = next((full for full in (name, *near_by) if full in known), PLACES.get(name))
     return f"[`{name}`][{target}]" if target else found[0]
 
 
