@@ -28,7 +28,7 @@ def _section(script: Path) -> list[str]:
         "",
         about,
         "",
-        f'??? example "`python examples/{script.name}`"',
+        f'??? quote "`python examples/{script.name}`"',
         "",
         "    ```python",
         code,

@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from docs.generate import adaptive, examples, porting, reference, schedules
+from docs.generate import adaptive, benchmarks, examples, porting, reference, schedules
 
 PARTS: dict[str, Callable[[], str]] = {
+    "report": benchmarks.link,
     "schedules": schedules.section,
     **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
 }
@@ -23,7 +24,7 @@ ELSEWHERE: Mapping[str, str] = {
 
 def made() -> dict[str, str]:
     """The pages that are no files, by their paths."""
-    return reference.pages() | examples.pages()
+    return reference.pages() | examples.pages() | {"report.html": benchmarks.report()}
 
 
 def complete(path: str, markdown: str) -> str:

@@ -108,7 +108,7 @@ def table(peer: str) -> str:
         theirs = f"the momentum of `{OURS[name]}`" if name in OURS else f"`{call}`"
         ours, what = ported(peer, call), made(peer, call)
         is_same = theirs == f"`{call}`" and ours == ast.unparse(ast.parse(call))
-        text = "the same" if is_same else f"`{ours}`"
+        text = "the&nbsp;same" if is_same else f"`{ours}`"
         shown = f"`{what}`" if isinstance(what, lrsched.Schedule) else "a transform"
         lines.append(f"| {theirs} | [{text}][lrsched.compat.{peer}.{name}] | {shown} |")
     return "\n".join(lines)

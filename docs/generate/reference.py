@@ -134,8 +134,7 @@ def _link(found: re.Match[str], near: str) -> str:
     name, packages = found[1], near.split(".")
     inward = (".".join(packages[:depth]) for depth in range(len(packages), 0, -1))
     near_by = [f"{package}.{end}" for package in inward for end in (name, f"{name}.{name}")]
-    known = set(PLACES.values())
-    target = next((full for full in (name, *near_by) if full in known), PLACES.get(name))
+    target = next((full for full in (name, *near_by) if full in NAMES), PLACES.get(name))
     return f"[`{name}`][{target}]" if target else found[0]
 
 
@@ -144,7 +143,7 @@ def _page(page: Page) -> str:
     for name, where in names(page):
         if where != last:
             about = inspect.getdoc(importlib.import_module(where)) or ""
-            lines += [f"## `{where}`", "", about, ""]
+            lines += [f"## `{where}`", "", markdown(about, where), ""]
             last = where
         lines += [f"::: {name}", "    options: {heading_level: 3}", ""]
     return "\n".join(lines)
@@ -166,9 +165,7 @@ def _index() -> str:
     return "\n".join(lines)
 
 
-PLACES = {
-    name.rpartition(".")[2]: name
-    for page in reversed(PAGES.values())
-    for name, _ in reversed(list(names(page)))
-}
-"""Where a name without its module leads: the first page that has it."""
+NAMES = [name for page in PAGES.values() for name, _ in names(page)]
+"""All that the reference has, page by page."""
+PLACES = {name.rpartition(".")[2]: name for name in reversed(NAMES)}
+"""Where a name without its module leads: the first that there is."""
