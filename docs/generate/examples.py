@@ -1,6 +1,7 @@
 """The page of the examples: each script of examples/ with what it says about itself."""
 
 import ast
+import textwrap
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -21,8 +22,10 @@ def pages() -> dict[str, str]:
 
 def _section(script: Path) -> list[str]:
     source = script.read_text()
-    about = ast.get_docstring(ast.parse(source)) or ""
-    code = "\n".join(f"    {line}" for line in source.split('"""\n\n', 1)[1].splitlines())
+    tree = ast.parse(source)
+    about = ast.get_docstring(tree) or ""
+    below = source.splitlines()[tree.body[0].end_lineno if about else 0 :]
+    code = textwrap.indent("\n".join(below).strip(), "    ")
     return [
         f"## {script.stem}",
         "",

@@ -15,7 +15,9 @@ PARTS: dict[str, Callable[[], str]] = {
 MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
 ELSEWHERE: Mapping[str, str] = {
     r"src/lrsched/plotting\.py": "reference/text.md",
+    r"src/lrsched/.*": "reference/index.md",
     r"examples/(\w+)\.py": r"examples.md#\1",
+    r"examples/(README\.md)?": "examples.md",
     r"README\.md": "index.md",
     r"CONTRIBUTING\.md": "house.md",
 }
