@@ -1,0 +1,121 @@
+"""A linen language model whose length need not be known: cooldowns branch off one checkpoint.
+
+    python examples/language_model.py --stable 400
+
+Needs ``pip install "lrsched-jax[bench]"``: flax, orbax and tyro. A small causal transformer reads
+the help topics of this Python, character by character. It warms up and then stays at its peak, the
+stable phase of WSD, and is saved once. From that checkpoint the run goes on without a cooldown, and
+anneals over a few lengths and shapes: each branch is a finished model, none trained the trunk anew.
+"""
+
+import tempfile
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import tyro
+
+import lrsched
+from lrsched.flax import TrainState
+
+LENGTH, WIDTH, LAYERS, BATCH = 64, 64, 2, 16
+TEXT = "\n".join(topics[name] for name in sorted(topics)).encode("ascii", "ignore")
+CODES = np.frombuffer(TEXT, np.uint8).astype(np.int32)
+TRAINING, HELD_OUT = CODES[:-20_000], CODES[-20_000:]
+
+
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        mask = nn.make_causal_mask(x[..., 0])
+        x = x + nn.MultiHeadDotProductAttention(num_heads=4)(nn.LayerNorm()(x), mask=mask)
+        return x + nn.Dense(WIDTH)(nn.gelu(nn.Dense(4 * WIDTH)(nn.LayerNorm()(x))))
+
+
+class Transformer(nn.Module):
+    @nn.compact
+    def __call__(self, characters):
+        places = self.param("places", nn.initializers.normal(0.02), (LENGTH, WIDTH))
+        x = nn.Embed(128, WIDTH)(characters) + places
+        for _ in range(LAYERS):
+            x = Block()(x)
+        return nn.Dense(128)(nn.LayerNorm()(x))
+
+
+model = Transformer()
+
+
+@jax.jit
+def fresh_state(peak):
+    transform = optax.chain(
+        optax.scale_by_adam(b2=0.99),
+        lrsched.scale_by_learning_rate(lrsched.warmup(40) * peak),  # without an end
+    )
+    params = model.init(jax.random.key(0), jnp.zeros((1, LENGTH), jnp.int32))
+    return TrainState.create(apply_fn=model.apply, params=params, tx=transform)
+
+
+def loss_of(params, windows):
+    logits = model.apply(params, windows[:, :-1])
+    return optax.softmax_cross_entropy_with_integer_labels(logits, windows[:, 1:]).mean()
+
+
+@jax.jit
+def train_step(state, text):
+    starts = jax.random.randint(
+        jax.random.fold_in(jax.random.key(1), state.step), (BATCH, 1), 0, len(text) - LENGTH
+    )
+    gradients = jax.grad(loss_of)(state.params, text[starts + jnp.arange(LENGTH + 1)])
+    return state.apply_gradients(grads=gradients)
+
+
+@jax.jit
+def validation_loss(params):
+    windows = (len(HELD_OUT) - 1) // LENGTH
+    starts = LENGTH * jnp.arange(windows)[:, None]
+    return loss_of(params, jnp.asarray(HELD_OUT)[starts + jnp.arange(LENGTH + 1)])
+
+
+def trained(state, updates):
+    for _ in range(updates):
+        state = train_step(state, TRAINING)
+    return state
+
+
+def main(
+    stable: int = 600,
+    peak: float = 3e-3,
+    cooldowns: tuple[int, ...] = (60, 150),
+    shapes: tuple[str, ...] = ("1-sqrt", "linear"),
+    directory: Path | None = None,
+):
+    path = (directory or Path(tempfile.mkdtemp())).absolute() / f"stable-{stable}"
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path, trained(fresh_state(peak), stable))
+
+    def branch(updates, shape):
+        with ocp.StandardCheckpointer() as checkpointer:
+            state = checkpointer.restore(path, jax.eval_shape(fresh_state, peak))
+        if shape is not None:
+            state = lrsched.start_cooldown(state, updates, shape=shape)
+        state = trained(state, updates)
+        return float(lrsched.learning_rate(state)), float(validation_loss(state.params))
+
+    print(f"checkpoint {path}\n branch                  updates  last rate  validation loss")
+    found = {(0, None): branch(0, None)}
+    for updates in cooldowns:
+        for shape in (None, *shapes):
+            found[updates, shape] = branch(updates, shape)
+    for (updates, shape), (rate, loss) in found.items():
+        name = f"{shape} over {updates}" if shape else "no cooldown" if updates else "checkpoint"
+        print(f" {name:<22}  {stable + updates:>7}  {rate:9.2e}  {loss:15.4f}")
+    return found
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
