@@ -50,7 +50,7 @@ def train(dtype, steps, lines, seed):
     schedule = lrsched.wsd(1.0, steps, warmup=0.1, cooldown=0.4)
     optimizer = nnx.Optimizer(model, lrsched.prodigy(schedule), wrt=nnx.Param)
     evaluate = nnx.jit(loss_fn)
-    print(f"{dtype.__name__}\n update  schedule  estimate   applied  held out  accuracy")
+    print(f"{dtype.name}\n update  schedule  estimate   applied  held out  accuracy")
     history = []
     for step in range(steps):
         batch = jax.random.choice(jax.random.key(step), training, (64,))
@@ -63,8 +63,13 @@ def train(dtype, steps, lines, seed):
     return history
 
 
-def main(steps: int = 600, lines: int = 10, seed: int = 0):
-    return [train(dtype, steps, lines, seed) for dtype in (jnp.bfloat16, jnp.float32)]
+def main(
+    steps: int = 600,
+    lines: int = 10,
+    seed: int = 0,
+    dtypes: tuple[str, ...] = ("bfloat16", "float32"),
+):
+    return [train(jnp.dtype(dtype), steps, lines, seed) for dtype in dtypes]
 
 
 if __name__ == "__main__":

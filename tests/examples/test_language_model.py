@@ -1,6 +1,7 @@
 """Branches off one checkpoint: the cooldown ends below both the trunk and the checkpoint."""
 
 import pytest
+import tyro
 
 from examples import language_model
 
@@ -8,9 +9,8 @@ from examples import language_model
 def test_a_cooldown_ends_below_the_trunk(tmp_path, monkeypatch):
     for name, size in {"WIDTH": 32, "LAYERS": 1, "LENGTH": 16, "BATCH": 8}.items():
         monkeypatch.setattr(language_model, name, size)
-    found = language_model.main(
-        stable=100, peak=0.04, cooldowns=(80,), shapes=("linear",), directory=tmp_path
-    )
+    arguments = ["--stable", "100", "--peak", "0.04", "--cooldowns", "80", "--shapes", "linear"]
+    found = tyro.cli(language_model.main, args=[*arguments, "--directory", str(tmp_path)])
     checkpoint, trunk, branch = (found[key] for key in ((0, None), (80, None), (80, "linear")))
     assert {path.name for path in tmp_path.iterdir()} == {"stable-100"}
     assert checkpoint[0] == trunk[0]

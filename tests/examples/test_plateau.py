@@ -1,10 +1,12 @@
 """The rate falls after three accuracies in a row that do not beat the best, and only then."""
 
+import tyro
+
 from examples import plateau
 
 
 def test_the_rate_follows_the_validation_accuracy():
-    told, untold = plateau.main(epochs=9)
+    told, untold = tyro.cli(plateau.main, args=["--epochs", "9"])
     assert {rate for rate, *_ in untold} == {untold[0][0]}
     best, bad, expected = 0.0, 0, told[0][0]
     for rate, validation, _ in told:
