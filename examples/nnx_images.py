@@ -47,7 +47,7 @@ def main(steps: int = 400, peak: float = 5e-3, batch_size: int = 32, lines: int 
     pixels, labels = mnist_data()
     images = np.float32(pixels.reshape(-1, 28, 28, 1) / 255 - 0.13)
     order = np.random.default_rng(0).permutation(len(images))
-    training, held_out = order[:4000], order[4000:]
+    training, held_out = np.split(order, [4 * len(order) // 5])
 
     model = CNN(nnx.Rngs(0))
     schedule = lrsched.wsd(peak, steps, warmup=0.1, cooldown=0.4)
