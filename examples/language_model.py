@@ -94,26 +94,28 @@ def main(
     shapes: tuple[str, ...] = ("1-sqrt", "linear"),
     directory: Path | None = None,
 ):
+    state = trained(fresh_state(peak), stable)
     path = (directory or Path(tempfile.mkdtemp())).absolute() / f"stable-{stable}"
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path, trained(fresh_state(peak), stable))
+        checkpointer.save(path, state)
 
-    def branch(updates, shape):
+    def annealed(updates, shape):
         with ocp.StandardCheckpointer() as checkpointer:
-            state = checkpointer.restore(path, jax.eval_shape(fresh_state, peak))
-        if shape is not None:
-            state = lrsched.start_cooldown(state, updates, shape=shape)
-        state = trained(state, updates)
-        return float(lrsched.learning_rate(state)), float(validation_loss(state.params))
+            restored = checkpointer.restore(path, jax.eval_shape(fresh_state, peak))
+        return trained(lrsched.start_cooldown(restored, updates, shape=shape), updates)
 
-    print(f"checkpoint {path}\n branch                  updates  last rate  validation loss")
-    found = {(0, None): branch(0, None)}
+    print(f"checkpoint {path}\n branch               updates  last rate  validation loss")
+    found = {}
+
+    def report(name, updates, state):
+        found[name] = float(lrsched.learning_rate(state)), float(validation_loss(state.params))
+        print(" {:<20} {:>7}  {:9.2e}  {:15.4f}".format(name, stable + updates, *found[name]))
+
+    report("checkpoint", 0, state)
     for updates in cooldowns:
-        for shape in (None, *shapes):
-            found[updates, shape] = branch(updates, shape)
-    for (updates, shape), (rate, loss) in found.items():
-        name = f"{shape} over {updates}" if shape else "no cooldown" if updates else "checkpoint"
-        print(f" {name:<22}  {stable + updates:>7}  {rate:9.2e}  {loss:15.4f}")
+        report(f"none over {updates}", updates, trained(state, updates))
+        for shape in shapes:
+            report(f"{shape} over {updates}", updates, annealed(updates, shape))
     return found
 
 

@@ -11,8 +11,8 @@ def test_a_cooldown_ends_below_the_trunk(tmp_path, monkeypatch):
         monkeypatch.setattr(language_model, name, size)
     arguments = ["--stable", "100", "--peak", "0.04", "--cooldowns", "80", "--shapes", "linear"]
     found = tyro.cli(language_model.main, args=[*arguments, "--directory", str(tmp_path)])
-    checkpoint, trunk, branch = (found[key] for key in ((0, None), (80, None), (80, "linear")))
     assert {path.name for path in tmp_path.iterdir()} == {"stable-100"}
+    checkpoint, trunk, branch = found.values()
     assert checkpoint[0] == trunk[0]
     assert branch[0] == pytest.approx(trunk[0] / 80, rel=1e-5)
     assert branch[1] < min(checkpoint[1], trunk[1])
