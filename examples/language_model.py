@@ -1,11 +1,12 @@
 """A linen language model whose length need not be known: cooldowns branch off one checkpoint.
 
-    python examples/language_model.py --stable 400
+    python examples/language_model.py --stable 500
 
 Needs ``pip install "lrsched-jax[bench]"``: flax, orbax and tyro. A small causal transformer reads
 the help topics of this Python, character by character. It warms up and then stays at its peak, the
 stable phase of WSD, and is saved once. From that checkpoint the run goes on without a cooldown, and
-anneals over a few lengths and shapes: each branch is a finished model, none trained the trunk anew.
+anneals over a few lengths and shapes. Each branch is a finished model, none trained the trunk anew,
+and a branch of another length compiles nothing: lengths are data, as rates are.
 """
 
 import tempfile
@@ -25,7 +26,7 @@ from lrsched.flax import TrainState
 
 LENGTH, WIDTH, LAYERS, BATCH = 64, 64, 2, 16
 TEXT = "\n".join(topics[name] for name in sorted(topics)).encode("ascii", "ignore")
-CODES = np.frombuffer(TEXT, np.uint8).astype(np.int32)
+CODES = jnp.asarray(np.frombuffer(TEXT, np.uint8), jnp.int32)
 TRAINING, HELD_OUT = CODES[:-20_000], CODES[-20_000:]
 
 
@@ -78,7 +79,7 @@ def train_step(state, text):
 def validation_loss(params):
     windows = (len(HELD_OUT) - 1) // LENGTH
     starts = LENGTH * jnp.arange(windows)[:, None]
-    return loss_of(params, jnp.asarray(HELD_OUT)[starts + jnp.arange(LENGTH + 1)])
+    return loss_of(params, HELD_OUT[starts + jnp.arange(LENGTH + 1)])
 
 
 def trained(state, updates):
@@ -88,9 +89,9 @@ def trained(state, updates):
 
 
 def main(
-    stable: int = 600,
+    stable: int = 500,
     peak: float = 3e-3,
-    cooldowns: tuple[int, ...] = (60, 150),
+    cooldowns: tuple[int, ...] = (50, 120),
     shapes: tuple[str, ...] = ("1-sqrt", "linear"),
     directory: Path | None = None,
 ):

@@ -47,11 +47,11 @@ def accuracies(state):
     return is_right[VALIDATION].mean(), is_right[TEST].mean()
 
 
-def train(is_told, epochs, rate, seed):
+def train(is_told, epochs, rate, patience, seed):
     transform = optax.chain(
         optax.trace(decay=0.9),
         lrsched.scale_by_learning_rate(rate),
-        lrsched.reduce_on_plateau(factor=0.3, patience=3, mode="max"),
+        lrsched.reduce_on_plateau(factor=0.3, patience=patience, mode="max"),
     )
     params = model.init(jax.random.key(seed), images[:1])
     state = TrainState.create(apply_fn=model.apply, params=params, tx=transform)
@@ -65,8 +65,9 @@ def train(is_told, epochs, rate, seed):
     return history
 
 
-def main(epochs: int = 20, rate: float = 0.1, seed: int = 0):
-    plateau, constant = (train(is_told, epochs, rate, seed) for is_told in (True, False))
+def main(epochs: int = 20, rate: float = 0.1, patience: int = 3, seed: int = 0):
+    plateau = train(True, epochs, rate, patience, seed)
+    constant = train(False, epochs, rate, patience, seed)
     print(" epoch      rate  validation  test   |  constant  validation  test")
     for epoch, rows in enumerate(zip(plateau, constant, strict=True), start=1):
         left, right = (

@@ -101,6 +101,11 @@ def test_the_quick_start_is_the_example_of_that_name():
     assert script.split('"""\n\n', 1)[1] in (ROOT / "README.md").read_text()
 
 
+def test_every_example_has_a_row():
+    rows = re.findall(r"^\| \[(\w+\.py)\]\(\1\)", (ROOT / "examples/README.md").read_text(), re.M)
+    assert sorted(rows) == [script.name for script in EXAMPLES]
+
+
 def has_a_test(script):
     return (ROOT / "tests/examples" / f"test_{script.name}").exists()
 
