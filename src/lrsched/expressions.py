@@ -75,11 +75,20 @@ def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
             raise ValueError(str(error)) from None
         if short not in module.__all__:
             raise ValueError(f"{short!r} is no schedule of {peer}.")
-        if "base_lr" not in inspect.signature(found).parameters:
+        parameters = list(inspect.signature(found).parameters)
+        if "base_lr" not in parameters:
             return found
-        return lambda *args, **kwargs: (
-            found(*args, **kwargs) if "base_lr" in kwargs else found(base_lr, *args, **kwargs)
-        )
+        place = parameters.index("base_lr")
+
+        def at_the_rate(*args: Any, **kwargs: Any) -> Any:
+            """The rate goes where the optimizer stood, which is not first in `get_scheduler`."""
+            if "base_lr" in kwargs:
+                return found(*args, **kwargs)
+            if len(args) < place:
+                return found(*args, base_lr=base_lr, **kwargs)
+            return found(*args[:place], base_lr, *args[place:], **kwargs)
+
+        return at_the_rate
 
     found = _Reader(text, factory, left_out=("optimizer", "opt", "optim")).read()
     if isinstance(found, tuple) and isinstance(found[0], Schedule):
