@@ -37,7 +37,9 @@ def test_four_times_the_steps_halve_the_rate_of_a_line_to_zero():
 
 def test_a_rate_goes_through_jit():
     carry = jax.jit(lambda rate: theory.transfer_rate(rate, 1.0, stable(300), 300))
-    np.testing.assert_allclose(carry(0.1), theory.transfer_rate(0.1, 1.0, stable(300), 300))
+    eager = theory.transfer_rate(0.1, 1.0, stable(300), 300)
+    # A compiler may round a fused expression once where two operations round twice: one last bit.
+    np.testing.assert_array_max_ulp(np.float32(carry(0.1)), np.float32(eager), maxulp=1)
 
 
 @pytest.mark.parametrize(
