@@ -4,8 +4,7 @@ What plots, the command line and notebooks have in common; NumPy is all that it 
 """
 
 import html
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import numpy as np
@@ -13,12 +12,12 @@ import numpy as np
 from lrsched.arguments import BOUNDARIES, DURATION, LENGTH, is_traced
 from lrsched.numerics import MAX_STEP
 from lrsched.schedule import Schedule
+from lrsched.seams import seams
 
 NO_LENGTH: Final = 1000
 """How far a schedule is shown that names no length at all."""
 EXACT: Final = 2**22
 """An area of so many updates is the sum of their rates; of more, a trapezoid of as many samples."""
-MOST_PIECES: Final = 12
 
 
 class Phase(NamedTuple):
@@ -35,10 +34,16 @@ def is_single(schedule: Schedule) -> bool:
 
 
 def length_of(schedule: Schedule) -> int:
-    """How many steps to show: the horizon, or four times the longest length that it names."""
+    """How many steps to show: the horizon, or four times the longest length that it names.
+
+    Where the last piece begins at the horizon, as after the last cut of several, a third is added
+    for it.
+    """
     horizon = schedule.horizon
     if isinstance(horizon, int) and horizon > 0:
-        return horizon
+        name, start = seams(schedule, horizon + 1)[-1]
+        has_another = start == horizon and name.startswith("piece")
+        return min(horizon + -(-horizon // 3), MAX_STEP) if has_another else horizon
     return min(4 * _longest(schedule), MAX_STEP) or NO_LENGTH
 
 
@@ -76,18 +81,13 @@ def area(schedule: Schedule, start: int, stop: int) -> float:
 def phases(schedule: Schedule, steps: int | None = None) -> list[Phase]:
     """What the course consists of, in order, until ``steps`` (or `length_of` it).
 
-    `join` has its parts, `wsd` its three phases, `one_cycle` its rise and falls, a factor of
-    `warmup` the steps until it is 1, `cooldown` the fall, steps of a constant each of its pieces.
-    Everything else is one phase with its own name.
+    A schedule names its own: see ``phases`` of `lrsched.schedule`. One that names none is one
+    phase with its own name.
     """
     steps = length_of(schedule) if steps is None else steps
-    name, of = schedule._structure.definition.name, schedule.parameters
-    found = _SPLIT[name](of, steps) if name in _SPLIT else [Phase(name, 0, steps)]
-    return [
-        Phase(part.name, part.start, min(part.stop, steps))
-        for part in found
-        if part.start < min(part.stop, steps)
-    ]
+    found = seams(schedule, steps)
+    ends = [*(start for _, start in found[1:]), steps]
+    return [Phase(name, start, end) for (name, start), end in zip(found, ends, strict=True)]
 
 
 def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | None:
@@ -133,100 +133,3 @@ def _longest(schedule: Schedule) -> int:
         if kinds[name] in (LENGTH, DURATION, BOUNDARIES) and value is not None:
             found.append(int(np.max(value, initial=0)))
     return max(found)
-
-
-def _resolved(length: Any, steps: int) -> int:
-    return int(length) if isinstance(length, int | np.integer) else round(float(length) * steps)
-
-
-def _of_join(of: dict[str, Any], steps: int) -> list[Phase]:
-    found, start = list[Phase](), 0
-    for part in of["parts"]:
-        if not isinstance(part, Schedule):
-            found.append(Phase("constant", start, steps))
-            break
-        length = steps - start if part.horizon is None else min(part.horizon, steps - start)
-        if length > 0:
-            found += _moved(phases(part, length), start)
-        start += max(length, 0)
-    return found
-
-
-def _moved(found: list[Phase], by: int) -> list[Phase]:
-    return [Phase(part.name, part.start + by, part.stop + by) for part in found]
-
-
-def _of_fold(of: dict[str, Any], steps: int) -> list[Phase]:
-    """Warmups first, then what they multiply; several courses at once are one phase."""
-    parts = [part for part in of["parts"] if isinstance(part, Schedule)]
-    rising = [part for part in parts if _name(part) in _WARMUPS]
-    others = [part for part in parts if part not in rising]
-    rise = min(max((part.horizon or 0 for part in rising), default=0), steps)
-    if len(others) == 1:
-        rest = phases(others[0], steps)
-    else:
-        rest = [Phase(" & ".join(dict.fromkeys(map(_name, others))) or "constant", 0, steps)]
-    cut = [Phase(part.name, max(part.start, rise), part.stop) for part in rest]
-    return [Phase("warmup", 0, rise), *cut] if rise else rest
-
-
-def _name(schedule: Schedule) -> str:
-    return schedule._structure.definition.name
-
-
-def _of_wsd(of: dict[str, Any], steps: int) -> list[Phase]:
-    whole = int(of["steps"])
-    rise, fall = _resolved(of["warmup"], whole), _resolved(of["cooldown"], whole)
-    return [
-        Phase("warmup", 0, rise),
-        Phase("stable", rise, whole - fall),
-        Phase("cooldown", whole - fall, whole),
-        Phase("held", whole, steps),
-    ]
-
-
-def _of_cooldown(of: dict[str, Any], steps: int) -> list[Phase]:
-    start, stop = int(of["start"]), int(of["start"]) + int(of["steps"])
-    before = phases(of["inner"], start) if start else []
-    return [*before, Phase("cooldown", start, stop), Phase("held", stop, steps)]
-
-
-def _of_one_cycle(of: dict[str, Any], steps: int) -> list[Phase]:
-    whole = int(of["steps"])
-    rise = _resolved(of["warmup"], whole)
-    back = 2 * rise if of.get("three_phase") else whole
-    return [Phase("rise", 0, rise), Phase("fall", rise, back), Phase("tail", back, steps)]
-
-
-def _of_pieces(boundaries: str) -> Callable[[dict[str, Any], int], list[Phase]]:
-    def split(of: dict[str, Any], steps: int) -> list[Phase]:
-        starts = [0, *map(int, of[boundaries])]
-        if len(starts) > MOST_PIECES:
-            return [Phase("pieces", 0, steps)]
-        ends = [*starts[1:], max(steps, starts[-1] + 1)]
-        pieces = zip(starts, ends, strict=True)
-        return [Phase(f"piece {i}", *ends) for i, ends in enumerate(pieces, start=1)]
-
-    return split
-
-
-def _of_inner(of: dict[str, Any], steps: int) -> list[Phase]:
-    return phases(of["inner"], steps)
-
-
-_WARMUPS: Final = ("warmup", "log_warmup", "exponential_warmup", "untuned_warmup", "radam_warmup")
-_SPLIT: Final[dict[str, Callable[[dict[str, Any], int], list[Phase]]]] = {
-    "join": _of_join,
-    "multiply": _of_fold,
-    "add": _of_fold,
-    "minimum": _of_fold,
-    "maximum": _of_fold,
-    "wsd": _of_wsd,
-    "cooldown": _of_cooldown,
-    "one_cycle": _of_one_cycle,
-    "piecewise_constant": _of_pieces("boundaries"),
-    "multistep": _of_pieces("milestones"),
-    "by_hand": _of_inner,
-    "clip": _of_inner,
-    "noise": _of_inner,
-}
