@@ -149,6 +149,14 @@ def test_samples_have_the_steps_next_to_a_seam():
     assert values[at == 777] == 1.0
 
 
+def test_a_picture_ends_before_the_next_cycle_and_shows_the_last_piece():
+    cycles = lrsched.repeat(lrsched.rex(1.0, 10))
+    assert curve.sample(cycles, curve.length_of(cycles))[0][-1] == 39
+    pieces = lrsched.multistep(1.0, [30, 60])
+    at, values = curve.sample(pieces, curve.length_of(pieces))
+    assert (at[-1], values[-1]) == (80, pytest.approx(0.01))
+
+
 @pytest.mark.parametrize(
     ("schedule", "is_logarithmic"),
     [

@@ -41,22 +41,25 @@ def length_of(schedule: Schedule) -> int:
     """
     horizon = schedule.horizon
     if isinstance(horizon, int) and horizon > 0:
-        name, start = seams(schedule, horizon + 1)[-1]
-        has_another = start == horizon and name.startswith("piece")
-        return min(horizon + -(-horizon // 3), MAX_STEP) if has_another else horizon
+        longer = min(horizon + -(-horizon // 3), MAX_STEP)
+        return longer if _leaps_at(schedule, horizon) else horizon
     return min(4 * _longest(schedule), MAX_STEP) or NO_LENGTH
 
 
 def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Steps from 0 to ``steps``, those next to a seam among them, and the values there."""
-    seams = np.array([phase.start for phase in phases(schedule, steps)], np.int64)
-    near = np.concatenate([seams - 1, seams, seams + 1])
+    """Steps from 0 to ``steps``, those next to a seam among them, and the values there.
+
+    Where the next piece or cycle begins at ``steps``, they end before it.
+    """
+    starts = np.array([phase.start for phase in phases(schedule, steps)], np.int64)
+    near = np.concatenate([starts - 1, starts, starts + 1])
     even = np.linspace(0, steps, min(steps, count) + 1).astype(np.int64)
-    at = np.unique(np.clip(np.concatenate([even, near]), 0, steps))
+    last = steps - 1 if _leaps_at(schedule, steps) else steps
+    at = np.unique(np.clip(np.concatenate([even, near]), 0, last))
     return at, np.asarray(schedule(at), np.float64)
 
 
-def is_logarithmic(values: np.ndarray) -> bool:
+def is_logarithmic(values: np.ndarray, decades: float = 2.0) -> bool:
     """Whether a logarithmic axis helps: most of the course would lie on the floor of a linear one.
 
     That is so where every value is above 0, they span more than two decades, and half of them are
@@ -66,7 +69,27 @@ def is_logarithmic(values: np.ndarray) -> bool:
     if not len(values) or values.min() <= 0:
         return False
     top = values.max()
-    return bool(top > 100 * values.min() and np.median(values) < 0.1 * top)
+    return bool(top > 10**decades * values.min() and np.median(values) < 0.1 * top)
+
+
+def thinned(
+    steps: np.ndarray, values: np.ndarray, stretches: int = 1000
+) -> tuple[np.ndarray, np.ndarray]:
+    """A long curve for a picture: of each stretch the least and the greatest value, and a NaN.
+
+    So no spike and no gap is lost, as they would be among every thousandth value.
+    """
+    if len(values) <= 3 * stretches:
+        return steps, values
+    is_there = ~np.isnan(values)
+    kept = [0, len(values) - 1]
+    for part in np.array_split(np.arange(len(values)), stretches):
+        kept.append(part[np.argmin(is_there[part])])
+        there = part[is_there[part]]
+        if len(there):
+            kept += [there[np.argmin(values[there])], there[np.argmax(values[there])]]
+    places = np.unique(kept)
+    return steps[places], values[places]
 
 
 def area(schedule: Schedule, start: int, stop: int) -> float:
@@ -121,6 +144,12 @@ def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | N
         f'stroke-linejoin="round"/></svg><br/><small>from {values[0]:.4g}, at most {high:.4g}, '
         f"then {values[-1]:.4g}{end}</small></div>"
     )
+
+
+def _leaps_at(schedule: Schedule, step: int) -> bool:
+    """Whether another piece or cycle begins there."""
+    name, start = seams(schedule, step + 1)[-1]
+    return start == step and ("piece" in name or "cycle" in name)
 
 
 def _longest(schedule: Schedule) -> int:
