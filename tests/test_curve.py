@@ -167,7 +167,7 @@ def test_a_picture_ends_before_the_next_cycle_and_shows_the_last_piece():
     ids=repr,
 )
 def test_an_axis_is_logarithmic_where_most_would_lie_on_the_floor(schedule, is_logarithmic):
-    assert curve.is_logarithmic(curve.sample(schedule, 100)[1]) is is_logarithmic
+    assert curve.is_logarithmic([curve.sample(schedule, 100)[1]]) is is_logarithmic
 
 
 def test_a_notebook_shows_a_picture_of_one_path_in_the_colour_of_the_text():

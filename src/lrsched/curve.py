@@ -4,6 +4,7 @@ What plots, the command line and notebooks have in common; NumPy is all that it 
 """
 
 import html
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import jax
@@ -59,17 +60,19 @@ def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarra
     return at, np.asarray(schedule(at), np.float64)
 
 
-def is_logarithmic(values: np.ndarray, decades: float = 2.0) -> bool:
-    """Whether a logarithmic axis helps: most of the course would lie on the floor of a linear one.
+def is_logarithmic(courses: Sequence[np.ndarray], decades: float = 2.0) -> bool:
+    """Whether a logarithmic axis helps: most of a course would lie on the floor of a linear one.
 
-    That is so where every value is above 0, they span more than two decades, and half of them are
-    below a tenth of the largest. A single dip does not make an axis logarithmic.
+    That is so where every value is above 0, they span so many decades, and half of a course is
+    below a tenth of the largest of all. A single dip does not make an axis logarithmic.
     """
-    values = values[np.isfinite(values)]
-    if not len(values) or values.min() <= 0:
+    finite = [values[np.isfinite(values)] for values in courses]
+    finite = [values for values in finite if len(values)]
+    low = min((values.min() for values in finite), default=0.0)
+    if low <= 0:
         return False
-    top = values.max()
-    return bool(top > 10**decades * values.min() and np.median(values) < 0.1 * top)
+    high = max(values.max() for values in finite)
+    return bool(high > 10**decades * low and min(map(np.median, finite)) < 0.1 * high)
 
 
 def thinned(

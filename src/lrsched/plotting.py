@@ -383,7 +383,7 @@ def _draw_runs(
     top, bottom = _two_axes() if axes is None else axes
     names = list(dict.fromkeys([*trained, *judged, *driven]))
     colours = dict(zip(names, np.resize(COLOURS, len(names)), strict=True))
-    quiet, loud = {"lw": 1.0, "alpha": 0.45}, {"lw": 1.8, "ms": 4}
+    quiet, loud = {"lw": 1.0, "alpha": 0.45}, {"lw": 1.8, "ms": 3}
     for ax, by_name, style in (
         (top, trained, quiet if judged else {"lw": 1.4}),
         (top, judged, loud),
@@ -427,20 +427,19 @@ def _fit(
 ) -> None:
     """A logarithmic axis where it helps, else one from 0; its numbers written short.
 
-    It helps too where one course would lie on the floor of another; rates may then go below it.
+    It helps too where one rate lies on the floor of another; both may end at 0, far below.
     """
     finite = [values[np.isfinite(values)] for values in courses]
-    peaks = np.array([values.max() for values in finite if len(values)])
-    if not len(peaks):
+    peaks = [float(values.max()) for values in finite if len(values)]
+    if not peaks:
         return
-    low, high = min(values.min() for values in finite if len(values)), peaks.max()
-    is_below = peaks.min() > 0 and high > 10 * peaks.min() and (is_rate or low > 0)
-    if curve.is_logarithmic(np.concatenate(finite), decades):
+    low, high = min(values.min() for values in finite if len(values)), max(peaks)
+    if curve.is_logarithmic(courses, decades):
         ax.set_yscale("log")
         return
-    if is_below:
+    if is_rate and high > 10 * min(peaks) > 0:
         ax.set_yscale("log")
-        ax.set_ylim(bottom=max(low, peaks.min() / 100))
+        ax.set_ylim(bottom=max(low, min(peaks) / 100))
         return
     if low >= 0:
         ax.set_ylim(bottom=0)

@@ -39,7 +39,7 @@ def draw(
       marked: a range and a place within it, shown beneath: its first x, the place's, its last.
     """
     values = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
-    log = is_logarithmic(values)
+    log = is_logarithmic([line.y for line in lines])
     low, high = float(values.min()), float(values.max())
     low = low if log else min(low, 0.0)
     labels = [f"{high:.3g}", *[""] * (height - 2), f"{low:.3g}"]
