@@ -31,7 +31,8 @@ def seams(part: Any, until: int) -> list[Seam]:
         return [("constant", 0)] if until > 0 else []
     definition = part._structure.definition
     named = [] if definition.phases is None else definition.phases(until, **part.parameters)
-    found = [(name, max(int(start), 0)) for name, start in named] or [(definition.name, 0)]
+    (first, _), *others = list(named) or [(definition.name, 0)]
+    found = [(first, 0), *((name, max(int(start), 0)) for name, start in others)]
     ends = [*(start for _, start in found[1:]), until]
     return [seam for seam, end in zip(found, ends, strict=True) if seam[1] < min(end, until)]
 

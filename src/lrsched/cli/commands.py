@@ -79,7 +79,8 @@ def show(schedule: Text, png: Png = None, until: AnyWhole = None, json: bool = F
     """A curve in the terminal: show cosine --peak 3e-4 --steps 10000.
 
     Args:
-      schedule: a name with its arguments as options, an expression, or a JSON or YAML file.
+      schedule: a name with its arguments in order or as options, see lrsched list; an expression;
+        or a JSON or YAML file.
       png: draw into this file instead.
       until: how many steps to show; by default to the horizon.
       json: the steps and rates of the curve, for machines.
