@@ -273,6 +273,7 @@ def test_a_doctor_finds_nothing_here(run):
         (("sweep", "--workload", "imagenet"), "imagenet"),
         (("sweep", "--schedule", "constant(1.0)"), "has no horizon; give it a length"),
         (("sweep", "--rates", "-1"), "give numbers above 0"),
+        (("sweep", "--rates", "1", "--png", "x.png"), "give several --rates, or --runs"),
         (("range-test", "--steps", "0"), "steps=0 is not accepted"),
     ],
 )

@@ -105,7 +105,7 @@ def plot_schedules(
     colours = np.resize(COLOURS, len(schedules))
     for (name, one), colour, style in zip(schedules.items(), colours, styles, strict=True):
         at, values = curve.sample(one, steps)
-        lines += ax.plot(at, values, style, color=colour, linewidth=1.6, label=name)
+        lines += ax.plot(at, values, style, color=colour, linewidth=1.9, label=name)
     ax.set(xlabel="step", ylabel="learning rate", xlim=(0, steps))
     _fit(ax, [np.asarray(line.get_ydata()) for line in lines], is_rate=True)
     _legend_above(ax, lines)

@@ -323,6 +323,8 @@ def sweep(
     shape = _read(schedule)
     if not rates or min(rates) <= 0:
         raise ValueError(f"--rates {rates} is not accepted; give numbers above 0.")
+    if png is not None and len(set(rates)) < 2:
+        raise ValueError("--png draws the losses over the rates; give several --rates, or --runs.")
     if not shape.horizon:
         raise ValueError(f"--schedule {shape} has no horizon; give it a length, as in {_LENGTH}.")
     found = sweep(
@@ -340,7 +342,7 @@ def sweep(
     ]
     _print_rows(rows, json)
     if png is not None:
-        _save(found.plot(x="scale" if len(rates) > 1 else None), png, is_quiet=json)
+        _save(found.plot(x="scale"), png, is_quiet=json)
     if runs is not None:
         _save(found.plot_runs(range(len(rates)))[0], runs, is_quiet=json)
 
