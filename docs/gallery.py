@@ -88,6 +88,58 @@ GALLERY: Mapping[str, Mapping[str, lr.Schedule]] = {
 }
 
 
+WHEN: Mapping[str, str] = {
+    "constant": "The baseline; the stable phase of a run whose end is not known yet.",
+    "piecewise_constant": "A recipe that lists its rates and the steps at which they change.",
+    "table": "A course that was recorded, or computed elsewhere, step by step.",
+    "linear": "A known budget and nothing to tune but the peak: to zero, after a warmup.",
+    "polynomial": "A recipe that names a power: between a line and a decay that is fast first.",
+    "exponential": "A fixed ratio from one period to the next, whatever the length of the run.",
+    "step_decay": "A recipe with a cut every so many epochs.",
+    "multistep": "A recipe with cuts at steps that it names.",
+    "cosine": "A known budget; it stays higher than a line at first and is flat at its end.",
+    "k_decay": "A cosine that shall stay near its peak for longer.",
+    "tanh": "Long stretches near both rates, with a smooth fall between them.",
+    "rex": "A short budget: the rate stays high and falls late.",
+    "hyperbolic": "Runs of several lengths that shall have nearly the same beginning.",
+    "exp_hyperbolic": "The same, over several orders of magnitude.",
+    "chebyshev": "Gradient descent on a problem near a quadratic, whose curvatures are known.",
+    "cosine_waves": "A recipe of transformers with `num_cycles` other than a half.",
+    "inverse_sqrt": "No known budget: it never ends; a cooldown can begin at any step.",
+    "inverse_time": "Stochastic approximation by the book; it is low soon.",
+    "power_law": "Any exponent between the two above, fitted to runs of one's own.",
+    "noam": "A recipe that follows the first Transformer to the letter.",
+    "power_scheduler": "Language models under muP, with a budget in tokens that is still open.",
+    "warmup": "Adam, large batches, large peaks: the first updates are the dangerous ones.",
+    "log_warmup": "A recipe of DeepSpeed, which rises this way unless told otherwise.",
+    "exponential_warmup": "A rise without a corner at its end.",
+    "untuned_warmup": "Adam, and no wish to tune the warmup's length.",
+    "radam_warmup": "RAdam's warmup under plain Adam, where it can be seen and changed.",
+    "wsd": "A budget that may grow, or a peak that cannot be tuned well: its range is wide.",
+    "cooldown": "To end any schedule from any step on, as often as one likes.",
+    "points": "A course drawn by hand, or found by a search.",
+    "triangular": "Several dips to average models from, or a peak known by its range only.",
+    "one_cycle": "One budget, known beforehand, and a high peak in its first third.",
+    "one_cycle_momentum": "Beside `one_cycle`: low momentum where the rate is high.",
+    "cosine_restarts": "Models at several lengths from one run: one at the end of each cycle.",
+    "noise": "To see whether a result hangs on the exact course.",
+    "join": "Phases one after another: a warmup, then the rest.",
+    "multiply": "A warmup, or a factor that a search varies, on top of any course.",
+    "add": "A floor that is added, rather than one that cuts.",
+    "minimum": "A ceiling that is a schedule itself.",
+    "maximum": "A floor that is a schedule itself.",
+    "clip": "A floor and a ceiling that are numbers.",
+    "repeat": "Cycles of any shape.",
+    "shift": "To begin later, or in the middle of a course.",
+    "repace": "A run that goes on for longer, or shorter, than it was planned.",
+    "by_hand": "It is what an optimizer's state holds; seldom written.",
+    "stretch": "A recipe for 100 epochs in another number of steps.",
+    "reverse": "A rise made of a decay.",
+    "from_function": "An optax schedule, or any function of the step, as it is.",
+}
+"""What each of them is for, in one sentence."""
+
+
 def draw(file: Path) -> None:
     """One small picture for each schedule, a row of the page for each family or two."""
     matplotlib.use("agg")
@@ -104,8 +156,7 @@ def draw(file: Path) -> None:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (family, title, schedule) in zip(axes.flat, panels, strict=False):
-        is_short = schedule.horizon is not None and 0 < schedule.horizon < STEPS // 10
-        steps = np.arange((schedule.horizon if is_short else STEPS) + 1)
+        steps = np.arange(shown_steps(schedule) + 1)
         axis.set_axis_on()
         axis.plot(steps, schedule(steps), color=BLUE, linewidth=1.4)
         axis.axhline(0, color=GREY, linewidth=0.6)
@@ -118,6 +169,12 @@ def draw(file: Path) -> None:
     figure.tight_layout(h_pad=0.6, w_pad=0.6)
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
+
+
+def shown_steps(schedule: lr.Schedule) -> int:
+    """How many steps of a schedule its picture has."""
+    is_short = schedule.horizon is not None and 0 < schedule.horizon < STEPS // 10
+    return schedule.horizon if is_short else STEPS
 
 
 def missing() -> set[str]:

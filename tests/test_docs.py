@@ -2,8 +2,10 @@
 
 import doctest
 import inspect
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,18 +85,66 @@ def test_every_schedule_of_ours_is_public():
     assert ours <= PUBLIC.keys()
 
 
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+
+
+PODS = ROOT / "docs/pods.md"
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
 @pytest.mark.parametrize(
     ("page", "block"),
     [
         pytest.param(page, block, id=f"{page.name}-{index}")
-        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-        for index, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+        for page in PAGES
+        if page != PODS
+        for index, block in enumerate(blocks(page))
     ],
 )
 def test_every_block_of_python_in_the_documentation_runs(page, block, tmp_path, monkeypatch):
     script = tmp_path / f"{page.stem}.py"
     script.write_text(block)
     run(script, monkeypatch, tmp_path)
+
+
+def test_the_blocks_for_pods_run_on_eight_devices_and_in_two_processes(tmp_path):
+    """The second one as Slurm starts two tasks of a job; what is left, one after another."""
+    many_hosts = [block for block in blocks(PODS) if "distributed.initialize()" in block]
+    here = [block for block in blocks(PODS) if block not in many_hosts]
+    (tmp_path / "here.py").write_text("\n".join(here))
+    (tmp_path / "many_hosts.py").write_text("\n".join(many_hosts))
+
+    def started(script, devices, **variables):
+        given = {"JAX_NUM_CPU_DEVICES": devices, "JAX_PLATFORMS": "cpu", **variables}
+        return subprocess.Popen(
+            [sys.executable, tmp_path / script],
+            cwd=tmp_path,
+            env=os.environ | given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost"}
+    tasks = [
+        started("many_hosts.py", "4", SLURM_NTASKS="2", SLURM_PROCID=i, SLURM_LOCALID=i, **job)
+        for i in "01"
+    ]
+    assert len(many_hosts) == 1
+    for process in [*tasks, started("here.py", "8")]:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+
+
+def test_every_link_between_pages_leads_to_a_file():
+    missing = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert not missing
 
 
 def test_the_quick_start_is_the_example_of_that_name():

@@ -1,9 +1,11 @@
 import pytest
 
 import lrsched
-from lrsched.compat import keras, timm, torch
+from lrsched.compat import keras, timm, torch, transformers
 from lrsched.expressions import parse, parse_peer
 from tests import catalogue
+
+LINEAR = transformers.get_linear_schedule_with_warmup(0.1, 10, 100)
 
 
 def _is_plain(case):
@@ -58,6 +60,14 @@ def test_nothing_else_is_read(text):
 @pytest.mark.parametrize(
     ("peer", "call", "expected"),
     [
+        *(
+            ("transformers", f"get_scheduler({start}, num_training_steps=100)", LINEAR)
+            for start in (
+                "'linear', optimizer, 10",
+                "'linear', optimizer=optimizer, num_warmup_steps=10",
+                "name='linear', optimizer=optimizer, num_warmup_steps=10",
+            )
+        ),
         ("torch", "CosineAnnealingLR(T_max=50)", torch.CosineAnnealingLR(0.1, T_max=50)),
         (
             "torch",

@@ -122,6 +122,8 @@ from lrsched.transforms.inject import InjectSchedulesState, inject_schedules
 from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_learning_rate
 from lrsched.transforms.weight_decay import with_weight_decay
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AdaptiveState",
     "AverageState",

@@ -128,24 +128,40 @@ def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | N
         return None
     steps = length_of(schedule)
     at, values = sample(schedule, steps, count=width)
-    shown = np.isfinite(values)
-    if not shown.any():
+    shown = values[np.isfinite(values)]
+    if not len(shown):
         return None
+    end = "" if schedule.horizon is None else f" at step {steps}"
+    text = repr(schedule)
+    return (
+        f"<div><code>{html.escape(text)}</code><br/>{svg(at, values, text, width, height)}<br/>"
+        f"<small>from {values[0]:.4g}, at most {shown.max():.4g}, then "
+        f"{values[-1]:.4g}{end}</small></div>"
+    )
+
+
+def svg(at: np.ndarray, values: np.ndarray, label: str, width: int = 240, height: int = 48) -> str:
+    """A curve as an SVG in the text's own colour, 0 in sight; gaps where it is not finite.
+
+    Args:
+      at: the steps, from 0 on, as `sample` gives them.
+      values: the rates there, one of them finite at least.
+      label: what a reader that shows no pictures says.
+      width: in pixels.
+      height: the same.
+    """
+    shown = np.isfinite(values)
     low, high = min(0.0, float(values[shown].min())), float(values[shown].max())
     span = high - low or 1.0
-    x = 1 + (width - 2) * at / steps
+    x = 1 + (width - 2) * at / (at[-1] or 1)
     y = height - 2 - (height - 4) * (np.where(shown, values, low) - low) / span
     pen = np.where(np.concatenate([[False], shown[:-1]]), "L", "M")
     points = zip(pen[shown], x[shown], y[shown], strict=True)
     path = "".join(f"{letter}{across:.1f} {down:.1f}" for letter, across, down in points)
-    end = "" if schedule.horizon is None else f" at step {steps}"
-    text = html.escape(repr(schedule), quote=True)
     return (
-        f'<div><code>{text}</code><br/><svg xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'aria-label="{text}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-        f'<path d="{path}" fill="none" stroke="currentColor" stroke-width="1.5" '
-        f'stroke-linejoin="round"/></svg><br/><small>from {values[0]:.4g}, at most {high:.4g}, '
-        f"then {values[-1]:.4g}{end}</small></div>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{html.escape(label)}" '
+        f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"><path d="{path}" '
+        'fill="none" stroke="currentColor" stroke-width="1.5" stroke-linejoin="round"/></svg>'
     )
 
 

@@ -78,16 +78,21 @@ def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
             raise ValueError(str(error)) from None
         if short not in module.__all__:
             raise ValueError(f"{short!r} is no schedule of {peer}.")
-        if short in _OF_THEIR_OWN or "base_lr" not in inspect.signature(found).parameters:
+        parameters = list(inspect.signature(found).parameters)
+        if short in _OF_THEIR_OWN or "base_lr" not in parameters:
             return found
+        place = parameters.index("base_lr")
 
         @functools.wraps(found)
-        def with_the_rate(*args: Any, **kwargs: Any) -> Any:
-            return (
-                found(*args, **kwargs) if "base_lr" in kwargs else found(base_lr, *args, **kwargs)
-            )
+        def at_the_rate(*args: Any, **kwargs: Any) -> Any:
+            """The rate goes where the optimizer stood, which is not first in `get_scheduler`."""
+            if "base_lr" in kwargs:
+                return found(*args, **kwargs)
+            if len(args) < place:
+                return found(*args, base_lr=base_lr, **kwargs)
+            return found(*args[:place], base_lr, *args[place:], **kwargs)
 
-        return with_the_rate
+        return at_the_rate
 
     found = _Reader(text, factory, left_out=("optimizer", "opt", "optim")).read()
     if isinstance(found, tuple) and isinstance(found[0], Schedule):

@@ -4,12 +4,13 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from lrsched.arguments import checked
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Missing: TypeAlias = Callable[[str], NoReturn]
 
 
 def recipe(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -44,7 +45,7 @@ def recipe(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callabl
     return decorate
 
 
-def missing(module: str, ours: list[str], known: Mapping[str, str]) -> Callable[[str], NoReturn]:
+def missing(module: str, ours: list[str], known: Mapping[str, str]) -> Missing:
     """A module's ``__getattr__``: what the peer has and ours does not, with the nearest of ours.
 
     Args:

@@ -45,7 +45,7 @@ from lrsched.arguments import (
 )
 from lrsched.compat._cycles import cycle_at
 from lrsched.compat._plateau import least_scale
-from lrsched.compat._recipe import missing, recipe
+from lrsched.compat._recipe import Missing, missing, recipe
 from lrsched.numerics import fraction, mix, power
 from lrsched.schedules.cyclic import Growth
 from lrsched.schedules.ramps import ramp
@@ -60,7 +60,7 @@ __all__ = [
     "ReduceLROnPlateau",
 ]
 
-__getattr__ = missing(
+__getattr__: Missing = missing(
     __name__,
     __all__,
     {"LearningRateSchedule": "any function of the step becomes a schedule by @lrsched.schedule"},

@@ -46,7 +46,7 @@ from lrsched.arguments import (
     choice,
     is_traced,
 )
-from lrsched.compat._recipe import missing, recipe
+from lrsched.compat._recipe import Missing, missing, recipe
 from lrsched.numerics import MAX_STEP, mix
 from lrsched.schedule import Seam
 from lrsched.seams import joined
@@ -69,7 +69,7 @@ __all__ = [
     "warmup_exponential_decay_schedule",
 ]
 
-__getattr__ = missing(
+__getattr__: Missing = missing(
     __name__,
     __all__,
     {

@@ -46,7 +46,7 @@ from lrsched.arguments import (
     is_traced,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._recipe import missing, recipe
+from lrsched.compat._recipe import Missing, missing, recipe
 from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, fraction, mix, power
 from lrsched.schedule import Seam
@@ -64,7 +64,7 @@ __all__ = [
     "create_scheduler_v2",
 ]
 
-__getattr__ = missing(
+__getattr__: Missing = missing(
     __name__,
     __all__,
     {

@@ -50,7 +50,7 @@ from lrsched.arguments import (
     is_traced,
 )
 from lrsched.compat._plateau import ThresholdMode, least_scale, margins
-from lrsched.compat._recipe import missing, recipe
+from lrsched.compat._recipe import Missing, missing, recipe
 from lrsched.compat.optax import join_schedules
 from lrsched.numerics import mix
 from lrsched.schedules.ramps import Ramp, ramp
@@ -76,7 +76,7 @@ __all__ = [
     "StepLR",
 ]
 
-__getattr__ = missing(
+__getattr__: Missing = missing(
     __name__,
     __all__,
     {

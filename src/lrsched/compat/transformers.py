@@ -30,7 +30,7 @@ from lrsched import (
 from lrsched.adaptive import arguments as option
 from lrsched.arguments import Duration, Length, Positive, Value, choice, is_traced
 from lrsched.compat._plateau import ThresholdMode, least_scale, margins
-from lrsched.compat._recipe import missing, recipe
+from lrsched.compat._recipe import Missing, missing, recipe
 from lrsched.compat.optax import join_schedules
 from lrsched.compat.torch import ReduceLROnPlateau
 from lrsched.numerics import MAX_STEP, mix
@@ -55,7 +55,7 @@ __all__ = [
 
 _ADAFACTOR = "optax.adafactor(learning_rate=None) has the relative step of the paper inside"
 
-__getattr__ = missing(
+__getattr__: Missing = missing(
     __name__,
     __all__,
     {

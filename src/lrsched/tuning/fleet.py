@@ -9,7 +9,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ from jax.sharding import PartitionSpec as _PartitionSpec
 
 from lrsched.schedule import Schedule
 from lrsched.tuning.training import Training, named
+
+Device: TypeAlias = Any  # jax.Device, of which jax ships no type
 
 AXIS: Final = "members"
 PartitionSpec: Any = _PartitionSpec
@@ -85,10 +87,11 @@ class Fleet:
         plan: Plan,
         example: Start,
         records: int,
-        devices: Sequence[jax.Device],
+        devices: Sequence[Device],
     ) -> None:
-        self.plan, self.slots = plan, plan.slots * len(devices)
-        self.in_turn = np.arange(self.slots).reshape(len(devices), -1).T.reshape(-1)
+        self.plan: Plan = plan
+        self.slots: int = plan.slots * len(devices)
+        self.in_turn: np.ndarray = np.arange(self.slots).reshape(len(devices), -1).T.reshape(-1)
         self._training = training
         self._picked: Any = None
         mesh = Mesh(np.array(devices), (AXIS,))
@@ -113,7 +116,7 @@ class Fleet:
             compiled = list(pool.map(lambda program: program.compile(), programs))
         self._refill, self._advance, *evaluate = compiled
         self._evaluate = evaluate[0] if evaluate else None
-        self.compile_seconds = time.perf_counter() - began
+        self.compile_seconds: float = time.perf_counter() - began
 
     def spread(self, tree: Any) -> Any:
         """Arrays with an axis of slots, cut over the devices."""
@@ -350,7 +353,7 @@ def fleet_for(
     starts: Sequence[Start],
     lengths: Sequence[int],
     records: int,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
 ) -> Fleet:
     """A compiled fleet, of ``plan`` or else of the best one; kept for the next time."""
     example = starts[0]
@@ -372,7 +375,7 @@ def _fastest(
     starts: Sequence[Start],
     lengths: Sequence[int],
     records: int,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
 ) -> Fleet:
     """The fleet whose plan is the fastest here, as far as looking for it pays."""
     share = -(-len(starts) // len(devices))
@@ -423,7 +426,7 @@ def all_begun(
     starts: Sequence[Start],
     length: int,
     records: int,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
     *,
     batched: bool,
 ) -> tuple[Fleet, Members]:
@@ -441,13 +444,13 @@ def all_begun(
     return fleet, fleet.refill(fleet.blank(), np.ones(fleet.slots, bool), stacked(padded))
 
 
-def _convolves_on_a_cpu(training: Training, example: Start, device: jax.Device) -> bool:
+def _convolves_on_a_cpu(training: Training, example: Start, device: Device) -> bool:
     if "convolves" not in training.compiled:
         training.compiled["convolves"] = "conv_general_dilated" in _program(training, example)
     return device.platform == "cpu" and bool(training.compiled["convolves"])
 
 
-def _plans(training: Training, example: Start, share: int, device: jax.Device) -> Iterator[Plan]:
+def _plans(training: Training, example: Start, share: int, device: Device) -> Iterator[Plan]:
     if _convolves_on_a_cpu(training, example, device):
         yield Plan(1, 1, loop="host")
         return
@@ -468,7 +471,7 @@ def _program(training: Training, example: Start) -> str:
     return str(jax.make_jaxpr(update)(example, training.data))
 
 
-def _fits(fleet: Fleet, device: jax.Device) -> bool:
+def _fits(fleet: Fleet, device: Device) -> bool:
     stats = device.memory_stats() or {}
     free = stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)
     return bool(fleet.memory() <= 0.9 * free)

@@ -1,0 +1,115 @@
+"""What the tables of docs/adaptive.md do not say themselves: what each transform keeps and costs.
+
+The state is counted, from the transform's own ``init``. The cost is read from the table further
+down on the page, which was measured.
+"""
+
+import inspect
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import lrsched
+
+BASE = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(1e-3))
+GIVEN: Mapping[str, Any] = {
+    "base": BASE,
+    "learning_rate": 1.0,
+    "schedule": lrsched.wsd(1.0, 1000, 0, 0.2),
+}
+"""What an argument without a default is, by its name."""
+PARAMETERS = {"kernel": jnp.zeros((48, 80)), "bias": jnp.zeros(80)}
+ROW = re.compile(r"^\| `(\w+)` \|.*\|$", re.MULTILINE)
+MEASURED = re.compile(r"^\| `(\w+)(?:\(adam\))?` \|(.+)\|$", re.MULTILINE)
+
+
+class State(NamedTuple):
+    """What a transform keeps beside its base: copies of the parameters, and single numbers."""
+
+    copies: float
+    numbers: int
+    has_base: bool
+
+    def __str__(self) -> str:
+        copies = f"base + {self.copies:g}" if self.has_base else f"{self.copies:g}"
+        return f"{copies} + {self.numbers} numbers"
+
+
+def transforms() -> list[str]:
+    """The public transforms of `lrsched.adaptive` that make or change a rate, or average."""
+    return [
+        name
+        for name in lrsched.__all__
+        if inspect.isfunction(found := getattr(lrsched, name))
+        and found.__module__.startswith("lrsched.adaptive.")
+        and "GradientTransformation" in str(inspect.signature(found).return_annotation)
+        and name != "record_norms"
+    ]
+
+
+def made(name: str) -> optax.GradientTransformationExtraArgs:
+    """A transform with its defaults."""
+    return optax.with_extra_args_support(getattr(lrsched, name)(**_needed(name)))
+
+
+def state(name: str) -> State:
+    """What a transform keeps, from its own ``init``."""
+    copies, numbers = _kept(made(name))
+    if "base" in _needed(name):
+        of_base, numbers_of_base = _kept(BASE)
+        copies, numbers = copies - of_base, numbers - numbers_of_base
+    has_base = "base" in inspect.signature(getattr(lrsched, name)).parameters
+    return State(round(copies, 1), numbers, has_base)
+
+
+def _needed(name: str) -> dict[str, Any]:
+    parameters = inspect.signature(getattr(lrsched, name)).parameters.values()
+    return {each.name: GIVEN[each.name] for each in parameters if each.default is each.empty}
+
+
+def _kept(transform: optax.GradientTransformation) -> tuple[float, int]:
+    """Copies of the parameters, and the numbers that are in no array of a parameter's shape."""
+    leaves = jax.tree.leaves(jax.eval_shape(transform.init, PARAMETERS))
+    shapes = {leaf.shape for leaf in PARAMETERS.values()}
+    copies = [leaf for leaf in leaves if leaf.shape in shapes or leaf.shape[1:] in shapes]
+    parameters = sum(leaf.size for leaf in PARAMETERS.values())
+    in_copies = sum(math.prod(leaf.shape) for leaf in copies)
+    return in_copies / parameters, sum(math.prod(leaf.shape) for leaf in leaves) - in_copies
+
+
+def costs(page: str) -> dict[str, list[str]]:
+    """The cells of the measured table by transform: state, least, TPUs, all-reduces, time."""
+    table = page.partition("## What each costs")[2].partition("\n\n*Least*")[0]
+    return {
+        name: [cell.strip() for cell in cells.split("|")] for name, cells in MEASURED.findall(table)
+    }
+
+
+def with_state_and_cost(page: str) -> str:
+    """The page with three more cells in each row of its first tables."""
+    measured = costs(page)
+    before, which, after = re.split(r"(?=^## Which one|^AdaGrad, RMSProp)", page, flags=re.M)
+    which = which.replace(
+        "| it fails where |\n| --- |",
+        "| it fails where | state | traffic | time |\n| --- | --- | --- | --- |",
+    )
+
+    def extended(row: re.Match[str]) -> str:
+        cells = measured.get(row[1])
+        least, time = (cells[1], cells[8]) if cells else ("-", "-")
+        linked = row[0].replace(f"`{row[1]}`", f"[`{row[1]}`][lrsched.{row[1]}]", 1)
+        return f"{linked} {state(row[1])} | {least} | {time} |"
+
+    note = (
+        "*State*: copies of the parameters, and single numbers beside them, counted from `init` "
+        f"with defaults. *Traffic*: copies read and written by an update; Adam's is "
+        f"{measured['adam'][1]}. *Time*: an update's on two cores of a CPU, over that of "
+        "`optax.adam`. Both with Adam where there is a base, or something to follow; "
+        "[how they were measured](#what-each-costs).\n\n"
+    )
+    return f"{before}{ROW.sub(extended, which)}{note}{after}"

@@ -1,0 +1,39 @@
+"""The page of the examples: each script of examples/ with what it says about itself."""
+
+import ast
+import textwrap
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def pages() -> dict[str, str]:
+    """The Markdown of the page by its path."""
+    lines = [
+        "# Examples",
+        "",
+        "Scripts of the repository's `examples/`. Each is short, stands by itself and is run by a",
+        "test.",
+    ]
+    for script in sorted(EXAMPLES.glob("[!_]*.py")):
+        lines += ["", *_section(script)]
+    return {"examples.md": "\n".join(lines)}
+
+
+def _section(script: Path) -> list[str]:
+    source = script.read_text()
+    tree = ast.parse(source)
+    about = ast.get_docstring(tree) or ""
+    below = source.splitlines()[tree.body[0].end_lineno if about else 0 :]
+    code = textwrap.indent("\n".join(below).strip(), "    ")
+    return [
+        f"## {script.stem}",
+        "",
+        about,
+        "",
+        f'??? quote "`python examples/{script.name}`"',
+        "",
+        "    ```python",
+        code,
+        "    ```",
+    ]

@@ -1,0 +1,145 @@
+"""Tables of the peers' calls and ours: each call is made, and what it made is shown."""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import lrsched
+
+RATE = 0.1
+"""The optimizer's rate in every call that follows one."""
+CALLS: Mapping[str, Mapping[str, str]] = {
+    "optax": {
+        "constant_schedule": "constant_schedule(0.1)",
+        "linear_schedule": "linear_schedule(0.1, 0.0, transition_steps=1000)",
+        "polynomial_schedule": "polynomial_schedule(0.1, 0.0, power=2, transition_steps=1000)",
+        "cosine_decay_schedule": "cosine_decay_schedule(0.1, decay_steps=1000, alpha=0.5)",
+        "exponential_decay": "exponential_decay(0.1, transition_steps=100, decay_rate=0.5)",
+        "warmup_constant_schedule": "warmup_constant_schedule(0.0, 0.1, warmup_steps=100)",
+        "warmup_cosine_decay_schedule": "warmup_cosine_decay_schedule(0.0, 0.1, warmup_steps=100, "
+        "decay_steps=1000)",
+        "warmup_exponential_decay_schedule": "warmup_exponential_decay_schedule(0.0, 0.1, "
+        "warmup_steps=100, transition_steps=100, decay_rate=0.5)",
+        "linear_onecycle_schedule": "linear_onecycle_schedule(1000, peak_value=0.1)",
+        "cosine_onecycle_schedule": "cosine_onecycle_schedule(1000, peak_value=0.1)",
+        "piecewise_constant_schedule": "piecewise_constant_schedule(0.1, {300: 0.5, 600: 0.5})",
+        "piecewise_interpolate_schedule": "piecewise_interpolate_schedule('linear', 0.1, "
+        "{300: 0.5, 600: 0.5})",
+        "join_schedules": "join_schedules([linear_schedule(0.0, 0.1, 100), "
+        "cosine_decay_schedule(0.1, 900)], [100])",
+        "sgdr_schedule": "sgdr_schedule([{'init_value': 0.0, 'peak_value': 0.1, "
+        "'warmup_steps': 10, 'decay_steps': 100}])",
+    },
+    "torch": {
+        "LambdaLR": "LambdaLR(optimizer, lambda epoch: 0.95**epoch)",
+        "MultiplicativeLR": "MultiplicativeLR(optimizer, lambda epoch: 0.95)",
+        "StepLR": "StepLR(optimizer, step_size=30, gamma=0.5)",
+        "MultiStepLR": "MultiStepLR(optimizer, milestones=[30, 60])",
+        "ConstantLR": "ConstantLR(optimizer, factor=0.5, total_iters=5)",
+        "LinearLR": "LinearLR(optimizer, start_factor=0.5, total_iters=5)",
+        "ExponentialLR": "ExponentialLR(optimizer, gamma=0.9)",
+        "PolynomialLR": "PolynomialLR(optimizer, total_iters=90, power=2.0)",
+        "CosineAnnealingLR": "CosineAnnealingLR(optimizer, T_max=90)",
+        "CosineAnnealingWarmRestarts": "CosineAnnealingWarmRestarts(optimizer, T_0=10, T_mult=2)",
+        "CyclicLR": "CyclicLR(optimizer, base_lr=0.01, max_lr=0.1, step_size_up=20)",
+        "CyclicMomentum": "CyclicMomentum(base_momentum=0.8, max_momentum=0.9, step_size_up=20)",
+        "OneCycleLR": "OneCycleLR(optimizer, max_lr=0.1, total_steps=1000)",
+        "OneCycleMomentum": "OneCycleMomentum(total_steps=1000)",
+        "SWALR": "SWALR(optimizer, swa_lr=0.05)",
+        "SequentialLR": "SequentialLR(optimizer, [LinearLR(optimizer, 0.5, total_iters=5), "
+        "CosineAnnealingLR(optimizer, 85)], milestones=[5])",
+        "ChainedScheduler": "ChainedScheduler([LinearLR(optimizer, 0.5, total_iters=5), "
+        "ExponentialLR(optimizer, 0.9)])",
+        "ReduceLROnPlateau": "ReduceLROnPlateau(optimizer, factor=0.5, patience=5)",
+    },
+    "timm": {
+        "CosineLRScheduler": "CosineLRScheduler(optimizer, t_initial=300, warmup_t=5, "
+        "warmup_prefix=True)",
+        "TanhLRScheduler": "TanhLRScheduler(optimizer, t_initial=300)",
+        "PolyLRScheduler": "PolyLRScheduler(optimizer, t_initial=300, power=2.0)",
+        "StepLRScheduler": "StepLRScheduler(optimizer, decay_t=30, decay_rate=0.5)",
+        "MultiStepLRScheduler": "MultiStepLRScheduler(optimizer, decay_t=[30, 60], decay_rate=0.5)",
+        "WSDLRScheduler": "WSDLRScheduler(optimizer, t_initial=300, decay_t=60, warmup_t=5)",
+        "create_scheduler_v2": "create_scheduler_v2(optimizer, sched='cosine', num_epochs=300)",
+    },
+    "transformers": {
+        "get_scheduler": "get_scheduler('linear', optimizer, num_warmup_steps=100, "
+        "num_training_steps=1000)",
+        "get_constant_schedule": "get_constant_schedule(optimizer)",
+        "get_constant_schedule_with_warmup": "get_constant_schedule_with_warmup(optimizer, 100)",
+        "get_linear_schedule_with_warmup": "get_linear_schedule_with_warmup(optimizer, 100, 1000)",
+        "get_cosine_schedule_with_warmup": "get_cosine_schedule_with_warmup(optimizer, 100, 1000)",
+        "get_cosine_with_hard_restarts_schedule_with_warmup": "get_cosine_with_hard_restarts_"
+        "schedule_with_warmup(optimizer, 100, 1000, num_cycles=4)",
+        "get_cosine_with_min_lr_schedule_with_warmup": "get_cosine_with_min_lr_schedule_with_warmup"
+        "(optimizer, 100, 1000, min_lr=0.01)",
+        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": "get_cosine_with_min_lr_schedule_"
+        "with_warmup_lr_rate(optimizer, 100, 1000, min_lr=0.01)",
+        "get_polynomial_decay_schedule_with_warmup": "get_polynomial_decay_schedule_with_warmup"
+        "(optimizer, 100, 1000, power=2.0)",
+        "get_inverse_sqrt_schedule": "get_inverse_sqrt_schedule(optimizer, 100)",
+        "get_wsd_schedule": "get_wsd_schedule(optimizer, 100, 200, num_training_steps=1000)",
+        "get_reduce_on_plateau_schedule": "get_reduce_on_plateau_schedule(optimizer, patience=5)",
+        "get_greedy_schedule": "get_greedy_schedule(optimizer, patience=5)",
+        "GreedyLR": "GreedyLR(optimizer, patience=5)",
+    },
+    "keras": {
+        "ExponentialDecay": "ExponentialDecay(0.1, decay_steps=100, decay_rate=0.5)",
+        "PiecewiseConstantDecay": "PiecewiseConstantDecay([300, 600], [0.1, 0.05, 0.01])",
+        "PolynomialDecay": "PolynomialDecay(0.1, decay_steps=1000, power=2.0)",
+        "InverseTimeDecay": "InverseTimeDecay(0.1, decay_steps=100, decay_rate=0.5)",
+        "CosineDecay": "CosineDecay(0.0, decay_steps=900, warmup_target=0.1, warmup_steps=100)",
+        "CosineDecayRestarts": "CosineDecayRestarts(0.1, first_decay_steps=100)",
+        "ReduceLROnPlateau": "ReduceLROnPlateau(factor=0.5, patience=5)",
+    },
+}
+"""A call of each name, as it stands in a training script."""
+OURS = {"CyclicMomentum": "CyclicLR", "OneCycleMomentum": "OneCycleLR"}
+"""Names that the peer has not: the momentum of a scheduler, which the peer drives as well."""
+
+
+def table(peer: str) -> str:
+    """The Markdown of a peer's table: their call, ours, and what it is."""
+    lines = [f"| {peer} | ours | which is |", "| --- | --- | --- |"]
+    for name, call in CALLS[peer].items():
+        theirs = f"the momentum of `{OURS[name]}`" if name in OURS else f"`{call}`"
+        ours, what = ported(peer, call), made(peer, call)
+        is_same = theirs == f"`{call}`" and ours == ast.unparse(ast.parse(call))
+        text = "the&nbsp;same" if is_same else f"`{ours}`"
+        shown = f"`{what}`" if isinstance(what, lrsched.Schedule) else "a transform"
+        lines.append(f"| {theirs} | [{text}][lrsched.compat.{peer}.{name}] | {shown} |")
+    return "\n".join(lines)
+
+
+def made(peer: str, call: str) -> Any:
+    """What our call for theirs returns, without timm's number of epochs."""
+    module = importlib.import_module(f"lrsched.compat.{peer}")
+    found = eval(ported(peer, call), vars(module))
+    is_pair = isinstance(found, tuple) and isinstance(found[0], lrsched.Schedule)
+    return found[0] if is_pair else found
+
+
+def ported(peer: str, call: str) -> str:
+    """Our call for theirs: the rate in the place of the optimizer."""
+    module = importlib.import_module(f"lrsched.compat.{peer}")
+    return ast.unparse(_Ported(module).visit(ast.parse(call, mode="eval")))
+
+
+class _Ported(ast.NodeTransformer):
+    """The optimizer becomes its rate, or goes where the schedule sets the rate itself."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+
+    def visit_Call(self, call: ast.Call) -> ast.Call:
+        self.generic_visit(call)
+        parameters = list(
+            inspect.signature(getattr(self.module, ast.unparse(call.func))).parameters
+        )
+        call.args = [each for each in call.args if ast.unparse(each) != "optimizer"]
+        if "base_lr" in parameters and "base_lr" not in {word.arg for word in call.keywords}:
+            call.args.insert(parameters.index("base_lr"), ast.Constant(RATE))
+        return call

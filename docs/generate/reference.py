@@ -1,0 +1,171 @@
+"""The pages of the API reference: every public name has one place on one of them."""
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+import lrsched
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: its title, and the modules whose public names stand on it."""
+
+    title: str
+    modules: tuple[str, ...]
+
+
+PAGES: Mapping[str, Page] = {
+    "schedules": Page("Schedules", ("schedules",)),
+    "algebra": Page("The algebra", ("schedule", "algebra")),
+    "transforms": Page("Transforms", ("transforms", "flax")),
+    "adaptive": Page("Adaptive rates", ("adaptive",)),
+    "running": Page("A running job", ("inspect", "change", "migrate")),
+    "units": Page("Units and scaling", ("units", "scaling")),
+    "tuning": Page("Tuning", ("tuning",)),
+    "theory": Page("Theory", ("theory",)),
+    "text": Page("Text, files, pictures", ("expressions", "configs", "plotting")),
+    "compat-optax": Page("compat.optax", ("compat.optax",)),
+    "compat-torch": Page("compat.torch", ("compat.torch",)),
+    "compat-timm": Page("compat.timm", ("compat.timm",)),
+    "compat-transformers": Page("compat.transformers", ("compat.transformers",)),
+    "compat-keras": Page("compat.keras", ("compat.keras",)),
+    "blocks": Page(
+        "Building blocks",
+        (
+            *("arguments", "numerics", "schedules.ramps", "curve"),
+            *("adaptive.method", "adaptive.controller"),
+        ),
+    ),
+}
+"""The pages by their file names."""
+LIBRARY = (
+    *("schedules", "transforms", "adaptive"),
+    *("schedule", "algebra", "inspect", "change", "migrate", "configs"),
+)
+"""Packages and modules all of whose public names are those of the library itself."""
+
+
+def path(package: ModuleType, name: str) -> str:
+    """The full name of what a package offers.
+
+    Where a function and its module have one name, griffe finds the module: then it is the name
+    within that.
+    """
+    full = f"{package.__name__}.{name}"
+    return f"{full}.{name}" if getattr(getattr(package, name), "__module__", "") == full else full
+
+
+TOP = sorted(
+    (
+        (path(lrsched, name), getattr(lrsched, name).__module__)
+        for name in lrsched.__all__
+        if not inspect.ismodule(getattr(lrsched, name))
+    ),
+    key=lambda found: found[1],
+)
+"""The names of the library, each with the module in which it is defined, a module at a time."""
+
+
+def names(page: Page) -> Iterator[tuple[str, str]]:
+    """The full names on a page, each with that of the module in which it is defined."""
+    for module in page.modules:
+        whole = f"lrsched.{module}"
+        if module in LIBRARY:
+            yield from ((name, where) for name, where in TOP if f"{where}.".startswith(f"{whole}."))
+        else:
+            yield from ((name, whole) for name in public(importlib.import_module(whole)))
+
+
+def public(module: ModuleType) -> list[str]:
+    """The full names of what a module offers and the library itself does not."""
+    offered = getattr(module, "__all__", None) or _documented(module)
+    return [
+        path(module, name)
+        for name in offered
+        if getattr(lrsched, name, None) is not getattr(module, name)
+    ]
+
+
+def _documented(module: ModuleType) -> Iterator[str]:
+    """Functions, classes, and annotated constants with a text below them, in the file's order."""
+    body = ast.parse(inspect.getsource(module)).body
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        match node, after:
+            case ((ast.FunctionDef(name=name) | ast.ClassDef(name=name)), _):
+                found = name
+            case ast.AnnAssign(target=ast.Name(id=found)), ast.Expr(value=ast.Constant()):
+                pass
+            case _:
+                continue
+        if not found.startswith("_"):
+            yield found
+
+
+def pages() -> dict[str, str]:
+    """The Markdown of each page by its path; mkdocstrings puts the docstrings in."""
+    made = {f"reference/{file}.md": _page(page) for file, page in PAGES.items()}
+    return made | {"reference/index.md": _index()}
+
+
+def markdown(text: str, near: str = "lrsched") -> str:
+    """A docstring of the house as Markdown: fences around examples, links for `names`.
+
+    Args:
+      text: the docstring.
+      near: the module in which its names are looked up first.
+    """
+    text = re.sub(r"^( *)>>> (?:.+\n?)+", _fenced, text, flags=re.MULTILINE)
+    text = re.sub(r"::\n\n", ":\n\n", text)
+    return re.sub(r"(?<!`)`([\w.]+)`(?!`)", lambda found: _link(found, near), text)
+
+
+def _fenced(found: re.Match[str]) -> str:
+    space = found[1]
+    return f"{space}```pycon\n{found[0].rstrip()}\n{space}```\n"
+
+
+def _link(found: re.Match[str], near: str) -> str:
+    """A name as a link, if it is public: the nearest of that name, from the inside out."""
+    name, packages = found[1], near.split(".")
+    inward = (".".join(packages[:depth]) for depth in range(len(packages), 0, -1))
+    near_by = [f"{package}.{end}" for package in inward for end in (name, f"{name}.{name}")]
+    target = next((full for full in (name, *near_by) if full in NAMES), PLACES.get(name))
+    return f"[`{name}`][{target}]" if target else found[0]
+
+
+def _page(page: Page) -> str:
+    lines, last = [f"# {page.title}", ""], None
+    for name, where in names(page):
+        if where != last:
+            about = inspect.getdoc(importlib.import_module(where)) or ""
+            lines += [f"## `{where}`", "", markdown(about, where), ""]
+            last = where
+        lines += [f"::: {name}", "    options: {heading_level: 3}", ""]
+    return "\n".join(lines)
+
+
+def _index() -> str:
+    lines = [
+        "# Reference",
+        "",
+        "Every public name, from its docstring. What stands on these pages is run: each example is",
+        "a test.",
+        "",
+    ]
+    for file, page in PAGES.items():
+        links = ", ".join(
+            f"[`{name.rpartition('.')[2]}`]({file}.md#{name})" for name, _ in names(page)
+        )
+        lines += [f"**[{page.title}]({file}.md)**: {links}", ""]
+    return "\n".join(lines)
+
+
+NAMES = [name for page in PAGES.values() for name, _ in names(page)]
+"""All that the reference has, page by page."""
+PLACES = {name.rpartition(".")[2]: name for name in reversed(NAMES)}
+"""Where a name without its module leads: the first that there is."""

@@ -1,0 +1,79 @@
+"""The gallery: every schedule with its picture, its formula, its use, its source and its code."""
+
+import ast
+import inspect
+import re
+from collections.abc import Mapping
+
+import lrsched
+from docs import gallery
+from docs.generate.reference import markdown
+from lrsched import curve
+
+
+def section() -> str:
+    """The Markdown of all cards, by family."""
+    code = lines_of_code()
+    lines = []
+    for family, schedules in gallery.GALLERY.items():
+        lines += ["", f"## {family.capitalize()}", "", '<div class="schedules" markdown>']
+        for name in dict.fromkeys(title.split(",")[0] for title in schedules):
+            shown = {
+                title: schedule
+                for title, schedule in schedules.items()
+                if title.split(",")[0] == name
+            }
+            lines += ["", "<div markdown>", "", *_card(name, shown, code), "", "</div>"]
+        lines += ["", "</div>"]
+    return "\n".join(lines)
+
+
+def _card(name: str, shown: Mapping[str, lrsched.Schedule], code: Mapping[str, str]) -> list[str]:
+    about, source = formula(name)
+    lines = [f"### [`{name}`][lrsched.{name}] {{ #{name} data-toc-label='{name}' }}", ""]
+    for title, schedule in shown.items():
+        variant = title.partition(", ")[2]
+        caption = f"<figcaption>{variant}</figcaption>" if variant else ""
+        lines += [f"<figure>{_picture(title, schedule)}{caption}</figure>", ""]
+    lines += [about, "", f"**When.** {gallery.WHEN[name]}", ""]
+    lines += [f"**Source.** {source}", ""] if source else []
+    return [*lines, "```python", code[name], "```"]
+
+
+def _picture(title: str, schedule: lrsched.Schedule) -> str:
+    at, values = curve.sample(schedule, gallery.shown_steps(schedule), count=240)
+    return curve.svg(at, values, title, height=80)
+
+
+def formula(name: str) -> tuple[str, str]:
+    """What the docstring says first, with its formula, and its source."""
+    text = inspect.getdoc(getattr(lrsched, name)) or ""
+    before, *_ = re.split(r"^(?:Args|Raises):|^Source: ", text, flags=re.MULTILINE)
+    paragraphs = before.strip().split("\n\n")
+    wanted = paragraphs[:1] if "``" in paragraphs[0] else paragraphs[:2]
+    source = re.search(r"^Source: (.+?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
+    return markdown("\n\n".join(wanted)), markdown(source[1]) if source else ""
+
+
+class _Plain(ast.NodeTransformer):
+    """A line of the gallery as one writes it elsewhere."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id == "STEPS":
+            return ast.Constant(gallery.STEPS)
+        return ast.Name("lrsched") if node.id == "lr" else node
+
+
+def lines_of_code() -> dict[str, str]:
+    """The line that makes each picture, by its title."""
+    tree = ast.parse(inspect.getsource(gallery))
+    table = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "GALLERY"
+    )
+    return {
+        title.value: ast.unparse(_Plain().visit(made))
+        for schedules in table.values
+        for title, made in zip(schedules.keys, schedules.values, strict=True)
+    }

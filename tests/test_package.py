@@ -1,0 +1,64 @@
+"""What importing the package does, and what is published with it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import lrsched
+
+ROOT = Path(__file__).parents[1]
+CORE = {"chex", "jax", "jaxlib", "numpy", "optax", "scipy"}  # the last is a dependency of jax
+EXTRAS = {"flax", "matplotlib", "optuna", "orbax", "pandas", "rich", "sklearn", "torch", "tyro"}
+
+
+def test_importing_warns_of_nothing_asks_no_network_and_loads_no_extra():
+    script = f"""
+import sys
+
+def refuse(event, arguments):
+    assert not event.startswith(("socket.connect", "socket.getaddrinfo")), (event, arguments)
+
+sys.addaudithook(refuse)
+import jax, optax
+before = set(sys.modules)
+import lrsched
+print(sorted({{name.partition(".")[0] for name in sys.modules}} & {EXTRAS!r}))
+lrsched.cosine(1.0, steps=10)(3)
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "[]\n", "")
+
+
+def _imports(path):
+    """The modules that are imported as soon as the file at this path is."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+MODULES = sorted((ROOT / "src/lrsched").rglob("*.py"))
+OF_EXTRAS = ("cli", "tuning", "flax.py", "plotting.py")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.relative_to(ROOT / "src/lrsched").parts[0] not in OF_EXTRAS],
+    ids=lambda path: path.relative_to(ROOT / "src/lrsched").as_posix(),
+)
+def test_the_core_imports_what_it_depends_on_and_nothing_else(path):
+    roots = {name.partition(".")[0] for name in _imports(path)}
+    assert roots - CORE - set(sys.stdlib_module_names) <= {"lrsched"}
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == lrsched.__version__
+    assert f"## {lrsched.__version__}" in (ROOT / "CHANGELOG.md").read_text()
