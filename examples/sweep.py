@@ -1,19 +1,24 @@
-"""64 members in one compiled program: peaks x seeds, with the bar, the table and the U-curve."""
+"""64 members in one compiled program: 16 peaks, 4 seeds each; the table, the U-curve, the best.
+
+    python examples/sweep.py --steps 200 --picture sweep.png
+
+Needs ``pip install "lrsched-jax[bench]"``: matplotlib, rich, scikit-learn and tyro. The numbers of
+a schedule are data: one program trains under all of them. Look for how wide the bottom of the U is:
+there the rate need not be known better.
+"""
+
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tyro
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 
 import lrsched
 from lrsched import tuning
-
-features, labels = load_breast_cancer(return_X_y=True)
-features = np.float32(StandardScaler().fit_transform(features))
-shuffled = np.random.default_rng(0).permutation(len(labels))
-train, held_out = shuffled[:400], shuffled[400:]
 
 
 def loss_fn(params, batch):
@@ -25,16 +30,31 @@ def params(key):
     return {"w": 0.1 * jax.random.normal(key, (30,)), "b": jnp.zeros(())}
 
 
-run = tuning.training(
-    loss_fn,
-    params,
-    optax.adam,
-    (features[train], labels[train]),
-    batch_size=32,
-    validation=(features[held_out], labels[held_out]),
-)
-peaks = np.logspace(-4, 1, 16)
-found = tuning.sweep(run, [lrsched.cosine(float(peak), steps=200) for peak in peaks], seeds=4)
-print(found.table[:5])
-print(f"best: {found.best()}; {found.compile_seconds:.1f} s to compile, {found.run_seconds:.1f} s")
-found.plot().figure.savefig("sweep.png")
+def main(steps: int = 200, peaks: int = 16, seeds: int = 4, picture: Path = Path("sweep.png")):
+    features, labels = load_breast_cancer(return_X_y=True)
+    features = np.float32(StandardScaler().fit_transform(features))
+    shuffled = np.random.default_rng(0).permutation(len(labels))
+    train, held_out = shuffled[:400], shuffled[400:]
+    run = tuning.training(
+        loss_fn,
+        params,
+        optax.adam,
+        (features[train], labels[train]),
+        batch_size=32,
+        validation=(features[held_out], labels[held_out]),
+    )
+    schedules = [lrsched.cosine(float(peak), steps) for peak in np.geomspace(1e-4, 10.0, peaks)]
+    found = tuning.sweep(run, schedules, seeds=seeds)
+    print(f"{len(found.table)} members: {found.compile_seconds:.1f} s to compile, ", end="")
+    print(
+        f"{found.run_seconds:.1f} s to run\n   peak  validation loss, least and most of the seeds"
+    )
+    for peak, losses in zip(*found.curve(), strict=True):
+        print(f"{peak:.1e}  {losses.mean():15.4f}  {losses.min():.4f}  {losses.max():.4f}")
+    print(f"best: {found.best()}")
+    found.plot().figure.savefig(picture)
+    return found
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

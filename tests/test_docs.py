@@ -21,6 +21,7 @@ from lrsched.compat import keras, optax, timm, torch, transformers
 from lrsched.schedule import _REGISTRY
 
 ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MODULES = (lrsched.expressions, lrsched.plotting, lrsched.scaling, lrsched.units)
 PEERS = (keras, optax, timm, torch, transformers)
 PUBLIC = {
@@ -152,8 +153,19 @@ def test_the_quick_start_is_the_example_of_that_name():
     assert script.split('"""\n\n', 1)[1] in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
-def test_every_example_runs(script, tmp_path, monkeypatch, capsys):
+def test_every_example_has_a_row():
+    rows = re.findall(r"^\| \[(\w+\.py)\]\(\1\)", (ROOT / "examples/README.md").read_text(), re.M)
+    assert sorted(rows) == [script.name for script in EXAMPLES]
+
+
+def has_a_test(script):
+    return (ROOT / "tests/examples" / f"test_{script.name}").exists()
+
+
+@pytest.mark.parametrize(
+    "script", [script for script in EXAMPLES if not has_a_test(script)], ids=lambda p: p.name
+)
+def test_every_example_without_a_test_of_its_own_runs(script, tmp_path, monkeypatch, capsys):
     run(script, monkeypatch, tmp_path)
     assert capsys.readouterr().out
 

@@ -1,8 +1,11 @@
 """The example's schedules beside MaxText's formula, in float64, at every step."""
 
+import runpy
+
 import numpy as np
 import pytest
 
+from examples import maxtext_config
 from examples.maxtext_config import CONFIG, schedule_of
 
 
@@ -50,3 +53,11 @@ def test_every_step_is_maxtexts(changes):
 def test_by_default_the_schedule_is_as_long_as_the_run():
     config = CONFIG | {"learning_rate_schedule_steps": -1}
     assert schedule_of(config) == schedule_of(config | {"learning_rate_schedule_steps": 120})
+
+
+def test_the_script_prints_the_schedule_and_its_rates(capsys):
+    runpy.run_path(maxtext_config.__file__, run_name="__main__")
+    first, *rates = capsys.readouterr().out.splitlines()
+    assert first == str(schedule_of(CONFIG))
+    assert rates[0].split() == ["0", "0.00e+00"]
+    assert rates[2].split() == ["50", "3.00e-04"]

@@ -52,6 +52,25 @@ def test_the_plan_changes_nothing(plan):
     np.testing.assert_allclose(one.table["loss"], other.table["loss"], rtol=1e-4)
 
 
+def test_float64_changes_no_result():
+    x = np.linspace(-1, 1, 64)
+    found = []
+    for is_wide in (False, True):
+        with jax.enable_x64(is_wide):
+            data = (jnp.asarray(x), jnp.asarray(2 * x + x**2))  # no loss comes near 0
+            run = tuning.training(
+                lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2),
+                jnp.zeros(()),
+                optax.adam,
+                data,
+                validation=data,
+            )
+            found.append(swept(run, COSINES, seeds=2))
+    narrow, wide = found
+    np.testing.assert_allclose(narrow.train_loss, wide.train_loss, rtol=1e-4)
+    np.testing.assert_allclose(narrow.table["loss"], wide.table["loss"], rtol=1e-4)
+
+
 def test_a_loop_on_the_host_is_called_as_often_as_need_be():
     found = swept(logistic(), COSINES[:1], plan=tuning.Plan(1, 1, "host"), evaluations=40)
     assert np.isfinite(found.validation_loss).all()

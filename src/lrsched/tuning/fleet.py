@@ -267,7 +267,7 @@ class Fleet:
             return member._replace(
                 state=state,
                 step=member.step + goes_on,
-                sums=jnp.where(here & goes_on, member.sums + loss, member.sums),
+                sums=jnp.where(here & goes_on, member.sums + loss.astype(jnp.float32), member.sums),
                 diverged=member.diverged | (goes_on & ~jnp.isfinite(loss)),
             )
 
@@ -292,7 +292,9 @@ class Fleet:
 
             def none() -> tuple[Any, dict[str, jax.Array]]:
                 _, shapes = jax.eval_shape(each)
-                return held.state, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), shapes)
+                return held.state, jax.tree.map(
+                    lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes
+                )
 
             state, metrics = jax.lax.cond(jnp.any(is_asked), each, none)
             return held._replace(state=state), metrics
