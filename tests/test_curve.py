@@ -32,13 +32,104 @@ from lrsched import curve
             [("warmup", 0, 5), ("constant", 5, 20), ("cooldown", 20, 30)],
         ),
         (lrsched.one_cycle(1.0, 100, warmup=30), [("rise", 0, 30), ("fall", 30, 100)]),
-        (lrsched.multistep(1.0, [10], 0.1), [("piece 1", 0, 10), ("piece 2", 10, 40)]),
+        (lrsched.multistep(1.0, [9], 0.1), [("piece 1", 0, 9), ("piece 2", 9, 12)]),
         (lrsched.inverse_sqrt(1.0, timescale=25), [("inverse_sqrt", 0, 100)]),
+        (
+            lrsched.warmup(10) * (lrsched.warmup(20) * 0.1 >> lrsched.cosine(0.1, 30)),
+            [("warmup", 0, 20), ("cosine", 20, 50)],
+        ),
+        (
+            lrsched.warmup(10) * lrsched.step_decay(1.0, 0.5, every=20),
+            [
+                ("warmup", 0, 10),
+                *((f"piece {i}", max(20 * i - 20, 10), 20 * i) for i in range(1, 5)),
+            ],
+        ),
+        (lrsched.triangular(0.0, 1.0, up=5), [("cycle 1", 0, 10), ("cycle 2", 10, 20)]),
+        (
+            lrsched.shift(lrsched.wsd(1.0, 50, 10, 0.2), 5),
+            [("held", 0, 5), ("warmup", 5, 15), ("stable", 15, 45), ("cooldown", 45, 55)],
+        ),
+        (
+            lrsched.repace(lrsched.wsd(1.0, 50, 10, 0.2), 20, 80),
+            [("warmup", 0, 10), ("stable", 10, 60), ("cooldown", 60, 80)],
+        ),
+        (
+            lrsched.cosine(1.0, 20) * lrsched.multistep(1.0, [5]),
+            [("cosine & piece 1", 0, 5), ("cosine & piece 2", 5, 20)],
+        ),
+        (lrsched.untuned_warmup(0.75) * 0.1, [("warmup", 0, 7), ("constant", 7, 1000)]),
+        (
+            lrsched.noise(lrsched.points([2, 4, 8], [1.0, 2.0, 0.0]), seed=0, scale=0.1),
+            [("held", 0, 2), ("piece 1", 2, 4), ("piece 2", 4, 8)],
+        ),
     ],
     ids=repr,
 )
 def test_the_phases_of_a_course_follow_one_another_without_a_gap(schedule, expected):
     assert curve.phases(schedule) == expected
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lrsched.step_decay(1.0, 0.5, every=7),
+        lrsched.exponential(1.0, 0.5, every=7, staircase=True),
+        lrsched.piecewise_constant([1.0, 0.5, 0.2], [11, 30]),
+        lrsched.stretch(lrsched.multistep(1.0, [2, 3, 7]), 20),
+        lrsched.repace(lrsched.multistep(1.0, [2, 8, 11]), 5, 25),
+        lrsched.reverse(lrsched.multistep(1.0, [4, 11, 20])),
+        lrsched.shift(lrsched.multistep(1.0, [4, 11, 20]), -6),
+        lrsched.repeat(lrsched.constant(1.0, 3) >> lrsched.constant(0.5, 2)).inner,
+        lrsched.clip(lrsched.multistep(1.0, [4, 11]), 0.005, 1.0) >> 0.001,
+    ],
+    ids=repr,
+)
+def test_a_piece_begins_where_the_rate_jumps(schedule):
+    starts = [phase.start for phase in curve.phases(schedule)]
+    values = schedule(np.arange(curve.length_of(schedule)))
+    np.testing.assert_array_equal(starts[1:], np.flatnonzero(np.diff(values)) + 1)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lrsched.cosine_restarts(1.0, 10, growth=3),
+        lrsched.cosine_restarts(1.0, 10, growth=1.3),
+        lrsched.cosine_restarts(1.0, 40, decay=0.5),
+        lrsched.repeat(lrsched.rex(1.0, 40), times=5),
+    ],
+    ids=repr,
+)
+def test_a_cycle_begins_where_the_rate_leaps_up(schedule):
+    found = curve.phases(schedule, 200)
+    assert [phase.name for phase in found] == [f"cycle {i + 1}" for i in range(len(found))]
+    leaps = np.flatnonzero(np.diff(schedule(np.arange(200))) > 0) + 1
+    np.testing.assert_array_equal([phase.start for phase in found[1:]], leaps)
+
+
+def test_of_very_many_pieces_the_last_are_one():
+    found = curve.phases(lrsched.step_decay(1.0, 0.999, every=1), 10**9)
+    assert [(phase.name, phase.start) for phase in found[-2:]] == [
+        ("piece 11", 10),
+        ("piece 12 on", 11),
+    ]
+
+
+def test_a_schedule_of_ones_own_names_its_phases():
+    @lrsched.schedule(
+        horizon="steps",
+        phases=lambda until, steps: [("up", 0), ("down", steps // 2)],
+        name="test_curve.tent",
+    )
+    def tent(step, steps: int):
+        return jnp.minimum(step, steps - step)
+
+    assert curve.phases(lrsched.constant(1.0, 5) >> tent(10)) == [
+        ("constant", 0, 5),
+        ("up", 5, 10),
+        ("down", 10, 15),
+    ]
 
 
 def test_an_area_is_the_sum_of_the_rates_of_the_updates():
@@ -58,6 +149,14 @@ def test_samples_have_the_steps_next_to_a_seam():
     assert values[at == 777] == 1.0
 
 
+def test_a_picture_ends_before_the_next_cycle_and_shows_the_last_piece():
+    cycles = lrsched.repeat(lrsched.rex(1.0, 10))
+    assert curve.sample(cycles, curve.length_of(cycles))[0][-1] == 39
+    pieces = lrsched.multistep(1.0, [30, 60])
+    at, values = curve.sample(pieces, curve.length_of(pieces))
+    assert (at[-1], values[-1]) == (80, pytest.approx(0.01))
+
+
 @pytest.mark.parametrize(
     ("schedule", "is_logarithmic"),
     [
@@ -68,7 +167,7 @@ def test_samples_have_the_steps_next_to_a_seam():
     ids=repr,
 )
 def test_an_axis_is_logarithmic_where_most_would_lie_on_the_floor(schedule, is_logarithmic):
-    assert curve.is_logarithmic(curve.sample(schedule, 100)[1]) is is_logarithmic
+    assert curve.is_logarithmic([curve.sample(schedule, 100)[1]]) is is_logarithmic
 
 
 def test_a_notebook_shows_a_picture_of_one_path_in_the_colour_of_the_text():

@@ -15,6 +15,7 @@ import lrsched
 import lrsched.expressions
 import lrsched.flax
 import lrsched.plotting
+import lrsched.seams
 from lrsched import theory, tuning
 from lrsched.compat import keras, optax, timm, torch, transformers
 from lrsched.schedule import _REGISTRY
@@ -29,6 +30,7 @@ PUBLIC = {
         *((name, getattr(lrsched, name)) for name in lrsched.__all__),
         *((f"flax.{name}", getattr(lrsched.flax, name)) for name in ("TrainState", "functional")),
         ("tuning.Training", tuning.Training),
+        ("seams.seams", lrsched.seams.seams),
         *(
             (f"{package.__name__.removeprefix('lrsched.')}.{name}", thing)
             for package in (theory, tuning)

@@ -17,7 +17,8 @@ from jax.typing import ArrayLike
 
 from lrsched.arguments import VALUE, Duration, Integer, Kind, Length, Value, is_traced
 from lrsched.numerics import MAX_STEP, rescale
-from lrsched.schedule import Schedule, is_number, schedule
+from lrsched.schedule import Schedule, Seam, is_number, schedule
+from lrsched.seams import joined, moved, numbered, overlaid, seams
 
 
 @schedule
@@ -75,6 +76,11 @@ Inner: TypeAlias = Annotated[
 """The schedule that another one changes."""
 
 
+def phases_of_inner(until: int, inner: Schedule, **_: Any) -> list[Seam]:
+    """A schedule that another one changes keeps its phases."""
+    return seams(inner, until)
+
+
 def _at(part: Any, step: jax.Array) -> Any:
     return part(step) if isinstance(part, Schedule) else part
 
@@ -120,7 +126,7 @@ def constant(step: jax.Array, value: Value, steps: Length | None = None) -> Arra
     return value
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon)
+@schedule(horizon=lambda inner, **_: inner.horizon, phases=phases_of_inner)
 def by_hand(step: jax.Array, inner: Inner, scale: Value = 1.0, held: Value = -1.0) -> ArrayLike:
     """A schedule that a hand can change while it is in use: ``scale inner(t)``, or a held value.
 
@@ -156,7 +162,16 @@ def _check_repace(inner: Schedule, start: Any, steps: Any) -> None:
         raise ValueError(f"repace: start={start!r} is not accepted; start must be below {steps=}.")
 
 
-@schedule(horizon="steps", check=_check_repace)
+def _repaced(inner: Schedule, start: Any, steps: Any) -> list[Seam]:
+    """The first whole steps at which the course is at its seams."""
+    left, given = int(inner.horizon) - int(start), int(steps) - int(start)
+    return [
+        (name, at if at <= start else int(start) - (int(start) - at) * given // left)
+        for name, at in seams(inner, inner.horizon + 1)
+    ]
+
+
+@schedule(horizon="steps", check=_check_repace, phases=lambda until, **its: _repaced(**its))
 def repace(step: jax.Array, inner: Inner, start: Duration, steps: Length) -> ArrayLike:
     """The rest of a course in another number of steps, without a jump.
 
@@ -201,7 +216,11 @@ def _joined_horizon(parts: tuple[Any, ...]) -> Any:
     return None if horizons[-1] is None else functools.reduce(operator.add, horizons)
 
 
-@schedule(horizon=_joined_horizon, check=_check_join)
+def _joined_phases(until: int, parts: tuple[Any, ...]) -> list[Seam]:
+    return joined(parts, [*map(_horizon, parts[:-1]), None], until)
+
+
+@schedule(horizon=_joined_horizon, check=_check_join, phases=_joined_phases)
 def join(step: jax.Array, *parts: Part) -> ArrayLike:
     """One schedule after another, ``a >> b``: ``a`` for its horizon, then ``b`` from its step 0.
 
@@ -227,7 +246,7 @@ def join(step: jax.Array, *parts: Part) -> ArrayLike:
     return value
 
 
-@schedule(horizon=lambda parts: _longest(*parts))
+@schedule(horizon=lambda parts: _longest(*parts), phases=overlaid)
 def multiply(step: jax.Array, *parts: Part) -> ArrayLike:
     """The product, ``a * b``: ``a(t) b(t) ...``; its horizon is the longest of its schedules'.
 
@@ -244,7 +263,7 @@ def multiply(step: jax.Array, *parts: Part) -> ArrayLike:
     return _fold(operator.mul, parts, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts))
+@schedule(horizon=lambda parts: _longest(*parts), phases=overlaid)
 def add(step: jax.Array, *parts: Part) -> ArrayLike:
     """The sum, ``a + b``: ``a(t) + b(t) + ...``; its horizon is the longest of its schedules'.
 
@@ -258,7 +277,7 @@ def add(step: jax.Array, *parts: Part) -> ArrayLike:
     return _fold(operator.add, parts, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts))
+@schedule(horizon=lambda parts: _longest(*parts), phases=overlaid)
 def minimum(step: jax.Array, *parts: Part) -> ArrayLike:
     """The least of several: ``min(a(t), b(t), ...)``.
 
@@ -272,7 +291,7 @@ def minimum(step: jax.Array, *parts: Part) -> ArrayLike:
     return _fold(jnp.minimum, parts, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts))
+@schedule(horizon=lambda parts: _longest(*parts), phases=overlaid)
 def maximum(step: jax.Array, *parts: Part) -> ArrayLike:
     """The largest of several: ``max(a(t), b(t), ...)``.
 
@@ -291,7 +310,7 @@ def _check_clip(inner: Schedule, low: Any, high: Any) -> None:
         raise ValueError(f"clip: low={low!r} is above high={high!r}; low must be at most high.")
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, check=_check_clip)
+@schedule(horizon=lambda inner, **_: inner.horizon, check=_check_clip, phases=phases_of_inner)
 def clip(step: jax.Array, inner: Inner, low: Value, high: Value) -> ArrayLike:
     """A schedule kept within bounds: ``min(max(inner(t), low), high)``.
 
@@ -327,7 +346,13 @@ def _check_repeat(inner: Schedule, times: Any) -> None:
         )
 
 
-@schedule(horizon=_repeat_horizon, check=_check_repeat)
+def _cycles(until: int, inner: Schedule, times: Any) -> list[Seam]:
+    period = max(inner.horizon, 1)
+    end = until if times is None else period * int(times)
+    return [*numbered("cycle", range(0, end, period), until), ("held", end)]
+
+
+@schedule(horizon=_repeat_horizon, check=_check_repeat, phases=_cycles)
 def repeat(step: jax.Array, inner: Inner, times: Length | None = None) -> ArrayLike:
     """A schedule again and again: ``inner(t mod h)`` with ``h = inner.horizon``.
 
@@ -352,7 +377,11 @@ def _shifted_horizon(inner: Schedule, steps: Any) -> Any:
     return None if horizon is None else _larger(horizon + steps, 0)
 
 
-@schedule(horizon=_shifted_horizon)
+def _shifted(until: int, inner: Schedule, steps: Any) -> list[Seam]:
+    return [("held", 0), *moved(seams(inner, until - int(steps)), steps)]
+
+
+@schedule(horizon=_shifted_horizon, phases=_shifted)
 def shift(step: jax.Array, inner: Inner, steps: Integer) -> ArrayLike:
     """A schedule that begins later, or has begun already: ``inner(max(t - steps, 0))``.
 
@@ -370,7 +399,11 @@ def shift(step: jax.Array, inner: Inner, steps: Integer) -> ArrayLike:
     return inner(jnp.minimum(step, MAX_STEP - earlier) - steps)
 
 
-@schedule(horizon="steps", check=lambda inner, steps: _check_has_horizon("stretch", inner))
+@schedule(
+    horizon="steps",
+    check=lambda inner, steps: _check_has_horizon("stretch", inner),
+    phases=lambda until, inner, steps: _repaced(inner, 0, steps),
+)
 def stretch(step: jax.Array, inner: Inner, steps: Length) -> ArrayLike:
     """The same course in another number of steps: ``inner(t h / steps)``, ``h = inner.horizon``.
 
@@ -391,8 +424,18 @@ def stretch(step: jax.Array, inner: Inner, steps: Length) -> ArrayLike:
     return inner(rescale(jnp.minimum(step, steps), inner.horizon, steps))
 
 
+def _reversed(until: int, inner: Schedule) -> list[Seam]:
+    end = inner.horizon
+    found = [seam for seam in seams(inner, end + 1) if seam != ("held", end)]
+    stops = [*(start for _, start in found[1:]), end + 1]
+    turned = [(name, end + 1 - stop) for (name, _), stop in zip(found, stops, strict=True)]
+    return turned[::-1]
+
+
 @schedule(
-    horizon=lambda inner: inner.horizon, check=lambda inner: _check_has_horizon("reverse", inner)
+    horizon=lambda inner: inner.horizon,
+    check=lambda inner: _check_has_horizon("reverse", inner),
+    phases=_reversed,
 )
 def reverse(step: jax.Array, inner: Inner) -> ArrayLike:
     """A schedule from its end to its start: ``inner(h - t)`` with ``h = inner.horizon``.

@@ -4,8 +4,8 @@ What plots, the command line and notebooks have in common; NumPy is all that it 
 """
 
 import html
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import jax
 import numpy as np
@@ -13,12 +13,12 @@ import numpy as np
 from lrsched.arguments import BOUNDARIES, DURATION, LENGTH, is_traced
 from lrsched.numerics import MAX_STEP
 from lrsched.schedule import Schedule
+from lrsched.seams import seams
 
 NO_LENGTH: Final = 1000
 """How far a schedule is shown that names no length at all."""
 EXACT: Final = 2**22
 """An area of so many updates is the sum of their rates; of more, a trapezoid of as many samples."""
-MOST_PIECES: Final = 12
 
 
 class Phase(NamedTuple):
@@ -35,33 +35,64 @@ def is_single(schedule: Schedule) -> bool:
 
 
 def length_of(schedule: Schedule) -> int:
-    """How many steps to show: the horizon, or four times the longest length that it names."""
+    """How many steps to show: the horizon, or four times the longest length that it names.
+
+    Where the last piece begins at the horizon, as after the last cut of several, a third is added
+    for it.
+    """
     horizon = schedule.horizon
     if isinstance(horizon, int) and horizon > 0:
-        return horizon
+        longer = min(horizon + -(-horizon // 3), MAX_STEP)
+        return longer if _leaps_at(schedule, horizon) else horizon
     return min(4 * _longest(schedule), MAX_STEP) or NO_LENGTH
 
 
 def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Steps from 0 to ``steps``, those next to a seam among them, and the values there."""
-    seams = np.array([phase.start for phase in phases(schedule, steps)], np.int64)
-    near = np.concatenate([seams - 1, seams, seams + 1])
+    """Steps from 0 to ``steps``, those next to a seam among them, and the values there.
+
+    Where the next piece or cycle begins at ``steps``, they end before it.
+    """
+    starts = np.array([phase.start for phase in phases(schedule, steps)], np.int64)
+    near = np.concatenate([starts - 1, starts, starts + 1])
     even = np.linspace(0, steps, min(steps, count) + 1).astype(np.int64)
-    at = np.unique(np.clip(np.concatenate([even, near]), 0, steps))
+    last = steps - 1 if _leaps_at(schedule, steps) else steps
+    at = np.unique(np.clip(np.concatenate([even, near]), 0, last))
     return at, np.asarray(schedule(at), np.float64)
 
 
-def is_logarithmic(values: np.ndarray) -> bool:
-    """Whether a logarithmic axis helps: most of the course would lie on the floor of a linear one.
+def is_logarithmic(courses: Sequence[np.ndarray], decades: float = 2.0) -> bool:
+    """Whether a logarithmic axis helps: most of a course would lie on the floor of a linear one.
 
-    That is so where every value is above 0, they span more than two decades, and half of them are
-    below a tenth of the largest. A single dip does not make an axis logarithmic.
+    That is so where every value is above 0, they span so many decades, and half of a course is
+    below a tenth of the largest of all. A single dip does not make an axis logarithmic.
     """
-    values = values[np.isfinite(values)]
-    if not len(values) or values.min() <= 0:
+    finite = [values[np.isfinite(values)] for values in courses]
+    finite = [values for values in finite if len(values)]
+    low = min((values.min() for values in finite), default=0.0)
+    if low <= 0:
         return False
-    top = values.max()
-    return bool(top > 100 * values.min() and np.median(values) < 0.1 * top)
+    high = max(values.max() for values in finite)
+    return bool(high > 10**decades * low and min(map(np.median, finite)) < 0.1 * high)
+
+
+def thinned(
+    steps: np.ndarray, values: np.ndarray, stretches: int = 1000
+) -> tuple[np.ndarray, np.ndarray]:
+    """A long curve for a picture: of each stretch the least and the greatest value, and a NaN.
+
+    So no spike and no gap is lost, as they would be among every thousandth value.
+    """
+    if len(values) <= 3 * stretches:
+        return steps, values
+    is_there = ~np.isnan(values)
+    kept = [0, len(values) - 1]
+    for part in np.array_split(np.arange(len(values)), stretches):
+        kept.append(part[np.argmin(is_there[part])])
+        there = part[is_there[part]]
+        if len(there):
+            kept += [there[np.argmin(values[there])], there[np.argmax(values[there])]]
+    places = np.unique(kept)
+    return steps[places], values[places]
 
 
 def area(schedule: Schedule, start: int, stop: int) -> float:
@@ -76,18 +107,13 @@ def area(schedule: Schedule, start: int, stop: int) -> float:
 def phases(schedule: Schedule, steps: int | None = None) -> list[Phase]:
     """What the course consists of, in order, until ``steps`` (or `length_of` it).
 
-    `join` has its parts, `wsd` its three phases, `one_cycle` its rise and falls, a factor of
-    `warmup` the steps until it is 1, `cooldown` the fall, steps of a constant each of its pieces.
-    Everything else is one phase with its own name.
+    A schedule names its own: see ``phases`` of `lrsched.schedule`. One that names none is one
+    phase with its own name.
     """
     steps = length_of(schedule) if steps is None else steps
-    name, of = schedule._structure.definition.name, schedule.parameters
-    found = _SPLIT[name](of, steps) if name in _SPLIT else [Phase(name, 0, steps)]
-    return [
-        Phase(part.name, part.start, min(part.stop, steps))
-        for part in found
-        if part.start < min(part.stop, steps)
-    ]
+    found = seams(schedule, steps)
+    ends = [*(start for _, start in found[1:]), steps]
+    return [Phase(name, start, end) for (name, start), end in zip(found, ends, strict=True)]
 
 
 def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | None:
@@ -139,6 +165,12 @@ def svg(at: np.ndarray, values: np.ndarray, label: str, width: int = 240, height
     )
 
 
+def _leaps_at(schedule: Schedule, step: int) -> bool:
+    """Whether another piece or cycle begins there."""
+    name, start = seams(schedule, step + 1)[-1]
+    return start == step and ("piece" in name or "cycle" in name)
+
+
 def _longest(schedule: Schedule) -> int:
     kinds = schedule._structure.definition.kinds
     found = [0]
@@ -149,100 +181,3 @@ def _longest(schedule: Schedule) -> int:
         if kinds[name] in (LENGTH, DURATION, BOUNDARIES) and value is not None:
             found.append(int(np.max(value, initial=0)))
     return max(found)
-
-
-def _resolved(length: Any, steps: int) -> int:
-    return int(length) if isinstance(length, int | np.integer) else round(float(length) * steps)
-
-
-def _of_join(of: dict[str, Any], steps: int) -> list[Phase]:
-    found, start = list[Phase](), 0
-    for part in of["parts"]:
-        if not isinstance(part, Schedule):
-            found.append(Phase("constant", start, steps))
-            break
-        length = steps - start if part.horizon is None else min(part.horizon, steps - start)
-        if length > 0:
-            found += _moved(phases(part, length), start)
-        start += max(length, 0)
-    return found
-
-
-def _moved(found: list[Phase], by: int) -> list[Phase]:
-    return [Phase(part.name, part.start + by, part.stop + by) for part in found]
-
-
-def _of_fold(of: dict[str, Any], steps: int) -> list[Phase]:
-    """Warmups first, then what they multiply; several courses at once are one phase."""
-    parts = [part for part in of["parts"] if isinstance(part, Schedule)]
-    rising = [part for part in parts if _name(part) in _WARMUPS]
-    others = [part for part in parts if part not in rising]
-    rise = min(max((part.horizon or 0 for part in rising), default=0), steps)
-    if len(others) == 1:
-        rest = phases(others[0], steps)
-    else:
-        rest = [Phase(" & ".join(dict.fromkeys(map(_name, others))) or "constant", 0, steps)]
-    cut = [Phase(part.name, max(part.start, rise), part.stop) for part in rest]
-    return [Phase("warmup", 0, rise), *cut] if rise else rest
-
-
-def _name(schedule: Schedule) -> str:
-    return schedule._structure.definition.name
-
-
-def _of_wsd(of: dict[str, Any], steps: int) -> list[Phase]:
-    whole = int(of["steps"])
-    rise, fall = _resolved(of["warmup"], whole), _resolved(of["cooldown"], whole)
-    return [
-        Phase("warmup", 0, rise),
-        Phase("stable", rise, whole - fall),
-        Phase("cooldown", whole - fall, whole),
-        Phase("held", whole, steps),
-    ]
-
-
-def _of_cooldown(of: dict[str, Any], steps: int) -> list[Phase]:
-    start, stop = int(of["start"]), int(of["start"]) + int(of["steps"])
-    before = phases(of["inner"], start) if start else []
-    return [*before, Phase("cooldown", start, stop), Phase("held", stop, steps)]
-
-
-def _of_one_cycle(of: dict[str, Any], steps: int) -> list[Phase]:
-    whole = int(of["steps"])
-    rise = _resolved(of["warmup"], whole)
-    back = 2 * rise if of.get("three_phase") else whole
-    return [Phase("rise", 0, rise), Phase("fall", rise, back), Phase("tail", back, steps)]
-
-
-def _of_pieces(boundaries: str) -> Callable[[dict[str, Any], int], list[Phase]]:
-    def split(of: dict[str, Any], steps: int) -> list[Phase]:
-        starts = [0, *map(int, of[boundaries])]
-        if len(starts) > MOST_PIECES:
-            return [Phase("pieces", 0, steps)]
-        ends = [*starts[1:], max(steps, starts[-1] + 1)]
-        pieces = zip(starts, ends, strict=True)
-        return [Phase(f"piece {i}", *ends) for i, ends in enumerate(pieces, start=1)]
-
-    return split
-
-
-def _of_inner(of: dict[str, Any], steps: int) -> list[Phase]:
-    return phases(of["inner"], steps)
-
-
-_WARMUPS: Final = ("warmup", "log_warmup", "exponential_warmup", "untuned_warmup", "radam_warmup")
-_SPLIT: Final[dict[str, Callable[[dict[str, Any], int], list[Phase]]]] = {
-    "join": _of_join,
-    "multiply": _of_fold,
-    "add": _of_fold,
-    "minimum": _of_fold,
-    "maximum": _of_fold,
-    "wsd": _of_wsd,
-    "cooldown": _of_cooldown,
-    "one_cycle": _of_one_cycle,
-    "piecewise_constant": _of_pieces("boundaries"),
-    "multistep": _of_pieces("milestones"),
-    "by_hand": _of_inner,
-    "clip": _of_inner,
-    "noise": _of_inner,
-}

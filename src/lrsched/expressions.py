@@ -4,6 +4,7 @@ What `repr` of a schedule shows is such a text. It is read as a syntax tree, nev
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import operator
@@ -11,9 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lrsched.algebra import as_schedule
-from lrsched.schedule import _REGISTRY, Schedule, _lookup
+from lrsched.schedule import _REGISTRY, Schedule, _lookup, _shown_signature
 
 PEERS: Final = ("keras", "optax", "timm", "torch", "transformers")
+_OF_THEIR_OWN: Final = ("CyclicLR",)
+"""Whose ``base_lr`` is an argument at the peer's too, and not the optimizer's rate."""
 _LONGEST: Final = 100_000
 _SIGNS: Final[Mapping[type, Callable[[Any], Any]]] = {
     ast.USub: operator.neg,
@@ -76,10 +79,11 @@ def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
         if short not in module.__all__:
             raise ValueError(f"{short!r} is no schedule of {peer}.")
         parameters = list(inspect.signature(found).parameters)
-        if "base_lr" not in parameters:
+        if short in _OF_THEIR_OWN or "base_lr" not in parameters:
             return found
         place = parameters.index("base_lr")
 
+        @functools.wraps(found)
         def at_the_rate(*args: Any, **kwargs: Any) -> Any:
             """The rate goes where the optimizer stood, which is not first in `get_scheduler`."""
             if "base_lr" in kwargs:
@@ -96,7 +100,7 @@ def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
     if not isinstance(found, Schedule):
         raise ValueError(
             f"{text} follows a metric, so that it is a transform and no schedule; in Python it is "
-            f"lrsched.compat.{peer}."
+            f"in lrsched.compat.{peer}."
         )
     return found
 
@@ -109,7 +113,14 @@ def _named(name: str) -> Callable[..., Any]:
         if short in module.__all__:
             found: Callable[..., Any] = getattr(module, short)
             return found
-    return _lookup(name).make
+    definition = _lookup(name)
+
+    @functools.wraps(definition.function)
+    def make(*args: Any, **kwargs: Any) -> Schedule:
+        return definition.make(*args, **kwargs)
+
+    make.__signature__ = _shown_signature(definition)  # type: ignore[attr-defined]
+    return make
 
 
 class _Reader:
@@ -159,10 +170,20 @@ class _Reader:
                 if None in named:
                     self.refuse(node)
                 values = [self.value(arg) for arg in given]
-                return self.factory(self.name(function))(
-                    *values, **{str(name): self.value(value) for name, value in named.items()}
-                )
+                by_name = {str(name): self.value(value) for name, value in named.items()}
+                return self.made(self.name(function), values, by_name)
         return self.refuse(node)
+
+    def made(self, name: str, values: list[Any], by_name: dict[str, Any]) -> Any:
+        factory = self.factory(name)
+        parameters = inspect.signature(factory).parameters
+        takes = f"it takes {', '.join(map(str, parameters.values()))}."
+        for unknown in [word for word in by_name if word not in parameters]:
+            raise ValueError(f"{name} has no {unknown!r}; {takes}")
+        try:
+            return factory(*values, **by_name)
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}; {takes}") from None
 
     def operation(self, op: ast.operator, left: ast.expr, right: ast.expr) -> Any:
         compute, is_of_schedules = _OPERATORS[type(op)]

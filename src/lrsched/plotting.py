@@ -1,9 +1,10 @@
 """Pictures with matplotlib, in the extra ``plot``: of schedules and of what tuning found."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from lrsched import curve
 from lrsched.algebra import as_schedule
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from lrsched.tuning.range_test import RangeTest
     from lrsched.tuning.results import Sweep
 
+Curve: TypeAlias = ArrayLike | Sequence[Any] | tuple[Any, Any]
+"""Values at the steps 0, 1, 2, ..., or a pair ``(steps, values)``; seeds are a leading axis."""
+
 # Okabe and Ito's palette, whose colours stay apart under the common colour deficiencies.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 _MOST_NAMES = 40
+_MOST_MARKS = 30
+_MOST_RUNS = 6
 _LETTER = 0.0145  # of the axes' width, as wide as a letter of a phase's name
 
 
@@ -55,10 +61,7 @@ def plot_schedule(
     at, values = curve.sample(schedule, steps)
     (line,) = ax.plot(at, values, color=COLOURS[0], linewidth=1.8, label="learning rate", zorder=3)
     ax.set(xlabel="step", ylabel="learning rate", xlim=(0, steps))
-    if curve.is_logarithmic(values):
-        ax.set_yscale("log")
-    elif values.min() >= 0:
-        ax.set_ylim(bottom=0)
+    _fit(ax, [values])
     _shade(ax, curve.phases(schedule, steps), steps)
     if beside:
         twin = ax.twinx()
@@ -69,13 +72,7 @@ def plot_schedule(
             at, values = curve.sample(as_schedule(other), steps)
             lines += twin.plot(at, values, "--", color=colour, linewidth=1.5, label=name)
         twin.set_ylabel(", ".join(beside))
-        ax.legend(  # above the names of the phases: within the axes it may hide either curve
-            handles=lines,
-            frameon=False,
-            ncols=len(lines),
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.04),
-        )
+        _legend_above(ax, lines)
     return ax
 
 
@@ -103,18 +100,95 @@ def plot_schedules(
     ['cosine', 'linear']
     """
     steps = _steps_of("plot_schedules", list(schedules.values()), steps)
-    ax, seen = _axes(ax), []
+    ax, lines = _axes(ax), []
     styles = np.resize(["-", "--", "-.", ":"], len(schedules))
     colours = np.resize(COLOURS, len(schedules))
     for (name, one), colour, style in zip(schedules.items(), colours, styles, strict=True):
         at, values = curve.sample(one, steps)
-        ax.plot(at, values, style, color=colour, linewidth=1.6, label=name)
-        seen.append(values)
+        lines += ax.plot(at, values, style, color=colour, linewidth=1.9, label=name)
     ax.set(xlabel="step", ylabel="learning rate", xlim=(0, steps))
-    if curve.is_logarithmic(np.concatenate(seen)):
-        ax.set_yscale("log")
-    ax.legend(frameon=False)
+    _fit(ax, [np.asarray(line.get_ydata()) for line in lines], is_rate=True)
+    _legend_above(ax, lines)
     return ax
+
+
+def plot_run(
+    losses: Curve | Mapping[str, Curve],
+    rates: Schedule | Curve | Mapping[str, Schedule | Curve],
+    validation: Curve | Mapping[str, Curve] | None = None,
+    axes: Any = None,
+) -> Any:
+    """Losses over the steps and, beneath them on the same steps, the rates.
+
+    One colour is one run, above and beneath. A loss that is not finite is a gap with a cross over
+    its beginning. Of a long curve the least and the greatest value of each stretch are drawn, so
+    that no spike is lost. The axis of the losses is logarithmic where half of them are below a
+    tenth of the largest, that of the rates as in `plot_schedule`.
+
+    Args:
+      losses: of the training: values at the steps 0, 1, 2, ..., or a pair ``(steps, values)``; with
+        a leading axis for seeds; or several runs by their names.
+      rates: the same, or a schedule; by the names of the losses.
+      validation: losses on held-out examples, by the names of the losses. Without steps, they are
+        at equal distances, the last at the end of the losses.
+      axes: two of matplotlib's, for losses and rates; by default new ones.
+
+    Returns:
+      Both axes.
+
+    Raises:
+      ValueError: steps and values of different lengths, or a schedule that is not one curve.
+
+    >>> import lrsched
+    >>> from lrsched import plotting
+    >>> top, bottom = plotting.plot_run([2.0, 1.0, float("nan")], lrsched.linear(0.1, 0.0, steps=3))
+    >>> top.get_ylabel(), bottom.get_ylabel()
+    ('loss', 'learning rate')
+    """
+    trained = {name: _lines("losses", one) for name, one in _by_name(losses).items()}
+    stop = max(int(line.steps[-1]) + 1 for lines in trained.values() for line in lines)
+    judged = {name: _lines("validation", one, stop) for name, one in _by_name(validation).items()}
+    driven = {name: _rate_lines(one, stop) for name, one in _by_name(rates).items()}
+    return _draw_runs(trained, judged, driven, axes)
+
+
+def plot_runs(found: "Sweep", which: Sequence[int] | None = None, axes: Any = None) -> Any:
+    """The losses of a sweep's runs over their steps, and the rates beneath, as `plot_run` does.
+
+    Args:
+      found: what `sweep` returned.
+      which: places in its ``schedules``; by default the six with the lowest losses.
+      axes: two of matplotlib's, for losses and rates; by default new ones.
+
+    Returns:
+      Both axes.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> from lrsched import plotting, tuning
+    >>> loss_fn = lambda w, batch: jnp.mean((batch - w) ** 2)
+    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, jnp.ones(8), batch_size=4)
+    >>> found = tuning.sweep(
+    ...     run, [lrsched.cosine(peak, steps=9) for peak in (1e-3, 1e-1)], progress=False)
+    >>> top, _ = plotting.plot_runs(found)
+    >>> [text.get_text() for text in top.get_legend().get_texts()]
+    ['peak 0.001', 'peak 0.1']
+    """
+    from lrsched.tuning.results import varying
+
+    if which is None:
+        which = sorted(np.argsort(found.mean_losses(), kind="stable")[:_MOST_RUNS].tolist())
+    numbers = varying(found.schedules)
+    trained, judged, driven = dict[str, list[_Line]](), dict[str, list[_Line]](), {}
+    for place in which:
+        said = ", ".join(f"{name} {values[place]:.4g}" for name, values in numbers.items())
+        name = said or f"schedule {place}"
+        members = np.flatnonzero(found.table["schedule"] == place).tolist()
+        trained[name] = [_of_training(found, member) for member in members]
+        judged[name] = [
+            line for member in members if len((line := _of_validation(found, member)).steps)
+        ]
+        driven[name] = _rate_lines(found.schedules[place], int(found.lengths[members[0]]))
+    return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
 
 
 def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
@@ -253,6 +327,156 @@ def _steps_of(function: str, schedules: list[Schedule], steps: int | None) -> in
     return int(steps)
 
 
+class _Line(NamedTuple):
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def _by_name(given: Any) -> Mapping[str, Any]:
+    return {} if given is None else given if isinstance(given, Mapping) else {"": given}
+
+
+def _lines(function: str, given: Any, stop: int | None = None) -> list[_Line]:
+    """One line for each seed; without steps the values are of each, or end at ``stop``."""
+    has_steps = isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1
+    values = np.atleast_2d(np.asarray(given[1] if has_steps else given, np.float64))
+    count = values.shape[-1]
+    if has_steps:
+        steps = np.asarray(given[0])
+    else:
+        steps = np.arange(count) if stop is None else stop * np.arange(1, count + 1) / count - 1
+    if values.ndim != 2 or not count or len(steps) != count:
+        raise ValueError(
+            f"plot_run: {function} of shape {values.shape} at {len(steps)} steps are not accepted; "
+            "they must be as many as the steps, with at most one axis before, of seeds."
+        )
+    return [_Line(steps, row) for row in values]
+
+
+def _rate_lines(given: Any, stop: int) -> list[_Line]:
+    if not isinstance(given, Schedule):
+        return _lines("rates", given)
+    return [_Line(*curve.sample(given, _steps_of("plot_run", [given], stop)))]
+
+
+def _of_training(found: "Sweep", member: int) -> _Line:
+    """The means of a member's training loss, at the middle of what they are of."""
+    losses, done = found.train_loss[member], int(found.table["updates"][member])
+    window = -(-int(found.lengths[member]) // len(losses))
+    begin = np.arange(0, done, window)
+    middle = (begin + np.minimum(begin + window, done) - 1) / 2
+    return _Line(middle, losses[: len(begin)].astype(np.float64))
+
+
+def _of_validation(found: "Sweep", member: int) -> _Line:
+    losses, length = found.validation_loss[member], int(found.lengths[member])
+    steps = length * np.arange(1, len(losses) + 1) // len(losses) - 1
+    return _Line(steps[~np.isnan(losses)], losses[~np.isnan(losses)].astype(np.float64))
+
+
+def _draw_runs(
+    trained: Mapping[str, list[_Line]],
+    judged: Mapping[str, list[_Line]],
+    driven: Mapping[str, list[_Line]],
+    axes: Any,
+) -> Any:
+    top, bottom = _two_axes() if axes is None else axes
+    names = list(dict.fromkeys([*trained, *judged, *driven]))
+    colours = dict(zip(names, np.resize(COLOURS, len(names)), strict=True))
+    quiet, loud = {"lw": 1.0, "alpha": 0.45}, {"lw": 1.8, "ms": 3}
+    for ax, by_name, style in (
+        (top, trained, quiet if judged else {"lw": 1.4}),
+        (top, judged, loud),
+        (bottom, driven, {"lw": 1.6}),
+    ):
+        for name, lines in by_name.items():
+            for line in lines:
+                is_short = ax is top and len(line.steps) <= _MOST_MARKS
+                marks = {"marker": "o", "clip_on": False} if is_short else {}
+                _draw(ax, line, color=colours[name], **style, **marks)
+    losses = [line.values for by in (trained, judged) for lines in by.values() for line in lines]
+    _fit(top, losses, decades=1.0)
+    _fit(bottom, [line.values for lines in driven.values() for line in lines], is_rate=True)
+    stop = max(line.steps[-1] + 1 for lines in trained.values() for line in lines)
+    top.set(ylabel="loss")
+    bottom.set(xlabel="step", ylabel="learning rate", xlim=(0, stop))
+    handles = [top.plot([], [], color=colours[name], label=name)[0] for name in names if name]
+    if judged:
+        handles += top.plot([], [], color="0.4", label="training", **quiet)
+        handles += top.plot([], [], color="0.4", label="validation", marker="o", **loud)
+    _legend_above(top, handles)
+    return top, bottom
+
+
+def _draw(ax: Any, line: _Line, **style: Any) -> None:
+    """A line with gaps where it is not finite, and a cross over the beginning of each gap."""
+    is_there = np.isfinite(line.values)
+    ax.plot(*curve.thinned(line.steps, np.where(is_there, line.values, np.nan)), **style)
+    gone = line.steps[~is_there & np.concatenate([[True], is_there[:-1]])]
+    ax.plot(
+        gone,
+        np.full(len(gone), 0.97),
+        "x",
+        color=style["color"],
+        transform=ax.get_xaxis_transform(),
+    )
+
+
+def _fit(
+    ax: Any, courses: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
+) -> None:
+    """A logarithmic axis where it helps, else one from 0; its numbers written short.
+
+    It helps too where one rate lies on the floor of another; both may end at 0, far below.
+    """
+    finite = [values[np.isfinite(values)] for values in courses]
+    peaks = [float(values.max()) for values in finite if len(values)]
+    if not peaks:
+        return
+    low, high = min(values.min() for values in finite if len(values)), max(peaks)
+    if curve.is_logarithmic(courses, decades):
+        ax.set_yscale("log")
+        return
+    if is_rate and high > 10 * min(peaks) > 0:
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=max(low, min(peaks) / 100))
+        return
+    if low >= 0:
+        ax.set_ylim(bottom=0)
+    exponent = int(np.floor(np.log10(high))) if high > 0 else 0
+    if not -3 < exponent < 5:
+        ax.yaxis.set_major_formatter(
+            lambda x, _: f"{x / 10.0**exponent:.3g}e{exponent}" if x else "0"
+        )
+
+
+def _legend_above(ax: Any, handles: Sequence[Any]) -> None:
+    """In columns above the axes and the names of the phases: within, it may hide a curve."""
+    if not handles:
+        return
+    longest = max(len(handle.get_label()) for handle in handles) + 5
+    ax.legend(
+        handles=handles,
+        frameon=False,
+        ncols=max(1, min(len(handles), int(1 / _LETTER / longest))),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.04),
+        fontsize=9,
+    )
+
+
+def _two_axes() -> Any:
+    import matplotlib.pyplot as plt
+
+    _, axes = plt.subplots(
+        2, 1, sharex=True, figsize=(7, 5.2), layout="constrained", height_ratios=(3, 1)
+    )
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.3)
+    return axes
+
+
 def _shade(ax: Any, found: list[curve.Phase], steps: int) -> None:
     """Every other phase in grey, their names above the axes where there is room for them."""
     if len(found) < 2:
@@ -262,9 +486,11 @@ def _shade(ax: Any, found: list[curve.Phase], steps: int) -> None:
         if i % 2 == 0:
             ax.axvspan(phase.start, phase.stop, color="0.5", alpha=0.1, linewidth=0, zorder=0)
         at = max(phase.start / steps, until)
-        if at < phase.stop / steps:
+        wide = _LETTER * (len(phase.name) + 1)
+        at = max(min(at, 1 + _LETTER - wide), until)
+        if at < phase.stop / steps and at + wide <= 1 + 2 * _LETTER:
             ax.text(at, 1.01, phase.name, transform=ax.transAxes, fontsize=8, color="0.35")
-            until = at + _LETTER * (len(phase.name) + 1)
+            until = at + wide
 
 
 def _of_the_best(rows: np.ndarray) -> np.ndarray:

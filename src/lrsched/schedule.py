@@ -12,13 +12,14 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import (
     Any,
     Concatenate,
     Final,
     NamedTuple,
     ParamSpec,
+    TypeAlias,
     overload,
 )
 
@@ -31,6 +32,8 @@ from lrsched.arguments import INTEGER, PHASE, VALUE, VALUES, Kind, annotated_kin
 from lrsched.numerics import MAX_STEP
 
 P = ParamSpec("P")
+Seam: TypeAlias = tuple[str, int]
+"""The name of a phase, and the step at which it begins."""
 
 _TAG: Final = "schedule"
 _RESERVED: Final = frozenset(
@@ -49,6 +52,7 @@ class Definition:
     kinds: Mapping[str, Kind | None]
     horizon: str | Callable[..., Any] | None
     check: Callable[..., None] | None
+    phases: Callable[..., Iterable[tuple[str, Any]]] | None = None
 
     def make(self, *args: Any, **kwargs: Any) -> "Schedule":
         """The schedule for these arguments, checked and brought into one form."""
@@ -150,7 +154,7 @@ class Schedule:
         else:
             with jax.ensure_compile_time_eval():
                 value = horizon(**self.parameters)
-        is_known = isinstance(value, int | jax.Array) and not is_traced(value)
+        is_known = isinstance(value, int | np.integer | jax.Array) and not is_traced(value)
         return int(value) if is_known and np.ndim(value) == 0 else value
 
     @property
@@ -278,6 +282,7 @@ def schedule(
     *,
     horizon: str | Callable[..., Any] | None = None,
     check: Callable[..., None] | None = None,
+    phases: Callable[..., Iterable[tuple[str, Any]]] | None = None,
     name: str | None = None,
 ) -> Callable[[Callable[Concatenate[jax.Array, P], ArrayLike]], Callable[P, Schedule]]: ...
 
@@ -288,6 +293,7 @@ def schedule(
     *,
     horizon: str | Callable[..., Any] | None = None,
     check: Callable[..., None] | None = None,
+    phases: Callable[..., Iterable[tuple[str, Any]]] | None = None,
     name: str | None = None,
 ) -> Any:
     """Turn a pure function of the step into a factory of schedules.
@@ -304,6 +310,9 @@ def schedule(
         name) that returns it. None: the schedule has no natural end.
       check: called with all parameters (by name) when a schedule is made; raises ``ValueError``
         for what no annotation of a single parameter can see. Not called under a trace.
+      phases: for pictures and descriptions: called with how many steps are looked at, and all
+        parameters (by name); returns the name and the first step of each phase, in order. None, or
+        no phases: it is one, with its own name.
       name: the name in JSON and pickles, the function's own by default.
 
     Raises:
@@ -323,8 +332,8 @@ def schedule(
     [0.5, 1.0]
     """
     if function is None:
-        return functools.partial(schedule, horizon=horizon, check=check, name=name)
-    definition = _define(function, name or function.__name__, horizon, check)
+        return functools.partial(schedule, horizon=horizon, check=check, phases=phases, name=name)
+    definition = _define(function, name or function.__name__, horizon, check, phases)
     _register(definition)
 
     @functools.wraps(function)
@@ -450,6 +459,7 @@ def _define(
     name: str,
     horizon: str | Callable[..., Any] | None,
     check: Callable[..., None] | None,
+    phases: Callable[..., Iterable[tuple[str, Any]]] | None,
 ) -> Definition:
     signature = inspect.signature(function, eval_str=True)
     parameters = list(signature.parameters.values())[1:]
@@ -465,7 +475,7 @@ def _define(
     if isinstance(horizon, str) and horizon not in kinds:
         raise ValueError(f"{name}: horizon={horizon!r} is not one of {', '.join(kinds)}.")
     return Definition(
-        name, function, signature.replace(parameters=parameters), kinds, horizon, check
+        name, function, signature.replace(parameters=parameters), kinds, horizon, check, phases
     )
 
 

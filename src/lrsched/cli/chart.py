@@ -20,7 +20,14 @@ class Line(NamedTuple):
     y: np.ndarray
 
 
-def draw(lines: Sequence[Line], width: int, height: int = 12, plain: bool = False) -> Text:
+def draw(
+    lines: Sequence[Line],
+    width: int,
+    height: int = 12,
+    plain: bool = False,
+    log_x: bool = False,
+    marked: tuple[float, float, float] | None = None,
+) -> Text:
     """The curves over one another, with the ends of both axes.
 
     Args:
@@ -28,9 +35,11 @@ def draw(lines: Sequence[Line], width: int, height: int = 12, plain: bool = Fals
       width: of the whole, in characters, the axis included.
       height: of the curves.
       plain: without colour, so that several curves are letters instead of dots.
+      log_x: a logarithmic axis across.
+      marked: a range and a place within it, shown beneath: its first x, the place's, its last.
     """
     values = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
-    log = is_logarithmic(values)
+    log = is_logarithmic([line.y for line in lines])
     low, high = float(values.min()), float(values.max())
     low = low if log else min(low, 0.0)
     labels = [f"{high:.3g}", *[""] * (height - 2), f"{low:.3g}"]
@@ -39,7 +48,7 @@ def draw(lines: Sequence[Line], width: int, height: int = 12, plain: bool = Fals
     start, stop = min(line.x[0] for line in lines), max(line.x[-1] for line in lines)
     dots = np.zeros((height, columns), int)
     owner = np.full((height, columns), -1)
-    across = np.linspace(start, stop, 2 * columns)
+    across = (np.geomspace if log_x else np.linspace)(start, stop, 2 * columns)
     for i, line in enumerate(lines):
         y = np.interp(across, line.x, line.y)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -64,6 +73,12 @@ def draw(lines: Sequence[Line], width: int, height: int = 12, plain: bool = Fals
             else:
                 text.append(chr(0x2800 + int(dot)), STYLES[i % len(STYLES)] if i >= 0 else None)
         text.append("\n")
-    ends = f"{start:.4g}", f"{stop:.10g}" + (" (log axis)" if log else "")
+    ends = f"{start:.4g}", (f"{stop:.4g}" if log_x else f"{stop:.10g}")
+    ends = ends[0], ends[1] + (" (log axis)" if log else "")
     text.append(" " * margin + "└" + ends[0] + ends[1].rjust(max(columns - len(ends[0]), 1)))
+    if marked is not None:
+        first, at, last = np.searchsorted(across, marked).clip(max=2 * columns - 1) // 2
+        under = ["─" if first <= i <= last else " " for i in range(columns)]
+        under[first], under[last], under[at] = "├", "┤", "▲"
+        text.append("\n" + " " * (margin + 1) + "".join(under).rstrip())
     return text

@@ -2,8 +2,10 @@
 
 import functools
 import inspect
+import itertools
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,17 +13,43 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 
 import lrsched
 from lrsched import curve
 from lrsched.cli import chart
 from lrsched.cli.doctor import examined
 from lrsched.expressions import PEERS, parse, parse_peer
+from lrsched.numerics import MAX_STEP
 from lrsched.schedule import _REGISTRY, Schedule, _shown_signature, from_dict, to_dict
 
-Text = Annotated[str, tyro.conf.Positional]
-Texts = Annotated[tuple[str, ...], tyro.conf.Positional]
+
+def _written(kind: Callable[[str], Any], metavar: str, is_called: str) -> Any:
+    """How an option is read; what it is not is said in one line."""
+
+    def read(given: list[str]) -> Any:
+        try:
+            return kind(given[0])
+        except ValueError:
+            raise ValueError(f"{given[0]!r} is not {is_called}") from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: ["none" if value is None else str(value)],
+    )
+
+
+_WHOLE, _NUMBER = _written(int, "INT", "a whole number"), _written(float, "FLOAT", "a number")
+Whole = Annotated[int, _WHOLE]
+AnyWhole = Annotated[int | None, _WHOLE]
+Number = Annotated[float, _NUMBER]
+AnyNumber = Annotated[float | None, _NUMBER]
+Png = Annotated[Path | None, _written(Path, "FILE", "a file")]
+Text = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCHEDULE")]
+Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SCHEDULE ...")]
 Workload = Literal["digits", "diabetes"]
 Optimizer = Literal["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"]
 Peer = Literal["keras", "optax", "timm", "torch", "transformers"]
@@ -44,28 +72,33 @@ def list_(adaptive: bool = False, json: bool = False) -> None:
         for row in found:
             if row["family"] == family:
                 console.print(f"  {row['name']}{row['signature']}", style="cyan", markup=False)
-                console.print(f"      {row['about']}", markup=False)
+                console.print(Padding(row["about"], (0, 0, 0, 6)), markup=False)
 
 
-def show(schedule: Text, png: Path | None = None, until: int | None = None) -> None:
+def show(schedule: Text, png: Png = None, until: AnyWhole = None, json: bool = False) -> None:
     """A curve in the terminal: show cosine --peak 3e-4 --steps 10000.
 
     Args:
-      schedule: a name with its arguments as options, an expression, or a JSON file.
+      schedule: a name with its arguments in order or as options, see lrsched list; an expression;
+        or a JSON or YAML file.
       png: draw into this file instead.
       until: how many steps to show; by default to the horizon.
+      json: the steps and rates of the curve, for machines.
     """
     one = _read(schedule)
-    _picture({str(one): one}, until, png)
+    if json:
+        steps, rates = curve.sample(one, _until(until, [one]))
+        found = {"schedule": str(one), "horizon": one.horizon}
+        _print_json(found | {"steps": steps.tolist(), "rates": rates.tolist()})
+    if png is not None or not json:
+        _picture({str(one): one}, until, png, is_quiet=json)
 
 
-def compare(
-    schedules: Texts, png: Path | None = None, until: int | None = None, json: bool = False
-) -> None:
+def compare(schedules: Texts, png: Png = None, until: AnyWhole = None, json: bool = False) -> None:
     """Peak, last rate, area and horizon of several schedules, and one picture.
 
     Args:
-      schedules: expressions or JSON files.
+      schedules: expressions or files.
       png: draw into this file.
       until: how many steps to look at; by default to the longest horizon.
       json: for machines, without a picture.
@@ -88,16 +121,17 @@ def compare(
         )
     if json:
         _print_json({"steps": steps, "schedules": rows})
-        return
-    _console().print(_table([{"": _letter(i), **row} for i, row in enumerate(rows)]))
-    _picture(read, steps, png)
+    else:
+        _print_table([{"curve": _letter(i), **row} for i, row in enumerate(rows)], chart.STYLES)
+    if png is not None or not json:
+        _picture(read, steps, png, is_quiet=json)
 
 
-def describe(schedule: Text, until: int | None = None, json: bool = False) -> None:
+def describe(schedule: Text, until: AnyWhole = None, json: bool = False) -> None:
     """Phases with their steps, areas, first and last rates; the values at each seam.
 
     Args:
-      schedule: an expression or a JSON file.
+      schedule: an expression, or a JSON or YAML file.
       until: how many steps to look at; by default to the horizon.
       json: for machines.
     """
@@ -139,15 +173,15 @@ def describe(schedule: Text, until: int | None = None, json: bool = False) -> No
             }
         )
         return
-    console = _console()
-    console.print(f"{one}\nhorizon: {one.horizon}", markup=False)
-    console.print(_table(phases), _table(values))
+    print(f"{one}\nhorizon: {one.horizon}")
+    _print_table(phases)
+    _print_table(values)
 
 
 def convert(
-    call: Text,
+    call: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CALL")],
     from_: Annotated[Peer, tyro.conf.arg(name="from")],
-    base_lr: float = 1.0,
+    base_lr: AnyNumber = None,
     json: bool = False,
 ) -> None:
     """A peer's call as ours: convert --from torch "CosineAnnealingLR(T_max=50)" --base-lr 0.1.
@@ -155,28 +189,32 @@ def convert(
     Args:
       call: as it stands in a training script.
       from_: whose call it is.
-      base_lr: the optimizer's rate.
+      base_lr: the optimizer's rate, where the call follows one; 1.0 if it is not given.
       json: only the JSON.
     """
-    one = parse_peer(call, from_, base_lr)
-    if json:
-        _print_json(to_dict(one))
-        return
-    print(one)
-    print(_dumped(to_dict(one)))
+    if base_lr is not None and not 0 < base_lr < np.inf:
+        raise ValueError(f"--base-lr {base_lr} is not accepted; it must be a number above 0.")
+    one, other = (parse_peer(call, from_, rate) for rate in (base_lr or 1.0, 2 * (base_lr or 1.0)))
+    if base_lr is None and one != other:
+        _note("the call names no rate and 1.0 is taken; give the optimizer's by --base-lr")
+    if base_lr is not None and one == other:
+        _note(f"the call names its own rate, so that --base-lr {base_lr} has no effect")
+    if not json:
+        print(one)
+    _print_json(to_dict(one))
 
 
 def bound(
     schedule: Text,
-    steps: int | None = None,
-    grad_norm: float = 1.0,
-    distance: float = 1.0,
+    steps: AnyWhole = None,
+    grad_norm: Number = 1.0,
+    distance: Number = 1.0,
     json: bool = False,
 ) -> None:
     """The bound of the last iterate, at the best factor of the schedule, beside linear decay's.
 
     Args:
-      schedule: an expression or a JSON file.
+      schedule: an expression, or a JSON or YAML file.
       steps: of the run; by default the horizon.
       grad_norm: an upper bound of the gradients' norm.
       distance: from the first iterate to a minimum.
@@ -185,7 +223,7 @@ def bound(
     from lrsched.theory import final_bound
 
     one = _read(schedule)
-    length = one.horizon if steps is None else steps
+    length = one.horizon if steps is None else _counted("--steps", steps)
     if not length:
         raise ValueError(f"bound: {one} has no horizon; give --steps.")
     rows = []
@@ -202,20 +240,17 @@ def bound(
                 "bound as it is": float(found.values) if candidate is one else None,
             }
         )
-    if json:
-        _print_json(rows)
-        return
-    _console().print(_table(rows))
+    _print_rows(rows, json)
 
 
 def range_test(
     workload: Workload = "digits",
     optimizer: Optimizer = "adam",
-    steps: int = 200,
-    seeds: int = 3,
-    low: float | None = None,
-    high: float | None = None,
-    png: Path | None = None,
+    steps: Whole = 200,
+    seeds: Whole = 3,
+    low: AnyNumber = None,
+    high: AnyNumber = None,
+    png: Png = None,
     json: bool = False,
 ) -> None:
     """Smith's range test on a small workload: the usable rates, and one to train at.
@@ -234,27 +269,40 @@ def range_test(
     from lrsched.tuning import range_test
 
     found = range_test(WORKLOADS[workload](optimizer), low=low, high=high, steps=steps, seeds=seeds)
+    usable, suggestion = found.range, found.suggestion()
     result = {
         "workload": workload,
         "optimizer": optimizer,
-        "suggestion": found.suggestion(),
-        "range": list(found.range),
+        "suggestion": suggestion,
+        "range": list(usable),
         "confidence": list(found.confidence()),
     }
     if json:
         _print_json(result)
-        return
-    _console().print(_table([result]))
+    else:
+        _print_table([result])
     if png is not None:
-        _save(found.plot(), png)
+        _save(found.plot(), png, is_quiet=json)
+    elif not json:
+        is_there = ~np.isnan(found.smoothed).all(axis=0)
+        losses = np.nanmean(found.smoothed[:, is_there], axis=0)
+        losses = np.minimum(losses, 1.25 * losses[0])  # the fall is to be seen, not the divergence
+        print("the training loss over the rate, the usable range and the suggestion")
+        _draw(
+            [chart.Line(found.rates[is_there], losses)],
+            log_x=True,
+            marked=(usable.low, suggestion, usable.high),
+        )
 
 
 def sweep(
-    rates: Annotated[tuple[float, ...], tyro.conf.arg(name="rates")] = (1e-4, 1e-3, 1e-2, 1e-1),
-    schedule: str = "linear(1.0, 0.0, steps=200)",
+    rates: Annotated[tuple[Number, ...], tyro.conf.arg(name="rates")] = (1e-4, 1e-3, 1e-2, 1e-1),
+    schedule: Annotated[str, tyro.conf.arg(metavar="SCHEDULE")] = "linear(1.0, 0.0, steps=200)",
     workload: Workload = "digits",
     optimizer: Optimizer = "adam",
-    seeds: int = 2,
+    seeds: Whole = 2,
+    png: Png = None,
+    runs: Png = None,
     json: bool = False,
 ) -> None:
     """Train a small workload under several rates of one schedule; the losses are held-out ones.
@@ -265,27 +313,42 @@ def sweep(
       workload: digits (classification) or diabetes (regression).
       optimizer: of optax.
       seeds: how many runs of each.
+      png: draw the final losses over the rates into this file.
+      runs: draw the losses over the steps, the rates beneath, into this file.
       json: for machines.
     """
     from lrsched.cli.workloads import WORKLOADS
     from lrsched.tuning import sweep
 
     shape = _read(schedule)
+    if not rates or min(rates) <= 0:
+        raise ValueError(f"--rates {rates} is not accepted; give numbers above 0.")
+    if png is not None and len(set(rates)) < 2:
+        raise ValueError("--png draws the losses over the rates; give several --rates, or --runs.")
+    if not shape.horizon:
+        raise ValueError(f"--schedule {shape} has no horizon; give it a length, as in {_LENGTH}.")
     found = sweep(
         WORKLOADS[workload](optimizer),
-        [rate * shape for rate in rates],
+        [lrsched.by_hand(shape, scale=rate) for rate in rates],
         seeds=seeds,
+        evaluations=min(_EVALUATIONS, shape.horizon),
         progress=False,
     )
     losses = found.mean_losses()
+    best = int(np.argmin(losses)) if np.isfinite(losses).any() else -1
     rows = [
-        {"rate": rate, "loss": float(loss), "best": bool(i == np.argmin(losses))}
+        {"rate": rate, "loss": float(loss), "best": i == best}
         for i, (rate, loss) in enumerate(zip(rates, losses, strict=True))
     ]
-    if json:
-        _print_json(rows)
-        return
-    _console().print(_table(rows))
+    _print_rows(rows, json)
+    if png is not None:
+        _save(found.plot(x="scale"), png, is_quiet=json)
+    if runs is not None:
+        _save(found.plot_runs(range(len(rates)))[0], runs, is_quiet=json)
+
+
+_EVALUATIONS = 20
+_LENGTH = "constant(1.0, steps=200)"
 
 
 def schema() -> None:
@@ -309,7 +372,7 @@ def doctor(json: bool = False) -> int:
     return 1 if found["problems"] else 0
 
 
-_COMMANDS: dict[str, Callable[..., int | None]] = {
+COMMANDS: dict[str, Callable[..., int | None]] = {
     "list": list_,
     "show": show,
     "compare": compare,
@@ -326,12 +389,20 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
 def parsed(arguments: Sequence[str]) -> Callable[[], int | None]:
     """The command with its arguments, not yet run; ``SystemExit`` where they are wrong."""
     run: Callable[[], int | None] = tyro.extras.subcommand_cli_from_dict(
-        {name: _held_back(command) for name, command in _COMMANDS.items()},
+        {name: _held_back(command) for name, command in COMMANDS.items()},
         prog="lrsched",
-        description="Look at learning rates.",
+        description=_ABOUT,
         args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
     return run
+
+
+_ABOUT = (
+    "Look at learning rates. A SCHEDULE is an expression, such as 'warmup(500) * 3e-4 >> "
+    "cosine(3e-4, steps=9500)', or a JSON or YAML file. --import MODULE, before or after a "
+    "command, makes schedules of your own known."
+)
 
 
 def _held_back(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
@@ -345,17 +416,28 @@ def _held_back(command: Callable[..., int | None]) -> Callable[..., Callable[[],
 
 
 def _read(text: str) -> Schedule:
-    """A JSON file or an expression."""
-    if not text.endswith(".json"):
+    """A file or an expression."""
+    if not text.endswith((".json", ".yaml", ".yml")):
         return _single(parse(f"{text}()" if re.fullmatch(r"[a-zA-Z_][\w.]*", text) else text))
-    try:
-        data = json.loads(Path(text).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{text} is not JSON: {error}.") from None
+    data = _loaded(Path(text))
     for peer in PEERS:
-        if f'"{peer}.' in json.dumps(data):
+        if f"'{peer}." in str(data):
             __import__(f"lrsched.compat.{peer}")
     return _single(from_dict(data))
+
+
+def _loaded(file: Path) -> Any:
+    if file.suffix == ".json":
+        try:
+            return json.loads(file.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file} is not JSON: {error}.") from None
+    import yaml
+
+    try:
+        return yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {error}.") from None
 
 
 def _single(one: Schedule) -> Schedule:
@@ -368,7 +450,7 @@ def _schedules() -> list[dict[str, str]]:
     rows = []
     for name, one in _REGISTRY.items():
         module = one.function.__module__
-        if "." not in name and module.startswith(("lrsched.schedules.", "lrsched.algebra")):
+        if not module.startswith("lrsched.compat."):
             shown = _shown_signature(one)
             named = [
                 parameter if one.kinds[parameter.name] else parameter.replace(annotation=Any)
@@ -404,50 +486,87 @@ def _row(module: str, name: str, signature: str, thing: Any) -> dict[str, str]:
 
 
 def _until(until: int | None, schedules: Sequence[Schedule]) -> int:
-    if until is not None and until < 1:
-        raise ValueError(f"--until {until} is not accepted; it must be 1 or more.")
-    return until or max(map(curve.length_of, schedules))
+    if until is not None:
+        return _counted("--until", until)
+    return max(map(curve.length_of, schedules))
 
 
-def _picture(schedules: Mapping[str, Schedule], until: int | None, png: Path | None) -> None:
+def _counted(option: str, given: int) -> int:
+    if not 1 <= given <= MAX_STEP:
+        raise ValueError(f"{option} {given} is not accepted; it must be from 1 to 2**31 - 1.")
+    return given
+
+
+def _picture(
+    schedules: Mapping[str, Schedule], until: int | None, png: Path | None, is_quiet: bool = False
+) -> None:
     steps = _until(until, list(schedules.values()))
     if png is not None:
         from lrsched import plotting
 
         (one, *others) = schedules.values()
-        _save(
-            plotting.plot_schedules(schedules, steps=steps) if others else one.plot(steps=steps),
-            png,
-        )
+        ax = plotting.plot_schedules(schedules, steps=steps) if others else one.plot(steps=steps)
+        _save(ax, png, is_quiet)
         return
+    if len(schedules) == 1:
+        print(*schedules)
+    _draw([chart.Line(*curve.sample(one, steps)) for one in schedules.values()])
+
+
+def _draw(lines: Sequence[chart.Line], **how: Any) -> None:
     console = _console()
-    lines = [chart.Line(*curve.sample(one, steps)) for one in schedules.values()]
-    if len(lines) == 1:
-        console.print(next(iter(schedules)), markup=False, highlight=False)
-    console.print(chart.draw(lines, console.width, plain=not console.is_terminal))
+    plain = console.no_color or console.color_system is None
+    console.print(chart.draw(lines, console.width, plain=plain, **how))
 
 
-def _save(ax: Any, png: Path) -> None:
+def _save(ax: Any, png: Path, is_quiet: bool) -> None:
     ax.figure.savefig(png, dpi=150)
-    print(png)
+    if not is_quiet:
+        print(png)
+
+
+def _note(text: str) -> None:
+    print(f"lrsched: {text}", file=sys.stderr)
 
 
 def _letter(i: int) -> str:
     return chart.LETTERS[i % len(chart.LETTERS)]
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(_shown, row.values()))
-    return table
+def _print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(rows)
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], styles: Sequence[str] = ("",)) -> None:
+    """A table, or one row beneath the other where the terminal is too narrow for it."""
+    names, cells = list(rows[0]), [list(map(_shown, row.values())) for row in rows]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    console, wide = _console(), max(map(len, names))
+    if sum(widths) + 2 * (len(widths) - 1) <= console.width:
+        console.print(_padded(names, widths), style="bold")
+        blocks = [[_padded(row, widths)] for row in cells]
+    else:
+        blocks = [
+            [*(f"{name:<{wide}}  {cell}" for name, cell in zip(names, row, strict=True)), ""]
+            for row in cells
+        ]
+    for lines, style in zip(blocks, itertools.cycle(styles), strict=False):
+        for line in lines:
+            console.print(line, style=style, markup=False, soft_wrap=True)
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(map(str.ljust, cells, widths)).rstrip()
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return " to ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if value is None:
         return "-"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -6,7 +6,6 @@ from typing import Any, Final
 from lrsched.tuning import Training, training
 
 _BATCH: Final = 64
-OPTIMIZERS: Final = ("sgd", "adam", "adamw", "lion", "rmsprop", "adagrad")
 
 
 def digits(optimizer: str) -> Training:

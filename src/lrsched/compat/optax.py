@@ -48,6 +48,8 @@ from lrsched.arguments import (
 )
 from lrsched.compat._recipe import Missing, missing, recipe
 from lrsched.numerics import MAX_STEP, mix
+from lrsched.schedule import Seam
+from lrsched.seams import joined
 
 __all__ = [
     "Schedule",
@@ -536,7 +538,17 @@ def _joined_horizon(schedules: tuple[Schedule, ...], boundaries: tuple[Any, ...]
     return None if last is None else sum(boundaries[-1:]) + last
 
 
-@schedule(name="optax.join_schedules", horizon=_joined_horizon, check=_check_join)
+def _joined_phases(until: int, schedules: Any, boundaries: Any) -> list[Seam]:
+    starts = np.asarray(boundaries, int)
+    return joined(schedules, [*np.diff(starts, prepend=0).tolist(), None], until)
+
+
+@schedule(
+    name="optax.join_schedules",
+    horizon=_joined_horizon,
+    check=_check_join,
+    phases=_joined_phases,
+)
 def join_schedules(step: jax.Array, schedules: Schedules, boundaries: Starts) -> ArrayLike:
     """One schedule after another, each from its boundary on, where its own step 0 is.
 

@@ -49,8 +49,10 @@ from lrsched.compat._cycles import cycle_at
 from lrsched.compat._recipe import Missing, missing, recipe
 from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, fraction, mix, power
+from lrsched.schedule import Seam
 from lrsched.schedules.cyclic import Growth
 from lrsched.schedules.ramps import RAMPS, ramp
+from lrsched.seams import seams
 
 __all__ = [
     "CosineLRScheduler",
@@ -146,7 +148,16 @@ def _warmed(
     return _overlaid(curve, steps, init, target)
 
 
-@schedule(name="timm.overlaid_warmup", horizon=lambda curve, **_: curve.horizon)
+def _overlaid_phases(until: int, curve: Schedule, steps: Any, **_: Any) -> list[Seam]:
+    after = [(name, max(at, int(steps))) for name, at in seams(curve, until)]
+    return [("warmup", 0), *after]
+
+
+@schedule(
+    name="timm.overlaid_warmup",
+    horizon=lambda curve, **_: curve.horizon,
+    phases=_overlaid_phases,
+)
 def _overlaid(
     step: jax.Array, curve: Inner, steps: Length, init: Value, target: Value
 ) -> ArrayLike:

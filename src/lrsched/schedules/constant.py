@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from lrsched.arguments import Boundaries, Values
 from lrsched.numerics import count_passed
 from lrsched.schedule import schedule
+from lrsched.seams import pieces
 
 
 def _last_boundary(boundaries: Any, **_: Any) -> Any:
@@ -24,7 +25,11 @@ def _check_lengths(values: Any, boundaries: Any) -> None:
         )
 
 
-@schedule(horizon=_last_boundary, check=_check_lengths)
+@schedule(
+    horizon=_last_boundary,
+    check=_check_lengths,
+    phases=lambda until, boundaries, **_: pieces(boundaries, until),
+)
 def piecewise_constant(step: jax.Array, values: Values, boundaries: Boundaries) -> ArrayLike:
     """One value after another: ``values[i]`` after ``i`` of the boundaries, at or before ``t``.
 

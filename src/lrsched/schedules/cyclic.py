@@ -1,5 +1,6 @@
 """Rates that rise and fall: triangles, one cycle, cosines with restarts, noise."""
 
+import itertools
 from typing import Annotated, Any, TypeAlias
 
 import jax
@@ -7,18 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.algebra import Inner
+from lrsched.algebra import Inner, phases_of_inner
 from lrsched.arguments import GROWTH, Duration, Integer, Length, Phase, Positive, Value, choice
 from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, power, resolve
-from lrsched.schedule import schedule
+from lrsched.schedule import Seam, schedule
 from lrsched.schedules.phases import check_fit
 from lrsched.schedules.ramps import Ramp, ramp
+from lrsched.seams import numbered
 
 Growth: TypeAlias = Annotated[ArrayLike, GROWTH]
 """A multiplier of lengths: an int is exact, a float rounds each length to whole steps."""
 
 
-@schedule
+def _triangles(until: int, up: Any, down: Any, **_: Any) -> list[Seam]:
+    return numbered("cycle", range(0, until, int(up) + int(up if down is None else down)), until)
+
+
+@schedule(phases=_triangles)
 def triangular(
     step: jax.Array,
     base: Value,
@@ -75,6 +81,7 @@ def _check_one_cycle(function: str, steps: Any, warmup: Any, three_phase: bool) 
     check=lambda steps, warmup, three_phase, **_: _check_one_cycle(
         "one_cycle", steps, warmup, three_phase
     ),
+    phases=lambda until, **its: _turns(("rise", "fall", "tail"), **its),
 )
 def one_cycle(
     step: jax.Array,
@@ -121,6 +128,7 @@ def one_cycle(
     check=lambda steps, warmup, three_phase, **_: _check_one_cycle(
         "one_cycle_momentum", steps, warmup, three_phase
     ),
+    phases=lambda until, **its: _turns(("fall", "rise", "held"), **its),
 )
 def one_cycle_momentum(
     step: jax.Array,
@@ -154,6 +162,13 @@ def one_cycle_momentum(
     return _three_phases(step, steps, warmup, (high, low, high, high), shape, three_phase)
 
 
+def _turns(
+    names: tuple[str, str, str], steps: Any, warmup: Any, three_phase: bool, **_: Any
+) -> list[Seam]:
+    rise = int(resolve(warmup, steps))
+    return list(zip(names, (0, rise, 2 * rise if three_phase else int(steps)), strict=True))
+
+
 def _three_phases(
     step: jax.Array,
     steps: ArrayLike,
@@ -182,7 +197,16 @@ def _check_restarts(steps: Any, warmup: Any, **_: Any) -> None:
         )
 
 
-@schedule(check=_check_restarts)
+def _restarts(until: int, steps: Any, growth: Any, **_: Any) -> list[Seam]:
+    first, growth = int(steps), np.asarray(growth)
+    if growth.dtype.kind == "f":
+        real = (_real_start(cycle, first, growth) for cycle in itertools.count())
+        return numbered("cycle", real, until)
+    lengths = (first * int(growth) ** cycle for cycle in itertools.count())
+    return numbered("cycle", itertools.accumulate(lengths, initial=0), until)
+
+
+@schedule(check=_check_restarts, phases=_restarts)
 def cosine_restarts(
     step: jax.Array,
     peak: Value,
@@ -260,25 +284,25 @@ def whole_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
 def _real_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
     """The cycle that ``step`` is in: a logarithm's guess, and the starts around it."""
     excess = jnp.maximum(growth - 1, 2.0**-23)
-    rate = jnp.log1p(excess)
-
-    def start_of(cycle: jax.Array) -> jax.Array:
-        starts = jnp.rint(steps * jnp.expm1(cycle * rate) / excess)
-        return jnp.where(starts < 2.0**31, starts, MAX_STEP).astype(jnp.int32)
-
-    guess = jnp.floor(jnp.log1p(step * excess / steps) / rate)
+    guess = jnp.floor(jnp.log1p(step * excess / steps) / jnp.log1p(excess))
     cycle = jnp.maximum(guess - 1, 0)
     for _ in range(3):
-        cycle = jnp.where(step >= start_of(cycle + 1), cycle + 1, cycle)
-    start = start_of(cycle)
-    length = jnp.maximum(start_of(cycle + 1) - start, 1)
+        cycle = jnp.where(step >= _real_start(cycle + 1, steps, growth), cycle + 1, cycle)
+    start = _real_start(cycle, steps, growth)
+    length = jnp.maximum(_real_start(cycle + 1, steps, growth) - start, 1)
     return cycle.astype(jnp.int32), start, length, jnp.full(step.shape, -1.0)
+
+
+def _real_start(cycle: ArrayLike, steps: ArrayLike, growth: ArrayLike) -> jax.Array:
+    excess = jnp.maximum(jnp.asarray(growth, jnp.float32) - 1, 2.0**-23)
+    starts = jnp.rint(steps * jnp.expm1(cycle * jnp.log1p(excess)) / excess)
+    return jnp.where(starts < 2.0**31, starts, MAX_STEP).astype(jnp.int32)
 
 
 _NOISES = choice("Noise", ("normal", "uniform"))
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon)
+@schedule(horizon=lambda inner, **_: inner.horizon, phases=phases_of_inner)
 def noise(
     step: jax.Array,
     inner: Inner,

@@ -9,8 +9,9 @@ from jax.typing import ArrayLike
 
 from lrsched.arguments import Boundaries, Length, Positive, Value
 from lrsched.numerics import count_passed, fraction, mix, power
-from lrsched.schedule import schedule
+from lrsched.schedule import Seam, schedule
 from lrsched.schedules.ramps import ramp
+from lrsched.seams import numbered, pieces
 
 
 @schedule(horizon="steps")
@@ -53,7 +54,12 @@ def polynomial(
     return mix(end, init, fraction(steps - step, steps) ** power)
 
 
-@schedule
+def stairs(until: int, every: Any, staircase: bool = True, **_: Any) -> list[Seam]:
+    """The phases of a decay that falls by steps; of one that does not, none."""
+    return numbered("piece", range(0, until, int(every)), until) if staircase else []
+
+
+@schedule(phases=stairs)
 def exponential(
     step: jax.Array,
     init: Value,
@@ -90,7 +96,7 @@ def exponential(
     return jnp.where(jnp.asarray(factor) < 1, jnp.maximum(value, end), jnp.minimum(value, end))
 
 
-@schedule
+@schedule(phases=stairs)
 def step_decay(step: jax.Array, init: Value, factor: Positive, every: Length) -> ArrayLike:
     """A cut at fixed intervals: ``init * factor**floor(t / every)``.
 
@@ -114,7 +120,10 @@ def _last_milestone(milestones: Any, **_: Any) -> Any:
     return milestones[-1] if np.shape(milestones)[-1] else 0
 
 
-@schedule(horizon=_last_milestone)
+@schedule(
+    horizon=_last_milestone,
+    phases=lambda until, milestones, **_: pieces(milestones, until),
+)
 def multistep(
     step: jax.Array, init: Value, milestones: Boundaries, factor: Positive = 0.1
 ) -> ArrayLike:

@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 from lrsched.algebra import Inner
 from lrsched.arguments import Boundaries, Duration, Length, Phase, Value, Values, choice
 from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, resolve
-from lrsched.schedule import schedule
+from lrsched.schedule import Schedule, Seam, schedule
 from lrsched.schedules.ramps import Ramp, ramp
+from lrsched.seams import numbered, seams
 
 
 def check_fit(function: str, steps: Any, **phases: Any) -> None:
@@ -30,6 +31,12 @@ def check_fit(function: str, steps: Any, **phases: Any) -> None:
     check=lambda steps, warmup, cooldown, **_: check_fit(
         "wsd", steps, warmup=warmup, cooldown=cooldown
     ),
+    phases=lambda until, steps, warmup, cooldown, **_: [
+        ("warmup", 0),
+        ("stable", resolve(warmup, steps)),
+        ("cooldown", steps - resolve(cooldown, steps)),
+        ("held", steps),
+    ],
 )
 def wsd(
     step: jax.Array,
@@ -81,7 +88,11 @@ def _check_cooldown(start: Any, steps: Any, **_: Any) -> None:
         raise ValueError(f"cooldown: start={start!r} + steps={steps!r} is above 2**31 - 1.")
 
 
-@schedule(horizon=lambda start, steps, **_: start + steps, check=_check_cooldown)
+def _annealed(until: int, inner: Schedule, start: Any, steps: Any, **_: Any) -> list[Seam]:
+    return [*seams(inner, int(start)), ("cooldown", start), ("held", start + steps)]
+
+
+@schedule(horizon=lambda start, steps, **_: start + steps, check=_check_cooldown, phases=_annealed)
 def cooldown(
     step: jax.Array,
     inner: Inner,
@@ -128,7 +139,12 @@ def _check_points(steps: Any, values: Any, **_: Any) -> None:
 _CURVES = choice("Curve", ("linear", "cosine", "monotone"))
 
 
-@schedule(horizon=lambda steps, **_: steps[-1], check=_check_points)
+def _between(until: int, steps: Any, **_: Any) -> list[Seam]:
+    starts = np.asarray(steps).tolist()
+    return [("held", 0), *numbered("piece", starts[:-1], until), ("held", starts[-1])]
+
+
+@schedule(horizon=lambda steps, **_: steps[-1], check=_check_points, phases=_between)
 def points(
     step: jax.Array,
     steps: Boundaries,

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from lrsched.arguments import Duration, Length, Positive, Value
 from lrsched.schedule import schedule
+from lrsched.schedules.decay import stairs
 
 
 @schedule
@@ -31,7 +32,7 @@ def inverse_sqrt(step: jax.Array, peak: Value, timescale: Length, shift: Duratio
     return peak / jnp.sqrt(1 + (_ratio(step, timescale) + _ratio(shift, timescale)))
 
 
-@schedule
+@schedule(phases=lambda until, warmup, **_: [("warmup", 0), ("decay", warmup)])
 def noam(step: jax.Array, scale: Value, width: Length, warmup: Length) -> ArrayLike:
     """The Transformer's own: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
 
@@ -51,7 +52,7 @@ def noam(step: jax.Array, scale: Value, width: Length, warmup: Length) -> ArrayL
     return scale * decay * jax.lax.rsqrt(jnp.asarray(width, jnp.float32))
 
 
-@schedule
+@schedule(phases=stairs)
 def inverse_time(
     step: jax.Array, init: Value, rate: Positive, every: Length = 1, staircase: bool = False
 ) -> ArrayLike:

@@ -9,11 +9,16 @@ from jax.typing import ArrayLike
 
 from lrsched.arguments import Duration, Length, Positive, Value, choice
 from lrsched.numerics import mix
-from lrsched.schedule import schedule
+from lrsched.schedule import Seam, schedule
 from lrsched.schedules.ramps import Ramp, ramp
 
 
-@schedule(horizon="steps")
+def _rising(until: int, steps: Any, **_: Any) -> list[Seam]:
+    """As a factor it stands still after its length."""
+    return [("warmup", 0), ("constant", steps)]
+
+
+@schedule(horizon="steps", phases=_rising)
 def warmup(
     step: jax.Array, steps: Duration, shape: Ramp = "linear", init: Value = 0.0
 ) -> ArrayLike:
@@ -40,7 +45,7 @@ def warmup(
     return mix(init, 1.0, ramp(shape, step, steps))
 
 
-@schedule(horizon="steps")
+@schedule(horizon="steps", phases=_rising)
 def log_warmup(step: jax.Array, steps: Length) -> ArrayLike:
     """A factor that rises as a logarithm: ``log(t + 1) / log(steps)``, then 1.
 
@@ -82,7 +87,12 @@ def _check_b2(name: str, least: float, b2: Any) -> None:
 _UNTUNED = choice("Untuned", ("linear", "exponential"))
 
 
-@schedule(check=lambda b2, **_: _check_b2("untuned_warmup", 0.0, b2))
+@schedule(
+    check=lambda b2, **_: _check_b2("untuned_warmup", 0.0, b2),
+    phases=lambda until, b2, shape: (
+        _rising(until, np.ceil(2 / (1 - np.float32(b2))) - 1) if shape == "linear" else []
+    ),
+)
 def untuned_warmup(
     step: jax.Array, b2: Positive = 0.999, shape: Annotated[str, _UNTUNED] = "linear"
 ) -> ArrayLike:

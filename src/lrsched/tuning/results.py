@@ -49,6 +49,7 @@ class Sweep:
       train_loss: the mean training loss in windows over each run, ``(members, records)``; NaN after
         a run's end.
       metrics: on the held-out examples, by their names, ``(members, evaluations)``.
+      lengths: the updates of each run where it does not diverge, ``(members,)``.
       plans: how members were put on a device, for each structure of schedules.
       compile_seconds: for compilations, and choosing the plan.
       run_seconds: for the rest.
@@ -58,6 +59,7 @@ class Sweep:
     schedules: list[Schedule]
     train_loss: np.ndarray
     metrics: dict[str, np.ndarray]
+    lengths: np.ndarray
     plans: list[Plan]
     compile_seconds: float
     run_seconds: float
@@ -125,6 +127,20 @@ class Sweep:
         from lrsched.plotting import plot_sweep
 
         return plot_sweep(self, x, by, ax)
+
+    def plot_runs(self, which: Sequence[int] | None = None, axes: Any = None) -> Any:
+        """The losses of the runs over their steps, the rates beneath.
+
+        Args:
+          which: places in ``schedules``; by default the six with the lowest losses.
+          axes: two of matplotlib's, for losses and rates; by default new ones.
+
+        Returns:
+          Both axes.
+        """
+        from lrsched.plotting import plot_runs
+
+        return plot_runs(self, which, axes)
 
 
 def nothing_yet(members: int, records: int, evaluations: int, metrics: Sequence[str]) -> Results:

@@ -138,6 +138,7 @@ def sweep(
         listed,
         results.train_loss,
         results.metrics,
+        np.repeat(lengths, len(seeds)),
         plans,
         compile_seconds,
         time.perf_counter() - began - compile_seconds,
