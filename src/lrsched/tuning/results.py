@@ -193,10 +193,14 @@ def table_of(schedules: Sequence[Schedule], seeds: Sequence[int], results: Resul
 
 
 def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
-    """The numbers in which schedules differ, by their names; NaN where one has no such number."""
+    """The numbers in which schedules differ, by their names; NaN where one has no such number.
+
+    A name is how the number is read of the schedule, ``parts[1].peak``, and its last part where that
+    is enough.
+    """
     found = [
         {
-            tuple(str(getattr(key, "name", getattr(key, "idx", key))) for key in path): leaf
+            path: leaf
             for path, leaf in jax.tree_util.tree_flatten_with_path(schedule)[0]
             if np.ndim(leaf) == 0
         }
@@ -206,11 +210,11 @@ def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
         path: np.array([numbers.get(path, np.nan) for numbers in found])
         for path in dict.fromkeys(path for numbers in found for path in numbers)
     }
-    differ = {path: x for path, x in columns.items() if len(np.unique(x)) > 1}
-    short = [path[-1] for path in differ]
+    differ = {jax.tree_util.keystr(path): x for path, x in columns.items() if len(np.unique(x)) > 1}
+    short = [path.rpartition(".")[2] for path in differ]
     return {
-        path[-1] if short.count(path[-1]) == 1 and path[-1] not in _TAKEN else ".".join(path): x
-        for path, x in differ.items()
+        name if short.count(name) == 1 and name not in _TAKEN else path.removeprefix("."): x
+        for name, (path, x) in zip(short, differ.items(), strict=True)
     }
 
 

@@ -1,0 +1,36 @@
+import pytest
+
+import lrsched
+from lrsched.tuning.results import varying
+
+
+def course(peak, steps=10):
+    return lrsched.warmup(5) * peak >> lrsched.cosine(peak, steps)
+
+
+@pytest.mark.parametrize(
+    ("schedules", "names"),
+    [
+        ([lrsched.cosine(peak, steps=10) for peak in (0.1, 0.2)], ["peak"]),
+        ([rate * lrsched.cosine(1.0, steps=10) for rate in (0.1, 0.2)], ["parts[0]"]),
+        ([course(0.1), course(0.2)], ["parts[1]", "peak"]),
+        (
+            [
+                lrsched.join(lrsched.linear(1.0, x, 5), lrsched.linear(x, 0.0, 5))
+                for x in (0.1, 0.2)
+            ],
+            ["end", "init"],
+        ),
+        (
+            [lrsched.maximum(lrsched.cosine(p, 5), lrsched.cosine(p, 9)) for p in (0.1, 0.2)],
+            ["parts[0].peak", "parts[1].peak"],
+        ),
+    ],
+)
+def test_a_number_is_named_as_it_is_read_of_the_schedule(schedules, names):
+    found = varying(schedules)
+    assert list(found) == names
+    for name, values in found.items():
+        if "[" in name and "." in name:
+            read = [eval(f"schedule.{name}", {"schedule": one}) for one in schedules]
+            assert read == values.tolist()
