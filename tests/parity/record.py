@@ -44,22 +44,26 @@ def differs(peer: str) -> list[str]:
     ] + [name for name, keys in new["arguments"].items() if old["arguments"].get(name) != keys]
 
 
-def main(arguments: list[str]) -> int:
-    checks = "--check" in arguments
-    peers = [argument for argument in arguments if argument != "--check"] or PEERS
-    failed = 0
-    for peer in peers:
-        if checks:
-            changed = differs(peer)
-            failed += len(changed)
-            print(f"{peer}: {len(changed)} differences", *changed, sep="\n  ")
-        else:
-            recorded = record(peer)
-            text = json.dumps(recorded, indent=1).replace("\n   ", " ").replace("\n  ]", "]")
-            (NUMBERS / f"{peer}.json").write_text(text + "\n")
-            print(f"{peer}: {len(recorded['calls'])} calls of {recorded['versions']}")
-    return 1 if failed else 0
+def command(arguments, known, record, differs, write):
+    """Record these, or all that are known; with ``--check``, only say what has changed."""
+    chosen = [argument for argument in arguments if argument != "--check"] or known
+    if "--check" not in arguments:
+        for name in chosen:
+            recorded = record(name)
+            write(name, recorded)
+            print(f"{name}: {len(recorded['calls'])} calls of {recorded['versions']}")
+        return 0
+    changed = {name: differs(name) for name in chosen}
+    for name, calls in changed.items():
+        print(f"{name}: {len(calls)} differences", *calls, sep="\n  ")
+    return int(any(changed.values()))
+
+
+def write(peer: str, recorded: dict) -> None:
+    """One call a line."""
+    text = json.dumps(recorded, indent=1).replace("\n   ", " ").replace("\n  ]", "]")
+    (NUMBERS / f"{peer}.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(sys.argv[1:], PEERS, record, differs, write))

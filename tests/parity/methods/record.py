@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity.methods import problem
+from tests.parity.record import command
 
 NUMBERS = Path(__file__).parent / "numbers"
 CONVEX_STEPS = 60
@@ -701,22 +702,11 @@ def are_close(old: dict[str, list[float]], new: dict[str, list[float]]) -> bool:
     )
 
 
-def main(arguments: list[str]) -> int:
-    checks = "--check" in arguments
-    packages = [argument for argument in arguments if argument != "--check"] or PACKAGES
-    failed = 0
-    for package in packages:
-        if checks:
-            changed = differs(package)
-            failed += len(changed)
-            print(f"{package}: {len(changed)} calls differ", *changed, sep="\n  ")
-        else:
-            recorded = record(package)
-            text = json.dumps(recorded, indent=1).replace("\n    ", " ").replace("\n   ]", "]")
-            (NUMBERS / f"{package}.json").write_text(text + "\n")
-            print(f"{package}: {len(recorded['calls'])} calls of {recorded['versions']}")
-    return 1 if failed else 0
+def write(package: str, recorded: dict) -> None:
+    """One curve of a call a line."""
+    text = json.dumps(recorded, indent=1).replace("\n    ", " ").replace("\n   ]", "]")
+    (NUMBERS / f"{package}.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(sys.argv[1:], PACKAGES, record, differs, write))
