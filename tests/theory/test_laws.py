@@ -108,7 +108,8 @@ def test_thousands_of_schedules_are_one_program():
 
     peaks = jnp.geomspace(1e-5, 1e-3, 2_000)
     losses = finals(law, peaks)
-    np.testing.assert_allclose(losses[7], law.final_loss(lrsched.linear(peaks[7], 0.0, STEPS)))
+    alone = law.final_loss(lrsched.linear(peaks[7], 0.0, STEPS))
+    np.testing.assert_array_max_ulp(losses[7], np.float32(alone), maxulp=2)  # sums in another order
     finals(theory.LossLaw("multi-power", {**law.numbers, "B": 1.0}), peaks)
 
 
