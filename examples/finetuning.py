@@ -2,7 +2,7 @@
 
     python examples/finetuning.py --shots 20
 
-Needs ``pip install "lrsched-jax[bench]"``: flax, scikit-learn and tyro. An MLP learns the digits 0
+Needs the extra ``bench``: flax, scikit-learn and tyro. An MLP learns the digits 0
 to 4; with a new head it is then tuned on a few images each of 5 to 9. Every way has its own best
 peak, chosen of ten by the loss on one half of the other images; the accuracy is that on the second
 half, the mean of all seeds with its standard error. What lowers the rate of some layers may want a

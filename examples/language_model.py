@@ -2,7 +2,7 @@
 
     python examples/language_model.py --stable 500
 
-Needs ``pip install "lrsched-jax[bench]"``: flax, orbax and tyro. A small causal transformer reads
+Needs the extra ``bench``: flax, orbax and tyro. A small causal transformer reads
 the help topics of this Python, character by character. It warms up and then stays at its peak, the
 stable phase of WSD, and is saved once. From that checkpoint the run goes on without a cooldown, and
 anneals over a few lengths and shapes. Each branch is a finished model, none trained the trunk anew,

@@ -2,7 +2,7 @@
 
     python examples/multihost.py --steps 100
 
-Needs ``pip install "lrsched-jax[bench]"``: mlxtend and tyro. It starts itself twice; the two meet
+Needs the extra ``bench``: mlxtend and tyro. It starts itself twice; the two meet
 on localhost, as the hosts of a pod meet at their coordinator. The irises are sorted by their kinds,
 and each process has one half of them: the losses of the two parts differ. The loss in the jitted
 step is the mean over the global batch, and that is what the plateau rule is shown. Schedule and

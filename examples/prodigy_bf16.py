@@ -2,7 +2,7 @@
 
     python examples/prodigy_bf16.py --steps 600
 
-Needs ``pip install "lrsched-jax[bench]"``: flax, scikit-learn and tyro. The same MLP learns the
+Needs the extra ``bench``: flax, scikit-learn and tyro. The same MLP learns the
 digits with all its parameters and layers in bfloat16, then in float32. Prodigy finds ``estimate``;
 the rate that is applied is that times the schedule. Its scalars are float32 in both, and what a
 narrow parameter cannot hold of an update is kept in the state, or the first steps, of 1e-6, would

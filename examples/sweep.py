@@ -2,7 +2,7 @@
 
     python examples/sweep.py --steps 200 --picture sweep.png
 
-Needs ``pip install "lrsched-jax[bench]"``: matplotlib, rich, scikit-learn and tyro. The numbers of
+Needs the extra ``bench``: matplotlib, rich, scikit-learn and tyro. The numbers of
 a schedule are data: one program trains under all of them. Look for how wide the bottom of the U is:
 there the rate need not be known better.
 """
