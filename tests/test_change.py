@@ -170,7 +170,10 @@ def test_a_group_is_changed_by_its_label():
             "value=-0.1 is not accepted; value must be a number of 0 or more, or None",
         ),
         (lambda s: lrsched.scale_learning_rate(s, -1), "factor=-1 is not accepted"),
-        (lambda s: lrsched.extend(s, 10), "repace: inner=constant.* has no horizon"),
+        (
+            lambda s: lrsched.extend(s, 10),
+            "extend: .*constant.* no horizon, so .*set_schedule",
+        ),
         (
             lambda s: lrsched.set_learning_rate(optax.adam(0.1).init(PARAMS), 0.1),
             "set_learning_rate: the state holds no schedule that a hand can change",

@@ -17,7 +17,7 @@ from lrsched.schedule import Schedule
 from lrsched.schedules.phases import cooldown
 from lrsched.schedules.ramps import Ramp
 from lrsched.transforms.learning_rate import as_state
-from lrsched.transforms.rates import Part, has_rate, parts
+from lrsched.transforms.rates import Part, bare, has_rate, parts
 
 
 def set_learning_rate(opt_state: Any, value: ArrayLike | None, *, group: str | None = None) -> Any:
@@ -177,6 +177,12 @@ def extend(opt_state: Any, steps: ArrayLike, *, group: str | None = None) -> Any
     """
 
     def longer(place: Place) -> Schedule:
+        if place.schedule.inner.horizon is None:
+            raise ValueError(
+                f"extend: the schedule {place.schedule.inner} has no horizon, so there is no end "
+                "to put off; set_schedule(opt_state, schedule) takes one that has, such as "
+                "lrsched.cosine for a cosine that climbs back after its fall."
+            )
         return _under(place, repace(place.schedule.inner, place.step, steps))
 
     return _edited(opt_state, _places("extend", opt_state, group), longer)
@@ -344,18 +350,8 @@ def _places(
 def _place(part: Part, kept: Schedule, put: Callable[[Schedule], Any] | None) -> Place:
     assert put is not None
     container = jax.tree.structure(kept.held)
-    bare = jax.tree.map(_number, kept, is_leaf=lambda x: _is_in(x, container))
-    return Place(part.state, put, bare, _number(part.state.count), container)
-
-
-def _is_in(leaf: Any, container: Any) -> bool:
-    return bool(jax.tree.structure(leaf) == container)
-
-
-def _number(held: Any) -> jax.Array:
-    """An array out of the container that it may be in."""
-    (array,) = jax.tree.leaves(held)
-    return jnp.asarray(array)
+    schedule, step = bare((kept, part.state.count), container)
+    return Place(part.state, put, schedule, step, container)
 
 
 def _changed(tree: Any, changes: Sequence[tuple[Any, Callable[[Any], Any]]]) -> Any:

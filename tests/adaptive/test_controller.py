@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import lrsched
 
@@ -92,6 +93,41 @@ def test_the_rule_is_data_in_the_state():
     )
     assert float(lrsched.observe(gentler, 1.0).scale) == 0.75
     assert float(lrsched.observe(state, 1.0).scale) == 0.5
+
+
+def nnx_optimizer(rule):
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    tx = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(0.1), rule)
+    return model, nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        (lrsched.reduce_on_plateau(**RULE), ("value",)),
+        (lrsched.reduce_on_overfitting(**RULE), ("value", "validation")),
+        (lrsched.greedy(), ("value",)),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda f: f, nnx.jit])
+def test_it_is_observed_in_an_nnx_optimizer_as_in_a_bare_state(rule, names, wrap):
+    model, optimizer = nnx_optimizer(rule)
+    state = optimizer.tx.init(nnx.state(model, nnx.Param))
+
+    def told(optimizer, metric):
+        shown = lrsched.observe(optimizer.opt_state, **dict.fromkeys(names, metric))
+        optimizer.opt_state = shown
+
+    containers = jax.tree.structure(optimizer.opt_state)
+    for metric in [1.0, 0.5, 0.75, 0.75, float("nan"), 0.75]:
+        wrap(told)(optimizer, jnp.float32(metric))
+        state = lrsched.observe(state, **dict.fromkeys(names, metric))
+    assert jax.tree.structure(optimizer.opt_state) == containers
+    assert lrsched.metrics(optimizer.opt_state) == lrsched.metrics(state)
+    assert lrsched.metrics(state)["ignored_metrics"] == 1
+    for ours, theirs in zip(*map(jax.tree.leaves, (optimizer.opt_state[2], state[2])), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
 
 
 def test_it_is_observed_under_jit_and_vmap():

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from lrsched.adaptive.method import distinct, like, select
 from lrsched.transforms.learning_rate import as_state, scaled
-from lrsched.transforms.rates import Contribution, contribution
+from lrsched.transforms.rates import Contribution, bare, contribution
 
 Class = TypeVar("Class")
 
@@ -119,7 +119,8 @@ def observe(opt_state: Any, value: ArrayLike | None = None, **metrics: ArrayLike
     is given by its keywords does the same.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
+      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``); of an
+        ``nnx.Optimizer`` its ``opt_state``.
       value: the metric that controllers look at unless they were told another name.
       metrics: metrics under other names, such as ``validation``.
 
@@ -151,7 +152,7 @@ def observe(opt_state: Any, value: ArrayLike | None = None, **metrics: ArrayLike
                 f"they look at {', '.join(sorted(known)) or 'none, as there is no controller'}."
             )
     return jax.tree.map(
-        lambda node: _observed(node, given) if _is_controller(node) else node,
+        lambda node: _shown(node, given) if _is_controller(node) else node,
         opt_state,
         is_leaf=_is_controller,
     )
@@ -165,6 +166,13 @@ def looked_at(opt_state: Any) -> set[str]:
 
 def _is_controller(node: Any) -> bool:
     return isinstance(node, ControllerState)
+
+
+def _shown(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
+    """The state after them, its numbers in the containers that they were in."""
+    after = _observed(bare(state, jax.tree.structure(state.count)), metrics)
+    kept: ControllerState = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))
+    return kept
 
 
 def _observed(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:

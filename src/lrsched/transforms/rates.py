@@ -52,6 +52,16 @@ class Part(NamedTuple):
     contribution: Contribution
 
 
+def bare(tree: Any, container: Any) -> Any:
+    """The arrays of a tree, each out of the structure that ``nnx.Optimizer`` puts around it."""
+
+    def taken_out(held: Any) -> jax.Array:
+        (array,) = jax.tree.leaves(held)
+        return jnp.asarray(array)
+
+    return jax.tree.map(taken_out, tree, is_leaf=lambda x: jax.tree.structure(x) == container)
+
+
 @functools.singledispatch
 def contribution(state: Any) -> Contribution | None:
     """What a state of a known type contributes; None for all other types."""
