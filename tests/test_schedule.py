@@ -297,6 +297,8 @@ def test_positional_keyword_and_default_arguments_bind_as_in_the_function():
     assert triangle(0.1, 5) == triangle(steps=5, peak=0.1) == triangle(0.1, steps=5, label="plain")
     with pytest.raises(TypeError, match="missing a required argument: 'steps'"):
         triangle(0.1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'total_steps'"):
+        triangle(0.1, total_steps=5)
 
 
 def test_two_functions_of_one_name_are_an_error():
@@ -366,6 +368,8 @@ def test_errors_of_from_dict_teach():
         lrsched.from_dict({"schedule": "cosine", "top": 1, "peak": 1, "steps": 5})
     with pytest.raises(ValueError, match="missing a required argument: 'steps'"):
         lrsched.from_dict({"schedule": "cosine", "peak": 1})
+    with pytest.raises(ValueError, match=r"cosine: got .*argument 'peek'; it has peak, steps"):
+        lrsched.from_dict({"schedule": "cosine", "peek": 1, "steps": 5})
 
 
 def test_functions_and_tracers_cannot_be_written_down():

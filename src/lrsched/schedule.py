@@ -56,6 +56,9 @@ class Definition:
 
     def make(self, *args: Any, **kwargs: Any) -> "Schedule":
         """The schedule for these arguments, checked and brought into one form."""
+        if unknown := sorted(kwargs.keys() - self.signature.parameters.keys()):
+            # before what is missing in its place, which is all that `bind` would speak of
+            raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         dynamic: dict[str, Any] = {}
