@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 
 import lrsched
+from lrsched.tuning.range_test import RangeTest
 from lrsched.tuning.results import varying
+from lrsched.tuning.search import Halving
 
 
 def course(peak, steps=10):
@@ -34,3 +37,14 @@ def test_a_number_is_named_as_it_is_read_of_the_schedule(schedules, names):
         if "[" in name and "." in name:
             read = [eval(f"schedule.{name}", {"schedule": one}) for one in schedules]
             assert read == values.tolist()
+
+
+def test_a_result_prints_in_a_line_whatever_its_size():
+    rates, losses = np.geomspace(1e-4, 1.0, 200), np.ones((4, 200))
+    assert repr(RangeTest(rates, losses, losses)) == (
+        "RangeTest(rates=<array (200,)>, losses=<array (4, 200)>, smoothed=<array (4, 200)>)"
+    )
+    few = Halving([lrsched.constant(0.1)], np.ones((2, 1)), [10, 20], 20)
+    assert repr(few).startswith("Halving(schedules=[constant(value=0.1)], losses=<array (2, 1)>")
+    many = Halving([course(0.1)] * 64, np.ones((2, 64)), [10, 20], 1280)
+    assert "schedules=<list of 64>, losses=<array (2, 64)>, steps=[10, 20]" in repr(many)

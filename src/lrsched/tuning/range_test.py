@@ -10,6 +10,7 @@ import numpy as np
 from lrsched.schedule import Schedule
 from lrsched.schedules.decay import exponential, linear
 from lrsched.tuning import fleet as fleets
+from lrsched.tuning.results import brief
 from lrsched.tuning.training import Training
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
@@ -38,7 +39,7 @@ class Range(NamedTuple):
     high: float
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RangeTest:
     """What came of a `range_test`.
 
@@ -52,6 +53,8 @@ class RangeTest:
     rates: np.ndarray
     losses: np.ndarray
     smoothed: np.ndarray
+
+    __repr__ = brief
 
     def suggestion(self, method: str = "90%") -> float:
         """A rate to train at, the geometric mean of the seeds'.

@@ -35,7 +35,24 @@ class Results(NamedTuple):
         return int(self.train_loss.shape[1])
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+def brief(result: Any) -> str:
+    """A result as ``print`` and a prompt show it: of what is long, only how long."""
+
+    def said(value: Any) -> str:
+        match value:
+            case np.ndarray():
+                return f"<array {value.shape}>"
+            case dict():
+                return f"{{{', '.join(f'{name!r}: {said(v)}' for name, v in value.items())}}}"
+            case list() if len(value) > 3:
+                return f"<list of {len(value)}>"
+        return repr(value)
+
+    fields = [f"{f.name}={said(getattr(result, f.name))}" for f in dataclasses.fields(result)]
+    return f"{type(result).__name__}({', '.join(fields)})"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Sweep:
     """What came of a `sweep`.
 
@@ -63,6 +80,8 @@ class Sweep:
     plans: list[Plan]
     compile_seconds: float
     run_seconds: float
+
+    __repr__ = brief
 
     @property
     def validation_loss(self) -> np.ndarray:

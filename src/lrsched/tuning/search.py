@@ -13,12 +13,12 @@ from lrsched.schedule import Schedule
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.tuning import fleet as fleets
 from lrsched.tuning.fleet import Fleet, Members
-from lrsched.tuning.results import Sweep
+from lrsched.tuning.results import Sweep, brief
 from lrsched.tuning.sweep import sweep
 from lrsched.tuning.training import Training
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Halving:
     """What came of `successive_halving`.
 
@@ -33,6 +33,8 @@ class Halving:
     losses: np.ndarray
     steps: list[int]
     updates: int
+
+    __repr__ = brief
 
     def best(self) -> Schedule:
         """The schedule with the lowest loss of those that came to the end."""
@@ -96,7 +98,7 @@ def successive_halving(
     return Halving(listed, np.array(losses), sorted(set(ends)), updates)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Population:
     """What came of `population_based_training`.
 
@@ -113,6 +115,8 @@ class Population:
     factors: np.ndarray
     parents: np.ndarray
     steps: list[int]
+
+    __repr__ = brief
 
     def best(self) -> Schedule:
         """The schedule that led to the best member, from its first ancestor on."""
