@@ -47,6 +47,9 @@ def test_the_algebra_is_read(text, expected):
         "cosine(1.0, **{'steps': 10})",
         "cosine(1.0, steps)",
         "cosine(1.0",
+        "",
+        "cosine(1.0, 10); cosine(1.0, 10)",
+        "import os",
         "torch.np.ones(3)",
         "linear(1, 0, steps=1/0)",
         "(" * 5000,
@@ -80,6 +83,7 @@ def test_nothing_else_is_read(text):
             ),
         ),
         ("torch", "OneCycleLR(optimizer, 0.3, 50)", torch.OneCycleLR(0.3, 50)),
+        ("torch", "scheduler = StepLR(optimizer, 3)\n", torch.StepLR(0.1, 3)),
         (
             "timm",
             "create_scheduler_v2(optimizer, sched='cosine', num_epochs=9)",
@@ -111,6 +115,7 @@ def test_a_peers_call_becomes_ours(peer, call, expected):
     [
         ("torch", "ReduceLROnPlateau(optimizer)", "follows a metric"),
         ("torch", "LambdaLR(optimizer, lambda t: 0.9**t)", "'lambda t: 0.9\\*\\*t' is not"),
+        ("torch", "StepLR(optimizer, epochs)", "'epochs' is not accepted; what a name stands for"),
         ("torch", "CosineLR(T_max=5)", "has no 'CosineLR'; the nearest are"),
         ("torch", "StepLR(optimizer)", "step_size"),
         ("jax", "f()", "peer='jax' is not accepted"),

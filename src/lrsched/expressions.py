@@ -138,14 +138,19 @@ class _Reader:
         if len(self.text) > _LONGEST:
             raise ValueError(f"the expression is longer than {_LONGEST} characters.")
         try:
-            tree = ast.parse(self.text.strip(), mode="eval")
-            return self.value(tree.body)
+            return self.value(self.expression())
         except SyntaxError as error:
             raise ValueError(f"{self.text!r} is not an expression: {error.msg}.") from None
         except (RecursionError, MemoryError):
             raise ValueError("the expression is nested too deeply.") from None
         except (TypeError, ZeroDivisionError, OverflowError) as error:
             raise ValueError(f"{self.text!r} is not accepted: {error}.") from None
+
+    def expression(self) -> ast.expr:
+        match ast.parse(self.text.strip()).body:
+            case [ast.Expr(value=node)] | [ast.Assign(value=node)]:  # `scheduler = StepLR(...)`
+                return node
+        raise SyntaxError("it must be one expression")
 
     def value(self, node: ast.expr) -> Any:
         match node:
@@ -213,6 +218,11 @@ class _Reader:
 
     def refuse(self, node: ast.expr) -> Any:
         part = ast.get_source_segment(self.text.strip(), node) or ast.unparse(node)
+        if isinstance(node, ast.Name):
+            raise ValueError(
+                f"{part!r} is not accepted; what a name stands for is not known here: write the "
+                "number, or the call, in its place."
+            )
         raise ValueError(
             f"{part!r} is not accepted; an expression has calls of schedules, >>, * and + of them, "
             "numbers, strings and lists."
