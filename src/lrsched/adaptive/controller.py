@@ -152,7 +152,7 @@ def observe(opt_state: Any, value: ArrayLike | None = None, **metrics: ArrayLike
                 f"they look at {', '.join(sorted(known)) or 'none, as there is no controller'}."
             )
     return jax.tree.map(
-        lambda node: _shown(node, given) if _is_controller(node) else node,
+        lambda node: _told(node, given) if _is_controller(node) else node,
         opt_state,
         is_leaf=_is_controller,
     )
@@ -168,7 +168,7 @@ def _is_controller(node: Any) -> bool:
     return isinstance(node, ControllerState)
 
 
-def _shown(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
+def _told(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
     """The state after them, its numbers in the containers that they were in."""
     after = _observed(bare(state, jax.tree.structure(state.count)), metrics)
     kept: ControllerState = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))

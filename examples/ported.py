@@ -1,0 +1,104 @@
+"""A PyTorch job in JAX: its scheduler, a checkpoint, half as many updates again, a cooldown.
+
+    python examples/ported.py --steps 200
+
+Needs the extra ``bench``: flax, orbax, scikit-learn and tyro. The PyTorch script that it was has
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    warmup = LinearLR(optimizer, start_factor=0.01, total_iters=20)
+    cosine = CosineAnnealingLR(optimizer, T_max=180)
+    scheduler = SequentialLR(optimizer, [warmup, cosine], milestones=[20])
+
+and weights in bfloat16. The run is saved before its end. What loads it goes on for longer than was
+planned, and cools down when it is told to; the rate is logged all the while.
+"""
+
+import tempfile
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import tyro
+from flax.training.train_state import TrainState
+from sklearn.datasets import load_digits
+
+import lrsched
+from lrsched.compat import torch
+
+PEAK, DECAY = 2e-3, 0.01  # AdamW's decay in PyTorch; optax has 1e-4
+images, labels = load_digits(return_X_y=True)
+images, labels = jnp.asarray(images / 16, jnp.bfloat16), jnp.asarray(labels)
+training, held_out = np.split(np.random.default_rng(0).permutation(len(images)), [1400])
+model = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(10)])
+
+
+def as_it_stood(warmup, steps):
+    first = torch.LinearLR(PEAK, start_factor=0.01, total_iters=warmup)
+    then = torch.CosineAnnealingLR(PEAK, T_max=steps - warmup)
+    return torch.SequentialLR(PEAK, [first, then], milestones=[warmup])
+
+
+def with_an_end(warmup, steps):
+    """The same until then; PyTorch's cosine would climb back, so that nothing could be extended."""
+    return lrsched.linear(0.01 * PEAK, PEAK, warmup) >> lrsched.cosine(PEAK, steps - warmup)
+
+
+def new_state(schedule):
+    params = jax.tree.map(jnp.bfloat16, model.init(jax.random.key(0), images[:1]))
+    optimizer = lrsched.inject_schedules(optax.adamw)(schedule, weight_decay=DECAY)
+    return TrainState.create(apply_fn=model.apply, params=params, tx=optimizer)
+
+
+def loss_of(params, part):
+    logits = model.apply(params, images[part]).astype(jnp.float32)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels[part]).mean()
+
+
+@jax.jit
+def train_step(state, batch):
+    loss, gradients = jax.value_and_grad(loss_of)(state.params, batch)
+    return state.apply_gradients(grads=gradients), loss
+
+
+def trained(state, until, log):
+    """Up to this update, the same mini-batch at the same step whoever asks for it."""
+    for step in range(int(state.step), until):
+        batch = np.random.default_rng(step).choice(training, 64)
+        state, _ = train_step(state, batch)
+        log.append(float(lrsched.learning_rate(state)))
+        if step % 40 == 39 or step + 1 == until:
+            print(f"{step:7}  {log[-1]:.2e}  {float(loss_of(state.params, held_out)):8.4f}")
+    return state
+
+
+def main(steps: int = 200, warmup: int = 20, saved_at: int = 120, cooldown: int = 40):
+    schedule, until = with_an_end(warmup, steps), np.arange(steps + 1)
+    off = np.abs(schedule(until) - as_it_stood(warmup, steps)(until)).max() / PEAK
+    print(f"{schedule}\nwithin {off:.0e} of PyTorch's\n update      rate  held out")
+
+    log: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ocp.CheckpointManager(Path(folder).absolute()) as checkpoints,
+    ):
+        state = trained(jax.jit(new_state)(schedule), saved_at, log)
+        checkpoints.save(saved_at, args=ocp.args.StandardSave(state))
+        checkpoints.wait_until_finished()
+
+        described = jax.eval_shape(new_state, schedule)
+        loaded = checkpoints.restore(saved_at, args=ocp.args.StandardRestore(described))
+    assert not lrsched.check_resume(loaded, schedule)
+
+    print(f"loaded; {steps} updates become {3 * steps // 2}")
+    longer = trained(lrsched.extend(loaded, steps=3 * steps // 2), steps, log)
+    print(f"and no more than that: to zero within {cooldown}")
+    state = trained(lrsched.start_cooldown(longer, steps=cooldown), steps + cooldown, log)
+    return log, float(loss_of(longer.params, held_out)), float(loss_of(state.params, held_out))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
