@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple, TypeVar
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -114,13 +113,11 @@ def as_state(data: Data) -> Data:
 def scalar_at(schedule: Schedule, count: ArrayLike) -> jax.Array:
     """The schedule's value at ``count``, which must be one number."""
     value = schedule(count)
-    try:
-        chex.assert_rank(value, 0)
-    except AssertionError:
+    if value.shape:
         raise ValueError(
             f"the schedule {schedule} gives an array of shape {value.shape}; a learning rate must "
             "be one number (use jax.vmap to train with several)."
-        ) from None
+        )
     return value
 
 
