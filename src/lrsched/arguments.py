@@ -53,6 +53,30 @@ class Kind:
             ) from None
 
 
+def bound(
+    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """The arguments under their names, defaults among them.
+
+    Raises:
+      TypeError: one too many, or one missing; it says of what, and what that takes.
+    """
+    takes = f"it takes {', '.join(map(_written, signature.parameters.values()))}"
+    for unknown in kwargs.keys() - signature.parameters.keys():
+        # before what is missing in its place, which is all that `bind` would speak of
+        raise TypeError(f"{name} has no argument {unknown!r}; {takes}.")
+    try:
+        found = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}; {takes}.") from None
+    found.apply_defaults()
+    return found
+
+
+def _written(parameter: inspect.Parameter) -> str:
+    return str(parameter.replace(annotation=inspect.Parameter.empty))
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check a function's arguments, at each call, by what their annotations name."""
     name = function.__name__
@@ -63,13 +87,12 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def checking(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        for key, given in bound.arguments.items():
+        taken = bound(name, signature, args, kwargs)
+        for key, given in taken.arguments.items():
             kind = kinds[key]
             if kind and not (given is None and signature.parameters[key].default is None):
-                bound.arguments[key] = kind.check(name, key, given)
-        return function(*bound.args, **bound.kwargs)
+                taken.arguments[key] = kind.check(name, key, given)
+        return function(*taken.args, **taken.kwargs)
 
     shown = [
         parameter.replace(annotation=kinds[key] or parameter.annotation)

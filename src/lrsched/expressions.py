@@ -180,15 +180,10 @@ class _Reader:
         return self.refuse(node)
 
     def made(self, name: str, values: list[Any], by_name: dict[str, Any]) -> Any:
-        factory = self.factory(name)
-        parameters = inspect.signature(factory).parameters
-        takes = f"it takes {', '.join(map(str, parameters.values()))}."
-        for unknown in [word for word in by_name if word not in parameters]:
-            raise ValueError(f"{name} has no {unknown!r}; {takes}")
         try:
-            return factory(*values, **by_name)
+            return self.factory(name)(*values, **by_name)
         except TypeError as error:
-            raise ValueError(f"{name}: {error}; {takes}") from None
+            raise ValueError(str(error)) from None
 
     def operation(self, op: ast.operator, left: ast.expr, right: ast.expr) -> Any:
         compute, is_of_schedules = _OPERATORS[type(op)]

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import INTEGER, PHASE, VALUE, VALUES, Kind, annotated_kind, is_traced
+from lrsched.arguments import INTEGER, PHASE, VALUE, VALUES, Kind, annotated_kind, bound, is_traced
 from lrsched.numerics import MAX_STEP
 
 P = ParamSpec("P")
@@ -56,14 +56,9 @@ class Definition:
 
     def make(self, *args: Any, **kwargs: Any) -> "Schedule":
         """The schedule for these arguments, checked and brought into one form."""
-        if unknown := sorted(kwargs.keys() - self.signature.parameters.keys()):
-            # before what is missing in its place, which is all that `bind` would speak of
-            raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
-        bound = self.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
         dynamic: dict[str, Any] = {}
         static: dict[str, Any] = {}
-        for name, given in bound.arguments.items():
+        for name, given in bound(self.name, self.signature, args, kwargs).arguments.items():
             value = self._convert(name, given)
             target = static if self._is_static(name, value) else dynamic
             target[name] = value
@@ -393,7 +388,7 @@ def from_dict(data: Mapping[str, Any]) -> Schedule:
     try:
         return definition.make(*args, **given)
     except TypeError as error:
-        raise ValueError(f"{definition.name}: {error}; it has {', '.join(parameters)}.") from None
+        raise ValueError(str(error)) from None
 
 
 def is_number(value: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import NoReturn, ParamSpec, TypeAlias, TypeVar
 
-from lrsched.arguments import checked
+from lrsched.arguments import bound, checked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,8 +30,8 @@ def recipe(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callabl
 
         @wraps(check)
         def refusing(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = signature.bind(*args, **kwargs).arguments
-            for key in refused.keys() & given.keys():
+            given = bound(function.__name__, signature, args, kwargs).arguments
+            for key in refused:
                 default = signature.parameters[key].default
                 if given[key] != default:
                     raise ValueError(

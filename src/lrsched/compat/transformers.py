@@ -649,4 +649,4 @@ def get_scheduler(
     try:
         return function(base_lr, **given, **(scheduler_specific_kwargs or {}))
     except TypeError as refused:
-        raise ValueError(f"get_scheduler: {name!r} is {function.__name__}: {refused}.") from None
+        raise ValueError(f"get_scheduler: of {name!r}, {refused}") from None
