@@ -253,7 +253,7 @@ def test_a_doctor_finds_nothing_here(run):
         (("show", "cosine", "--peak", "1"), "missing a required argument: 'steps'; it takes peak"),
         (
             ("show", "cosine", "--peek", "1"),
-            "cosine has no argument 'peek'; it takes peak, steps, end=0.0",
+            "cosine: there is no argument 'peek'; it takes peak, steps, end=0.0",
         ),
         (("show", "cosine", "--peak"), "--peak has no value"),
         (("show", "cosine", "--peak", "--steps", "9"), "--peak has no value"),

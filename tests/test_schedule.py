@@ -297,7 +297,9 @@ def test_positional_keyword_and_default_arguments_bind_as_in_the_function():
     assert triangle(0.1, 5) == triangle(steps=5, peak=0.1) == triangle(0.1, steps=5, label="plain")
     with pytest.raises(TypeError, match=r"triangle: missing .* argument: 'steps'; it takes peak"):
         triangle(0.1)
-    with pytest.raises(TypeError, match="triangle has no argument 'total_steps'; it takes peak"):
+    with pytest.raises(
+        TypeError, match="triangle: there is no argument 'total_steps'; it takes peak"
+    ):
         triangle(0.1, total_steps=5)
 
 
@@ -364,11 +366,13 @@ def test_errors_of_from_dict_teach():
         lrsched.from_dict({"schedule": "cosin"})
     with pytest.raises(ValueError, match="must be a mapping with a key 'schedule'"):
         lrsched.from_dict({"name": "cosine"})
-    with pytest.raises(ValueError, match="cosine has no argument 'top'; it takes peak"):
+    with pytest.raises(ValueError, match="cosine: there is no argument 'top'; it takes peak"):
         lrsched.from_dict({"schedule": "cosine", "top": 1, "peak": 1, "steps": 5})
     with pytest.raises(ValueError, match="missing a required argument: 'steps'"):
         lrsched.from_dict({"schedule": "cosine", "peak": 1})
-    with pytest.raises(ValueError, match="cosine has no argument 'peek'; it takes peak, steps"):
+    with pytest.raises(
+        ValueError, match="cosine: there is no argument 'peek'; it takes peak, steps"
+    ):
         lrsched.from_dict({"schedule": "cosine", "peek": 1, "steps": 5})
 
 
