@@ -298,7 +298,7 @@ def test_positional_keyword_and_default_arguments_bind_as_in_the_function():
     with pytest.raises(TypeError, match=r"triangle: missing .* argument: 'steps'; it takes peak"):
         triangle(0.1)
     with pytest.raises(
-        TypeError, match="triangle: there is no argument 'total_steps'; it takes peak"
+        TypeError, match="triangle: got an unexpected keyword argument 'total_steps'; it takes peak"
     ):
         triangle(0.1, total_steps=5)
 
@@ -366,12 +366,14 @@ def test_errors_of_from_dict_teach():
         lrsched.from_dict({"schedule": "cosin"})
     with pytest.raises(ValueError, match="must be a mapping with a key 'schedule'"):
         lrsched.from_dict({"name": "cosine"})
-    with pytest.raises(ValueError, match="cosine: there is no argument 'top'; it takes peak"):
+    with pytest.raises(
+        ValueError, match="cosine: got an unexpected keyword argument 'top'; it takes peak"
+    ):
         lrsched.from_dict({"schedule": "cosine", "top": 1, "peak": 1, "steps": 5})
     with pytest.raises(ValueError, match="missing a required argument: 'steps'"):
         lrsched.from_dict({"schedule": "cosine", "peak": 1})
     with pytest.raises(
-        ValueError, match="cosine: there is no argument 'peek'; it takes peak, steps"
+        ValueError, match="cosine: got an unexpected keyword argument 'peek'; it takes peak, steps"
     ):
         lrsched.from_dict({"schedule": "cosine", "peek": 1, "steps": 5})
 

@@ -61,14 +61,15 @@ def bound(
     Raises:
       TypeError: one too many, or one missing; it says of what, and what that takes.
     """
-    unknown = [key for key in kwargs if key not in signature.parameters]
     try:
-        if unknown:  # before what is missing in its place, which is all that `bind` speaks of
-            raise TypeError(f"there is no argument {unknown[0]!r}")
         found = signature.bind(*args, **kwargs)
-    except TypeError as error:
+    except TypeError:
         takes = ", ".join(map(_written, signature.parameters.values()))
-        raise TypeError(f"{name}: {error}; it takes {takes}.") from None
+        try:
+            signature.bind_partial(*args, **kwargs)  # what is too much goes before what is missing
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}; it takes {takes}.") from None
     found.apply_defaults()
     return found
 
