@@ -2,54 +2,23 @@
 
 import functools
 import inspect
-import itertools
-import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.padding import Padding
 
 import lrsched
 from lrsched import curve
-from lrsched.cli import chart
+from lrsched.cli import chart, inputs, printing
 from lrsched.cli.doctor import examined
-from lrsched.expressions import PEERS, parse, parse_peer
-from lrsched.numerics import MAX_STEP
-from lrsched.schedule import _REGISTRY, Schedule, _shown_signature, from_dict, to_dict
+from lrsched.cli.inputs import AnyNumber, AnyWhole, Number, Png, Text, Texts, Whole
+from lrsched.expressions import parse_peer
+from lrsched.schedule import _REGISTRY, Schedule, _shown_signature, to_dict
 
-
-def _written(kind: Callable[[str], Any], metavar: str, is_called: str) -> Any:
-    """How an option is read; what it is not is said in one line."""
-
-    def read(given: list[str]) -> Any:
-        try:
-            return kind(given[0])
-        except ValueError:
-            raise ValueError(f"{given[0]!r} is not {is_called}") from None
-
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=read,
-        is_instance=lambda value: True,
-        str_from_instance=lambda value: ["none" if value is None else str(value)],
-    )
-
-
-_WHOLE, _NUMBER = _written(int, "INT", "a whole number"), _written(float, "FLOAT", "a number")
-Whole = Annotated[int, _WHOLE]
-AnyWhole = Annotated[int | None, _WHOLE]
-Number = Annotated[float, _NUMBER]
-AnyNumber = Annotated[float | None, _NUMBER]
-Png = Annotated[Path | None, _written(Path, "FILE", "a file")]
-Text = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCHEDULE")]
-Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SCHEDULE ...")]
 Workload = Literal["digits", "diabetes"]
 Optimizer = Literal["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"]
 Peer = Literal["keras", "optax", "timm", "torch", "transformers"]
@@ -64,9 +33,9 @@ def list_(adaptive: bool = False, json: bool = False) -> None:
     """
     found = _transforms() if adaptive else _schedules()
     if json:
-        _print_json(found)
+        printing.as_json(found)
         return
-    console = _console()
+    console = printing.console()
     for family in dict.fromkeys(row["family"] for row in found):
         console.print(f"[bold]{family}[/bold]")
         for row in found:
@@ -85,11 +54,11 @@ def show(schedule: Text, png: Png = None, until: AnyWhole = None, json: bool = F
       until: how many steps to show; by default to the horizon.
       json: the steps and rates of the curve, for machines.
     """
-    one = _read(schedule)
+    one = inputs.read(schedule)
     if json:
-        steps, rates = curve.sample(one, _until(until, [one]))
+        steps, rates = curve.sample(one, inputs.until_of(until, [one]))
         found = {"schedule": str(one), "horizon": one.horizon}
-        _print_json(found | {"steps": steps.tolist(), "rates": rates.tolist()})
+        printing.as_json(found | {"steps": steps.tolist(), "rates": rates.tolist()})
     if png is not None or not json:
         _picture({str(one): one}, until, png, is_quiet=json)
 
@@ -105,8 +74,8 @@ def compare(schedules: Texts, png: Png = None, until: AnyWhole = None, json: boo
     """
     if not schedules:
         raise ValueError("compare: give at least one expression or file.")
-    read = {text: _read(text) for text in schedules}
-    steps = _until(until, list(read.values()))
+    read = {text: inputs.read(text) for text in schedules}
+    steps = inputs.until_of(until, list(read.values()))
     rows = []
     for name, one in read.items():
         _, values = curve.sample(one, steps)
@@ -120,9 +89,11 @@ def compare(schedules: Texts, png: Png = None, until: AnyWhole = None, json: boo
             }
         )
     if json:
-        _print_json({"steps": steps, "schedules": rows})
+        printing.as_json({"steps": steps, "schedules": rows})
     else:
-        _print_table([{"curve": _letter(i), **row} for i, row in enumerate(rows)], chart.STYLES)
+        printing.table(
+            [{"curve": printing.letter(i), **row} for i, row in enumerate(rows)], chart.STYLES
+        )
     if png is not None or not json:
         _picture(read, steps, png, is_quiet=json)
 
@@ -135,8 +106,8 @@ def describe(schedule: Text, until: AnyWhole = None, json: bool = False) -> None
       until: how many steps to look at; by default to the horizon.
       json: for machines.
     """
-    one = _read(schedule)
-    steps = _until(until, [one])
+    one = inputs.read(schedule)
+    steps = inputs.until_of(until, [one])
     found = curve.phases(one, steps)
     posts = sorted(
         {
@@ -163,7 +134,7 @@ def describe(schedule: Text, until: AnyWhole = None, json: bool = False) -> None
         for step, rate in zip(posts, np.asarray(one(np.array(posts))), strict=True)
     ]
     if json:
-        _print_json(
+        printing.as_json(
             {
                 "schedule": str(one),
                 "horizon": one.horizon,
@@ -174,8 +145,8 @@ def describe(schedule: Text, until: AnyWhole = None, json: bool = False) -> None
         )
         return
     print(f"{one}\nhorizon: {one.horizon}")
-    _print_table(phases)
-    _print_table(values)
+    printing.table(phases)
+    printing.table(values)
 
 
 def convert(
@@ -196,12 +167,12 @@ def convert(
         raise ValueError(f"--base-lr {base_lr} is not accepted; it must be a number above 0.")
     one, other = (parse_peer(call, from_, rate) for rate in (base_lr or 1.0, 2 * (base_lr or 1.0)))
     if base_lr is None and one != other:
-        _note("the call names no rate and 1.0 is taken; give the optimizer's by --base-lr")
+        printing.note("the call names no rate and 1.0 is taken; give the optimizer's by --base-lr")
     if base_lr is not None and one == other:
-        _note(f"the call names its own rate, so that --base-lr {base_lr} has no effect")
+        printing.note(f"the call names its own rate, so that --base-lr {base_lr} has no effect")
     if not json:
         print(one)
-    _print_json(to_dict(one))
+    printing.as_json(to_dict(one))
 
 
 def bound(
@@ -222,8 +193,8 @@ def bound(
     """
     from lrsched.theory import final_bound
 
-    one = _read(schedule)
-    length = one.horizon if steps is None else _counted("--steps", steps)
+    one = inputs.read(schedule)
+    length = one.horizon if steps is None else inputs.counted("--steps", steps)
     if not length:
         raise ValueError(f"bound: {one} has no horizon; give --steps.")
     rows = []
@@ -240,7 +211,7 @@ def bound(
                 "bound as it is": float(found.values) if candidate is one else None,
             }
         )
-    _print_rows(rows, json)
+    printing.rows_or_json(rows, json)
 
 
 def range_test(
@@ -278,17 +249,17 @@ def range_test(
         "confidence": list(found.confidence()),
     }
     if json:
-        _print_json(result)
+        printing.as_json(result)
     else:
-        _print_table([result])
+        printing.table([result])
     if png is not None:
-        _save(found.plot(), png, is_quiet=json)
+        printing.save(found.plot(), png, is_quiet=json)
     elif not json:
         is_there = ~np.isnan(found.smoothed).all(axis=0)
         losses = np.nanmean(found.smoothed[:, is_there], axis=0)
         losses = np.minimum(losses, 1.25 * losses[0])  # the fall is to be seen, not the divergence
         print("the training loss over the rate, the usable range and the suggestion")
-        _draw(
+        printing.draw(
             [chart.Line(found.rates[is_there], losses)],
             log_x=True,
             marked=(usable.low, suggestion, usable.high),
@@ -320,7 +291,7 @@ def sweep(
     from lrsched.cli.workloads import WORKLOADS
     from lrsched.tuning import sweep
 
-    shape = _read(schedule)
+    shape = inputs.read(schedule)
     if not rates or min(rates) <= 0:
         raise ValueError(f"--rates {rates} is not accepted; give numbers above 0.")
     if png is not None and len(set(rates)) < 2:
@@ -340,11 +311,11 @@ def sweep(
         {"rate": rate, "loss": float(loss), "best": i == best}
         for i, (rate, loss) in enumerate(zip(rates, losses, strict=True))
     ]
-    _print_rows(rows, json)
+    printing.rows_or_json(rows, json)
     if png is not None:
-        _save(found.plot(x="scale"), png, is_quiet=json)
+        printing.save(found.plot(x="scale"), png, is_quiet=json)
     if runs is not None:
-        _save(found.plot_runs(range(len(rates)))[0], runs, is_quiet=json)
+        printing.save(found.plot_runs(range(len(rates)))[0], runs, is_quiet=json)
 
 
 _EVALUATIONS = 20
@@ -353,7 +324,7 @@ _LENGTH = "constant(1.0, steps=200)"
 
 def schema() -> None:
     """The JSON Schema of a schedule in a file, for editors."""
-    _print_json(lrsched.json_schema())
+    printing.as_json(lrsched.json_schema())
 
 
 def doctor(json: bool = False) -> int:
@@ -364,7 +335,7 @@ def doctor(json: bool = False) -> int:
     """
     found = examined()
     if json:
-        _print_json(found)
+        printing.as_json(found)
     else:
         for name, value in found.items():
             shown = value if isinstance(value, list) else [value]
@@ -415,37 +386,6 @@ def _held_back(command: Callable[..., int | None]) -> Callable[..., Callable[[],
     return bind
 
 
-def _read(text: str) -> Schedule:
-    """A file or an expression."""
-    if not text.endswith((".json", ".yaml", ".yml")):
-        return _single(parse(f"{text}()" if re.fullmatch(r"[a-zA-Z_][\w.]*", text) else text))
-    data = _loaded(Path(text))
-    for peer in PEERS:
-        if f"'{peer}." in str(data):
-            __import__(f"lrsched.compat.{peer}")
-    return _single(from_dict(data))
-
-
-def _loaded(file: Path) -> Any:
-    if file.suffix == ".json":
-        try:
-            return json.loads(file.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file} is not JSON: {error}.") from None
-    import yaml
-
-    try:
-        return yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is not YAML: {error}.") from None
-
-
-def _single(one: Schedule) -> Schedule:
-    if not curve.is_single(one):
-        raise ValueError(f"{one} is a batch of schedules; one curve is wanted.")
-    return one
-
-
 def _schedules() -> list[dict[str, str]]:
     rows = []
     for name, one in _REGISTRY.items():
@@ -485,109 +425,17 @@ def _row(module: str, name: str, signature: str, thing: Any) -> dict[str, str]:
     return {"family": family, "name": name, "signature": signature, "about": about}
 
 
-def _until(until: int | None, schedules: Sequence[Schedule]) -> int:
-    if until is not None:
-        return _counted("--until", until)
-    return max(map(curve.length_of, schedules))
-
-
-def _counted(option: str, given: int) -> int:
-    if not 1 <= given <= MAX_STEP:
-        raise ValueError(f"{option} {given} is not accepted; it must be from 1 to 2**31 - 1.")
-    return given
-
-
 def _picture(
     schedules: Mapping[str, Schedule], until: int | None, png: Path | None, is_quiet: bool = False
 ) -> None:
-    steps = _until(until, list(schedules.values()))
+    steps = inputs.until_of(until, list(schedules.values()))
     if png is not None:
         from lrsched import plotting
 
         (one, *others) = schedules.values()
         ax = plotting.plot_schedules(schedules, steps=steps) if others else one.plot(steps=steps)
-        _save(ax, png, is_quiet)
+        printing.save(ax, png, is_quiet)
         return
     if len(schedules) == 1:
         print(*schedules)
-    _draw([chart.Line(*curve.sample(one, steps)) for one in schedules.values()])
-
-
-def _draw(lines: Sequence[chart.Line], **how: Any) -> None:
-    console = _console()
-    plain = console.no_color or console.color_system is None
-    console.print(chart.draw(lines, console.width, plain=plain, **how))
-
-
-def _save(ax: Any, png: Path, is_quiet: bool) -> None:
-    ax.figure.savefig(png, dpi=150)
-    if not is_quiet:
-        print(png)
-
-
-def _note(text: str) -> None:
-    print(f"lrsched: {text}", file=sys.stderr)
-
-
-def _letter(i: int) -> str:
-    return chart.LETTERS[i % len(chart.LETTERS)]
-
-
-def _print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    if as_json:
-        _print_json(rows)
-    else:
-        _print_table(rows)
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]], styles: Sequence[str] = ("",)) -> None:
-    """A table, or one row beneath the other where the terminal is too narrow for it."""
-    names, cells = list(rows[0]), [list(map(_shown, row.values())) for row in rows]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    console, wide = _console(), max(map(len, names))
-    if sum(widths) + 2 * (len(widths) - 1) <= console.width:
-        console.print(_padded(names, widths), style="bold")
-        blocks = [[_padded(row, widths)] for row in cells]
-    else:
-        blocks = [
-            [*(f"{name:<{wide}}  {cell}" for name, cell in zip(names, row, strict=True)), ""]
-            for row in cells
-        ]
-    for lines, style in zip(blocks, itertools.cycle(styles), strict=False):
-        for line in lines:
-            console.print(line, style=style, markup=False, soft_wrap=True)
-
-
-def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(map(str.ljust, cells, widths)).rstrip()
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " to ".join(map(_shown, value))
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if value is None:
-        return "-"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _console() -> Console:
-    return Console(highlight=False)
-
-
-def _dumped(data: Any) -> str:
-    """Numbers that JSON has no word for are null there."""
-    return json.dumps(_finite(data))
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {name: _finite(value) for name, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not np.isfinite(data) else data
-
-
-def _print_json(data: Any) -> None:
-    print(_dumped(data))
+    printing.draw([chart.Line(*curve.sample(one, steps)) for one in schedules.values()])
