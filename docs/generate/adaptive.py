@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 import lrsched
+from lrsched.cli import listing
 
 BASE = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(1e-3))
 GIVEN: Mapping[str, Any] = {
@@ -42,14 +43,7 @@ class State(NamedTuple):
 
 def transforms() -> list[str]:
     """The public transforms of `lrsched.adaptive` that make or change a rate, or average."""
-    return [
-        name
-        for name in lrsched.__all__
-        if inspect.isfunction(found := getattr(lrsched, name))
-        and found.__module__.startswith("lrsched.adaptive.")
-        and "GradientTransformation" in str(inspect.signature(found).return_annotation)
-        and name != "record_norms"
-    ]
+    return [row["name"] for row in listing.transforms() if row["name"] != "record_norms"]
 
 
 def made(name: str) -> optax.GradientTransformationExtraArgs:

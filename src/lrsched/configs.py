@@ -57,9 +57,7 @@ def _is_written(definition: Definition) -> bool:
 def _is_function(annotation: Any) -> bool:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    return get_origin(annotation) is Callable or get_origin(annotation) is get_origin(
-        Callable[..., Any]
-    )
+    return get_origin(annotation) is Callable
 
 
 def _of_definition(definition: Definition) -> dict[str, Any]:

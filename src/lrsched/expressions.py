@@ -4,7 +4,6 @@ What `repr` of a schedule shows is such a text. It is read as a syntax tree, nev
 """
 
 import ast
-import functools
 import importlib
 import inspect
 import operator
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lrsched.algebra import as_schedule
-from lrsched.schedule import _REGISTRY, Schedule, _lookup, _shown_signature
+from lrsched.schedule import _REGISTRY, Schedule, _lookup
 
 PEERS: Final = ("keras", "optax", "timm", "torch", "transformers")
 _OF_THEIR_OWN: Final = ("CyclicLR",)
@@ -83,7 +82,6 @@ def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
             return found
         place = parameters.index("base_lr")
 
-        @functools.wraps(found)
         def at_the_rate(*args: Any, **kwargs: Any) -> Any:
             """The rate goes where the optimizer stood, which is not first in `get_scheduler`."""
             if "base_lr" in kwargs:
@@ -113,14 +111,7 @@ def _named(name: str) -> Callable[..., Any]:
         if short in module.__all__:
             found: Callable[..., Any] = getattr(module, short)
             return found
-    definition = _lookup(name)
-
-    @functools.wraps(definition.function)
-    def make(*args: Any, **kwargs: Any) -> Schedule:
-        return definition.make(*args, **kwargs)
-
-    make.__signature__ = _shown_signature(definition)  # type: ignore[attr-defined]
-    return make
+    return _lookup(name).make
 
 
 class _Reader:

@@ -380,7 +380,9 @@ def _draw_runs(
     driven: Mapping[str, list[_Line]],
     axes: Any,
 ) -> Any:
-    top, bottom = _two_axes() if axes is None else axes
+    if axes is None:
+        axes = _new_axes((7, 5.2), nrows=2, sharex=True, height_ratios=(3, 1))
+    top, bottom = axes
     names = list(dict.fromkeys([*trained, *judged, *driven]))
     colours = dict(zip(names, np.resize(COLOURS, len(names)), strict=True))
     quiet, loud = {"lw": 1.0, "alpha": 0.45}, {"lw": 1.8, "ms": 3}
@@ -465,18 +467,6 @@ def _legend_above(ax: Any, handles: Sequence[Any]) -> None:
     )
 
 
-def _two_axes() -> Any:
-    import matplotlib.pyplot as plt
-
-    _, axes = plt.subplots(
-        2, 1, sharex=True, figsize=(7, 5.2), layout="constrained", height_ratios=(3, 1)
-    )
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.3)
-    return axes
-
-
 def _shade(ax: Any, found: list[curve.Phase], steps: int) -> None:
     """Every other phase in grey, their names above the axes where there is room for them."""
     if len(found) < 2:
@@ -502,11 +492,14 @@ def _of_the_best(rows: np.ndarray) -> np.ndarray:
 
 
 def _axes(ax: Any) -> Any:
-    if ax is not None:
-        return ax
+    return _new_axes((7, 4.2))[0] if ax is None else ax
+
+
+def _new_axes(size: tuple[float, float], **how: Any) -> Any:
     import matplotlib.pyplot as plt
 
-    _, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(alpha=0.3)
-    return ax
+    _, axes = plt.subplots(figsize=size, layout="constrained", squeeze=False, **how)
+    for ax in axes[:, 0]:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.3)
+    return axes[:, 0]

@@ -1,8 +1,6 @@
 """What each subcommand does; what it prints for people, ``--json`` prints for machines."""
 
 import functools
-import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,11 +11,11 @@ from rich.padding import Padding
 
 import lrsched
 from lrsched import curve
-from lrsched.cli import chart, inputs, printing
+from lrsched.cli import chart, inputs, listing, printing
 from lrsched.cli.doctor import examined
 from lrsched.cli.inputs import AnyNumber, AnyWhole, Number, Png, Text, Texts, Whole
 from lrsched.expressions import parse_peer
-from lrsched.schedule import _REGISTRY, Schedule, _shown_signature, to_dict
+from lrsched.schedule import Schedule, to_dict
 
 Workload = Literal["digits", "diabetes"]
 Optimizer = Literal["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"]
@@ -31,7 +29,7 @@ def list_(adaptive: bool = False, json: bool = False) -> None:
       adaptive: the transforms that find or follow a rate, in place of the schedules.
       json: for machines.
     """
-    found = _transforms() if adaptive else _schedules()
+    found = listing.transforms() if adaptive else listing.schedules()
     if json:
         printing.as_json(found)
         return
@@ -384,45 +382,6 @@ def _held_back(command: Callable[..., int | None]) -> Callable[..., Callable[[],
         return functools.partial(command, *args, **kwargs)
 
     return bind
-
-
-def _schedules() -> list[dict[str, str]]:
-    rows = []
-    for name, one in _REGISTRY.items():
-        module = one.function.__module__
-        if not module.startswith("lrsched.compat."):
-            shown = _shown_signature(one)
-            named = [
-                parameter if one.kinds[parameter.name] else parameter.replace(annotation=Any)
-                for parameter in shown.parameters.values()
-            ]
-            signature = str(shown.replace(parameters=named)).rpartition(" -> ")[0]
-            rows.append(_row(module, name, signature.replace(": typing.Any", ""), one.function))
-    return sorted(rows, key=lambda row: row["family"])
-
-
-def _transforms() -> list[dict[str, str]]:
-    rows = []
-    for name in lrsched.__all__:
-        thing = getattr(lrsched, name)
-        module = getattr(thing, "__module__", "")
-        if inspect.isfunction(thing) and module.startswith("lrsched.adaptive."):
-            signature = inspect.signature(thing)
-            if "GradientTransformation" in str(signature.return_annotation):
-                shown = signature.replace(return_annotation=inspect.Signature.empty)
-                rows.append(_row(module, name, _without_annotations(shown), thing))
-    return sorted(rows, key=lambda row: row["family"])
-
-
-def _without_annotations(signature: inspect.Signature) -> str:
-    plain = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
-    return re.sub(r"<function (\w+) at \w+>", r"\1", str(signature.replace(parameters=plain)))
-
-
-def _row(module: str, name: str, signature: str, thing: Any) -> dict[str, str]:
-    about = (inspect.getdoc(thing) or "").partition("\n")[0]
-    family = module.rpartition(".")[2].replace("_", " ")
-    return {"family": family, "name": name, "signature": signature, "about": about}
 
 
 def _picture(
