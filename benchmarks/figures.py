@@ -13,7 +13,7 @@ from benchmarks.analysis import interval
 from benchmarks.policies import POLICIES, adam
 from benchmarks.protocol import Trial
 from benchmarks.workloads import WORKLOADS
-from lrsched.plotting import COLOURS
+from lrsched.pictures.plots import COLOURS
 
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,

@@ -38,7 +38,7 @@ from rich.table import Table
 from benchmarks.workloads.base import cross_entropy
 from benchmarks.workloads.digits_mlp import load
 from lrsched import constant, tuning
-from lrsched.tuning.fleet import Fleet
+from lrsched.tuning.batched_runner import Fleet
 
 SIZES = (64, 128, 128, 10)
 STEPS, BATCH = 300, 128

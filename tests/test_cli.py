@@ -11,8 +11,9 @@ import yaml
 
 import lrsched
 from lrsched import theory, tuning
-from lrsched.cli import chart, main, workloads
-from lrsched.schedule import _REGISTRY
+from lrsched._schedule import REGISTRY
+from lrsched.cli import main, workloads
+from lrsched.pictures import terminal as chart
 
 EXPRESSION = "warmup(500) * 3e-4 >> cosine(3e-4, steps=9500)"
 
@@ -36,12 +37,12 @@ def run(capsys, monkeypatch):
 
 def test_the_list_has_every_schedule_and_every_adaptive_transform(run):
     names = {row["name"] for row in run("list", "--json")}
-    assert names >= {name for name in _REGISTRY if hasattr(lrsched, name)}
+    assert names >= {name for name in REGISTRY if hasattr(lrsched, name)}
     assert not any(name.startswith("torch.") for name in names)
     transforms = {row["name"] for row in run("list", "--adaptive", "--json")}
     assert {"prodigy", "dog", "schedule_free", "reduce_on_plateau", "lawa", "polyak"} <= transforms
     shown = run("list")
-    assert "cosine(peak: Value, steps: Length" in shown
+    assert "cosine(peak: FiniteFloat, steps: PositiveInt" in shown
     assert "Half a cosine" in shown or "cosine" in shown
 
 
@@ -171,7 +172,7 @@ def test_ones_own_schedules_are_known_once_imported(run, tmp_path, monkeypatch):
         names = {row["name"] for row in run("list", "--json", "--import=tent_of_mine")}
         assert "tent_of_mine" in names
     finally:
-        _REGISTRY.pop("tent_of_mine", None)
+        REGISTRY.pop("tent_of_mine", None)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",)])

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 import lrsched
+import lrsched._phases
 import lrsched.expressions
 import lrsched.flax
-import lrsched.plotting
-import lrsched.seams
+import lrsched.pictures.plots
 from lrsched import theory, tuning
+from lrsched._schedule import REGISTRY
 from lrsched.compat import keras, optax, timm, torch, transformers
-from lrsched.schedule import _REGISTRY
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-MODULES = (lrsched.expressions, lrsched.plotting, lrsched.scaling, lrsched.units)
+MODULES = (lrsched.expressions, lrsched.pictures.plots, lrsched.scaling, lrsched.units)
 PEERS = (keras, optax, timm, torch, transformers)
 PUBLIC = {
     name: thing
@@ -30,7 +30,7 @@ PUBLIC = {
         *((name, getattr(lrsched, name)) for name in lrsched.__all__),
         *((f"flax.{name}", getattr(lrsched.flax, name)) for name in ("TrainState", "functional")),
         ("tuning.Training", tuning.Training),
-        ("seams.seams", lrsched.seams.seams),
+        ("_phases.phase_starts", lrsched._phases.phase_starts),
         *(
             (f"{package.__name__.removeprefix('lrsched.')}.{name}", thing)
             for package in (theory, tuning)
@@ -56,10 +56,10 @@ STATES = {name for name in lrsched.__all__ if name.endswith(("State", "Norms"))}
 
 @pytest.fixture(autouse=True)
 def _forget_the_schedules_that_examples_define():
-    known = dict(_REGISTRY)
+    known = dict(REGISTRY)
     yield
-    _REGISTRY.clear()
-    _REGISTRY.update(known)
+    REGISTRY.clear()
+    REGISTRY.update(known)
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC.keys() - STATES))
@@ -81,7 +81,7 @@ def test_every_argument_is_described(name):
 
 
 def test_every_schedule_of_ours_is_public():
-    modules = {name: str(known.function.__module__) for name, known in _REGISTRY.items()}
+    modules = {name: str(known.function.__module__) for name, known in REGISTRY.items()}
     ours = {name for name, module in modules.items() if module.startswith("lrsched.sch")}
     assert ours <= PUBLIC.keys()
 
@@ -90,7 +90,7 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
 
 
-PODS = ROOT / "docs/pods.md"
+PODS = ROOT / "docs/distributed.md"
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 
 

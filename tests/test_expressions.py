@@ -2,7 +2,7 @@ import pytest
 
 import lrsched
 from lrsched.compat import keras, timm, torch, transformers
-from lrsched.expressions import parse, parse_peer
+from lrsched.expressions import parse, parse_call
 from tests import catalogue
 
 LINEAR = transformers.get_linear_schedule_with_warmup(0.1, 10, 100)
@@ -107,7 +107,7 @@ def test_nothing_else_is_read(text):
     ],
 )
 def test_a_peers_call_becomes_ours(peer, call, expected):
-    assert parse_peer(call, peer, base_lr=0.1) == expected
+    assert parse_call(call, peer, base_lr=0.1) == expected
 
 
 @pytest.mark.parametrize(
@@ -123,4 +123,4 @@ def test_a_peers_call_becomes_ours(peer, call, expected):
 )
 def test_what_has_no_schedule_says_why(peer, call, message):
     with pytest.raises(ValueError, match=message):
-        parse_peer(call, peer)
+        parse_call(call, peer)

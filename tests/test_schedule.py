@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lrsched
-from lrsched.arguments import Length, Value
+from lrsched._schedule import REGISTRY
+from lrsched.arguments import FiniteFloat, PositiveInt
 from lrsched.numerics import MAX_STEP
-from lrsched.schedule import _REGISTRY
 from tests.catalogue import cases, name
 
 CASES = cases(1000)
@@ -27,7 +27,9 @@ STEPS = np.unique(np.r_[0:12, 90:110, 325:340, 0:1010:10, 980:1020, 10**6, MAX_S
 
 
 @lrsched.schedule(horizon="steps")
-def triangle(step, peak: Value, steps: Length, label: str = "plain", mirrored: bool = False):
+def triangle(
+    step, peak: FiniteFloat, steps: PositiveInt, label: str = "plain", mirrored: bool = False
+):
     """Up and down: a schedule of the tests' own."""
     half = steps / 2
     height = peak * (1 - jnp.abs(step - half) / half)
@@ -261,8 +263,8 @@ def test_the_factory_keeps_signature_docstring_and_name():
     signature = inspect.signature(triangle)
     assert list(signature.parameters) == ["peak", "steps", "label", "mirrored"]
     assert str(signature) == (
-        "(peak: Value, steps: Length, label: str = 'plain', mirrored: bool = False)"
-        " -> lrsched.schedule.Schedule"
+        "(peak: FiniteFloat, steps: PositiveInt, label: str = 'plain', mirrored: bool = False)"
+        " -> lrsched._schedule.Schedule"
     )
     assert triangle.__doc__.startswith("Up and down")
     assert triangle.__name__ == "triangle"
@@ -346,7 +348,7 @@ def test_a_horizon_that_is_no_parameter_is_refused():
 
 
 def test_no_failed_definition_stays_registered():
-    assert {"wrong", "taken"}.isdisjoint(_REGISTRY)
+    assert {"wrong", "taken"}.isdisjoint(REGISTRY)
 
 
 # JSON and pickle

@@ -13,8 +13,8 @@ import pytest
 import lrsched
 from docs import gallery
 from docs.generate import adaptive, pages, porting, reference, schedules
-from lrsched.expressions import PEERS, parse_peer
-from lrsched.schedule import _REGISTRY
+from lrsched._schedule import REGISTRY
+from lrsched.expressions import LIBRARIES, parse_call
 
 DOCS = Path(__file__).parent.parent / "docs"
 ADAPTIVE = (DOCS / "adaptive.md").read_text()
@@ -29,7 +29,7 @@ CELLS = {
 
 
 def registered():
-    found = {name: known.function.__module__ for name, known in _REGISTRY.items()}
+    found = {name: known.function.__module__ for name, known in REGISTRY.items()}
     return {
         name
         for name, module in found.items()
@@ -94,7 +94,7 @@ def test_the_metric_that_a_row_names_is_the_one_that_is_asked_for(name):
     assert (CELLS[name][3] != "no") == (is_rule or is_refused())
 
 
-@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("peer", LIBRARIES)
 def test_the_porting_page_has_every_name_of_a_peer(peer):
     module = importlib.import_module(f"lrsched.compat.{peer}")
     assert porting.CALLS[peer].keys() == set(module.__all__) - {"Schedule"}
@@ -102,14 +102,14 @@ def test_the_porting_page_has_every_name_of_a_peer(peer):
 
 
 @pytest.mark.parametrize(
-    ("peer", "name"), [(peer, name) for peer in PEERS for name in porting.CALLS[peer]]
+    ("peer", "name"), [(peer, name) for peer in LIBRARIES for name in porting.CALLS[peer]]
 )
 def test_a_ported_call_is_the_translated_one(peer, name):
     call = porting.CALLS[peer][name]
     assert call.startswith(f"{name}(")
     made = porting.made(peer, call)
     if isinstance(made, lrsched.Schedule) and "lambda" not in call:
-        assert made == parse_peer(call, peer, porting.RATE)
+        assert made == parse_call(call, peer, porting.RATE)
 
 
 def test_the_reference_has_every_public_name_once():

@@ -14,12 +14,12 @@ PARTS: dict[str, Callable[[], str]] = {
 """What a line ``<!-- generated: NAME -->`` in a page stands for."""
 MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
 ELSEWHERE: Mapping[str, str] = {
-    r"src/lrsched/plotting\.py": "reference/text.md",
+    r"src/lrsched/pictures/plots\.py": "reference/text.md",
     r"src/lrsched/.*": "reference/index.md",
     r"examples/(\w+)\.py": r"examples.md#\1",
     r"examples/(README\.md)?": "examples.md",
     r"README\.md": "index.md",
-    r"CONTRIBUTING\.md": "house.md",
+    r"CONTRIBUTING\.md": "architecture.md",
 }
 """Where the site has what lies beside docs/ in the repository."""
 

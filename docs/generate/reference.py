@@ -21,14 +21,14 @@ class Page:
 
 PAGES: Mapping[str, Page] = {
     "schedules": Page("Schedules", ("schedules",)),
-    "algebra": Page("The algebra", ("schedule", "algebra")),
+    "algebra": Page("The algebra", ("_schedule", "algebra")),
     "transforms": Page("Transforms", ("transforms", "flax")),
     "adaptive": Page("Adaptive rates", ("adaptive",)),
-    "running": Page("A running job", ("inspect", "change", "migrate")),
+    "running": Page("A running job", ("running",)),
     "units": Page("Units and scaling", ("units", "scaling")),
     "tuning": Page("Tuning", ("tuning",)),
     "theory": Page("Theory", ("theory",)),
-    "text": Page("Text, files, pictures", ("expressions", "configs", "plotting")),
+    "text": Page("Text, files, pictures", ("expressions", "config_schema", "pictures.plots")),
     "compat-optax": Page("compat.optax", ("compat.optax",)),
     "compat-torch": Page("compat.torch", ("compat.torch",)),
     "compat-timm": Page("compat.timm", ("compat.timm",)),
@@ -37,15 +37,15 @@ PAGES: Mapping[str, Page] = {
     "blocks": Page(
         "Building blocks",
         (
-            *("arguments", "numerics", "schedules.ramps", "curve"),
-            *("adaptive.method", "adaptive.controller"),
+            *("arguments", "numerics", "schedules.ramps", "pictures.curves"),
+            *("adaptive.base", "adaptive.controller"),
         ),
     ),
 }
 """The pages by their file names."""
 LIBRARY = (
     *("schedules", "transforms", "adaptive"),
-    *("schedule", "algebra", "inspect", "change", "migrate", "configs"),
+    *("_schedule", "algebra", "running", "config_schema"),
 )
 """Packages and modules all of whose public names are those of the library itself."""
 

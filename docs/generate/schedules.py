@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import lrsched
 from docs import gallery
 from docs.generate.reference import markdown
-from lrsched import curve
+from lrsched.pictures import curves as curve
 
 
 def section() -> str:

@@ -5,6 +5,7 @@ goes on, and it stays an ordinary optax schedule or transform.
 """
 
 from lrsched import scaling, units
+from lrsched._schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.adaptive.averaging import (
     AverageState,
     LawaState,
@@ -13,6 +14,7 @@ from lrsched.adaptive.averaging import (
     matched_average,
     polynomial_average,
 )
+from lrsched.adaptive.base import AdaptiveState
 from lrsched.adaptive.coin_betting import cocob, kt
 from lrsched.adaptive.controller import ControllerState, observe
 from lrsched.adaptive.dadaptation import (
@@ -25,7 +27,6 @@ from lrsched.adaptive.distance import dog, dowg, ldog
 from lrsched.adaptive.hypergradient import hdm, hypergradient
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
 from lrsched.adaptive.mechanic import mechanize
-from lrsched.adaptive.method import AdaptiveState
 from lrsched.adaptive.norm import adagrad_norm
 from lrsched.adaptive.plateau import greedy, reduce_on_overfitting, reduce_on_plateau
 from lrsched.adaptive.polyak import alig, momo, momo_adam, polyak
@@ -60,7 +61,8 @@ from lrsched.algebra import (
     shift,
     stretch,
 )
-from lrsched.change import (
+from lrsched.config_schema import json_schema
+from lrsched.running.edit import (
     check_resume,
     extend,
     restart,
@@ -69,10 +71,8 @@ from lrsched.change import (
     set_schedule,
     start_cooldown,
 )
-from lrsched.configs import json_schema
-from lrsched.inspect import eval_params, learning_rate, learning_rates, metrics
-from lrsched.migrate import migrate
-from lrsched.schedule import Schedule, from_dict, schedule, to_dict
+from lrsched.running.migrate import migrate
+from lrsched.running.read import eval_params, learning_rate, learning_rates, metrics
 from lrsched.schedules.constant import piecewise_constant, table
 from lrsched.schedules.cyclic import (
     cosine_restarts,
@@ -96,7 +96,7 @@ from lrsched.schedules.decay import (
     step_decay,
     tanh,
 )
-from lrsched.schedules.phases import cooldown, points, wsd
+from lrsched.schedules.multiphase import cooldown, points, wsd
 from lrsched.schedules.power import (
     inverse_sqrt,
     inverse_time,

@@ -15,10 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import VALUE, Duration, Integer, Kind, Length, Value, is_traced
-from lrsched.numerics import MAX_STEP, rescale
-from lrsched.schedule import Schedule, Seam, is_number, schedule
-from lrsched.seams import joined, moved, numbered, overlaid, seams
+from lrsched._phases import (
+    concatenate_phases,
+    merge_phases,
+    numbered_phases,
+    phase_starts,
+    shift_phases,
+)
+from lrsched._schedule import PhaseStart, Schedule, is_number, schedule
+from lrsched.arguments import (
+    FINITE_FLOAT,
+    ArgumentType,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SignedInt,
+    is_traced,
+)
+from lrsched.numerics import MAX_STEP, rescale_step
 
 
 @schedule
@@ -37,6 +51,10 @@ def from_function(step: jax.Array, function: Callable[[jax.Array], ArrayLike]) -
     (0.5, None)
     """
     return function(step)
+
+
+LearningRate: TypeAlias = ArrayLike | Schedule | Callable[[jax.Array], ArrayLike]
+"""A number, a `Schedule` or any callable of the step, such as an optax schedule."""
 
 
 def as_schedule(value: Any) -> Schedule:
@@ -61,24 +79,28 @@ def as_schedule(value: Any) -> Schedule:
     )
 
 
-def _part(given: Any) -> Any:
-    return VALUE.convert(given) if is_number(given) else as_schedule(given)
+def _as_operand(given: Any) -> Any:
+    return FINITE_FLOAT.parse(given) if is_number(given) else as_schedule(given)
 
 
 _SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
-_PART = Kind("Part", "a Schedule, a finite number or a callable of the step", _part, schema=_SCHEMA)
-Part: TypeAlias = Annotated[Schedule | ArrayLike | Callable[[jax.Array], ArrayLike], _PART]
+_OPERAND = ArgumentType(
+    "Part", "a Schedule, a finite number or a callable of the step", _as_operand, schema=_SCHEMA
+)
+Operand: TypeAlias = Annotated[Schedule | ArrayLike | Callable[[jax.Array], ArrayLike], _OPERAND]
 """An operand of the algebra."""
 Inner: TypeAlias = Annotated[
     Schedule,
-    Kind("Inner", "a Schedule, a number or a callable of the step", as_schedule, schema=_SCHEMA),
+    ArgumentType(
+        "Inner", "a Schedule, a number or a callable of the step", as_schedule, schema=_SCHEMA
+    ),
 ]
 """The schedule that another one changes."""
 
 
-def phases_of_inner(until: int, inner: Schedule, **_: Any) -> list[Seam]:
+def inner_phases(until: int, inner: Schedule, **_: Any) -> list[PhaseStart]:
     """A schedule that another one changes keeps its phases."""
-    return seams(inner, until)
+    return phase_starts(inner, until)
 
 
 def _at(part: Any, step: jax.Array) -> Any:
@@ -86,7 +108,7 @@ def _at(part: Any, step: jax.Array) -> Any:
 
 
 def _fold(
-    operation: Callable[[Any, Any], Any], parts: tuple[Part, ...], step: jax.Array
+    operation: Callable[[Any, Any], Any], parts: tuple[Operand, ...], step: jax.Array
 ) -> jax.Array:
     values: list[jax.Array] = [jnp.asarray(_at(part, step)) for part in parts]
     return functools.reduce(operation, values)
@@ -109,7 +131,7 @@ def _larger(a: Any, b: Any) -> Any:
 
 
 @schedule(horizon="steps")
-def constant(step: jax.Array, value: Value, steps: Length | None = None) -> ArrayLike:
+def constant(step: jax.Array, value: FiniteFloat, steps: PositiveInt | None = None) -> ArrayLike:
     """One value for ever: ``value``.
 
     Args:
@@ -126,8 +148,10 @@ def constant(step: jax.Array, value: Value, steps: Length | None = None) -> Arra
     return value
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, phases=phases_of_inner)
-def by_hand(step: jax.Array, inner: Inner, scale: Value = 1.0, held: Value = -1.0) -> ArrayLike:
+@schedule(horizon=lambda inner, **_: inner.horizon, phases=inner_phases)
+def by_hand(
+    step: jax.Array, inner: Inner, scale: FiniteFloat = 1.0, held: FiniteFloat = -1.0
+) -> ArrayLike:
     """A schedule that a hand can change while it is in use: ``scale inner(t)``, or a held value.
 
     Every learning rate in an optimizer's state is one, so that `set_learning_rate` and
@@ -148,7 +172,7 @@ def by_hand(step: jax.Array, inner: Inner, scale: Value = 1.0, held: Value = -1.
 
 def in_hand(schedule: Schedule) -> Schedule:
     """A schedule as `by_hand` of it, unless it is one."""
-    return schedule if schedule.is_made_by(by_hand) else by_hand(schedule)
+    return schedule if schedule.is_instance_of(by_hand) else by_hand(schedule)
 
 
 def _check_repace(inner: Schedule, start: Any, steps: Any) -> None:
@@ -162,17 +186,17 @@ def _check_repace(inner: Schedule, start: Any, steps: Any) -> None:
         raise ValueError(f"repace: start={start!r} is not accepted; start must be below {steps=}.")
 
 
-def _repaced(inner: Schedule, start: Any, steps: Any) -> list[Seam]:
+def _repaced(inner: Schedule, start: Any, steps: Any) -> list[PhaseStart]:
     """The first whole steps at which the course is at its seams."""
     left, given = int(inner.horizon) - int(start), int(steps) - int(start)
     return [
         (name, at if at <= start else int(start) - (int(start) - at) * given // left)
-        for name, at in seams(inner, inner.horizon + 1)
+        for name, at in phase_starts(inner, inner.horizon + 1)
     ]
 
 
 @schedule(horizon="steps", check=_check_repace, phases=lambda until, **its: _repaced(**its))
-def repace(step: jax.Array, inner: Inner, start: Duration, steps: Length) -> ArrayLike:
+def repace(step: jax.Array, inner: Inner, start: NonNegativeInt, steps: PositiveInt) -> ArrayLike:
     """The rest of a course in another number of steps, without a jump.
 
     ``inner(t)`` until ``start``, then ``inner(start + (t - start) (h - start) / (steps - start))``
@@ -193,7 +217,7 @@ def repace(step: jax.Array, inner: Inner, start: Duration, steps: Length) -> Arr
     """
     start, steps = jnp.asarray(start), jnp.asarray(steps)
     since = jnp.clip(step - start, 0, steps - start)
-    rest = rescale(since, inner.horizon - start, steps - start)
+    rest = rescale_step(since, inner.horizon - start, steps - start)
     return jnp.where(step < start, inner(step), inner(start + rest))
 
 
@@ -216,12 +240,12 @@ def _joined_horizon(parts: tuple[Any, ...]) -> Any:
     return None if horizons[-1] is None else functools.reduce(operator.add, horizons)
 
 
-def _joined_phases(until: int, parts: tuple[Any, ...]) -> list[Seam]:
-    return joined(parts, [*map(_horizon, parts[:-1]), None], until)
+def _joined_phases(until: int, parts: tuple[Any, ...]) -> list[PhaseStart]:
+    return concatenate_phases(parts, [*map(_horizon, parts[:-1]), None], until)
 
 
 @schedule(horizon=_joined_horizon, check=_check_join, phases=_joined_phases)
-def join(step: jax.Array, *parts: Part) -> ArrayLike:
+def join(step: jax.Array, *parts: Operand) -> ArrayLike:
     """One schedule after another, ``a >> b``: ``a`` for its horizon, then ``b`` from its step 0.
 
     ``join(a, b)(t) = a(t)`` for ``t < a.horizon``, else ``b(t - a.horizon)``. It is associative.
@@ -246,8 +270,8 @@ def join(step: jax.Array, *parts: Part) -> ArrayLike:
     return value
 
 
-@schedule(horizon=lambda parts: _longest(*parts), phases=overlaid)
-def multiply(step: jax.Array, *parts: Part) -> ArrayLike:
+@schedule(horizon=lambda parts: _longest(*parts), phases=merge_phases)
+def multiply(step: jax.Array, *parts: Operand) -> ArrayLike:
     """The product, ``a * b``: ``a(t) b(t) ...``; its horizon is the longest of its schedules'.
 
     Args:
@@ -263,8 +287,8 @@ def multiply(step: jax.Array, *parts: Part) -> ArrayLike:
     return _fold(operator.mul, parts, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts), phases=overlaid)
-def add(step: jax.Array, *parts: Part) -> ArrayLike:
+@schedule(horizon=lambda parts: _longest(*parts), phases=merge_phases)
+def add(step: jax.Array, *parts: Operand) -> ArrayLike:
     """The sum, ``a + b``: ``a(t) + b(t) + ...``; its horizon is the longest of its schedules'.
 
     Args:
@@ -277,8 +301,8 @@ def add(step: jax.Array, *parts: Part) -> ArrayLike:
     return _fold(operator.add, parts, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts), phases=overlaid)
-def minimum(step: jax.Array, *parts: Part) -> ArrayLike:
+@schedule(horizon=lambda parts: _longest(*parts), phases=merge_phases)
+def minimum(step: jax.Array, *parts: Operand) -> ArrayLike:
     """The least of several: ``min(a(t), b(t), ...)``.
 
     Args:
@@ -291,8 +315,8 @@ def minimum(step: jax.Array, *parts: Part) -> ArrayLike:
     return _fold(jnp.minimum, parts, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts), phases=overlaid)
-def maximum(step: jax.Array, *parts: Part) -> ArrayLike:
+@schedule(horizon=lambda parts: _longest(*parts), phases=merge_phases)
+def maximum(step: jax.Array, *parts: Operand) -> ArrayLike:
     """The largest of several: ``max(a(t), b(t), ...)``.
 
     Args:
@@ -310,8 +334,8 @@ def _check_clip(inner: Schedule, low: Any, high: Any) -> None:
         raise ValueError(f"clip: low={low!r} is above high={high!r}; low must be at most high.")
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, check=_check_clip, phases=phases_of_inner)
-def clip(step: jax.Array, inner: Inner, low: Value, high: Value) -> ArrayLike:
+@schedule(horizon=lambda inner, **_: inner.horizon, check=_check_clip, phases=inner_phases)
+def clip(step: jax.Array, inner: Inner, low: FiniteFloat, high: FiniteFloat) -> ArrayLike:
     """A schedule kept within bounds: ``min(max(inner(t), low), high)``.
 
     Args:
@@ -346,14 +370,14 @@ def _check_repeat(inner: Schedule, times: Any) -> None:
         )
 
 
-def _cycles(until: int, inner: Schedule, times: Any) -> list[Seam]:
+def _cycles(until: int, inner: Schedule, times: Any) -> list[PhaseStart]:
     period = max(inner.horizon, 1)
     end = until if times is None else period * int(times)
-    return [*numbered("cycle", range(0, end, period), until), ("held", end)]
+    return [*numbered_phases("cycle", range(0, end, period), until), ("held", end)]
 
 
 @schedule(horizon=_repeat_horizon, check=_check_repeat, phases=_cycles)
-def repeat(step: jax.Array, inner: Inner, times: Length | None = None) -> ArrayLike:
+def repeat(step: jax.Array, inner: Inner, times: PositiveInt | None = None) -> ArrayLike:
     """A schedule again and again: ``inner(t mod h)`` with ``h = inner.horizon``.
 
     Args:
@@ -377,12 +401,12 @@ def _shifted_horizon(inner: Schedule, steps: Any) -> Any:
     return None if horizon is None else _larger(horizon + steps, 0)
 
 
-def _shifted(until: int, inner: Schedule, steps: Any) -> list[Seam]:
-    return [("held", 0), *moved(seams(inner, until - int(steps)), steps)]
+def _shifted(until: int, inner: Schedule, steps: Any) -> list[PhaseStart]:
+    return [("held", 0), *shift_phases(phase_starts(inner, until - int(steps)), steps)]
 
 
 @schedule(horizon=_shifted_horizon, phases=_shifted)
-def shift(step: jax.Array, inner: Inner, steps: Integer) -> ArrayLike:
+def shift(step: jax.Array, inner: Inner, steps: SignedInt) -> ArrayLike:
     """A schedule that begins later, or has begun already: ``inner(max(t - steps, 0))``.
 
     Args:
@@ -404,7 +428,7 @@ def shift(step: jax.Array, inner: Inner, steps: Integer) -> ArrayLike:
     check=lambda inner, steps: _check_has_horizon("stretch", inner),
     phases=lambda until, inner, steps: _repaced(inner, 0, steps),
 )
-def stretch(step: jax.Array, inner: Inner, steps: Length) -> ArrayLike:
+def stretch(step: jax.Array, inner: Inner, steps: PositiveInt) -> ArrayLike:
     """The same course in another number of steps: ``inner(t h / steps)``, ``h = inner.horizon``.
 
     ``inner`` is evaluated between its steps, in float32; a schedule made for the new length is more
@@ -421,12 +445,12 @@ def stretch(step: jax.Array, inner: Inner, steps: Length) -> ArrayLike:
     >>> lrsched.stretch(lrsched.linear(1.0, 0.0, steps=2), 8)([0, 2, 4, 8]).tolist()
     [1.0, 0.75, 0.5, 0.0]
     """
-    return inner(rescale(jnp.minimum(step, steps), inner.horizon, steps))
+    return inner(rescale_step(jnp.minimum(step, steps), inner.horizon, steps))
 
 
-def _reversed(until: int, inner: Schedule) -> list[Seam]:
+def _reversed(until: int, inner: Schedule) -> list[PhaseStart]:
     end = inner.horizon
-    found = [seam for seam in seams(inner, end + 1) if seam != ("held", end)]
+    found = [seam for seam in phase_starts(inner, end + 1) if seam != ("held", end)]
     stops = [*(start for _, start in found[1:]), end + 1]
     turned = [(name, end + 1 - stop) for (name, _), stop in zip(found, stops, strict=True)]
     return turned[::-1]

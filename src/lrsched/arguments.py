@@ -15,6 +15,7 @@ from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, Union, get_arg
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from lrsched.numerics import MAX_STEP
@@ -24,36 +25,36 @@ R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class ArgumentType:
     """One kind of argument: its name, what it accepts in words, how it is brought into one form.
 
-    ``convert`` returns the argument in its one form, or raises ``ValueError`` or ``TypeError``.
+    ``parse`` returns the argument in its one form, or raises ``ValueError`` or ``TypeError``.
     ``static`` arguments are part of the program, the others are its data. ``schema`` is the JSON
     Schema of what it accepts in a file.
     """
 
     name: str
-    accepts: str
-    convert: Callable[[Any], Any]
+    description: str
+    parse: Callable[[Any], Any]
     static: bool = False
     schema: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return self.name
 
-    def check(self, function: str, name: str, given: Any) -> Any:
+    def validate(self, function: str, name: str, given: Any) -> Any:
         """``given`` in its one form; ``ValueError`` that names it and what is accepted."""
         try:
-            return self.convert(given)
+            return self.parse(given)
         except (ValueError, TypeError) as refused:
             detail = f" ({refused})" if str(refused) else ""
             raise ValueError(
                 f"{function}: {name}={given!r} is not accepted{detail}; {name} must be "
-                f"{self.accepts}."
+                f"{self.description}."
             ) from None
 
 
-def bound(
+def bind_arguments(
     name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> inspect.BoundArguments:
     """The arguments under their names, defaults among them.
@@ -78,21 +79,22 @@ def _written(parameter: inspect.Parameter) -> str:
     return str(parameter.replace(annotation=inspect.Parameter.empty))
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
+def validate_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """Check a function's arguments, at each call, by what their annotations name."""
     name = function.__name__
     signature = inspect.signature(function, eval_str=True)
     kinds = {
-        key: annotated_kind(parameter.annotation) for key, parameter in signature.parameters.items()
+        key: argument_type_of(parameter.annotation)
+        for key, parameter in signature.parameters.items()
     }
 
     @wraps(function)
     def checking(*args: P.args, **kwargs: P.kwargs) -> R:
-        taken = bound(name, signature, args, kwargs)
+        taken = bind_arguments(name, signature, args, kwargs)
         for key, given in taken.arguments.items():
             kind = kinds[key]
             if kind and not (given is None and signature.parameters[key].default is None):
-                taken.arguments[key] = kind.check(name, key, given)
+                taken.arguments[key] = kind.validate(name, key, given)
         return function(*taken.args, **taken.kwargs)
 
     shown = [
@@ -138,22 +140,22 @@ def _number(
     return numbers.item() if numbers.ndim == 0 else _frozen(numbers)
 
 
-def bounded(
-    least: float = -np.inf,
-    above: float = -np.inf,
-    most: float = np.inf,
-    below: float = np.inf,
-    infinite: bool = False,
+def in_range(
+    ge: float = -np.inf,
+    gt: float = -np.inf,
+    le: float = np.inf,
+    lt: float = np.inf,
+    allow_infinite: bool = False,
 ) -> Callable[[Any], Any]:
     """Numbers within bounds that float32 can hold, floats even where an integer was written."""
 
     def is_within(values: np.ndarray) -> Any:
-        is_held = (np.abs(values) <= _LARGEST) | (infinite & np.isinf(values))
-        is_high = (values >= least) & ((values > above) | np.isneginf(above))
-        return is_held & is_high & (values <= most) & ((values < below) | np.isposinf(below))
+        is_held = (np.abs(values) <= _LARGEST) | (allow_infinite & np.isinf(values))
+        is_high = (values >= ge) & ((values > gt) | np.isneginf(gt))
+        return is_held & is_high & (values <= le) & ((values < lt) | np.isposinf(lt))
 
     def convert(given: Any) -> Any:
-        number = _number(given, is_within, finite=not infinite)
+        number = _number(given, is_within, finite=not allow_infinite)
         if isinstance(number, jax.Array):
             return number.astype(jnp.promote_types(number.dtype, jnp.float32))
         if isinstance(number, np.ndarray):
@@ -183,7 +185,7 @@ def _values(given: Any) -> Any:
     given = _listed(given)
     if np.shape(given)[-1] == 0:
         raise ValueError
-    return bounded()(given)
+    return in_range()(given)
 
 
 def _boundaries(given: Any) -> Any:
@@ -235,52 +237,56 @@ def _whole(least: int) -> dict[str, Any]:
 
 _NUMBER = {"type": "number"}
 
-VALUE = Kind("Value", "a finite number", bounded(), schema=_NUMBER)
-POSITIVE = Kind(
-    "Positive",
+FINITE_FLOAT = ArgumentType("FiniteFloat", "a finite number", in_range(), schema=_NUMBER)
+POSITIVE_FLOAT = ArgumentType(
+    "PositiveFloat",
     "a finite number above 0",
-    bounded(above=0),
+    in_range(gt=0),
     schema=_NUMBER | {"exclusiveMinimum": 0},
 )
-INTEGER = Kind(
-    "Integer",
+SIGNED_INT = ArgumentType(
+    "SignedInt",
     "a whole number from -(2**31 - 1) to 2**31 - 1",
     _steps(-MAX_STEP),
     schema=_whole(-MAX_STEP),
 )
-DURATION = Kind(
-    "Duration", "a whole number of steps from 0 to 2**31 - 1", _steps(0), schema=_whole(0)
+NON_NEGATIVE_INT = ArgumentType(
+    "NonNegativeInt", "a whole number of steps from 0 to 2**31 - 1", _steps(0), schema=_whole(0)
 )
-LENGTH = Kind("Length", "a whole number of steps from 1 to 2**31 - 1", _steps(1), schema=_whole(1))
-GROWTH = Kind(
-    "Growth",
+POSITIVE_INT = ArgumentType(
+    "PositiveInt", "a whole number of steps from 1 to 2**31 - 1", _steps(1), schema=_whole(1)
+)
+CYCLE_GROWTH = ArgumentType(
+    "CycleGrowth",
     "a finite number of 1 or more (an int, or a float that rounds lengths to whole steps)",
     lambda given: _number(given, lambda v: (v >= 1) & (v <= MAX_STEP)),
     schema=_NUMBER | {"minimum": 1},
 )
-PHASE = Kind(
-    "Phase",
+STEPS_OR_FRACTION = ArgumentType(
+    "StepsOrFraction",
     "a whole number of steps (an int, 0 or more) or a fraction of the whole (a float in (0, 1))",
     _phase,
     schema={"anyOf": [_whole(0), _NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]},
 )
-VALUES = Kind(
-    "Values",
+FINITE_FLOATS = ArgumentType(
+    "FiniteFloats",
     "a list of one or more finite numbers",
     _values,
     schema={"type": "array", "items": _NUMBER, "minItems": 1},
 )
-BOUNDARIES = Kind(
+BOUNDARIES = ArgumentType(
     "Boundaries",
     "a list of whole numbers of steps, 0 or more, each above the one before",
     _boundaries,
     schema={"type": "array", "items": _whole(0)},
 )
-FLAG = Kind("bool", "True or False", _instance_of(bool), static=True, schema={"type": "boolean"})
-TEXT = Kind("str", "a string", _instance_of(str), static=True, schema={"type": "string"})
+FLAG = ArgumentType(
+    "bool", "True or False", _instance_of(bool), static=True, schema={"type": "boolean"}
+)
+TEXT = ArgumentType("str", "a string", _instance_of(str), static=True, schema={"type": "string"})
 
 
-def choice(name: str, names: Sequence[str], otherwise: str | None = None) -> Kind:
+def one_of(name: str, names: Sequence[str], otherwise: str | None = None) -> ArgumentType:
     """One of ``names``; with ``otherwise``, which says what it does, any callable as well."""
 
     def convert(given: Any) -> Any:
@@ -290,34 +296,78 @@ def choice(name: str, names: Sequence[str], otherwise: str | None = None) -> Kin
 
     accepts = f"one of {', '.join(map(repr, names))}"
     accepts = f"{accepts}, or {otherwise}" if otherwise else accepts
-    return Kind(name, accepts, convert, static=True, schema={"enum": list(names)})
+    return ArgumentType(name, accepts, convert, static=True, schema={"enum": list(names)})
 
 
-def annotated_kind(annotation: Any) -> Kind | None:
+def argument_type_of(annotation: Any) -> ArgumentType | None:
     """The kind that an annotation names, also in ``Kind | None``."""
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not types.NoneType]
-        return annotated_kind(members[0]) if len(members) == 1 else None
+        return argument_type_of(members[0]) if len(members) == 1 else None
     for part in getattr(annotation, "__metadata__", ()):
-        if isinstance(part, Kind):
+        if isinstance(part, ArgumentType):
             return part
-    plain = {float: VALUE, int: INTEGER, bool: FLAG, str: TEXT}
+    plain = {float: FINITE_FLOAT, int: SIGNED_INT, bool: FLAG, str: TEXT}
     return next((kind for known, kind in plain.items() if annotation is known), None)
 
 
-Value: TypeAlias = Annotated[ArrayLike, VALUE]
+FiniteFloat: TypeAlias = Annotated[ArrayLike, FINITE_FLOAT]
 """A rate, or anything else that a schedule takes on: a finite number."""
-Positive: TypeAlias = Annotated[ArrayLike, POSITIVE]
+PositiveFloat: TypeAlias = Annotated[ArrayLike, POSITIVE_FLOAT]
 """A factor, an exponent or a divisor: a finite number above 0."""
-Length: TypeAlias = Annotated[ArrayLike, LENGTH]
+PositiveInt: TypeAlias = Annotated[ArrayLike, POSITIVE_INT]
 """A length in steps, at least 1."""
-Duration: TypeAlias = Annotated[ArrayLike, DURATION]
+NonNegativeInt: TypeAlias = Annotated[ArrayLike, NON_NEGATIVE_INT]
 """A length in steps that may be 0."""
-Phase: TypeAlias = Annotated[ArrayLike, PHASE]
+StepsOrFraction: TypeAlias = Annotated[ArrayLike, STEPS_OR_FRACTION]
 """A length within a known whole: steps, or a fraction of it, which rounds: its gradient is 0."""
-Integer: TypeAlias = Annotated[ArrayLike, INTEGER]
+SignedInt: TypeAlias = Annotated[ArrayLike, SIGNED_INT]
 """A whole number of either sign."""
-Values: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, VALUES]
+FiniteFloats: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, FINITE_FLOATS]
 """One or more finite numbers."""
 Boundaries: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, BOUNDARIES]
 """Steps in increasing order."""
+
+
+def _optimizer(given: Any) -> Any:
+    if not (callable(getattr(given, "init", None)) and callable(getattr(given, "update", None))):
+        raise TypeError
+    return given
+
+
+BaseOptimizer: TypeAlias = Annotated[
+    optax.GradientTransformation,
+    ArgumentType(
+        "BaseOptimizer", "an optax transform, such as optax.adam(1e-3)", _optimizer, static=True
+    ),
+]
+"""The optimizer that an adaptive method wraps."""
+DecayRate: TypeAlias = Annotated[
+    float, ArgumentType("DecayRate", "a number from 0 to below 1", in_range(ge=0, lt=1))
+]
+"""The decay of a moving average; 0 keeps the latest value only."""
+OpenUnitFloat: TypeAlias = Annotated[
+    float, ArgumentType("OpenUnitFloat", "a number above 0 and below 1", in_range(gt=0, lt=1))
+]
+"""A number strictly between 0 and 1, such as the factor that a rate is lowered by."""
+UnitFloat: TypeAlias = Annotated[
+    float, ArgumentType("UnitFloat", "a number from 0 to 1", in_range(ge=0, le=1))
+]
+"""A number from 0 to 1."""
+NonNegativeFloat: TypeAlias = Annotated[
+    float, ArgumentType("NonNegativeFloat", "a number of 0 or more", in_range(ge=0))
+]
+"""A finite number of at least 0, such as an ``eps``, a margin or a weight decay."""
+FloatAtLeastOne: TypeAlias = Annotated[
+    float, ArgumentType("FloatAtLeastOne", "a number of 1 or more", in_range(ge=1))
+]
+"""A finite number of at least 1."""
+GrowthLimit: TypeAlias = Annotated[
+    float,
+    ArgumentType(
+        "GrowthLimit", "a number above 1, or infinity", in_range(gt=1, allow_infinite=True)
+    ),
+]
+"""The largest factor by which an estimate grows in one update; infinity is no limit."""
+Mode: TypeAlias = Annotated[str, one_of("Mode", ("min", "max"))]
+"""Whether a metric improves when it decreases ("min") or when it increases ("max")."""

@@ -10,10 +10,10 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from lrsched._schedule import REGISTRY, Schedule, get_definition
 from lrsched.algebra import as_schedule
-from lrsched.schedule import _REGISTRY, Schedule, _lookup
 
-PEERS: Final = ("keras", "optax", "timm", "torch", "transformers")
+LIBRARIES: Final = ("keras", "optax", "timm", "torch", "transformers")
 _OF_THEIR_OWN: Final = ("CyclicLR",)
 """Whose ``base_lr`` is an argument at the peer's too, and not the optimizer's rate."""
 _LONGEST: Final = 100_000
@@ -49,7 +49,7 @@ def parse(text: str) -> Schedule:
     return as_schedule(_Reader(text, _named).read())
 
 
-def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
+def parse_call(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
     """Our schedule for a peer's call as it stands in a training script.
 
     Args:
@@ -61,12 +61,14 @@ def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
     Raises:
       ValueError: another peer, something else than a call, or a rule that follows a metric.
 
-    >>> from lrsched.expressions import parse_peer
-    >>> parse_peer("StepLR(optimizer, step_size=30)", "torch", base_lr=0.1)
+    >>> from lrsched.expressions import parse_call
+    >>> parse_call("StepLR(optimizer, step_size=30)", "torch", base_lr=0.1)
     step_decay(init=0.1, factor=0.1, every=30)
     """
-    if peer not in PEERS:
-        raise ValueError(f"peer={peer!r} is not accepted; it must be one of {', '.join(PEERS)}.")
+    if peer not in LIBRARIES:
+        raise ValueError(
+            f"peer={peer!r} is not accepted; it must be one of {', '.join(LIBRARIES)}."
+        )
     module = importlib.import_module(f"lrsched.compat.{peer}")
 
     def factory(name: str) -> Callable[..., Any]:
@@ -106,12 +108,12 @@ def parse_peer(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
 def _named(name: str) -> Callable[..., Any]:
     name = name.removeprefix("lrsched.").removeprefix("lr.").removeprefix("compat.")
     peer, _, short = name.rpartition(".")
-    if peer in PEERS and name not in _REGISTRY:
+    if peer in LIBRARIES and name not in REGISTRY:
         module = importlib.import_module(f"lrsched.compat.{peer}")
         if short in module.__all__:
             found: Callable[..., Any] = getattr(module, short)
             return found
-    return _lookup(name).make
+    return get_definition(name).create
 
 
 class _Reader:

@@ -22,7 +22,7 @@ def fraction(part: ArrayLike, whole: ArrayLike) -> jax.Array:
     return jnp.where(part >= whole, 1.0, quotient)
 
 
-def rescale(step: ArrayLike, horizon: ArrayLike, steps: ArrayLike) -> jax.Array:
+def rescale_step(step: ArrayLike, horizon: ArrayLike, steps: ArrayLike) -> jax.Array:
     """``step * horizon / steps`` in float32; for integers, whole where it is whole.
 
     A boundary that the division misses by 1e-7 is a seam missed: ``9 * 5 / 15`` is above 3 where
@@ -41,7 +41,7 @@ def rescale(step: ArrayLike, horizon: ArrayLike, steps: ArrayLike) -> jax.Array:
     return jnp.where(is_near & (products[0] == products[1]), nearest, at)
 
 
-def mix(
+def lerp(
     first: ArrayLike,
     second: ArrayLike,
     weight: ArrayLike,
@@ -57,7 +57,7 @@ def mix(
     return jnp.where(jnp.asarray(weight) < 0.5, first + span * weight, second - span * complement)
 
 
-def power(base: ArrayLike, exponent: ArrayLike) -> jax.Array:
+def int_power(base: ArrayLike, exponent: ArrayLike) -> jax.Array:
     """``base ** exponent`` for an integer exponent up to ``MAX_STEP``.
 
     float32 holds integers up to 2**24 only, so the exponent goes in as two parts that it holds.
@@ -74,7 +74,7 @@ def count_passed(boundaries: jax.Array, step: ArrayLike) -> jax.Array:
     return jnp.searchsorted(boundaries, step, side="right", method="compare_all")
 
 
-def resolve(length: ArrayLike, whole: ArrayLike) -> jax.Array:
+def resolve_steps(length: ArrayLike, whole: ArrayLike) -> jax.Array:
     """A length in steps as it is, a fraction of ``whole`` rounded to the nearest step."""
     length = jnp.asarray(length)
     if jnp.issubdtype(length.dtype, jnp.integer):

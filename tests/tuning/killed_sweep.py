@@ -10,8 +10,8 @@ import sys
 
 from lrsched import tuning
 from lrsched.tuning import sweep as module
+from lrsched.tuning.batched_runner import Fleet
 from lrsched.tuning.checkpoint import Checkpoint
-from lrsched.tuning.fleet import Fleet
 from tests.tuning.problems import digits
 from tests.tuning.test_sweep import PEAKS
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import StandardScaler
 
 from lrsched import tuning
-from lrsched.tuning.fleet import Fleet
+from lrsched.tuning.batched_runner import Fleet
 
 
 def split(x, y, examples):

@@ -5,7 +5,7 @@ import pytest
 
 import lrsched
 from lrsched import tuning
-from lrsched.tuning.range_test import RangeTest
+from lrsched.tuning._range_test import RangeTest
 from tests.tuning.problems import digits, fleets_of, logistic
 
 

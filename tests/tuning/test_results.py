@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import lrsched
-from lrsched.tuning.range_test import RangeTest
+from lrsched.tuning._range_test import RangeTest
+from lrsched.tuning._search import Halving
 from lrsched.tuning.results import varying
-from lrsched.tuning.search import Halving
 
 
 def course(peak, steps=10):

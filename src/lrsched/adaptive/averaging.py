@@ -13,12 +13,16 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from lrsched.adaptive.arguments import Count, Decay, NonNegative, Rate
-from lrsched.adaptive.method import counter, safe_divide, unbiased
-from lrsched.algebra import as_schedule
-from lrsched.arguments import checked
-from lrsched.schedule import Schedule
-from lrsched.transforms.learning_rate import as_state, scalar_at
+from lrsched._schedule import Schedule
+from lrsched.adaptive.base import bias_correction_factor, safe_divide, zero_count
+from lrsched.algebra import LearningRate, as_schedule
+from lrsched.arguments import (
+    DecayRate,
+    NonNegativeFloat,
+    PositiveInt,
+    validate_arguments,
+)
+from lrsched.transforms.learning_rate import evaluate_scalar, to_state
 
 
 class AverageState(NamedTuple):
@@ -87,9 +91,9 @@ def _(state: LawaState) -> Average:
     return Average(state.latest, lambda params: jax.tree.map(mean, state.latest, params))
 
 
-@checked
+@validate_arguments
 def ema_params(
-    decay: Decay = 0.999, *, dtype: DTypeLike | None = None
+    decay: DecayRate = 0.999, *, dtype: DTypeLike | None = None
 ) -> optax.GradientTransformation:
     """The exponential average of the parameters, corrected for its beginning.
 
@@ -110,12 +114,14 @@ def ema_params(
     >>> round(float(lrsched.eval_params(state, params)[0]), 4)
     1.3333
     """
-    return _running(lambda state: (1 - decay) / unbiased(decay, state.count), dtype=dtype)
+    return _running(
+        lambda state: (1 - decay) / bias_correction_factor(decay, state.count), dtype=dtype
+    )
 
 
-@checked
+@validate_arguments
 def polynomial_average(
-    gamma: NonNegative = 8.0, *, dtype: DTypeLike | None = None
+    gamma: NonNegativeFloat = 8.0, *, dtype: DTypeLike | None = None
 ) -> optax.GradientTransformation:
     """The average whose weights grow like ``t**gamma``: that of `dog`; 0 is the plain mean.
 
@@ -143,9 +149,9 @@ def polynomial_average(
     return _running(lambda state: (gamma + 1) / (gamma + 1 + state.count), dtype=dtype)
 
 
-@checked
+@validate_arguments
 def matched_average(
-    schedule: Rate, *, dtype: DTypeLike | None = None
+    schedule: LearningRate, *, dtype: DTypeLike | None = None
 ) -> optax.GradientTransformation:
     """The average that does, at a constant rate, what a decay of the rate would do.
 
@@ -178,7 +184,7 @@ def matched_average(
     followed = as_schedule(schedule)
 
     def weight(state: AverageState) -> jax.Array:
-        now, then = (scalar_at(state.schedule, state.count + ahead) for ahead in (0, 1))
+        now, then = (evaluate_scalar(state.schedule, state.count + ahead) for ahead in (0, 1))
         return jnp.maximum(now - then, 0)
 
     def share(state: AverageState) -> jax.Array:
@@ -188,9 +194,9 @@ def matched_average(
     return _running(share, weight, followed, dtype)
 
 
-@checked
+@validate_arguments
 def lawa(
-    size: Count = 6, every: Count = 100, *, dtype: DTypeLike | None = None
+    size: PositiveInt = 6, every: PositiveInt = 100, *, dtype: DTypeLike | None = None
 ) -> optax.GradientTransformation:
     """LAWA: the mean of the latest ``size`` snapshots, one taken every ``every`` updates.
 
@@ -219,7 +225,7 @@ def lawa(
         def room(p: Any) -> jax.Array:
             return jnp.zeros((size, *p.shape), dtype or p.dtype)
 
-        return LawaState(counter(), jnp.asarray(every, jnp.int32), jax.tree.map(room, params))
+        return LawaState(zero_count(), jnp.asarray(every, jnp.int32), jax.tree.map(room, params))
 
     def update(
         updates: optax.Updates, state: LawaState, params: optax.Params | None = None
@@ -248,8 +254,8 @@ def _running(
 
     def init(params: optax.Params) -> AverageState:
         average = jax.tree.map(lambda p: jnp.array(p, dtype or _wide(p)), params)
-        kept = None if schedule is None else as_state(schedule)
-        return AverageState(counter(), average, jnp.zeros([], jnp.float32), kept)
+        kept = None if schedule is None else to_state(schedule)
+        return AverageState(zero_count(), average, jnp.zeros([], jnp.float32), kept)
 
     def update(
         updates: optax.Updates, state: AverageState, params: optax.Params | None = None

@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import NonNegative, Positive, Rate
-from lrsched.adaptive.method import (
-    Move,
-    Step,
-    counter,
-    decayed,
-    method,
-    products,
-    scalar,
-    zeros_like,
+from lrsched.adaptive.base import (
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
+    state_scalar,
+    tree_add_scaled,
+    tree_mul,
+    tree_zeros_like,
+    zero_count,
 )
-from lrsched.arguments import checked
+from lrsched.algebra import LearningRate
+from lrsched.arguments import NonNegativeFloat, PositiveFloat, validate_arguments
 
 
 class CocobMemory(NamedTuple):
@@ -39,13 +39,13 @@ class CocobMemory(NamedTuple):
     reward: Any
 
 
-@checked
+@validate_arguments
 def cocob(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    alpha: Positive = 100.0,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    alpha: PositiveFloat = 100.0,
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """COCOB-Backprop: coin betting for each parameter, with nothing to tune.
@@ -77,13 +77,13 @@ def cocob(
     """
 
     def init(params: Any) -> CocobMemory:
-        zeros = zeros_like(params)
+        zeros = tree_zeros_like(params)
         largest = jax.tree.map(lambda p: jnp.full_like(p, eps), params)
         return CocobMemory(params, zeros, zeros, largest, zeros)
 
-    def move(step: Step[CocobMemory]) -> Move:
+    def move(step: MethodInputs[CocobMemory]) -> MethodOutput:
         memory = step.memory
-        gradients = decayed(step.gradients, step.params, weight_decay)
+        gradients = tree_add_scaled(step.gradients, step.params, weight_decay)
         gradients = jax.tree.map(lambda g: step.rate * g, gradients)
         total = jax.tree.map(jnp.subtract, memory.total, gradients)
         magnitude = jax.tree.map(lambda s, g: s + jnp.abs(g), memory.magnitude, gradients)
@@ -106,9 +106,9 @@ def cocob(
             )
 
         new = CocobMemory(memory.start, total, magnitude, largest, reward)
-        return Move(updates, new, step.rate)
+        return MethodOutput(updates, new, step.rate)
 
-    return method("cocob", learning_rate, init, move, state_dtype=state_dtype)
+    return adaptive_transform("cocob", learning_rate, init, move, state_dtype=state_dtype)
 
 
 class KTMemory(NamedTuple):
@@ -127,12 +127,12 @@ class KTMemory(NamedTuple):
     steps: jax.Array
 
 
-@checked
+@validate_arguments
 def kt(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    wealth: Positive = 1e-4,
-    weight_decay: NonNegative = 0.0,
+    wealth: PositiveFloat = 1e-4,
+    weight_decay: NonNegativeFloat = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Krichevsky-Trofimov betting: one wealth for all parameters, with nothing to tune.
@@ -161,17 +161,17 @@ def kt(
     """
 
     def init(params: Any) -> KTMemory:
-        return KTMemory(params, zeros_like(params), scalar(wealth), counter())
+        return KTMemory(params, tree_zeros_like(params), state_scalar(wealth), zero_count())
 
-    def measure(step: Step[KTMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[KTMemory]) -> tuple[Any, ...]:
         back = jax.tree.map(jnp.subtract, step.memory.start, step.params)
-        return (products(back, step.gradients),)
+        return (tree_mul(back, step.gradients),)
 
-    def move(step: Step[KTMemory]) -> Move:
+    def move(step: MethodInputs[KTMemory]) -> MethodOutput:
         memory, (won,) = step.memory, step.sums
-        gradients = decayed(step.gradients, step.params, weight_decay)
+        gradients = tree_add_scaled(step.gradients, step.params, weight_decay)
         won_so_far = memory.wealth + step.rate * won
-        total = decayed(memory.total, gradients, -step.rate)
+        total = tree_add_scaled(memory.total, gradients, -step.rate)
         share = won_so_far / (memory.steps + 2)
 
         def updates(kept: KTMemory) -> Any:
@@ -180,6 +180,6 @@ def kt(
             )
 
         new = KTMemory(memory.start, total, won_so_far, memory.steps + 1)
-        return Move(updates, new, step.rate)
+        return MethodOutput(updates, new, step.rate)
 
-    return method("kt", learning_rate, init, move, measure, state_dtype=state_dtype)
+    return adaptive_transform("kt", learning_rate, init, move, measure, state_dtype=state_dtype)

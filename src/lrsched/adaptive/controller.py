@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.adaptive.method import distinct, like, select
-from lrsched.transforms.learning_rate import as_state, scaled
-from lrsched.transforms.rates import Contribution, bare, contribution
+from lrsched.adaptive.base import cast_like, copy_aliased_leaves, tree_where
+from lrsched.transforms.composition import RateFactor, rate_factor, unwrap_nnx
+from lrsched.transforms.learning_rate import scale_update, to_state
 
 Class = TypeVar("Class")
 
@@ -72,9 +72,9 @@ class ControllerState(NamedTuple):
     ignored: jax.Array
 
 
-@contribution.register
-def _(state: ControllerState) -> Contribution:
-    return Contribution(state.scale, is_scale=True)
+@rate_factor.register
+def _(state: ControllerState) -> RateFactor:
+    return RateFactor(state.scale, is_scale=True)
 
 
 def controller(rule: Rule, active_from: ArrayLike) -> optax.GradientTransformationExtraArgs:
@@ -89,13 +89,13 @@ def controller(rule: Rule, active_from: ArrayLike) -> optax.GradientTransformati
         del params
         state = ControllerState(
             jnp.zeros([], jnp.int32),
-            as_state(rule),
+            to_state(rule),
             rule.init(),
             jnp.ones([], jnp.float32),
             jnp.asarray(active_from, jnp.int32),
             jnp.zeros([], jnp.int32),
         )
-        owned: ControllerState = distinct(state)
+        owned: ControllerState = copy_aliased_leaves(state)
         return owned
 
     def update(
@@ -106,7 +106,7 @@ def controller(rule: Rule, active_from: ArrayLike) -> optax.GradientTransformati
     ) -> tuple[optax.Updates, ControllerState]:
         del params
         state = _observed(state, given)
-        updates = jax.tree.map(lambda update: scaled(update, state.scale), updates)
+        updates = jax.tree.map(lambda update: scale_update(update, state.scale), updates)
         return updates, state._replace(count=optax.safe_increment(state.count))
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -170,7 +170,7 @@ def _is_controller(node: Any) -> bool:
 
 def _told(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
     """The state after them, its numbers in the containers that they were in."""
-    after = _observed(bare(state, jax.tree.structure(state.count)), metrics)
+    after = _observed(unwrap_nnx(state, jax.tree.structure(state.count)), metrics)
     kept: ControllerState = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))
     return kept
 
@@ -187,7 +187,7 @@ def _observed(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerS
     is_looked_at = is_finite & (state.count >= state.active_from)
     old = (state.memory, state.scale)
     new = state.rule.observe(*old, given)
-    memory, scale = like(select(is_looked_at, new, old), old)
+    memory, scale = cast_like(tree_where(is_looked_at, new, old), old)
     return state._replace(memory=memory, scale=scale, ignored=state.ignored + ~is_finite)
 
 

@@ -9,22 +9,28 @@ import numpy as np
 import optax
 from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import Decay, Growth, NonNegative, Positive, Rate
-from lrsched.adaptive.method import (
-    Move,
-    Step,
-    counter,
-    decayed,
-    descent,
-    magnitudes,
-    method,
-    products,
+from lrsched.adaptive.base import (
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
     safe_divide,
-    scalar,
-    squares,
-    zeros_like,
+    state_scalar,
+    tree_abs,
+    tree_add_scaled,
+    tree_descent,
+    tree_mul,
+    tree_square,
+    tree_zeros_like,
+    zero_count,
 )
-from lrsched.arguments import checked
+from lrsched.algebra import LearningRate
+from lrsched.arguments import (
+    DecayRate,
+    GrowthLimit,
+    NonNegativeFloat,
+    PositiveFloat,
+    validate_arguments,
+)
 
 
 class DAdaptMemory(NamedTuple):
@@ -51,25 +57,27 @@ class DAdaptMemory(NamedTuple):
 
 
 def _memory(d0: float, total: Any, first: Any, second: Any) -> DAdaptMemory:
-    return DAdaptMemory(scalar(d0), scalar(0), scalar(0), counter(), total, first, second)
+    return DAdaptMemory(
+        state_scalar(d0), state_scalar(0), state_scalar(0), zero_count(), total, first, second
+    )
 
 
 def _grown(memory: DAdaptMemory, found: jax.Array, growth_rate: float) -> jax.Array:
     return jnp.maximum(memory.estimate, jnp.minimum(found, memory.estimate * growth_rate))
 
 
-@checked
+@validate_arguments
 def dadapt_adamw(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    b1: DecayRate = 0.9,
+    b2: DecayRate = 0.999,
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
     decoupled: bool = True,
     bias_correction: bool = False,
-    d0: Positive = 1e-6,
-    growth_rate: Growth = np.inf,
+    d0: PositiveFloat = 1e-6,
+    growth_rate: GrowthLimit = np.inf,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """D-Adaptation for Adam.
@@ -114,28 +122,30 @@ def dadapt_adamw(
     root = b2**0.5
 
     def init(params: Any) -> DAdaptMemory:
-        return _memory(d0, zeros_like(params), zeros_like(params), zeros_like(params))
+        return _memory(
+            d0, tree_zeros_like(params), tree_zeros_like(params), tree_zeros_like(params)
+        )
 
-    def prepare(step: Step[DAdaptMemory]) -> tuple[Any, jax.Array, Any]:
+    def prepare(step: MethodInputs[DAdaptMemory]) -> tuple[Any, jax.Array, Any]:
         """The gradients, ``n`` and the new ``s``."""
         memory, gradients = step.memory, step.gradients
         if not decoupled:
-            gradients = decayed(gradients, step.params, weight_decay)
+            gradients = tree_add_scaled(gradients, step.params, weight_decay)
         length = memory.estimate * step.rate
         if bias_correction:
-            length *= jnp.sqrt(step.unbiased(b2)) / step.unbiased(b1)
+            length *= jnp.sqrt(step.bias_correction_factor(b2)) / step.bias_correction_factor(b1)
         weight = (1 - root) * length
         total = jax.tree.map(lambda s, g: root * s + weight * g, memory.total, gradients)
         return gradients, length, total
 
-    def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[DAdaptMemory]) -> tuple[Any, ...]:
         gradients, _, total = step.prepared
         scaled = jax.tree.map(
             lambda s, v: s / (jnp.sqrt(v) + eps), step.memory.total, step.memory.second
         )
-        return products(gradients, scaled), magnitudes(total)
+        return tree_mul(gradients, scaled), tree_abs(total)
 
-    def move(step: Step[DAdaptMemory]) -> Move:
+    def move(step: MethodInputs[DAdaptMemory]) -> MethodOutput:
         memory, (progress, size) = step.memory, step.sums
         gradients, length, total = step.prepared
         numerator = root * memory.numerator + (1 - root) * length * progress
@@ -145,7 +155,9 @@ def dadapt_adamw(
 
         def updates(kept: DAdaptMemory) -> Any:
             moved = jax.tree.map(lambda m, v: -m / (jnp.sqrt(v) + eps), kept.first, kept.second)
-            return decayed(moved, step.params, -weight_decay * length) if decoupled else moved
+            return (
+                tree_add_scaled(moved, step.params, -weight_decay * length) if decoupled else moved
+            )
 
         new = DAdaptMemory(
             _grown(memory, found, growth_rate),
@@ -156,9 +168,9 @@ def dadapt_adamw(
             first,
             second,
         )
-        return Move(updates, new, length, (step.rate > 0) & (size > 0))
+        return MethodOutput(updates, new, length, (step.rate > 0) & (size > 0))
 
-    return method(
+    return adaptive_transform(
         "dadapt_adamw",
         learning_rate,
         init,
@@ -175,14 +187,14 @@ def _towards(momentum: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return lambda target, p: (1 - momentum) * (target - p)
 
 
-@checked
+@validate_arguments
 def dadapt_sgd(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    momentum: Decay = 0.0,
-    weight_decay: NonNegative = 0.0,
-    d0: Positive = 1e-6,
-    growth_rate: Growth = np.inf,
+    momentum: DecayRate = 0.0,
+    weight_decay: NonNegativeFloat = 0.0,
+    d0: PositiveFloat = 1e-6,
+    growth_rate: GrowthLimit = np.inf,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """D-Adaptation for SGD.
@@ -215,22 +227,22 @@ def dadapt_sgd(
     """
 
     def init(params: Any) -> DAdaptMemory:
-        return _memory(d0, zeros_like(params), params, None)
+        return _memory(d0, tree_zeros_like(params), params, None)
 
-    def prepare(step: Step[DAdaptMemory]) -> Any:
-        return decayed(step.gradients, step.params, weight_decay)
+    def prepare(step: MethodInputs[DAdaptMemory]) -> Any:
+        return tree_add_scaled(step.gradients, step.params, weight_decay)
 
-    def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[DAdaptMemory]) -> tuple[Any, ...]:
         total = step.memory.total
-        return products(step.prepared, total), squares(step.prepared), squares(total)
+        return tree_mul(step.prepared, total), tree_square(step.prepared), tree_square(total)
 
-    def move(step: Step[DAdaptMemory]) -> Move:
+    def move(step: MethodInputs[DAdaptMemory]) -> MethodOutput:
         memory, (progress, square, known) = step.memory, step.sums
         scale = jnp.where(memory.steps == 0, jnp.sqrt(step.square), memory.scale)
         length = safe_divide(memory.estimate * step.rate, scale)
         numerator = memory.numerator + length * progress
         size = jnp.sqrt(jnp.maximum(known + 2 * length * progress + length**2 * square, 0))
-        total = decayed(memory.total, step.prepared, length)
+        total = tree_add_scaled(memory.total, step.prepared, length)
         estimate = _grown(memory, safe_divide(2 * numerator, size), growth_rate)
 
         def updates(kept: DAdaptMemory) -> Any:
@@ -238,22 +250,22 @@ def dadapt_sgd(
             return jax.tree.map(_towards(momentum), target, step.params)
 
         new = DAdaptMemory(estimate, numerator, scale, memory.steps + 1, total, memory.first, None)
-        return Move(updates, new, length, (step.rate > 0) & (scale > 0))
+        return MethodOutput(updates, new, length, (step.rate > 0) & (scale > 0))
 
-    return method(
+    return adaptive_transform(
         "dadapt_sgd", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
     )
 
 
-@checked
+@validate_arguments
 def dadapt_adagrad(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    momentum: Decay = 0.0,
-    eps: Positive = 1e-6,
-    weight_decay: NonNegative = 0.0,
-    d0: Positive = 1e-6,
-    growth_rate: Growth = np.inf,
+    momentum: DecayRate = 0.0,
+    eps: PositiveFloat = 1e-6,
+    weight_decay: NonNegativeFloat = 0.0,
+    d0: PositiveFloat = 1e-6,
+    growth_rate: GrowthLimit = np.inf,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """D-Adaptation for AdaGrad.
@@ -287,30 +299,30 @@ def dadapt_adagrad(
 
     def init(params: Any) -> DAdaptMemory:
         second = jax.tree.map(lambda p: jnp.full_like(p, 1e-6), params)
-        return _memory(d0, zeros_like(params), params, second)
+        return _memory(d0, tree_zeros_like(params), params, second)
 
     def weights_of(second: Any) -> Any:
         """``w``."""
         return jax.tree.map(lambda a: jnp.sqrt(a) + eps, second)
 
-    def prepare(step: Step[DAdaptMemory]) -> tuple[Any, Any, Any]:
+    def prepare(step: MethodInputs[DAdaptMemory]) -> tuple[Any, Any, Any]:
         """The gradients, the new ``a`` and the new ``s``."""
         memory = step.memory
-        gradients = decayed(step.gradients, step.params, weight_decay)
+        gradients = tree_add_scaled(step.gradients, step.params, weight_decay)
         second = jax.tree.map(lambda a, g: a + g**2, memory.second, gradients)
-        total = decayed(memory.total, gradients, memory.estimate * step.rate)
+        total = tree_add_scaled(memory.total, gradients, memory.estimate * step.rate)
         return gradients, second, total
 
-    def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[DAdaptMemory]) -> tuple[Any, ...]:
         gradients, second, total = step.prepared
         weights = weights_of(second)
         return (
             jax.tree.map(lambda g, w: g**2 / w, gradients, weights),
             jax.tree.map(lambda s, w: s**2 / w, total, weights),
-            magnitudes(total),
+            tree_abs(total),
         )
 
-    def move(step: Step[DAdaptMemory]) -> Move:
+    def move(step: MethodInputs[DAdaptMemory]) -> MethodOutput:
         memory, (square, weighted, size) = step.memory, step.sums
         _, second, total = step.prepared
         length = memory.estimate * step.rate
@@ -332,9 +344,9 @@ def dadapt_adagrad(
             memory.first,
             second,
         )
-        return Move(updates, new, jnp.where(size > 0, length, 0))
+        return MethodOutput(updates, new, jnp.where(size > 0, length, 0))
 
-    return method(
+    return adaptive_transform(
         "dadapt_adagrad",
         learning_rate,
         init,
@@ -346,14 +358,14 @@ def dadapt_adagrad(
     )
 
 
-@checked
+@validate_arguments
 def dadapt_lion(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.99,
-    weight_decay: NonNegative = 0.0,
-    d0: Positive = 1e-6,
+    b1: DecayRate = 0.9,
+    b2: DecayRate = 0.99,
+    weight_decay: NonNegativeFloat = 0.0,
+    d0: PositiveFloat = 1e-6,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """D-Adaptation for Lion.
@@ -391,9 +403,9 @@ def dadapt_lion(
     root = b2**0.5
 
     def init(params: Any) -> DAdaptMemory:
-        return _memory(d0, zeros_like(params), zeros_like(params), None)
+        return _memory(d0, tree_zeros_like(params), tree_zeros_like(params), None)
 
-    def prepare(step: Step[DAdaptMemory]) -> tuple[jax.Array, Any, Any]:
+    def prepare(step: MethodInputs[DAdaptMemory]) -> tuple[jax.Array, Any, Any]:
         """``n``, the signs and the new ``s``."""
         memory, length = step.memory, step.memory.estimate * step.rate
         signs = jax.tree.map(
@@ -403,11 +415,11 @@ def dadapt_lion(
         total = jax.tree.map(lambda s, u: root * s + weight * u, memory.total, signs)
         return length, signs, total
 
-    def measure(step: Step[DAdaptMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[DAdaptMemory]) -> tuple[Any, ...]:
         _, signs, total = step.prepared
-        return products(signs, step.memory.total), magnitudes(total)
+        return tree_mul(signs, step.memory.total), tree_abs(total)
 
-    def move(step: Step[DAdaptMemory]) -> Move:
+    def move(step: MethodInputs[DAdaptMemory]) -> MethodOutput:
         memory, (progress, size) = step.memory, step.sums
         length, signs, total = step.prepared
         numerator = root * memory.numerator + (1 - root) * length * progress
@@ -425,11 +437,13 @@ def dadapt_lion(
             first,
             None,
         )
-        return Move(
-            lambda _: descent(decayed(signs, step.params, weight_decay), length), new, length
+        return MethodOutput(
+            lambda _: tree_descent(tree_add_scaled(signs, step.params, weight_decay), length),
+            new,
+            length,
         )
 
-    return method(
+    return adaptive_transform(
         "dadapt_lion",
         learning_rate,
         init,

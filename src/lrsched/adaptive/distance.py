@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import NonNegative, Positive, Rate
-from lrsched.adaptive.method import (
-    Move,
-    Step,
-    counter,
-    decayed,
-    descent,
-    method,
+from lrsched.adaptive.base import (
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
     safe_divide,
-    scalar,
-    squares,
+    state_scalar,
+    tree_add_scaled,
+    tree_descent,
+    tree_square,
+    zero_count,
 )
-from lrsched.arguments import checked
+from lrsched.algebra import LearningRate
+from lrsched.arguments import NonNegativeFloat, PositiveFloat, validate_arguments
 
 
 class DistanceMemory(NamedTuple):
@@ -38,19 +38,19 @@ class DistanceMemory(NamedTuple):
     steps: jax.Array
 
 
-def _moved(step: Step[Any]) -> Any:
+def _moved(step: MethodInputs[Any]) -> Any:
     """How far each parameter has come."""
     return jax.tree.map(jnp.subtract, step.params, step.memory.start)
 
 
-@checked
+@validate_arguments
 def dog(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    reps_rel: Positive = 1e-6,
-    eps: Positive = 1e-8,
-    init_eta: Positive | None = None,
-    weight_decay: NonNegative = 0.0,
+    reps_rel: PositiveFloat = 1e-6,
+    eps: PositiveFloat = 1e-8,
+    init_eta: PositiveFloat | None = None,
+    weight_decay: NonNegativeFloat = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """DoG, distance over gradients: SGD without a learning rate.
@@ -84,15 +84,15 @@ def dog(
 
     def init(params: Any) -> DistanceMemory:
         first = 0.0 if init_eta is not None else reps_rel * (1 + optax.tree.norm(params))
-        return DistanceMemory(params, scalar(first), scalar(eps), counter())
+        return DistanceMemory(params, state_scalar(first), state_scalar(eps), zero_count())
 
-    def prepare(step: Step[DistanceMemory]) -> Any:
-        return decayed(step.gradients, step.params, weight_decay)
+    def prepare(step: MethodInputs[DistanceMemory]) -> Any:
+        return tree_add_scaled(step.gradients, step.params, weight_decay)
 
-    def measure(step: Step[DistanceMemory]) -> tuple[Any, ...]:
-        return squares(_moved(step)), squares(step.prepared)
+    def measure(step: MethodInputs[DistanceMemory]) -> tuple[Any, ...]:
+        return tree_square(_moved(step)), tree_square(step.prepared)
 
-    def move(step: Step[DistanceMemory]) -> Move:
+    def move(step: MethodInputs[DistanceMemory]) -> MethodOutput:
         memory, (moved, square) = step.memory, step.sums
         distance = jnp.maximum(memory.distance, jnp.sqrt(moved))
         total = memory.total + square
@@ -100,21 +100,21 @@ def dog(
         if init_eta is not None:
             eta = jnp.where(memory.steps == 0, init_eta, eta)
         new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
-        return Move(lambda _: descent(step.prepared, eta), new, eta)
+        return MethodOutput(lambda _: tree_descent(step.prepared, eta), new, eta)
 
-    return method(
+    return adaptive_transform(
         "dog", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
     )
 
 
-@checked
+@validate_arguments
 def ldog(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    reps_rel: Positive = 1e-6,
-    eps: Positive = 1e-8,
-    init_eta: Positive | None = None,
-    weight_decay: NonNegative = 0.0,
+    reps_rel: PositiveFloat = 1e-6,
+    eps: PositiveFloat = 1e-8,
+    init_eta: PositiveFloat | None = None,
+    weight_decay: NonNegativeFloat = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """LDoG: `dog` for each array of the parameters by itself.
@@ -144,18 +144,18 @@ def ldog(
     def init(params: Any) -> DistanceMemory:
         def first(leaf: jax.Array) -> jax.Array:
             is_given = init_eta is not None
-            return scalar(0.0 if is_given else reps_rel * (1 + jnp.linalg.norm(leaf.ravel())))
+            return state_scalar(0.0 if is_given else reps_rel * (1 + jnp.linalg.norm(leaf.ravel())))
 
-        total = jax.tree.map(lambda leaf: scalar(eps), params)
-        return DistanceMemory(params, jax.tree.map(first, params), total, counter())
+        total = jax.tree.map(lambda leaf: state_scalar(eps), params)
+        return DistanceMemory(params, jax.tree.map(first, params), total, zero_count())
 
-    def prepare(step: Step[DistanceMemory]) -> Any:
-        return decayed(step.gradients, step.params, weight_decay)
+    def prepare(step: MethodInputs[DistanceMemory]) -> Any:
+        return tree_add_scaled(step.gradients, step.params, weight_decay)
 
-    def measure(step: Step[DistanceMemory]) -> tuple[Any, ...]:
-        return squares(_moved(step)), squares(step.prepared)
+    def measure(step: MethodInputs[DistanceMemory]) -> tuple[Any, ...]:
+        return tree_square(_moved(step)), tree_square(step.prepared)
 
-    def move(step: Step[DistanceMemory]) -> Move:
+    def move(step: MethodInputs[DistanceMemory]) -> MethodOutput:
         memory, (moved, square) = step.memory, step.sums_by_array
         distance = jax.tree.map(
             lambda known, far: jnp.maximum(known, jnp.sqrt(far)), memory.distance, moved
@@ -166,20 +166,22 @@ def ldog(
             etas = jax.tree.map(lambda eta: jnp.where(memory.steps == 0, init_eta, eta), etas)
         mean = jnp.mean(jnp.stack(jax.tree.leaves(etas)))
         new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
-        return Move(lambda _: jax.tree.map(lambda g, eta: -eta * g, step.prepared, etas), new, mean)
+        return MethodOutput(
+            lambda _: jax.tree.map(lambda g, eta: -eta * g, step.prepared, etas), new, mean
+        )
 
-    return method(
+    return adaptive_transform(
         "ldog", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
     )
 
 
-@checked
+@validate_arguments
 def dowg(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    reps_rel: Positive = 1e-6,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    reps_rel: PositiveFloat = 1e-6,
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """DoWG, distance over weighted gradients: `dog` whose gradients are weighted by the distance.
@@ -208,23 +210,23 @@ def dowg(
     """
 
     def init(params: Any) -> DistanceMemory:
-        distance = scalar(reps_rel * (1 + optax.tree.norm(params)))
-        return DistanceMemory(params, distance, distance**2 * eps, counter())
+        distance = state_scalar(reps_rel * (1 + optax.tree.norm(params)))
+        return DistanceMemory(params, distance, distance**2 * eps, zero_count())
 
-    def prepare(step: Step[DistanceMemory]) -> Any:
-        return decayed(step.gradients, step.params, weight_decay)
+    def prepare(step: MethodInputs[DistanceMemory]) -> Any:
+        return tree_add_scaled(step.gradients, step.params, weight_decay)
 
-    def measure(step: Step[DistanceMemory]) -> tuple[Any, ...]:
-        return squares(_moved(step)), squares(step.prepared)
+    def measure(step: MethodInputs[DistanceMemory]) -> tuple[Any, ...]:
+        return tree_square(_moved(step)), tree_square(step.prepared)
 
-    def move(step: Step[DistanceMemory]) -> Move:
+    def move(step: MethodInputs[DistanceMemory]) -> MethodOutput:
         memory, (moved, square) = step.memory, step.sums
         distance = jnp.maximum(memory.distance, jnp.sqrt(moved))
         total = memory.total + distance**2 * square
         eta = step.rate * safe_divide(distance**2, jnp.sqrt(total))
         new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
-        return Move(lambda _: descent(step.prepared, eta), new, eta)
+        return MethodOutput(lambda _: tree_descent(step.prepared, eta), new, eta)
 
-    return method(
+    return adaptive_transform(
         "dowg", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
     )

@@ -7,21 +7,28 @@ import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import Base, Decay, NonNegative, Positive, Rate
-from lrsched.adaptive.method import (
-    Move,
-    Step,
-    method,
-    products,
+from lrsched.adaptive.base import (
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
     safe_divide,
-    scalar,
-    select,
-    squares,
-    zeros_like,
+    state_scalar,
+    tree_mul,
+    tree_square,
+    tree_where,
+    tree_zeros_like,
 )
-from lrsched.arguments import checked, choice
+from lrsched.algebra import LearningRate
+from lrsched.arguments import (
+    BaseOptimizer,
+    DecayRate,
+    NonNegativeFloat,
+    PositiveFloat,
+    one_of,
+    validate_arguments,
+)
 
-Kind: TypeAlias = Annotated[str, choice("Kind", ("multiplicative", "additive", "normalized"))]
+Kind: TypeAlias = Annotated[str, one_of("Kind", ("multiplicative", "additive", "normalized"))]
 """How a hypergradient changes the rate."""
 
 
@@ -43,13 +50,13 @@ class HypergradientMemory(NamedTuple):
     gradient_square: jax.Array
 
 
-@checked
+@validate_arguments
 def hypergradient(
-    base: Base | None = None,
-    learning_rate: Rate = 1.0,
+    base: BaseOptimizer | None = None,
+    learning_rate: LearningRate = 1.0,
     *,
-    initial_rate: Positive = 1e-3,
-    hypergradient_rate: Positive = 0.02,
+    initial_rate: PositiveFloat = 1e-3,
+    hypergradient_rate: PositiveFloat = 0.02,
     kind: Kind = "multiplicative",
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -97,15 +104,15 @@ def hypergradient(
     walker = base or optax.identity()
 
     def init(params: Any) -> HypergradientMemory:
-        zero = scalar(0)
+        zero = state_scalar(0)
         return HypergradientMemory(
-            walker.init(params), zeros_like(params), scalar(initial_rate), zero, zero
+            walker.init(params), tree_zeros_like(params), state_scalar(initial_rate), zero, zero
         )
 
-    def measure(step: Step[HypergradientMemory]) -> tuple[Any, ...]:
-        return products(step.gradients, step.memory.direction), squares(step.memory.direction)
+    def measure(step: MethodInputs[HypergradientMemory]) -> tuple[Any, ...]:
+        return tree_mul(step.gradients, step.memory.direction), tree_square(step.memory.direction)
 
-    def move(step: Step[HypergradientMemory]) -> Move:
+    def move(step: MethodInputs[HypergradientMemory]) -> MethodOutput:
         memory, (agreement, direction_square) = step.memory, step.sums
         direction, state = step.base_updates(walker, memory.base, step.params)
         if kind == "multiplicative":
@@ -117,13 +124,13 @@ def hypergradient(
             change = safe_divide(agreement, memory.gradient_square)
         rate = jnp.maximum(memory.rate + hypergradient_rate * change, 0)
         applied = step.rate * rate
-        return Move(
+        return MethodOutput(
             lambda kept: jax.tree.map(lambda d: -applied * d, kept.direction),
             HypergradientMemory(state, direction, rate, step.rate, step.square),
             applied,
         )
 
-    return method(
+    return adaptive_transform(
         "hypergradient",
         learning_rate,
         init,
@@ -159,14 +166,14 @@ class HDMMemory(NamedTuple):
     square: jax.Array
 
 
-@checked
+@validate_arguments
 def hdm(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    hypergradient_rate: Positive = 0.1,
-    momentum: Decay = 0.95,
-    momentum_rate: NonNegative = 1.0,
-    eps: Positive = 1e-12,
+    hypergradient_rate: PositiveFloat = 0.1,
+    momentum: DecayRate = 0.95,
+    momentum_rate: NonNegativeFloat = 1.0,
+    eps: PositiveFloat = 1e-12,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """HDM: hypergradient descent of a rate for each parameter and of a heavy-ball momentum.
@@ -208,12 +215,20 @@ def hdm(
     """
 
     def init(params: Any) -> HDMMemory:
-        zeros, zero = zeros_like(params), scalar(0)
+        zeros, zero = tree_zeros_like(params), state_scalar(0)
         return HDMMemory(
-            zeros, zeros, zeros, zeros, zeros, scalar(momentum), zero, scalar(jnp.inf), zero
+            zeros,
+            zeros,
+            zeros,
+            zeros,
+            zeros,
+            state_scalar(momentum),
+            zero,
+            state_scalar(jnp.inf),
+            zero,
         )
 
-    def prepare(step: Step[HDMMemory]) -> tuple[Any, Any]:
+    def prepare(step: MethodInputs[HDMMemory]) -> tuple[Any, Any]:
         """The new rates and the new sums of their squared hypergradients."""
         memory = step.memory
         size = memory.square + eps
@@ -227,11 +242,11 @@ def hdm(
         )
         return rates, total
 
-    def measure(step: Step[HDMMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[HDMMemory]) -> tuple[Any, ...]:
         rates, _ = step.prepared
-        return products(step.gradients, step.memory.before), rates
+        return tree_mul(step.gradients, step.memory.before), rates
 
-    def move(step: Step[HDMMemory]) -> Move:
+    def move(step: MethodInputs[HDMMemory]) -> MethodOutput:
         memory, (agreement, total_rate) = step.memory, step.sums
         rates, total = step.prepared
         pull = agreement / (memory.square + eps)
@@ -240,8 +255,8 @@ def hdm(
         ball = jnp.clip(ball, 0, 0.9995)
 
         is_better = step.value < memory.value
-        gradient = select(is_better, step.gradients, memory.gradient)
-        before = select(is_better, memory.tried, zeros_like(memory.tried))
+        gradient = tree_where(is_better, step.gradients, memory.gradient)
+        before = tree_where(is_better, memory.tried, tree_zeros_like(memory.tried))
         tried = jax.tree.map(
             lambda g, p, d: step.rate * (ball * d - p * g), gradient, rates, before
         )
@@ -263,9 +278,9 @@ def hdm(
                 lambda now, old: now - jnp.where(is_better, 0, old), kept.tried, memory.tried
             )
 
-        return Move(updates, new, step.rate * total_rate / count)
+        return MethodOutput(updates, new, step.rate * total_rate / count)
 
-    return method(
+    return adaptive_transform(
         "hdm",
         learning_rate,
         init,

@@ -8,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrsched.adaptive.arguments import (
-    Count,
-    Decay,
-    Duration,
-    Factor,
-    Growth,
-    NonNegative,
-    OneOrMore,
-    Part,
-    Positive,
-)
+from lrsched.adaptive.base import safe_divide, zero_count
 from lrsched.adaptive.controller import controller, rule, static
-from lrsched.adaptive.method import counter, safe_divide
 from lrsched.adaptive.smoothing import Smoothing, SmoothingMemory
-from lrsched.arguments import checked
+from lrsched.arguments import (
+    DecayRate,
+    FloatAtLeastOne,
+    GrowthLimit,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenUnitFloat,
+    PositiveFloat,
+    PositiveInt,
+    UnitFloat,
+    validate_arguments,
+)
 
 
 class BoldDriverMemory(NamedTuple):
@@ -71,18 +71,18 @@ class BoldDriver:
         return BoldDriverMemory(latest, kept), jnp.where(is_new & ~is_first, moved, scale)
 
 
-@checked
+@validate_arguments
 def bold_driver(
-    up: Growth = 1.1,
-    down: Factor = 0.5,
+    up: GrowthLimit = 1.1,
+    down: OpenUnitFloat = 0.5,
     *,
-    rtol: NonNegative = 0.0,
-    min_scale: Part = 1e-3,
-    max_scale: OneOrMore = 1e3,
-    accumulation_size: Count = 1,
-    window_size: Count = 1,
-    decay: Decay = 0.0,
-    active_from: Duration = 0,
+    rtol: NonNegativeFloat = 0.0,
+    min_scale: UnitFloat = 1e-3,
+    max_scale: FloatAtLeastOne = 1e3,
+    accumulation_size: PositiveInt = 1,
+    window_size: PositiveInt = 1,
+    decay: DecayRate = 0.0,
+    active_from: NonNegativeInt = 0,
     metric: str = "value",
 ) -> optax.GradientTransformationExtraArgs:
     """The bold driver: raise the rate a little after every fall of the loss, halve it after a rise.
@@ -160,7 +160,7 @@ class SpikeBackoff:
     def init(self) -> SpikeMemory:
         """Nothing seen."""
         zero = jnp.zeros([], jnp.float32)
-        return SpikeMemory(zero, zero, zero, counter())
+        return SpikeMemory(zero, zero, zero, zero_count())
 
     def observe(
         self, memory: SpikeMemory, scale: jax.Array, given: Mapping[str, jax.Array]
@@ -182,16 +182,16 @@ class SpikeBackoff:
         return seen, jnp.where(is_spike, lowered, jnp.minimum(scale * self.recovery, 1.0))
 
 
-@checked
+@validate_arguments
 def backoff_on_spike(
-    factor: Factor = 0.5,
-    threshold: Positive = 4.0,
+    factor: OpenUnitFloat = 0.5,
+    threshold: PositiveFloat = 4.0,
     *,
-    recovery: OneOrMore = 1.02,
-    decay: Decay = 0.98,
-    patience: Count = 20,
-    min_scale: Part = 0.01,
-    active_from: Duration = 0,
+    recovery: FloatAtLeastOne = 1.02,
+    decay: DecayRate = 0.98,
+    patience: PositiveInt = 20,
+    min_scale: UnitFloat = 0.01,
+    active_from: NonNegativeInt = 0,
     metric: str = "value",
 ) -> optax.GradientTransformationExtraArgs:
     """Lower the rate when the loss jumps above its running mean, and let it come back.
@@ -272,7 +272,7 @@ class AdaLRS:
         zero = jnp.zeros([], jnp.float32)
         none = jnp.asarray(-np.inf, jnp.float32)
         one = jnp.ones([], jnp.float32)
-        return AdaLRSMemory(zero, zero, counter(), none, one, jnp.asarray(False), counter())
+        return AdaLRSMemory(zero, zero, zero_count(), none, one, jnp.asarray(False), zero_count())
 
     def observe(
         self, memory: AdaLRSMemory, scale: jax.Array, given: Mapping[str, jax.Array]
@@ -311,17 +311,17 @@ class AdaLRS:
         )
 
 
-@checked
+@validate_arguments
 def adalrs(
-    window: Count = 200,
+    window: PositiveInt = 200,
     *,
-    up: Growth = 2.0,
-    down: OneOrMore = 1.5,
-    shrink: Part = 0.9,
-    rtol: NonNegative = 0.05,
-    min_scale: Part = 0.01,
-    max_scale: OneOrMore = 100.0,
-    active_from: Duration = 0,
+    up: GrowthLimit = 2.0,
+    down: FloatAtLeastOne = 1.5,
+    shrink: UnitFloat = 0.9,
+    rtol: NonNegativeFloat = 0.05,
+    min_scale: UnitFloat = 0.01,
+    max_scale: FloatAtLeastOne = 100.0,
+    active_from: NonNegativeInt = 0,
     metric: str = "value",
 ) -> optax.GradientTransformationExtraArgs:
     """AdaLRS: search for the rate at which the loss falls fastest, during the run.

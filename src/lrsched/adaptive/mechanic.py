@@ -9,9 +9,21 @@ import numpy as np
 import optax
 from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import Base, NonNegative, Positive, Rate
-from lrsched.adaptive.method import Move, Step, method, products, squares, zeros_like
-from lrsched.arguments import checked
+from lrsched.adaptive.base import (
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
+    tree_mul,
+    tree_square,
+    tree_zeros_like,
+)
+from lrsched.algebra import LearningRate
+from lrsched.arguments import (
+    BaseOptimizer,
+    NonNegativeFloat,
+    PositiveFloat,
+    validate_arguments,
+)
 
 
 class MechanicMemory(NamedTuple):
@@ -34,15 +46,15 @@ class MechanicMemory(NamedTuple):
     largest: jax.Array
 
 
-@checked
+@validate_arguments
 def mechanize(
-    base: Base,
-    learning_rate: Rate = 1.0,
+    base: BaseOptimizer,
+    learning_rate: LearningRate = 1.0,
     *,
     betas: Sequence[float] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
-    s_decay: NonNegative = 0.01,
-    s_init: Positive = 1e-8,
-    eps: Positive = 1e-8,
+    s_decay: NonNegativeFloat = 0.01,
+    s_init: PositiveFloat = 1e-8,
+    eps: PositiveFloat = 1e-8,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Mechanic: any optimizer, whose schedule needs a shape but no peak.
@@ -93,21 +105,21 @@ def mechanize(
     def init(params: Any) -> MechanicMemory:
         none = jnp.zeros(decay.size, jnp.result_type(float, *jax.tree.leaves(params)))
         return MechanicMemory(
-            base.init(params), zeros_like(params), none, none, none, jnp.full_like(none, 1e-6)
+            base.init(params), tree_zeros_like(params), none, none, none, jnp.full_like(none, 1e-6)
         )
 
-    def prepare(step: Step[MechanicMemory]) -> tuple[Any, Any, Any]:
+    def prepare(step: MethodInputs[MechanicMemory]) -> tuple[Any, Any, Any]:
         """The base's updates and its new state, and where it alone would go."""
         updates, state = step.base_updates(base, step.memory.base, step.params)
         updates = jax.tree.map(lambda u: step.rate * u, updates)
         return updates, state, jax.tree.map(jnp.add, step.params, updates)
 
-    def measure(step: Step[MechanicMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[MechanicMemory]) -> tuple[Any, ...]:
         _, _, ahead = step.prepared
         delta = step.memory.delta
-        return squares(ahead), products(delta, step.gradients), products(delta, ahead)
+        return tree_square(ahead), tree_mul(delta, step.gradients), tree_mul(delta, ahead)
 
-    def move(step: Step[MechanicMemory]) -> Move:
+    def move(step: MethodInputs[MechanicMemory]) -> MethodOutput:
         memory, (size, with_gradient, with_ahead) = step.memory, step.sums
         updates, state, _ = step.prepared
         old = jnp.sum(memory.scales)
@@ -125,8 +137,8 @@ def mechanize(
             return jax.tree.map(lambda now, d: new * now - old * d, kept.delta, memory.delta)
 
         after = MechanicMemory(state, delta, scales, rewards, variance, largest)
-        return Move(moved, after, new * step.rate)
+        return MethodOutput(moved, after, new * step.rate)
 
-    return method(
+    return adaptive_transform(
         "mechanize", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
     )

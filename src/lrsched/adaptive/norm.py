@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lrsched.adaptive.arguments import Positive, Rate
-from lrsched.adaptive.method import Move, Step, descent, method, scalar
-from lrsched.arguments import checked
+from lrsched.adaptive.base import (
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
+    state_scalar,
+    tree_descent,
+)
+from lrsched.algebra import LearningRate
+from lrsched.arguments import PositiveFloat, validate_arguments
 
 
 class AdaGradNormMemory(NamedTuple):
@@ -21,9 +27,9 @@ class AdaGradNormMemory(NamedTuple):
     total: jax.Array
 
 
-@checked
+@validate_arguments
 def adagrad_norm(
-    learning_rate: Rate, *, b0: Positive = 0.1
+    learning_rate: LearningRate, *, b0: PositiveFloat = 0.1
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad-Norm: one rate for all parameters that falls as the gradients add up.
 
@@ -50,11 +56,13 @@ def adagrad_norm(
 
     def init(params: Any) -> AdaGradNormMemory:
         del params
-        return AdaGradNormMemory(scalar(b0) ** 2)
+        return AdaGradNormMemory(state_scalar(b0) ** 2)
 
-    def move(step: Step[AdaGradNormMemory]) -> Move:
+    def move(step: MethodInputs[AdaGradNormMemory]) -> MethodOutput:
         total = step.memory.total + step.square
         rate = step.rate / jnp.sqrt(total)
-        return Move(lambda _: descent(step.gradients, rate), AdaGradNormMemory(total), rate)
+        return MethodOutput(
+            lambda _: tree_descent(step.gradients, rate), AdaGradNormMemory(total), rate
+        )
 
-    return method("adagrad_norm", learning_rate, init, move)
+    return adaptive_transform("adagrad_norm", learning_rate, init, move)

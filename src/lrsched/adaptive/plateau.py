@@ -8,20 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrsched.adaptive.arguments import (
-    Count,
-    Decay,
-    Duration,
-    Factor,
-    Mode,
-    NonNegative,
-    OneOrMore,
-    Part,
-)
+from lrsched.adaptive.base import safe_divide, tree_where, zero_count
 from lrsched.adaptive.controller import controller, rule, static
-from lrsched.adaptive.method import counter, safe_divide, select
 from lrsched.adaptive.smoothing import Smoothing, SmoothingMemory
-from lrsched.arguments import checked
+from lrsched.arguments import (
+    DecayRate,
+    FloatAtLeastOne,
+    Mode,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenUnitFloat,
+    PositiveInt,
+    UnitFloat,
+    validate_arguments,
+)
 
 
 class PlateauMemory(NamedTuple):
@@ -62,7 +62,7 @@ class Plateau:
 
     def init(self) -> PlateauMemory:
         """No best yet."""
-        return PlateauMemory(_infinity(), counter(), counter(), self.smoothing.init())
+        return PlateauMemory(_infinity(), zero_count(), zero_count(), self.smoothing.init())
 
     def observe(
         self, memory: PlateauMemory, scale: jax.Array, given: Mapping[str, jax.Array]
@@ -87,22 +87,22 @@ class Plateau:
         )
 
 
-@checked
+@validate_arguments
 def reduce_on_plateau(
-    factor: Factor = 0.1,
-    patience: Count = 10,
+    factor: OpenUnitFloat = 0.1,
+    patience: PositiveInt = 10,
     *,
     mode: Mode = "min",
-    rtol: NonNegative = 1e-4,
-    atol: NonNegative = 0.0,
-    cooldown: Duration = 0,
-    min_scale: Part = 0.0,
-    accumulation_size: Count = 1,
-    window_size: Count = 1,
-    decay: Decay = 0.0,
-    active_from: Duration = 0,
+    rtol: NonNegativeFloat = 1e-4,
+    atol: NonNegativeFloat = 0.0,
+    cooldown: NonNegativeInt = 0,
+    min_scale: UnitFloat = 0.0,
+    accumulation_size: PositiveInt = 1,
+    window_size: PositiveInt = 1,
+    decay: DecayRate = 0.0,
+    active_from: NonNegativeInt = 0,
     metric: str = "value",
-    min_change: NonNegative = 0.0,
+    min_change: NonNegativeFloat = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """Multiply the rate by ``factor`` when a metric has not improved ``patience`` times in a row.
 
@@ -194,7 +194,13 @@ class Greedy:
         """No best yet."""
         left = jnp.asarray(self.reset_after, jnp.int32)
         return GreedyMemory(
-            _infinity(), counter(), counter(), counter(), counter(), left, self.smoothing.init()
+            _infinity(),
+            zero_count(),
+            zero_count(),
+            zero_count(),
+            zero_count(),
+            left,
+            self.smoothing.init(),
         )
 
     def observe(
@@ -225,31 +231,31 @@ class Greedy:
             jnp.where(lowers, self.cooldown, jnp.maximum(memory.cooling - 1, 0)),
             jnp.where(raises, self.warmup, jnp.where(resets, 0, memory.warming - is_warming)),
             jnp.where(raises | resets, self.reset_after, left),
-            select(resets, self.smoothing.init(), kept),
+            tree_where(resets, self.smoothing.init(), kept),
         )
         waiting = memory._replace(smoothing=kept)
-        return select(is_new, observed, waiting), jnp.where(resets, 1.0, new)
+        return tree_where(is_new, observed, waiting), jnp.where(resets, 1.0, new)
 
 
-@checked
+@validate_arguments
 def greedy(
-    factor: Factor = 0.95,
-    patience: Count = 10,
+    factor: OpenUnitFloat = 0.95,
+    patience: PositiveInt = 10,
     *,
     mode: Mode = "min",
-    rtol: NonNegative = 0.0,
-    atol: NonNegative = 1e-6,
-    cooldown: Duration = 0,
-    warmup: Duration = 0,
-    min_scale: Part = 0.01,
-    max_scale: OneOrMore = 100.0,
-    reset_after: Count = 500,
-    accumulation_size: Count = 1,
-    window_size: Count = 1,
-    decay: Decay = 0.0,
-    active_from: Duration = 0,
+    rtol: NonNegativeFloat = 0.0,
+    atol: NonNegativeFloat = 1e-6,
+    cooldown: NonNegativeInt = 0,
+    warmup: NonNegativeInt = 0,
+    min_scale: UnitFloat = 0.01,
+    max_scale: FloatAtLeastOne = 100.0,
+    reset_after: PositiveInt = 500,
+    accumulation_size: PositiveInt = 1,
+    window_size: PositiveInt = 1,
+    decay: DecayRate = 0.0,
+    active_from: NonNegativeInt = 0,
     metric: str = "value",
-    min_change: NonNegative = 0.0,
+    min_change: NonNegativeFloat = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """GreedyLR: divide the rate by ``factor`` while a metric improves, multiply by it when not.
 
@@ -357,7 +363,7 @@ class Overfitting:
         """Nothing seen."""
         zero = jnp.zeros([], jnp.float32)
         return OverfittingMemory(
-            _infinity(), _infinity(), _infinity(), zero, counter(), counter(), counter()
+            _infinity(), _infinity(), _infinity(), zero, zero_count(), zero_count(), zero_count()
         )
 
     def observe(
@@ -396,17 +402,17 @@ class Overfitting:
         )
 
 
-@checked
+@validate_arguments
 def reduce_on_overfitting(
-    factor: Factor = 0.5,
-    patience: Count = 2,
+    factor: OpenUnitFloat = 0.5,
+    patience: PositiveInt = 2,
     *,
     mode: Mode = "min",
-    rtol: NonNegative = 0.0,
-    atol: NonNegative = 0.0,
-    cooldown: Duration = 0,
-    min_scale: Part = 0.0,
-    active_from: Duration = 0,
+    rtol: NonNegativeFloat = 0.0,
+    atol: NonNegativeFloat = 0.0,
+    cooldown: NonNegativeInt = 0,
+    min_scale: UnitFloat = 0.0,
+    active_from: NonNegativeInt = 0,
     training: str = "value",
     validation: str = "validation",
 ) -> optax.GradientTransformationExtraArgs:

@@ -8,21 +8,27 @@ import numpy as np
 import optax
 from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import Decay, Growth, NonNegative, Positive, Rate
-from lrsched.adaptive.method import (
-    Move,
-    Step,
-    counter,
-    decayed,
-    descent,
-    method,
-    products,
+from lrsched.adaptive.base import (
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
     safe_divide,
-    scalar,
-    squares,
-    zeros_like,
+    state_scalar,
+    tree_add_scaled,
+    tree_descent,
+    tree_mul,
+    tree_square,
+    tree_zeros_like,
+    zero_count,
 )
-from lrsched.arguments import checked
+from lrsched.algebra import LearningRate
+from lrsched.arguments import (
+    DecayRate,
+    GrowthLimit,
+    NonNegativeFloat,
+    PositiveFloat,
+    validate_arguments,
+)
 
 
 class PolyakMemory(NamedTuple):
@@ -35,15 +41,15 @@ class PolyakMemory(NamedTuple):
     latest: jax.Array
 
 
-@checked
+@validate_arguments
 def polyak(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
     f_min: float = 0.0,
-    c: Positive = 0.5,
-    max_rate: Positive = 1.0,
-    growth: Growth = np.inf,
-    eps: NonNegative = 0.0,
+    c: PositiveFloat = 0.5,
+    max_rate: PositiveFloat = 1.0,
+    growth: GrowthLimit = np.inf,
+    eps: NonNegativeFloat = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """The stochastic Polyak step, for losses whose minimum is known: 0 where a model can fit all.
 
@@ -75,18 +81,20 @@ def polyak(
 
     def init(params: Any) -> PolyakMemory:
         del params
-        return PolyakMemory(scalar(max_rate))
+        return PolyakMemory(state_scalar(max_rate))
 
-    def move(step: Step[PolyakMemory]) -> Move:
+    def move(step: MethodInputs[PolyakMemory]) -> MethodOutput:
         above = jnp.maximum(step.value - f_min, 0)
         length = jnp.minimum(safe_divide(above, c * step.square + eps), max_rate)
         length = jnp.minimum(length, growth * step.memory.latest)
         is_known = step.square > 0
         latest = jnp.where(is_known & (length > 0), length, step.memory.latest)
         rate = step.rate * jnp.where(is_known, length, 0)
-        return Move(lambda _: descent(step.gradients, rate), PolyakMemory(latest), rate)
+        return MethodOutput(
+            lambda _: tree_descent(step.gradients, rate), PolyakMemory(latest), rate
+        )
 
-    return method("polyak", learning_rate, init, move, needs_value=True)
+    return adaptive_transform("polyak", learning_rate, init, move, needs_value=True)
 
 
 class AliGMemory(NamedTuple):
@@ -99,13 +107,13 @@ class AliGMemory(NamedTuple):
     velocity: Any
 
 
-@checked
+@validate_arguments
 def alig(
-    max_learning_rate: Rate | None = None,
+    max_learning_rate: LearningRate | None = None,
     *,
-    momentum: Decay = 0.0,
+    momentum: DecayRate = 0.0,
     adjusted_momentum: bool = False,
-    eps: Positive = 1e-6,
+    eps: PositiveFloat = 1e-6,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """ALI-G: the Polyak step for a minimum of 0, capped, with momentum.
@@ -138,14 +146,14 @@ def alig(
     has_momentum = not (isinstance(momentum, float) and momentum == 0)
 
     def init(params: Any) -> AliGMemory:
-        return AliGMemory(zeros_like(params) if has_momentum else None)
+        return AliGMemory(tree_zeros_like(params) if has_momentum else None)
 
-    def move(step: Step[AliGMemory]) -> Move:
+    def move(step: MethodInputs[AliGMemory]) -> MethodOutput:
         length = jnp.maximum(step.value, 0) / (step.square + eps)
         if max_learning_rate is not None:
             length = jnp.minimum(length, step.rate)
         if not has_momentum:
-            return Move(lambda _: descent(step.gradients, length), step.memory, length)
+            return MethodOutput(lambda _: tree_descent(step.gradients, length), step.memory, length)
         weight = 1 if adjusted_momentum else length
         velocity = jax.tree.map(
             lambda v, g: momentum * v - weight * g, step.memory.velocity, step.gradients
@@ -153,12 +161,12 @@ def alig(
         back = momentum * (length if adjusted_momentum else 1)
 
         def updates(kept: AliGMemory) -> Any:
-            return decayed(descent(step.gradients, length), kept.velocity, back)
+            return tree_add_scaled(tree_descent(step.gradients, length), kept.velocity, back)
 
-        return Move(updates, AliGMemory(velocity), length)
+        return MethodOutput(updates, AliGMemory(velocity), length)
 
     cap = 1.0 if max_learning_rate is None else max_learning_rate
-    return method("alig", cap, init, move, needs_value=True, state_dtype=state_dtype)
+    return adaptive_transform("alig", cap, init, move, needs_value=True, state_dtype=state_dtype)
 
 
 class MomoMemory(NamedTuple):
@@ -206,12 +214,12 @@ def _step_and_bound(
     return length, bound
 
 
-@checked
+@validate_arguments
 def momo(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    momentum: Decay = 0.9,
-    weight_decay: NonNegative = 0.0,
+    momentum: DecayRate = 0.9,
+    weight_decay: NonNegativeFloat = 0.0,
     lower_bound: float = 0.0,
     adapt_lower_bound: bool = False,
     bias_correction: bool = False,
@@ -252,10 +260,12 @@ def momo(
     """
 
     def init(params: Any) -> MomoMemory:
-        bound = scalar(lower_bound)
-        return MomoMemory(zeros_like(params), None, scalar(0), scalar(0), bound, counter())
+        bound = state_scalar(lower_bound)
+        return MomoMemory(
+            tree_zeros_like(params), None, state_scalar(0), state_scalar(0), bound, zero_count()
+        )
 
-    def prepare(step: Step[MomoMemory]) -> tuple[Any, jax.Array]:
+    def prepare(step: MethodInputs[MomoMemory]) -> tuple[Any, jax.Array]:
         """The new average of the gradients, and the weight of this one."""
         weight = jnp.asarray(1 - momentum, step.value.dtype)
         if not bias_correction:
@@ -263,15 +273,15 @@ def momo(
         old = step.memory.gradient
         return jax.tree.map(lambda m, g: m + weight * (g - m), old, step.gradients), weight
 
-    def measure(step: Step[MomoMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[MomoMemory]) -> tuple[Any, ...]:
         average, _ = step.prepared
         return (
-            products(step.params, step.gradients),
-            products(step.params, average),
-            squares(average),
+            tree_mul(step.params, step.gradients),
+            tree_mul(step.params, average),
+            tree_square(average),
         )
 
-    def move(step: Step[MomoMemory]) -> Move:
+    def move(step: MethodInputs[MomoMemory]) -> MethodOutput:
         memory, (product, dot, square) = step.memory, step.sums
         average, weight = step.prepared
         seen = MomoMemory(
@@ -283,7 +293,7 @@ def momo(
             memory.steps + 1,
         )
         shrink = 1 + step.rate * weight_decay
-        bias = step.unbiased(momentum) if bias_correction else jnp.ones_like(dot)
+        bias = step.bias_correction_factor(momentum) if bias_correction else jnp.ones_like(dot)
         length, bound = _step_and_bound(
             seen, step.rate, shrink, bias, dot, square, lower_bound, adapt_lower_bound
         )
@@ -293,9 +303,9 @@ def momo(
                 lambda p, m: (p - length * m) / shrink - p, step.params, kept.gradient
             )
 
-        return Move(updates, seen._replace(bound=bound), length)
+        return MethodOutput(updates, seen._replace(bound=bound), length)
 
-    return method(
+    return adaptive_transform(
         "momo",
         learning_rate,
         init,
@@ -308,14 +318,14 @@ def momo(
     )
 
 
-@checked
+@validate_arguments
 def momo_adam(
-    learning_rate: Rate = 1e-2,
+    learning_rate: LearningRate = 1e-2,
     *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    b1: DecayRate = 0.9,
+    b2: DecayRate = 0.999,
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
     divide: bool = True,
     lower_bound: float = 0.0,
     adapt_lower_bound: bool = False,
@@ -353,30 +363,30 @@ def momo_adam(
     """
 
     def init(params: Any) -> MomoMemory:
-        zeros, bound = zeros_like(params), scalar(lower_bound)
-        return MomoMemory(zeros, zeros, scalar(0), scalar(0), bound, counter())
+        zeros, bound = tree_zeros_like(params), state_scalar(lower_bound)
+        return MomoMemory(zeros, zeros, state_scalar(0), state_scalar(0), bound, zero_count())
 
-    def prepare(step: Step[MomoMemory]) -> tuple[Any, Any]:
+    def prepare(step: MethodInputs[MomoMemory]) -> tuple[Any, Any]:
         """The new averages of the gradients and of their squares."""
         memory = step.memory
         first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, memory.gradient, step.gradients)
         second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, memory.second, step.gradients)
         return first, second
 
-    def direction(step: Step[MomoMemory], first: Any, second: Any) -> Any:
+    def direction(step: MethodInputs[MomoMemory], first: Any, second: Any) -> Any:
         """``m / D``."""
-        bias = step.unbiased(b2)
+        bias = step.bias_correction_factor(b2)
         return jax.tree.map(lambda m, v: m / (jnp.sqrt(v / bias) + eps), first, second)
 
-    def measure(step: Step[MomoMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[MomoMemory]) -> tuple[Any, ...]:
         first, second = step.prepared
         return (
-            products(step.params, step.gradients),
-            products(step.params, first),
-            products(first, direction(step, first, second)),
+            tree_mul(step.params, step.gradients),
+            tree_mul(step.params, first),
+            tree_mul(first, direction(step, first, second)),
         )
 
-    def move(step: Step[MomoMemory]) -> Move:
+    def move(step: MethodInputs[MomoMemory]) -> MethodOutput:
         memory, (product, dot, square) = step.memory, step.sums
         first, second = step.prepared
         seen = MomoMemory(
@@ -392,7 +402,7 @@ def momo_adam(
             seen,
             step.rate,
             shrink,
-            step.unbiased(b1),
+            step.bias_correction_factor(b1),
             dot,
             square,
             lower_bound,
@@ -403,11 +413,13 @@ def momo_adam(
             along = direction(step, kept.gradient, kept.second)
             if divide:
                 return jax.tree.map(lambda p, d: (p - length * d) / shrink - p, step.params, along)
-            return decayed(descent(along, length), step.params, -step.rate * weight_decay)
+            return tree_add_scaled(
+                tree_descent(along, length), step.params, -step.rate * weight_decay
+            )
 
-        return Move(updates, seen._replace(bound=bound), length)
+        return MethodOutput(updates, seen._replace(bound=bound), length)
 
-    return method(
+    return adaptive_transform(
         "momo_adam",
         learning_rate,
         init,

@@ -9,20 +9,27 @@ import numpy as np
 import optax
 from jax.typing import DTypeLike
 
-from lrsched.adaptive.arguments import Count, Decay, Growth, NonNegative, Positive, Rate
-from lrsched.adaptive.method import (
-    Move,
-    Step,
-    counter,
-    decayed,
-    magnitudes,
-    method,
-    products,
+from lrsched.adaptive.base import (
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
     safe_divide,
-    scalar,
-    zeros_like,
+    state_scalar,
+    tree_abs,
+    tree_add_scaled,
+    tree_mul,
+    tree_zeros_like,
+    zero_count,
 )
-from lrsched.arguments import checked
+from lrsched.algebra import LearningRate
+from lrsched.arguments import (
+    DecayRate,
+    GrowthLimit,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    validate_arguments,
+)
 
 
 class ProdigyMemory(NamedTuple):
@@ -66,22 +73,22 @@ def _every(stride: int, leaf: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(jnp.arange(stride) == first, grouped, 0), axis=-1)
 
 
-@checked
+@validate_arguments
 def prodigy(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.999,
-    b3: Decay | None = None,
-    eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    b1: DecayRate = 0.9,
+    b2: DecayRate = 0.999,
+    b3: DecayRate | None = None,
+    eps: NonNegativeFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
     decoupled: bool = True,
     bias_correction: bool = False,
     safeguard_warmup: bool = False,
-    d0: Positive = 1e-6,
-    d_coef: Positive = 1.0,
-    growth_rate: Growth = np.inf,
-    slice_p: Count = 1,
+    d0: PositiveFloat = 1e-6,
+    d_coef: PositiveFloat = 1.0,
+    growth_rate: GrowthLimit = np.inf,
+    slice_p: PositiveInt = 1,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Prodigy: Adam that estimates its rate, ``d``, from how far the parameters have come.
@@ -141,33 +148,33 @@ def prodigy(
         start = sliced(params)
         return ProdigyMemory(
             start,
-            zeros_like(params),
-            zeros_like(params),
-            zeros_like(start),
-            scalar(0),
-            scalar(d0),
-            scalar(d0),
-            counter(),
+            tree_zeros_like(params),
+            tree_zeros_like(params),
+            tree_zeros_like(start),
+            state_scalar(0),
+            state_scalar(d0),
+            state_scalar(d0),
+            zero_count(),
         )
 
-    def prepare(step: Step[ProdigyMemory]) -> tuple[Any, jax.Array, Any]:
+    def prepare(step: MethodInputs[ProdigyMemory]) -> tuple[Any, jax.Array, Any]:
         """The gradients, ``d n`` and the new ``s``."""
         memory, gradients = step.memory, step.gradients
         if not decoupled:
-            gradients = decayed(gradients, step.params, weight_decay)
+            gradients = tree_add_scaled(gradients, step.params, weight_decay)
         length = memory.estimate * step.rate
         if bias_correction:
-            length *= jnp.sqrt(step.unbiased(b2)) / step.unbiased(b1)
+            length *= jnp.sqrt(step.bias_correction_factor(b2)) / step.bias_correction_factor(b1)
         weight = memory.estimate / d0 * (memory.estimate if safeguard_warmup else length)
         total = jax.tree.map(lambda s, g: decay * s + weight * g, memory.total, sliced(gradients))
         return gradients, length, total
 
-    def measure(step: Step[ProdigyMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[ProdigyMemory]) -> tuple[Any, ...]:
         gradients, _, total = step.prepared
         back = jax.tree.map(jnp.subtract, step.memory.start, sliced(step.params))
-        return products(sliced(gradients), back), magnitudes(total)
+        return tree_mul(sliced(gradients), back), tree_abs(total)
 
-    def move(step: Step[ProdigyMemory]) -> Move:
+    def move(step: MethodInputs[ProdigyMemory]) -> MethodOutput:
         memory, (progress, size) = step.memory, step.sums
         gradients, length, total = step.prepared
         old = memory.estimate
@@ -178,7 +185,7 @@ def prodigy(
         )
         found = d_coef * safe_divide(numerator, size)
         largest = jnp.maximum(memory.largest, found)
-        grown = jnp.where(old == scalar(d0).astype(old.dtype), jnp.maximum(old, found), old)
+        grown = jnp.where(old == state_scalar(d0).astype(old.dtype), jnp.maximum(old, found), old)
         new = jnp.minimum(largest, grown * growth_rate)
 
         def updates(kept: ProdigyMemory) -> Any:
@@ -187,14 +194,16 @@ def prodigy(
                 kept.first,
                 kept.second,
             )
-            return decayed(moved, step.params, -weight_decay * length) if decoupled else moved
+            return (
+                tree_add_scaled(moved, step.params, -weight_decay * length) if decoupled else moved
+            )
 
         after = ProdigyMemory(
             memory.start, first, second, total, numerator, new, largest, memory.steps + 1
         )
-        return Move(updates, after, length, (step.rate > 0) & (size > 0))
+        return MethodOutput(updates, after, length, (step.rate > 0) & (size > 0))
 
-    return method(
+    return adaptive_transform(
         "prodigy",
         learning_rate,
         init,

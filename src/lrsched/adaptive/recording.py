@@ -7,19 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrsched.adaptive.arguments import Count
-from lrsched.adaptive.method import counter, magnitudes, squares, sums_of
-from lrsched.arguments import LENGTH, Kind, checked
+from lrsched.adaptive.base import tree_abs, tree_square, tree_sums, zero_count
+from lrsched.arguments import POSITIVE_INT, ArgumentType, PositiveInt, validate_arguments
 
 
 def _even(given: Any) -> Any:
-    slots = LENGTH.convert(given)
+    slots = POSITIVE_INT.parse(given)
     if slots % 2:
         raise ValueError
     return slots
 
 
-Slots: TypeAlias = Annotated[int, Kind("Slots", "an even whole number of 2 or more", _even)]
+Slots: TypeAlias = Annotated[int, ArgumentType("Slots", "an even whole number of 2 or more", _even)]
 """How many means."""
 
 
@@ -53,8 +52,8 @@ class RecordedNorms(NamedTuple):
     l1: np.ndarray
 
 
-@checked
-def record_norms(slots: Slots = 512, every: Count = 1) -> optax.GradientTransformation:
+@validate_arguments
+def record_norms(slots: Slots = 512, every: PositiveInt = 1) -> optax.GradientTransformation:
     """Record the norms of what comes in, and pass it on as it is.
 
     Means over equal stretches of updates are kept, in memory of one size whatever the length of the
@@ -82,14 +81,14 @@ def record_norms(slots: Slots = 512, every: Count = 1) -> optax.GradientTransfor
     def init(params: optax.Params) -> RecordNormsState:
         del params
         means = jnp.zeros((2, slots), jnp.float32)
-        return RecordNormsState(counter(), jnp.asarray(every, jnp.int32), means, counter())
+        return RecordNormsState(zero_count(), jnp.asarray(every, jnp.int32), means, zero_count())
 
     def update(
         updates: optax.Updates, state: RecordNormsState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, RecordNormsState]:
         del params
         wide = jax.tree.map(lambda u: u.astype(jnp.promote_types(u.dtype, jnp.float32)), updates)
-        sizes = jnp.sum(sums_of(squares(wide), magnitudes(wide)), axis=1).astype(jnp.float32)
+        sizes = jnp.sum(tree_sums(tree_square(wide), tree_abs(wide)), axis=1).astype(jnp.float32)
         is_full = state.count // state.every >= slots
         halved = jnp.pad(state.means.reshape(2, -1, 2).mean(axis=2), ((0, 0), (0, slots // 2)))
         means = jnp.where(is_full, halved, state.means)

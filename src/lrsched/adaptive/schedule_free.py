@@ -13,33 +13,33 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from lrsched.adaptive.arguments import (
-    Base,
-    Decay,
-    Duration,
-    NonNegative,
-    Positive,
-    Rate,
-    WithinZeroAndOne,
-)
 from lrsched.adaptive.averaging import Average, average_in
-from lrsched.adaptive.method import (
+from lrsched.adaptive.base import (
     AdaptiveState,
-    Move,
-    Step,
-    counter,
-    decayed,
-    magnitudes,
-    method,
-    products,
-    restored,
+    MethodInputs,
+    MethodOutput,
+    adaptive_transform,
+    add_rounding_errors,
     safe_divide,
-    scalar,
-    zeros_like,
+    state_scalar,
+    tree_abs,
+    tree_add_scaled,
+    tree_mul,
+    tree_zeros_like,
+    zero_count,
 )
-from lrsched.arguments import checked
+from lrsched.algebra import LearningRate
+from lrsched.arguments import (
+    BaseOptimizer,
+    DecayRate,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenUnitFloat,
+    PositiveFloat,
+    validate_arguments,
+)
 from lrsched.schedules.warmup import radam_warmup
-from lrsched.transforms.rates import has_rate, rates
+from lrsched.transforms.composition import compose_rates, has_rate
 
 
 class ScheduleFreeMemory(NamedTuple):
@@ -89,43 +89,51 @@ def _(state: AdaptiveState) -> Average | None:
     if not isinstance(memory, ScheduleFreeMemory):
         return None
     return Average(
-        memory.iterate, lambda params: _average(memory, restored(params, state.remainders))
+        memory.iterate,
+        lambda params: _average(memory, add_rounding_errors(params, state.remainders)),
     )
 
 
 def _method(
     name: str,
-    learning_rate: Rate,
+    learning_rate: LearningRate,
     b1: float,
     r: float,
     weight_lr_power: float,
     init_base: Callable[[Any], Any],
-    walk: Callable[[Step[ScheduleFreeMemory]], Walk],
+    walk: Callable[[MethodInputs[ScheduleFreeMemory]], Walk],
     state_dtype: DTypeLike | None,
     is_applied: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
     def init(params: Any) -> ScheduleFreeMemory:
         return ScheduleFreeMemory(
-            params, scalar(b1), scalar(0), scalar(0), counter(), init_base(params)
+            params,
+            state_scalar(b1),
+            state_scalar(0),
+            state_scalar(0),
+            zero_count(),
+            init_base(params),
         )
 
-    def move(step: Step[ScheduleFreeMemory]) -> Move:
+    def move(step: MethodInputs[ScheduleFreeMemory]) -> MethodOutput:
         memory, walked = step.memory, walk(step)
         largest = jnp.maximum(memory.largest, walked.rate)
         weight = (memory.steps + 1.0) ** r * largest**weight_lr_power
-        return _averaged(step, walked, largest, weight, scalar(b1))
+        return _averaged(step, walked, largest, weight, state_scalar(b1))
 
-    return method(name, learning_rate, init, move, is_applied=is_applied, state_dtype=state_dtype)
+    return adaptive_transform(
+        name, learning_rate, init, move, is_applied=is_applied, state_dtype=state_dtype
+    )
 
 
 def _averaged(
-    step: Step[ScheduleFreeMemory],
+    step: MethodInputs[ScheduleFreeMemory],
     walked: Walk,
     largest: jax.Array,
     weight: jax.Array,
     b1: jax.Array,
     share: ArrayLike | None = None,
-) -> Move:
+) -> MethodOutput:
     """The average goes on by this weight, or by a given share, and the parameters with it."""
     memory = step.memory
     total = memory.total + weight
@@ -141,18 +149,18 @@ def _averaged(
         )
 
     new = ScheduleFreeMemory(walked.iterate, b1, largest, total, memory.steps + 1, walked.base)
-    return Move(updates, new, walked.factor)
+    return MethodOutput(updates, new, walked.factor)
 
 
-@checked
+@validate_arguments
 def schedule_free(
-    base: Base,
-    learning_rate: Rate | None = None,
+    base: BaseOptimizer,
+    learning_rate: LearningRate | None = None,
     *,
-    b1: WithinZeroAndOne = 0.9,
+    b1: OpenUnitFloat = 0.9,
     r: float = 0.0,
-    weight_lr_power: NonNegative = 2.0,
-    weight_decay_at_y: NonNegative = 0.0,
+    weight_lr_power: NonNegativeFloat = 2.0,
+    weight_decay_at_y: NonNegativeFloat = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Schedule-free learning around any optimizer.
@@ -200,11 +208,15 @@ def schedule_free(
             )
         return state
 
-    def walk(step: Step[ScheduleFreeMemory]) -> Walk:
+    def walk(step: MethodInputs[ScheduleFreeMemory]) -> Walk:
         memory = step.memory
         updates, state = step.base_updates(base, memory.base, memory.iterate)
         is_known = has_rate(state)
-        rate = jnp.max(jnp.stack([*rates(state).values()])) if learning_rate is None else step.rate
+        rate = (
+            jnp.max(jnp.stack([*compose_rates(state).values()]))
+            if learning_rate is None
+            else step.rate
+        )
         hold = rate * weight_decay_at_y
         iterate = jax.tree.map(
             lambda z, u, y: z + u - hold * y, memory.iterate, updates, step.params
@@ -224,15 +236,15 @@ def schedule_free(
     )
 
 
-@checked
+@validate_arguments
 def schedule_free_sgd(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    b1: WithinZeroAndOne = 0.9,
-    weight_decay: NonNegative = 0.0,
-    warmup_steps: Duration = 0,
+    b1: OpenUnitFloat = 0.9,
+    weight_decay: NonNegativeFloat = 0.0,
+    warmup_steps: NonNegativeInt = 0,
     r: float = 0.0,
-    weight_lr_power: NonNegative = 2.0,
+    weight_lr_power: NonNegativeFloat = 2.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Schedule-free SGD: `schedule_free` of gradient descent.
@@ -260,10 +272,10 @@ def schedule_free_sgd(
     ([-2.0], [2.0])
     """
 
-    def walk(step: Step[ScheduleFreeMemory]) -> Walk:
+    def walk(step: MethodInputs[ScheduleFreeMemory]) -> Walk:
         rate = step.rate * _warmed(step.memory.steps, warmup_steps)
-        direction = decayed(step.gradients, step.params, weight_decay)
-        return Walk(decayed(step.memory.iterate, direction, -rate), rate, rate, None)
+        direction = tree_add_scaled(step.gradients, step.params, weight_decay)
+        return Walk(tree_add_scaled(step.memory.iterate, direction, -rate), rate, rate, None)
 
     return _method(
         "schedule_free_sgd",
@@ -277,17 +289,17 @@ def schedule_free_sgd(
     )
 
 
-@checked
+@validate_arguments
 def schedule_free_adamw(
-    learning_rate: Rate = 0.0025,
+    learning_rate: LearningRate = 0.0025,
     *,
-    b1: WithinZeroAndOne = 0.9,
-    b2: Decay = 0.999,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
-    warmup_steps: Duration = 0,
+    b1: OpenUnitFloat = 0.9,
+    b2: DecayRate = 0.999,
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
+    warmup_steps: NonNegativeInt = 0,
     r: float = 0.0,
-    weight_lr_power: NonNegative = 2.0,
+    weight_lr_power: NonNegativeFloat = 2.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Schedule-free AdamW: `schedule_free` of Adam without a first moment.
@@ -317,12 +329,12 @@ def schedule_free_adamw(
     [-0.5]
     """
 
-    def walk(step: Step[ScheduleFreeMemory]) -> Walk:
+    def walk(step: MethodInputs[ScheduleFreeMemory]) -> Walk:
         memory = step.memory
         rate = step.rate * _warmed(memory.steps, warmup_steps)
         direction, second = _adam_direction(step, b2, eps)
-        direction = decayed(direction, step.params, weight_decay)
-        return Walk(decayed(memory.iterate, direction, -rate), rate, rate, second)
+        direction = tree_add_scaled(direction, step.params, weight_decay)
+        return Walk(tree_add_scaled(memory.iterate, direction, -rate), rate, rate, second)
 
     return _method(
         "schedule_free_adamw",
@@ -330,23 +342,23 @@ def schedule_free_adamw(
         b1,
         r,
         weight_lr_power,
-        zeros_like,
+        tree_zeros_like,
         walk,
         state_dtype,
     )
 
 
-@checked
+@validate_arguments
 def schedule_free_radam(
-    learning_rate: Rate = 0.0025,
+    learning_rate: LearningRate = 0.0025,
     *,
-    b1: WithinZeroAndOne = 0.9,
-    b2: Decay = 0.999,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
+    b1: OpenUnitFloat = 0.9,
+    b2: DecayRate = 0.999,
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
     silent_sgd_phase: bool = True,
     r: float = 0.0,
-    weight_lr_power: NonNegative = 2.0,
+    weight_lr_power: NonNegativeFloat = 2.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Schedule-free RAdam: `schedule_free_adamw` warmed up by RAdam's rectification.
@@ -381,15 +393,15 @@ def schedule_free_radam(
     rectification = radam_warmup(b2)
     first = next(step for step in range(1, 33) if _sma_length(step, b2) > 4)
 
-    def walk(step: Step[ScheduleFreeMemory]) -> Walk:
+    def walk(step: MethodInputs[ScheduleFreeMemory]) -> Walk:
         memory = step.memory
         since = memory.steps + 1 - first
         factor = rectification(jnp.maximum(since, 0))
         rate = step.rate * jnp.where(since >= 0, factor, 0.0 if silent_sgd_phase else 1.0)
         adam, second = _adam_direction(step, b2, eps)
         direction = jax.tree.map(lambda a, g: jnp.where(since >= 0, a, g), adam, step.gradients)
-        direction = decayed(direction, step.params, weight_decay)
-        return Walk(decayed(memory.iterate, direction, -rate), rate, rate, second)
+        direction = tree_add_scaled(direction, step.params, weight_decay)
+        return Walk(tree_add_scaled(memory.iterate, direction, -rate), rate, rate, second)
 
     return _method(
         "schedule_free_radam",
@@ -397,7 +409,7 @@ def schedule_free_radam(
         b1,
         r,
         weight_lr_power,
-        zeros_like,
+        tree_zeros_like,
         walk,
         state_dtype,
     )
@@ -417,21 +429,21 @@ class PlusBase(NamedTuple):
     size: jax.Array
 
 
-@checked
+@validate_arguments
 def schedule_free_plus(
-    learning_rate: Rate = 1.0,
+    learning_rate: LearningRate = 1.0,
     *,
-    b1: Decay = 0.9,
-    b2: Decay = 0.95,
-    sf_b1: WithinZeroAndOne = 0.9,
-    sf_b1_max: WithinZeroAndOne = 0.965,
-    sf_b1_steps: Duration = 0,
-    polyak_decay: Decay = 0.0,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
-    average_from: Duration = 0,
+    b1: DecayRate = 0.9,
+    b2: DecayRate = 0.95,
+    sf_b1: OpenUnitFloat = 0.9,
+    sf_b1_max: OpenUnitFloat = 0.965,
+    sf_b1_steps: NonNegativeInt = 0,
+    polyak_decay: DecayRate = 0.0,
+    eps: PositiveFloat = 1e-8,
+    weight_decay: NonNegativeFloat = 0.0,
+    average_from: NonNegativeInt = 0,
     r: float = 0.0,
-    weight_lr_power: NonNegative = 2.0,
+    weight_lr_power: NonNegativeFloat = 2.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """ScheduleFree+: schedule-free AdamW with a Polyak step and a first moment of its own.
@@ -484,27 +496,29 @@ def schedule_free_plus(
         )
 
     def init(params: Any) -> ScheduleFreeMemory:
-        base = PlusBase(zeros_like(params), zeros_like(params), scalar(0))
-        none = scalar(0)
-        return ScheduleFreeMemory(params, scalar(sf_b1), scalar(eps), none, counter(), base)
+        base = PlusBase(tree_zeros_like(params), tree_zeros_like(params), state_scalar(0))
+        none = state_scalar(0)
+        return ScheduleFreeMemory(
+            params, state_scalar(sf_b1), state_scalar(eps), none, zero_count(), base
+        )
 
-    def measure(step: Step[ScheduleFreeMemory]) -> tuple[Any, ...]:
+    def measure(step: MethodInputs[ScheduleFreeMemory]) -> tuple[Any, ...]:
         average = _average(step.memory, step.params)
         apart = jax.tree.map(jnp.subtract, step.memory.iterate, average)
-        return magnitudes(step.gradients), products(step.gradients, apart)
+        return tree_abs(step.gradients), tree_mul(step.gradients, apart)
 
-    def move(step: Step[ScheduleFreeMemory]) -> Move:
+    def move(step: MethodInputs[ScheduleFreeMemory]) -> MethodOutput:
         memory, (size, correction) = step.memory, step.sums
         base, steps = memory.base, memory.steps
         done = jnp.minimum(steps / jnp.maximum(sf_b1_steps, 1), 1.0) if sf_b1_steps else 0.0
         between = 1 - (1 - sf_b1) ** (1 - done) * (1 - sf_b1_max) ** done
         weighted = polyak_decay * base.size + (1 - polyak_decay) * size * (jnp.pi / 2) ** 0.5
         above = jnp.maximum(step.value + between * correction, 0)
-        rate = step.rate * safe_divide(above, weighted / step.unbiased(polyak_decay))
+        rate = step.rate * safe_divide(above, weighted / step.bias_correction_factor(polyak_decay))
 
         first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, base.first, step.gradients)
         second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, base.second, step.gradients)
-        first_bias, second_bias = step.unbiased(b1), step.unbiased(b2)
+        first_bias, second_bias = step.bias_correction_factor(b1), step.bias_correction_factor(b2)
         iterate = jax.tree.map(
             lambda z, y, m, v: (
                 z
@@ -523,7 +537,7 @@ def schedule_free_plus(
         walked = Walk(iterate, rate, rate, PlusBase(first, second, weighted))
         return _averaged(step, walked, largest, weight, jnp.asarray(between), share)
 
-    return method(
+    return adaptive_transform(
         "schedule_free_plus",
         learning_rate,
         init,
@@ -538,10 +552,12 @@ def _warmed(steps: jax.Array, warmup_steps: int) -> jax.Array:
     return jnp.minimum((steps + 1) / jnp.maximum(warmup_steps, 1), 1.0)
 
 
-def _adam_direction(step: Step[ScheduleFreeMemory], b2: float, eps: float) -> tuple[Any, Any]:
+def _adam_direction(
+    step: MethodInputs[ScheduleFreeMemory], b2: float, eps: float
+) -> tuple[Any, Any]:
     """The gradients over the root of their corrected second moment, and the new moment."""
     second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, step.memory.base, step.gradients)
-    bias = step.unbiased(b2)
+    bias = step.bias_correction_factor(b2)
     direction = jax.tree.map(lambda g, v: g / (jnp.sqrt(v / bias) + eps), step.gradients, second)
     return direction, second
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lrsched.adaptive.base import safe_divide, tree_where
 from lrsched.adaptive.controller import rule, static
-from lrsched.adaptive.method import safe_divide, select
 
 
 class SmoothingMemory(NamedTuple):
@@ -63,4 +63,4 @@ class Smoothing:
         zero, none = jnp.zeros_like(total), jnp.zeros_like(seen)
         waiting = memory._replace(total=total, seen=seen)
         observed = SmoothingMemory(zero, none, window, filled, average, weight)
-        return select(is_new, observed, waiting), safe_divide(average, weight), is_new
+        return tree_where(is_new, observed, waiting), safe_divide(average, weight), is_new

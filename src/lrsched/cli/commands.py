@@ -10,12 +10,13 @@ import tyro
 from rich.padding import Padding
 
 import lrsched
-from lrsched import curve
-from lrsched.cli import chart, inputs, listing, printing
-from lrsched.cli.doctor import examined
-from lrsched.cli.inputs import AnyNumber, AnyWhole, Number, Png, Text, Texts, Whole
-from lrsched.expressions import parse_peer
-from lrsched.schedule import Schedule, to_dict
+from lrsched._schedule import Schedule, to_dict
+from lrsched.cli import inputs, listing, printing
+from lrsched.cli.doctor import diagnose
+from lrsched.cli.inputs import AnyNumber, Int, Number, OptionalInt, PngPath, Text, Texts
+from lrsched.expressions import parse_call
+from lrsched.pictures import curves as curve
+from lrsched.pictures import terminal as chart
 
 Workload = Literal["digits", "diabetes"]
 Optimizer = Literal["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"]
@@ -42,7 +43,9 @@ def list_(adaptive: bool = False, json: bool = False) -> None:
                 console.print(Padding(row["about"], (0, 0, 0, 6)), markup=False)
 
 
-def show(schedule: Text, png: Png = None, until: AnyWhole = None, json: bool = False) -> None:
+def show(
+    schedule: Text, png: PngPath = None, until: OptionalInt = None, json: bool = False
+) -> None:
     """A curve in the terminal: show cosine --peak 3e-4 --steps 10000.
 
     Args:
@@ -61,7 +64,9 @@ def show(schedule: Text, png: Png = None, until: AnyWhole = None, json: bool = F
         _picture({str(one): one}, until, png, is_quiet=json)
 
 
-def compare(schedules: Texts, png: Png = None, until: AnyWhole = None, json: bool = False) -> None:
+def compare(
+    schedules: Texts, png: PngPath = None, until: OptionalInt = None, json: bool = False
+) -> None:
     """Peak, last rate, area and horizon of several schedules, and one picture.
 
     Args:
@@ -96,7 +101,7 @@ def compare(schedules: Texts, png: Png = None, until: AnyWhole = None, json: boo
         _picture(read, steps, png, is_quiet=json)
 
 
-def describe(schedule: Text, until: AnyWhole = None, json: bool = False) -> None:
+def describe(schedule: Text, until: OptionalInt = None, json: bool = False) -> None:
     """Phases with their steps, areas, first and last rates; the values at each seam.
 
     Args:
@@ -163,7 +168,7 @@ def convert(
     """
     if base_lr is not None and not 0 < base_lr < np.inf:
         raise ValueError(f"--base-lr {base_lr} is not accepted; it must be a number above 0.")
-    one, other = (parse_peer(call, from_, rate) for rate in (base_lr or 1.0, 2 * (base_lr or 1.0)))
+    one, other = (parse_call(call, from_, rate) for rate in (base_lr or 1.0, 2 * (base_lr or 1.0)))
     if base_lr is None and one != other:
         printing.note("the call names no rate and 1.0 is taken; give the optimizer's by --base-lr")
     if base_lr is not None and one == other:
@@ -175,7 +180,7 @@ def convert(
 
 def bound(
     schedule: Text,
-    steps: AnyWhole = None,
+    steps: OptionalInt = None,
     grad_norm: Number = 1.0,
     distance: Number = 1.0,
     json: bool = False,
@@ -215,11 +220,11 @@ def bound(
 def range_test(
     workload: Workload = "digits",
     optimizer: Optimizer = "adam",
-    steps: Whole = 200,
-    seeds: Whole = 3,
+    steps: Int = 200,
+    seeds: Int = 3,
     low: AnyNumber = None,
     high: AnyNumber = None,
-    png: Png = None,
+    png: PngPath = None,
     json: bool = False,
 ) -> None:
     """Smith's range test on a small workload: the usable rates, and one to train at.
@@ -269,9 +274,9 @@ def sweep(
     schedule: Annotated[str, tyro.conf.arg(metavar="SCHEDULE")] = "linear(1.0, 0.0, steps=200)",
     workload: Workload = "digits",
     optimizer: Optimizer = "adam",
-    seeds: Whole = 2,
-    png: Png = None,
-    runs: Png = None,
+    seeds: Int = 2,
+    png: PngPath = None,
+    runs: PngPath = None,
     json: bool = False,
 ) -> None:
     """Train a small workload under several rates of one schedule; the losses are held-out ones.
@@ -331,7 +336,7 @@ def doctor(json: bool = False) -> int:
     Args:
       json: for machines.
     """
-    found = examined()
+    found = diagnose()
     if json:
         printing.as_json(found)
     else:
@@ -389,10 +394,10 @@ def _picture(
 ) -> None:
     steps = inputs.until_of(until, list(schedules.values()))
     if png is not None:
-        from lrsched import plotting
+        from lrsched.pictures import plots
 
         (one, *others) = schedules.values()
-        ax = plotting.plot_schedules(schedules, steps=steps) if others else one.plot(steps=steps)
+        ax = plots.plot_schedules(schedules, steps=steps) if others else one.plot(steps=steps)
         printing.save(ax, png, is_quiet)
         return
     if len(schedules) == 1:

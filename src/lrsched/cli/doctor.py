@@ -9,7 +9,7 @@ _PACKAGES: Final = ("lrsched-jax", "jax", "jaxlib", "optax", "flax", "chex", "nu
 _NAMESAKE: Final = "lrsched"
 
 
-def examined() -> dict[str, Any]:
+def diagnose() -> dict[str, Any]:
     """Versions, devices and problems, each of which says what to do about it."""
     import jax
     import jax.numpy as jnp

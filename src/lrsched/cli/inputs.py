@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from lrsched import curve
-from lrsched.expressions import PEERS, parse
+from lrsched._schedule import Schedule, from_dict
+from lrsched.expressions import LIBRARIES, parse
 from lrsched.numerics import MAX_STEP
-from lrsched.schedule import Schedule, from_dict
+from lrsched.pictures import curves as curve
 
 
 def _written(kind: Callable[[str], Any], metavar: str, is_called: str) -> Any:
@@ -33,11 +33,11 @@ def _written(kind: Callable[[str], Any], metavar: str, is_called: str) -> Any:
 
 
 _WHOLE, _NUMBER = _written(int, "INT", "a whole number"), _written(float, "FLOAT", "a number")
-Whole = Annotated[int, _WHOLE]
-AnyWhole = Annotated[int | None, _WHOLE]
+Int = Annotated[int, _WHOLE]
+OptionalInt = Annotated[int | None, _WHOLE]
 Number = Annotated[float, _NUMBER]
 AnyNumber = Annotated[float | None, _NUMBER]
-Png = Annotated[Path | None, _written(Path, "FILE", "a file")]
+PngPath = Annotated[Path | None, _written(Path, "FILE", "a file")]
 Text = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCHEDULE")]
 Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SCHEDULE ...")]
 
@@ -47,7 +47,7 @@ def read(text: str) -> Schedule:
     if not text.endswith((".json", ".yaml", ".yml")):
         return _single(parse(f"{text}()" if re.fullmatch(r"[a-zA-Z_][\w.]*", text) else text))
     data = _loaded(Path(text))
-    for peer in PEERS:
+    for peer in LIBRARIES:
         if f"'{peer}." in str(data):
             __import__(f"lrsched.compat.{peer}")
     return _single(from_dict(data))
@@ -68,7 +68,7 @@ def _loaded(file: Path) -> Any:
 
 
 def _single(one: Schedule) -> Schedule:
-    if not curve.is_single(one):
+    if not curve.is_concrete_scalar(one):
         raise ValueError(f"{one} is a batch of schedules; one curve is wanted.")
     return one
 
@@ -77,7 +77,7 @@ def until_of(until: int | None, schedules: Sequence[Schedule]) -> int:
     """The steps to look at: what was given, or the longest of the schedules."""
     if until is not None:
         return counted("--until", until)
-    return max(map(curve.length_of, schedules))
+    return max(map(curve.display_steps, schedules))
 
 
 def counted(option: str, given: int) -> int:

@@ -5,18 +5,20 @@ import re
 from typing import Any
 
 import lrsched
-from lrsched.schedule import _REGISTRY, _shown_signature
+from lrsched._schedule import REGISTRY, shown_signature
 
 
 def schedules() -> list[dict[str, str]]:
     """Those that are registered, a family after the other; the peers' are not among them."""
     rows = []
-    for name, one in _REGISTRY.items():
+    for name, one in REGISTRY.items():
         module = one.function.__module__
         if not module.startswith("lrsched.compat."):
-            shown = _shown_signature(one)
+            shown = shown_signature(one)
             named = [
-                parameter if one.kinds[parameter.name] else parameter.replace(annotation=Any)
+                parameter
+                if one.argument_types[parameter.name]
+                else parameter.replace(annotation=Any)
                 for parameter in shown.parameters.values()
             ]
             signature = str(shown.replace(parameters=named)).rpartition(" -> ")[0]

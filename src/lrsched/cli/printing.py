@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from lrsched.cli import chart
+from lrsched.pictures import terminal as chart
 
 
 def draw(lines: Sequence[chart.Line], **how: Any) -> None:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lrsched.numerics import fraction
-from lrsched.schedules.cyclic import whole_cycle
+from lrsched.schedules.cyclic import int_cycle
 
 
 def cycle_at(step: jax.Array, steps: jax.Array, growth: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -14,7 +14,7 @@ def cycle_at(step: jax.Array, steps: jax.Array, growth: jax.Array) -> tuple[jax.
     integers. With a real one, a start within the rounding of float32 of a whole step is that step.
     """
     if jnp.issubdtype(growth.dtype, jnp.integer):
-        cycle, start, length, past = whole_cycle(step, steps, growth)
+        cycle, start, length, past = int_cycle(step, steps, growth)
         return cycle, jnp.where(past < 0, fraction(step - start, length), past)
     excess = jnp.maximum(growth - 1, 2.0**-23)
     rate = jnp.log1p(excess)

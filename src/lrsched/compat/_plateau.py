@@ -2,18 +2,18 @@
 
 from typing import Annotated, TypeAlias
 
-from lrsched.arguments import choice
+from lrsched.arguments import one_of
 
-ThresholdMode: TypeAlias = Annotated[str, choice("ThresholdMode", ("rel", "abs"))]
+ThresholdMode: TypeAlias = Annotated[str, one_of("ThresholdMode", ("rel", "abs"))]
 """Whether a threshold is a part of the best metric, or absolute."""
 
 
-def margins(threshold: float, threshold_mode: str) -> tuple[float, float]:
+def tolerances(threshold: float, threshold_mode: str) -> tuple[float, float]:
     """A threshold as ``rtol`` and ``atol``."""
     return (threshold, 0.0) if threshold_mode == "rel" else (0.0, threshold)
 
 
-def least_scale(function: str, min_lr: float, base_lr: float) -> float:
+def min_scale_of(function: str, min_lr: float, base_lr: float) -> float:
     """``min_lr`` as a part of ``base_lr``."""
     if not 0 <= min_lr <= base_lr:
         raise ValueError(

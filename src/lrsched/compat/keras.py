@@ -32,23 +32,23 @@ from lrsched import (
     reduce_on_plateau,
     schedule,
 )
-from lrsched.adaptive import arguments as option
+from lrsched import arguments as option
 from lrsched.arguments import (
     Boundaries,
-    Duration,
-    Length,
-    Positive,
-    Value,
-    Values,
-    choice,
+    FiniteFloat,
+    FiniteFloats,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     is_traced,
+    one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._plateau import least_scale
-from lrsched.compat._recipe import Missing, missing, recipe
-from lrsched.numerics import fraction, mix, power
-from lrsched.schedules.cyclic import Growth
-from lrsched.schedules.ramps import ramp
+from lrsched.compat._plateau import min_scale_of
+from lrsched.compat._porting import Missing, missing_attribute, ported
+from lrsched.numerics import fraction, int_power, lerp
+from lrsched.schedules.cyclic import CycleGrowth
+from lrsched.schedules.ramps import evaluate_ramp
 
 __all__ = [
     "CosineDecay",
@@ -60,21 +60,21 @@ __all__ = [
     "ReduceLROnPlateau",
 ]
 
-__getattr__: Missing = missing(
+__getattr__: Missing = missing_attribute(
     __name__,
     __all__,
     {"LearningRateSchedule": "any function of the step becomes a schedule by @lrsched.schedule"},
 )
 
-Mode: TypeAlias = Annotated[str, choice("Mode", ("auto", "min", "max"))]
+Mode: TypeAlias = Annotated[str, one_of("Mode", ("auto", "min", "max"))]
 """Whether a metric is better when it is less, or more; "auto" goes by its name."""
 
 
-@recipe("name")
+@ported("name")
 def ExponentialDecay(  # noqa: N802
-    initial_learning_rate: Value,
-    decay_steps: Length,
-    decay_rate: Positive,
+    initial_learning_rate: FiniteFloat,
+    decay_steps: PositiveInt,
+    decay_rate: PositiveFloat,
     staircase: bool = False,
     name: str = "ExponentialDecay",
 ) -> Schedule:
@@ -94,9 +94,9 @@ def ExponentialDecay(  # noqa: N802
     return exponential(initial_learning_rate, decay_rate, decay_steps, staircase=staircase)
 
 
-@recipe("name")
+@ported("name")
 def PiecewiseConstantDecay(  # noqa: N802
-    boundaries: Boundaries, values: Values, name: str = "PiecewiseConstant"
+    boundaries: Boundaries, values: FiniteFloats, name: str = "PiecewiseConstant"
 ) -> Schedule:
     """One value after another: ``values[i]`` after ``i`` of the boundaries, *before* ``t``.
 
@@ -114,12 +114,12 @@ def PiecewiseConstantDecay(  # noqa: N802
     return piecewise_constant(values, operator.add(boundaries, 1))
 
 
-@recipe("name")
+@ported("name")
 def PolynomialDecay(  # noqa: N802
-    initial_learning_rate: Value,
-    decay_steps: Length,
-    end_learning_rate: Value = 0.0001,
-    power: Positive = 1.0,
+    initial_learning_rate: FiniteFloat,
+    decay_steps: PositiveInt,
+    end_learning_rate: FiniteFloat = 0.0001,
+    power: PositiveFloat = 1.0,
     cycle: bool = False,
     name: str = "PolynomialDecay",
 ) -> Schedule:
@@ -148,19 +148,23 @@ def PolynomialDecay(  # noqa: N802
 
 @schedule(name="keras.cycling_polynomial")
 def _cycling_polynomial(
-    step: jax.Array, init: Value, end: Value, steps: Length, power: Positive
+    step: jax.Array,
+    init: FiniteFloat,
+    end: FiniteFloat,
+    steps: PositiveInt,
+    power: PositiveFloat,
 ) -> ArrayLike:
     """``end + (init - end) (1 - t / (n steps))**power``, ``n = max(ceil(t / steps), 1)``."""
     left = jnp.where(step == 0, steps, -step % jnp.asarray(steps))
     whole = step.astype(jnp.float32) + left
-    return mix(end, init, fraction(left, whole) ** power)
+    return lerp(end, init, fraction(left, whole) ** power)
 
 
-@recipe("name")
+@ported("name")
 def InverseTimeDecay(  # noqa: N802
-    initial_learning_rate: Value,
-    decay_steps: Length,
-    decay_rate: Positive,
+    initial_learning_rate: FiniteFloat,
+    decay_steps: PositiveInt,
+    decay_rate: PositiveFloat,
     staircase: bool = False,
     name: str = "InverseTimeDecay",
 ) -> Schedule:
@@ -180,14 +184,14 @@ def InverseTimeDecay(  # noqa: N802
     return inverse_time(initial_learning_rate, decay_rate, decay_steps, staircase)
 
 
-@recipe("name")
+@ported("name")
 def CosineDecay(  # noqa: N802
-    initial_learning_rate: Value,
-    decay_steps: Length,
-    alpha: Value = 0.0,
+    initial_learning_rate: FiniteFloat,
+    decay_steps: PositiveInt,
+    alpha: FiniteFloat = 0.0,
     name: str = "CosineDecay",
-    warmup_target: Value | None = None,
-    warmup_steps: Duration = 0,
+    warmup_target: FiniteFloat | None = None,
+    warmup_steps: NonNegativeInt = 0,
 ) -> Schedule:
     """Half a cosine from the peak to ``alpha`` of it, after a linear rise if there is a target.
 
@@ -222,13 +226,13 @@ def CosineDecay(  # noqa: N802
     return linear(initial_learning_rate, warmup_target, warmup_steps) >> decay
 
 
-@recipe("name")
+@ported("name")
 def CosineDecayRestarts(  # noqa: N802
-    initial_learning_rate: Value,
-    first_decay_steps: Length,
-    t_mul: Growth = 2.0,
-    m_mul: Positive = 1.0,
-    alpha: Value = 0.0,
+    initial_learning_rate: FiniteFloat,
+    first_decay_steps: PositiveInt,
+    t_mul: CycleGrowth = 2.0,
+    m_mul: PositiveFloat = 1.0,
+    alpha: FiniteFloat = 0.0,
     name: str = "SGDRDecay",
 ) -> Schedule:
     """Cosines with warm restarts, for ever, each ``t_mul`` times as long as the one before.
@@ -263,24 +267,28 @@ def CosineDecayRestarts(  # noqa: N802
 
 @schedule(name="keras.fractional_restarts")
 def _fractional_restarts(
-    step: jax.Array, peak: Value, steps: Length, growth: Growth, decay: Positive
+    step: jax.Array,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    growth: CycleGrowth,
+    decay: PositiveFloat,
 ) -> ArrayLike:
     """`cosine_restarts` to 0 whose cycles begin between two steps."""
     cycle, past = cycle_at(step, jnp.asarray(steps), jnp.asarray(growth))
-    return jnp.asarray(peak) * power(decay, cycle) * ramp("cosine", 1 - past, 1)
+    return jnp.asarray(peak) * int_power(decay, cycle) * evaluate_ramp("cosine", 1 - past, 1)
 
 
-@recipe("verbose")
+@ported("verbose")
 def ReduceLROnPlateau(  # noqa: N802
-    base_lr: option.Positive,
+    base_lr: option.PositiveFloat,
     monitor: str = "val_loss",
-    factor: option.Factor = 0.1,
-    patience: option.Duration = 10,
+    factor: option.OpenUnitFloat = 0.1,
+    patience: option.NonNegativeInt = 10,
     verbose: int = 0,
     mode: Mode = "auto",
-    min_delta: option.NonNegative = 1e-4,
-    cooldown: option.Duration = 0,
-    min_lr: option.NonNegative = 0.0,
+    min_delta: option.NonNegativeFloat = 1e-4,
+    cooldown: option.NonNegativeInt = 0,
+    min_lr: option.NonNegativeFloat = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """The callback of this name: ``factor`` after ``patience`` epochs without an improvement.
 
@@ -320,5 +328,5 @@ def ReduceLROnPlateau(  # noqa: N802
         rtol=0.0,
         atol=min_delta,
         cooldown=max(cooldown - 1, 0),
-        min_scale=least_scale("ReduceLROnPlateau", min_lr, base_lr),
+        min_scale=min_scale_of("ReduceLROnPlateau", min_lr, base_lr),
     )

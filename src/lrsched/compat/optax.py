@@ -34,22 +34,22 @@ from lrsched import (
     schedule,
     shift,
 )
+from lrsched._phases import concatenate_phases
+from lrsched._schedule import PhaseStart
 from lrsched.arguments import (
-    DURATION,
-    LENGTH,
-    VALUE,
-    Duration,
-    Integer,
-    Kind,
-    Positive,
-    Value,
-    choice,
+    FINITE_FLOAT,
+    NON_NEGATIVE_INT,
+    POSITIVE_INT,
+    ArgumentType,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    SignedInt,
     is_traced,
+    one_of,
 )
-from lrsched.compat._recipe import Missing, missing, recipe
-from lrsched.numerics import MAX_STEP, mix
-from lrsched.schedule import Seam
-from lrsched.seams import joined
+from lrsched.compat._porting import Missing, missing_attribute, ported
+from lrsched.numerics import MAX_STEP, lerp
 
 __all__ = [
     "Schedule",
@@ -69,7 +69,7 @@ __all__ = [
     "warmup_exponential_decay_schedule",
 ]
 
-__getattr__: Missing = missing(
+__getattr__: Missing = missing_attribute(
     __name__,
     __all__,
     {
@@ -83,7 +83,7 @@ _log = logging.getLogger(__name__)
 
 
 def _not_negative(given: Any) -> Any:
-    number = VALUE.convert(given)
+    number = FINITE_FLOAT.parse(given)
     if not is_traced(number) and np.any(np.asarray(number) < 0):
         raise ValueError
     return number
@@ -93,13 +93,13 @@ def _scales(given: Any) -> dict[int, Any]:
     """By increasing step."""
     if not isinstance(given, Mapping):
         raise TypeError
-    scales = {DURATION.convert(step): _not_negative(scale) for step, scale in given.items()}
+    scales = {NON_NEGATIVE_INT.parse(step): _not_negative(scale) for step, scale in given.items()}
     return dict(sorted(scales.items()))
 
 
 def _endless(given: Any) -> Any:
     is_long = isinstance(given, int) and given > MAX_STEP
-    return given if is_long else LENGTH.convert(given)
+    return given if is_long else POSITIVE_INT.parse(given)
 
 
 def _schedules(given: Any) -> tuple[Schedule, ...]:
@@ -107,31 +107,34 @@ def _schedules(given: Any) -> tuple[Schedule, ...]:
 
 
 def _starts(given: Any) -> tuple[Any, ...]:
-    return tuple(map(DURATION.convert, given))
+    return tuple(map(NON_NEGATIVE_INT.parse, given))
 
 
-Rate: TypeAlias = Annotated[ArrayLike, Kind("Rate", "a finite number of 0 or more", _not_negative)]
+Rate: TypeAlias = Annotated[
+    ArrayLike, ArgumentType("Rate", "a finite number of 0 or more", _not_negative)
+]
 """What each period multiplies by; 0 switches the decay off."""
 Horizon: TypeAlias = Annotated[
-    ArrayLike, Kind("Horizon", "a whole number of steps, 1 or more", _endless)
+    ArrayLike, ArgumentType("Horizon", "a whole number of steps, 1 or more", _endless)
 ]
 """A length that may be longer than any run."""
-Whole: TypeAlias = Annotated[int, LENGTH]
+Whole: TypeAlias = Annotated[int, POSITIVE_INT]
 """A length that a fraction is taken of in Python, so not a traced one."""
-Interpolation: TypeAlias = Annotated[str, choice("Interpolation", ("linear", "cosine"))]
+Interpolation: TypeAlias = Annotated[str, one_of("Interpolation", ("linear", "cosine"))]
 """How `points` are joined."""
 Schedules: TypeAlias = Annotated[
     Sequence[Callable[[jax.Array], ArrayLike]],
-    Kind("Schedules", "a list of schedules or callables of the step", _schedules),
+    ArgumentType("Schedules", "a list of schedules or callables of the step", _schedules),
 ]
 """What `join_schedules` joins."""
 Starts: TypeAlias = Annotated[
-    Sequence[ArrayLike], Kind("Starts", "a list of whole numbers of steps, 0 or more", _starts)
+    Sequence[ArrayLike],
+    ArgumentType("Starts", "a list of whole numbers of steps, 0 or more", _starts),
 ]
 """Where it joins them."""
 Scales: TypeAlias = Annotated[
     Mapping[int, ArrayLike],
-    Kind("Scales", "a dict of factors of 0 or more by whole steps of 0 or more", _scales),
+    ArgumentType("Scales", "a dict of factors of 0 or more by whole steps of 0 or more", _scales),
 ]
 """What the rate is multiplied by, and when."""
 
@@ -155,8 +158,8 @@ def _warmed(init: ArrayLike, peak: ArrayLike, steps: ArrayLike, decay: Schedule)
     return linear(init, peak, steps) >> decay if _is_positive(steps) else decay
 
 
-@recipe()
-def constant_schedule(value: Value) -> Schedule:
+@ported()
+def constant_schedule(value: FiniteFloat) -> Schedule:
     """One value for ever: ``value``.
 
     Args:
@@ -169,13 +172,13 @@ def constant_schedule(value: Value) -> Schedule:
     return constant(value)
 
 
-@recipe()
+@ported()
 def polynomial_schedule(
-    init_value: Value,
-    end_value: Value,
-    power: Positive,
-    transition_steps: Integer,
-    transition_begin: Integer = 0,
+    init_value: FiniteFloat,
+    end_value: FiniteFloat,
+    power: PositiveFloat,
+    transition_steps: SignedInt,
+    transition_begin: SignedInt = 0,
 ) -> Schedule:
     """A power of what is left: ``end + (init - end) (1 - (t - begin) / steps)**power``.
 
@@ -198,12 +201,12 @@ def polynomial_schedule(
     )
 
 
-@recipe()
+@ported()
 def linear_schedule(
-    init_value: Value,
-    end_value: Value,
-    transition_steps: Integer,
-    transition_begin: Integer = 0,
+    init_value: FiniteFloat,
+    end_value: FiniteFloat,
+    transition_steps: SignedInt,
+    transition_begin: SignedInt = 0,
 ) -> Schedule:
     """A straight line: ``init + (end - init) (t - begin) / steps``.
 
@@ -227,14 +230,14 @@ def linear_schedule(
     )
 
 
-@recipe()
+@ported()
 def exponential_decay(
-    init_value: Value,
-    transition_steps: Integer,
+    init_value: FiniteFloat,
+    transition_steps: SignedInt,
     decay_rate: Rate,
-    transition_begin: Integer = 0,
+    transition_begin: SignedInt = 0,
     staircase: bool = False,
-    end_value: Value | None = None,
+    end_value: FiniteFloat | None = None,
 ) -> Schedule:
     """A geometric sequence: ``init * decay_rate**((t - begin) / steps)``, stopped at ``end``.
 
@@ -263,13 +266,17 @@ def exponential_decay(
 
 @schedule(name="optax.endless_cosine")
 def _endless_cosine(
-    step: jax.Array, peak: Value, decay_steps: Positive, end: Value, exponent: Positive
+    step: jax.Array,
+    peak: FiniteFloat,
+    decay_steps: PositiveFloat,
+    end: FiniteFloat,
+    exponent: PositiveFloat,
 ) -> ArrayLike:
     """`lrsched.cosine` of a length above 2**31 - 1, of which a run sees the beginning."""
     quarter = 0.5 * jnp.pi * (step.astype(jnp.float32) / jnp.asarray(decay_steps))
     weight = jnp.cos(quarter) ** (2 * jnp.asarray(exponent))
     fallen = jnp.sin(quarter) ** 2
-    return mix(end, peak, weight, jnp.where(jnp.asarray(exponent) == 1, fallen, 1 - weight))
+    return lerp(end, peak, weight, jnp.where(jnp.asarray(exponent) == 1, fallen, 1 - weight))
 
 
 def _cosine(peak: ArrayLike, steps: Any, end: ArrayLike, exponent: ArrayLike) -> Schedule:
@@ -277,9 +284,12 @@ def _cosine(peak: ArrayLike, steps: Any, end: ArrayLike, exponent: ArrayLike) ->
     return (_endless_cosine if is_endless else cosine)(peak, steps, end, exponent)
 
 
-@recipe()
+@ported()
 def cosine_decay_schedule(
-    init_value: Value, decay_steps: Horizon, alpha: Value = 0.0, exponent: Positive = 1.0
+    init_value: FiniteFloat,
+    decay_steps: Horizon,
+    alpha: FiniteFloat = 0.0,
+    exponent: PositiveFloat = 1.0,
 ) -> Schedule:
     """Half a cosine: ``init ((1 - alpha) ((1 + cos(pi t / steps)) / 2)**exponent + alpha)``.
 
@@ -296,9 +306,9 @@ def cosine_decay_schedule(
     return _cosine(init_value, decay_steps, alpha * init_value, exponent)
 
 
-@recipe()
+@ported()
 def piecewise_constant_schedule(
-    init_value: Value, boundaries_and_scales: Scales | None = None
+    init_value: FiniteFloat, boundaries_and_scales: Scales | None = None
 ) -> Schedule:
     """A cut at each boundary: ``init`` times the scales of all boundaries at or before ``t``.
 
@@ -314,10 +324,10 @@ def piecewise_constant_schedule(
     return piecewise_constant(values, boundaries)
 
 
-@recipe()
+@ported()
 def piecewise_interpolate_schedule(
     interpolate_type: Interpolation,
-    init_value: Value,
+    init_value: FiniteFloat,
     boundaries_and_scales: Scales | None = None,
 ) -> Schedule:
     """Lines or half cosines from each boundary to the next, between the cumulated values.
@@ -343,14 +353,14 @@ def _cumulated(init: ArrayLike, scales: Scales | None) -> tuple[list[int], list[
     return [*scales], list(itertools.accumulate(scales.values(), operator.mul, initial=init))
 
 
-@recipe()
+@ported()
 def linear_onecycle_schedule(
     transition_steps: Whole,
-    peak_value: Value,
+    peak_value: FiniteFloat,
     pct_start: float = 0.3,
     pct_final: float = 0.85,
-    div_factor: Positive = 25.0,
-    final_div_factor: Positive = 1e4,
+    div_factor: PositiveFloat = 25.0,
+    final_div_factor: PositiveFloat = 1e4,
 ) -> Schedule:
     """One cycle of three lines: up to the peak, back as far, and down to the end.
 
@@ -383,13 +393,13 @@ def linear_onecycle_schedule(
     )
 
 
-@recipe()
+@ported()
 def cosine_onecycle_schedule(
     transition_steps: Whole,
-    peak_value: Value,
+    peak_value: FiniteFloat,
     pct_start: float = 0.3,
-    div_factor: Positive = 25.0,
-    final_div_factor: Positive = 1e4,
+    div_factor: PositiveFloat = 25.0,
+    final_div_factor: PositiveFloat = 1e4,
 ) -> Schedule:
     """One cycle of two half cosines: up to the peak, and down to the end.
 
@@ -418,9 +428,9 @@ def cosine_onecycle_schedule(
     )
 
 
-@recipe()
+@ported()
 def warmup_constant_schedule(
-    init_value: Value, peak_value: Value, warmup_steps: Integer
+    init_value: FiniteFloat, peak_value: FiniteFloat, warmup_steps: SignedInt
 ) -> Schedule:
     """A linear rise, then the peak for ever.
 
@@ -437,14 +447,14 @@ def warmup_constant_schedule(
     return linear_schedule(init_value, peak_value, warmup_steps)
 
 
-@recipe()
+@ported()
 def warmup_cosine_decay_schedule(
-    init_value: Value,
-    peak_value: Value,
-    warmup_steps: Duration,
+    init_value: FiniteFloat,
+    peak_value: FiniteFloat,
+    warmup_steps: NonNegativeInt,
     decay_steps: Horizon,
-    end_value: Value = 0.0,
-    exponent: Positive = 1.0,
+    end_value: FiniteFloat = 0.0,
+    exponent: PositiveFloat = 1.0,
 ) -> Schedule:
     """A linear rise, then half a cosine.
 
@@ -473,16 +483,16 @@ def warmup_cosine_decay_schedule(
     return _warmed(init_value, peak_value, warmup_steps, _cosine(peak_value, left, end, exponent))
 
 
-@recipe()
+@ported()
 def warmup_exponential_decay_schedule(
-    init_value: Value,
-    peak_value: Value,
-    warmup_steps: Duration,
-    transition_steps: Integer,
+    init_value: FiniteFloat,
+    peak_value: FiniteFloat,
+    warmup_steps: NonNegativeInt,
+    transition_steps: SignedInt,
     decay_rate: Rate,
-    transition_begin: Integer = 0,
+    transition_begin: SignedInt = 0,
     staircase: bool = False,
-    end_value: Value | None = None,
+    end_value: FiniteFloat | None = None,
 ) -> Schedule:
     """A linear rise, then a geometric sequence, as in `exponential_decay`.
 
@@ -538,9 +548,9 @@ def _joined_horizon(schedules: tuple[Schedule, ...], boundaries: tuple[Any, ...]
     return None if last is None else sum(boundaries[-1:]) + last
 
 
-def _joined_phases(until: int, schedules: Any, boundaries: Any) -> list[Seam]:
+def _joined_phases(until: int, schedules: Any, boundaries: Any) -> list[PhaseStart]:
     starts = np.asarray(boundaries, int)
-    return joined(schedules, [*np.diff(starts, prepend=0).tolist(), None], until)
+    return concatenate_phases(schedules, [*np.diff(starts, prepend=0).tolist(), None], until)
 
 
 @schedule(

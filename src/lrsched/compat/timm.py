@@ -32,27 +32,27 @@ from lrsched import (
     tanh,
     wsd,
 )
+from lrsched._phases import phase_starts
+from lrsched._schedule import PhaseStart
 from lrsched.algebra import Inner
 from lrsched.arguments import (
-    DURATION,
-    LENGTH,
-    POSITIVE,
-    Duration,
-    Kind,
-    Length,
-    Positive,
-    Value,
-    choice,
+    NON_NEGATIVE_INT,
+    POSITIVE_FLOAT,
+    POSITIVE_INT,
+    ArgumentType,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     is_traced,
+    one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._recipe import Missing, missing, recipe
+from lrsched.compat._porting import Missing, missing_attribute, ported
 from lrsched.compat.torch import MultiStepLR, StepLR
-from lrsched.numerics import MAX_STEP, fraction, mix, power
-from lrsched.schedule import Seam
-from lrsched.schedules.cyclic import Growth
-from lrsched.schedules.ramps import RAMPS, ramp
-from lrsched.seams import seams
+from lrsched.numerics import MAX_STEP, fraction, int_power, lerp
+from lrsched.schedules.cyclic import CycleGrowth
+from lrsched.schedules.ramps import RAMPS, evaluate_ramp
 
 __all__ = [
     "CosineLRScheduler",
@@ -64,7 +64,7 @@ __all__ = [
     "create_scheduler_v2",
 ]
 
-__getattr__: Missing = missing(
+__getattr__: Missing = missing_attribute(
     __name__,
     __all__,
     {
@@ -78,14 +78,14 @@ __getattr__: Missing = missing(
 
 
 def _milestones(given: Any) -> list[int]:
-    return sorted(map(LENGTH.convert, given))
+    return sorted(map(POSITIVE_INT.parse, given))
 
 
 def _period(given: Any) -> Any:
     """A whole number, or a decimal such as 2.4 as a `Fraction` of its shortest digits."""
-    number = POSITIVE.convert(given)
+    number = POSITIVE_FLOAT.parse(given)
     if is_traced(given) or np.ndim(given):
-        return LENGTH.convert(given)
+        return POSITIVE_INT.parse(given)
     exact = Fraction(repr(number)).limit_denominator(10**4)
     if exact.numerator * exact.denominator > MAX_STEP:
         raise ValueError(f"{exact} is too fine to be counted in int32")
@@ -93,20 +93,20 @@ def _period(given: Any) -> Any:
 
 
 Milestones: TypeAlias = Annotated[
-    Sequence[int], Kind("Milestones", "whole numbers of 1 or more", _milestones)
+    Sequence[int], ArgumentType("Milestones", "whole numbers of 1 or more", _milestones)
 ]
 """Steps, in any order."""
-Whole: TypeAlias = Annotated[int, LENGTH]
+Whole: TypeAlias = Annotated[int, POSITIVE_INT]
 """A plain number of epochs or updates, 1 or more."""
-Rest: TypeAlias = Annotated[int, DURATION]
+Rest: TypeAlias = Annotated[int, NON_NEGATIVE_INT]
 """A plain number of epochs or updates, 0 or more."""
-Period: TypeAlias = Annotated[ArrayLike, Kind("Period", "a number above 0", _period)]
+Period: TypeAlias = Annotated[ArrayLike, ArgumentType("Period", "a number above 0", _period)]
 """A number of steps that need not be whole."""
-StableFn: TypeAlias = Annotated[str, choice("StableFn", ("constant", "rsqrt", "power"))]
+StableFn: TypeAlias = Annotated[str, one_of("StableFn", ("constant", "rsqrt", "power"))]
 """What a stable phase does."""
 DecayFn: TypeAlias = Annotated[
     str | Callable[[jax.Array], ArrayLike],
-    choice(
+    one_of(
         "DecayFn",
         ("linear", "1-sqrt", "cosine", "power", "exp"),
         otherwise="a function of what is past, from 1 at 0 to 0 at 1",
@@ -115,7 +115,7 @@ DecayFn: TypeAlias = Annotated[
 """The shape of a cooldown."""
 Sched: TypeAlias = Annotated[
     str,
-    choice(
+    one_of(
         "Sched",
         ("cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant", "none"),
     ),
@@ -124,7 +124,7 @@ Sched: TypeAlias = Annotated[
 
 _NOISE = "timm's noise comes from PyTorch's generator (lrsched.noise has a key of its own)"
 _scheduler = functools.partial(
-    recipe,
+    ported,
     "initialize",
     noise_range_t=_NOISE,
     noise_pct=_NOISE,
@@ -148,8 +148,8 @@ def _warmed(
     return _overlaid(curve, steps, init, target)
 
 
-def _overlaid_phases(until: int, curve: Schedule, steps: Any, **_: Any) -> list[Seam]:
-    after = [(name, max(at, int(steps))) for name, at in seams(curve, until)]
+def _overlaid_phases(until: int, curve: Schedule, steps: Any, **_: Any) -> list[PhaseStart]:
+    after = [(name, max(at, int(steps))) for name, at in phase_starts(curve, until)]
     return [("warmup", 0), *after]
 
 
@@ -159,10 +159,10 @@ def _overlaid_phases(until: int, curve: Schedule, steps: Any, **_: Any) -> list[
     phases=_overlaid_phases,
 )
 def _overlaid(
-    step: jax.Array, curve: Inner, steps: Length, init: Value, target: Value
+    step: jax.Array, curve: Inner, steps: PositiveInt, init: FiniteFloat, target: FiniteFloat
 ) -> ArrayLike:
     """``curve``, whose clock runs during the warmup."""
-    return jnp.where(step < steps, mix(init, target, fraction(step, steps)), curve(step))
+    return jnp.where(step < steps, lerp(init, target, fraction(step, steps)), curve(step))
 
 
 def _in_cycles(
@@ -175,8 +175,8 @@ def _in_cycles(
     """A curve from 1 to 0 in each cycle, under peaks that decay, and ``lr_min`` after the last."""
     steps, growth, decay, limit = cycles
     cycle, past = cycle_at(step, jnp.asarray(steps), jnp.asarray(growth))
-    top = jnp.asarray(base_lr) * power(decay, cycle)
-    return jnp.where(cycle < limit, mix(lr_min, top, weight(past)), lr_min)
+    top = jnp.asarray(base_lr) * int_power(decay, cycle)
+    return jnp.where(cycle < limit, lerp(lr_min, top, weight(past)), lr_min)
 
 
 def _growth(cycle_mul: ArrayLike) -> ArrayLike:
@@ -192,21 +192,21 @@ def _is_one(number: ArrayLike) -> bool:
 
 @_scheduler()
 def CosineLRScheduler(  # noqa: N802
-    base_lr: Value,
-    t_initial: Length,
-    lr_min: Value = 0.0,
-    cycle_mul: Growth = 1.0,
-    cycle_decay: Positive = 1.0,
-    cycle_limit: Length = 1,
-    warmup_t: Duration = 0,
-    warmup_lr_init: Value = 0.0,
+    base_lr: FiniteFloat,
+    t_initial: PositiveInt,
+    lr_min: FiniteFloat = 0.0,
+    cycle_mul: CycleGrowth = 1.0,
+    cycle_decay: PositiveFloat = 1.0,
+    cycle_limit: PositiveInt = 1,
+    warmup_t: NonNegativeInt = 0,
+    warmup_lr_init: FiniteFloat = 0.0,
     warmup_prefix: bool = False,
     t_in_epochs: bool = True,
     noise_range_t: None = None,
     noise_pct: float = 0.67,
     noise_std: float = 1.0,
     noise_seed: int = 42,
-    k_decay: Positive = 1.0,
+    k_decay: PositiveFloat = 1.0,
     initialize: bool = True,
 ) -> Schedule:
     """Cosines with restarts: ``lr_min + (top - lr_min) (1 + cos(pi x**k_decay)) / 2``.
@@ -254,32 +254,32 @@ _k_decay = k_decay  # which timm's argument hides
 @schedule(name="timm.cosine_cycles")
 def _cosine_cycles(
     step: jax.Array,
-    base_lr: Value,
-    lr_min: Value,
-    steps: Length,
-    growth: Growth,
-    decay: Positive,
-    limit: Length,
-    k: Positive,
+    base_lr: FiniteFloat,
+    lr_min: FiniteFloat,
+    steps: PositiveInt,
+    growth: CycleGrowth,
+    decay: PositiveFloat,
+    limit: PositiveInt,
+    k: PositiveFloat,
 ) -> ArrayLike:
     def weight(past: jax.Array) -> jax.Array:
-        return ramp("cosine", 1 - past**k, 1)
+        return evaluate_ramp("cosine", 1 - past**k, 1)
 
     return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
 
 
 @_scheduler()
 def TanhLRScheduler(  # noqa: N802
-    base_lr: Value,
-    t_initial: Length,
-    lb: Value = -7.0,
-    ub: Value = 3.0,
-    lr_min: Value = 0.0,
-    cycle_mul: Growth = 1.0,
-    cycle_decay: Positive = 1.0,
-    cycle_limit: Length = 1,
-    warmup_t: Duration = 0,
-    warmup_lr_init: Value = 0.0,
+    base_lr: FiniteFloat,
+    t_initial: PositiveInt,
+    lb: FiniteFloat = -7.0,
+    ub: FiniteFloat = 3.0,
+    lr_min: FiniteFloat = 0.0,
+    cycle_mul: CycleGrowth = 1.0,
+    cycle_decay: PositiveFloat = 1.0,
+    cycle_limit: PositiveInt = 1,
+    warmup_t: NonNegativeInt = 0,
+    warmup_lr_init: FiniteFloat = 0.0,
     warmup_prefix: bool = False,
     t_in_epochs: bool = True,
     noise_range_t: None = None,
@@ -334,39 +334,39 @@ def TanhLRScheduler(  # noqa: N802
 @schedule(name="timm.tanh_cycles")
 def _tanh_cycles(
     step: jax.Array,
-    base_lr: Value,
-    lr_min: Value,
-    steps: Length,
-    growth: Growth,
-    decay: Positive,
-    limit: Length,
-    lb: Value,
-    ub: Value,
+    base_lr: FiniteFloat,
+    lr_min: FiniteFloat,
+    steps: PositiveInt,
+    growth: CycleGrowth,
+    decay: PositiveFloat,
+    limit: PositiveInt,
+    lb: FiniteFloat,
+    ub: FiniteFloat,
 ) -> ArrayLike:
     def weight(past: jax.Array) -> jax.Array:
-        return jax.nn.sigmoid(-2 * mix(lb, ub, past))
+        return jax.nn.sigmoid(-2 * lerp(lb, ub, past))
 
     return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
 
 
 @_scheduler()
 def PolyLRScheduler(  # noqa: N802
-    base_lr: Value,
-    t_initial: Length,
-    power: Positive = 0.5,
-    lr_min: Value = 0.0,
-    cycle_mul: Growth = 1.0,
-    cycle_decay: Positive = 1.0,
-    cycle_limit: Length = 1,
-    warmup_t: Duration = 0,
-    warmup_lr_init: Value = 0.0,
+    base_lr: FiniteFloat,
+    t_initial: PositiveInt,
+    power: PositiveFloat = 0.5,
+    lr_min: FiniteFloat = 0.0,
+    cycle_mul: CycleGrowth = 1.0,
+    cycle_decay: PositiveFloat = 1.0,
+    cycle_limit: PositiveInt = 1,
+    warmup_t: NonNegativeInt = 0,
+    warmup_lr_init: FiniteFloat = 0.0,
     warmup_prefix: bool = False,
     t_in_epochs: bool = True,
     noise_range_t: None = None,
     noise_pct: float = 0.67,
     noise_std: float = 1.0,
     noise_seed: int = 42,
-    k_decay: Positive = 1.0,
+    k_decay: PositiveFloat = 1.0,
     initialize: bool = True,
 ) -> Schedule:
     """Powers of what is left: ``lr_min + (top - lr_min) (1 - x**k_decay)**power``.
@@ -400,7 +400,14 @@ def PolyLRScheduler(  # noqa: N802
         curve = polynomial(base_lr, lr_min, t_initial, power)
     else:
         curve = _poly_cycles(
-            base_lr, lr_min, t_initial, _growth(cycle_mul), cycle_decay, cycle_limit, power, k_decay
+            base_lr,
+            lr_min,
+            t_initial,
+            _growth(cycle_mul),
+            cycle_decay,
+            cycle_limit,
+            power,
+            k_decay,
         )
     return _warmed(curve, warmup_t, warmup_lr_init, base_lr, warmup_prefix)
 
@@ -408,14 +415,14 @@ def PolyLRScheduler(  # noqa: N802
 @schedule(name="timm.poly_cycles")
 def _poly_cycles(
     step: jax.Array,
-    base_lr: Value,
-    lr_min: Value,
-    steps: Length,
-    growth: Growth,
-    decay: Positive,
-    limit: Length,
-    exponent: Positive,
-    k: Positive,
+    base_lr: FiniteFloat,
+    lr_min: FiniteFloat,
+    steps: PositiveInt,
+    growth: CycleGrowth,
+    decay: PositiveFloat,
+    limit: PositiveInt,
+    exponent: PositiveFloat,
+    k: PositiveFloat,
 ) -> ArrayLike:
     def weight(past: jax.Array) -> jax.Array:
         return (1 - past**k) ** exponent
@@ -425,11 +432,11 @@ def _poly_cycles(
 
 @_scheduler()
 def StepLRScheduler(  # noqa: N802
-    base_lr: Value,
+    base_lr: FiniteFloat,
     decay_t: Period,
-    decay_rate: Positive = 1.0,
-    warmup_t: Duration = 0,
-    warmup_lr_init: Value = 0.0,
+    decay_rate: PositiveFloat = 1.0,
+    warmup_t: NonNegativeInt = 0,
+    warmup_lr_init: FiniteFloat = 0.0,
     warmup_prefix: bool = True,
     t_in_epochs: bool = True,
     noise_range_t: None = None,
@@ -471,11 +478,11 @@ def StepLRScheduler(  # noqa: N802
 @schedule(name="timm.fractional_steps")
 def _fractional_steps(
     step: jax.Array,
-    base_lr: Value,
-    factor: Positive,
-    numerator: Length,
-    denominator: Length,
-    is_late: Duration,
+    base_lr: FiniteFloat,
+    factor: PositiveFloat,
+    numerator: PositiveInt,
+    denominator: PositiveInt,
+    is_late: NonNegativeInt,
 ) -> ArrayLike:
     """``base_lr * factor**floor(t denominator / numerator)``, counted in integers.
 
@@ -485,16 +492,16 @@ def _fractional_steps(
     whole, rest = step // jnp.asarray(numerator), step % jnp.asarray(numerator)
     late = jnp.where(step > 0, is_late, 0)
     cuts = whole * denominator + (rest * denominator - late) // jnp.asarray(numerator)
-    return jnp.asarray(base_lr) * power(factor, cuts)
+    return jnp.asarray(base_lr) * int_power(factor, cuts)
 
 
 @_scheduler()
 def MultiStepLRScheduler(  # noqa: N802
-    base_lr: Value,
+    base_lr: FiniteFloat,
     decay_t: Milestones,
-    decay_rate: Positive = 1.0,
-    warmup_t: Duration = 0,
-    warmup_lr_init: Value = 0.0,
+    decay_rate: PositiveFloat = 1.0,
+    warmup_t: NonNegativeInt = 0,
+    warmup_lr_init: FiniteFloat = 0.0,
     warmup_prefix: bool = True,
     t_in_epochs: bool = True,
     noise_range_t: None = None,
@@ -531,18 +538,18 @@ def MultiStepLRScheduler(  # noqa: N802
 
 @_scheduler()
 def WSDLRScheduler(  # noqa: N802
-    base_lr: Value,
-    t_initial: Length,
-    decay_t: Length,
-    lr_min: Value = 0.0,
+    base_lr: FiniteFloat,
+    t_initial: PositiveInt,
+    decay_t: PositiveInt,
+    lr_min: FiniteFloat = 0.0,
     stable_fn: StableFn = "constant",
-    stable_timescale: Positive | None = None,
-    stable_power: Positive = 0.5,
+    stable_timescale: PositiveFloat | None = None,
+    stable_power: PositiveFloat = 0.5,
     decay_fn: DecayFn = "1-sqrt",
-    decay_power: Positive = 0.5,
-    decay_ratio: Positive = 0.1,
-    warmup_t: Duration = 0,
-    warmup_lr_init: Value = 0.0,
+    decay_power: PositiveFloat = 0.5,
+    decay_ratio: PositiveFloat = 0.1,
+    warmup_t: NonNegativeInt = 0,
+    warmup_lr_init: FiniteFloat = 0.0,
     t_in_epochs: bool = True,
     noise_range_t: None = None,
     noise_pct: float = 0.67,
@@ -630,11 +637,11 @@ def _stable(
 def _wsd_decay(
     step: jax.Array,
     stable: Inner,
-    steps: Length,
-    decay: Length,
-    lr_min: Value,
+    steps: PositiveInt,
+    decay: PositiveInt,
+    lr_min: FiniteFloat,
     decay_fn: DecayFn,
-    parameter: Positive,
+    parameter: PositiveFloat,
 ) -> ArrayLike:
     """The cooldown of a curve that goes on under it."""
     left = fraction(steps - step, decay)
@@ -645,11 +652,11 @@ def _wsd_decay(
     elif decay_fn == "exp":
         weight = jnp.expm1(-left * jnp.log(parameter)) / (1 / jnp.asarray(parameter) - 1)
     else:
-        weight = ramp(decay_fn, left, 1)
-    return mix(lr_min, jnp.maximum(stable(step), lr_min), weight)
+        weight = evaluate_ramp(decay_fn, left, 1)
+    return lerp(lr_min, jnp.maximum(stable(step), lr_min), weight)
 
 
-@recipe(
+@ported(
     "patience_epochs",
     "plateau_mode",
     noise=_NOISE,
@@ -658,16 +665,16 @@ def _wsd_decay(
     noise_seed=_NOISE,
 )
 def create_scheduler_v2(
-    base_lr: Value,
+    base_lr: FiniteFloat,
     sched: Sched = "cosine",
     num_epochs: Whole = 300,
     decay_epochs: float | None = None,
     decay_milestones: Milestones = (90, 180, 270),
     cooldown_epochs: Rest = 0,
     patience_epochs: int = 10,
-    decay_rate: Positive = 0.1,
-    min_lr: Value = 0.0,
-    warmup_lr: Value = 1e-5,
+    decay_rate: PositiveFloat = 0.1,
+    min_lr: FiniteFloat = 0.0,
+    warmup_lr: FiniteFloat = 1e-5,
     warmup_epochs: Rest = 0,
     warmup_prefix: bool = False,
     noise: None = None,
@@ -675,11 +682,11 @@ def create_scheduler_v2(
     noise_std: float = 1.0,
     noise_seed: int = 42,
     cycle_mul: float = 1.0,
-    cycle_decay: Positive = 0.1,
+    cycle_decay: PositiveFloat = 0.1,
     cycle_limit: Whole = 1,
-    k_decay: Positive = 1.0,
+    k_decay: PositiveFloat = 1.0,
     decay_fn: DecayFn | None = None,
-    stable_timescale: Positive | None = None,
+    stable_timescale: PositiveFloat | None = None,
     plateau_mode: str = "max",
     step_on_epochs: bool = True,
     updates_per_epoch: Rest = 0,

@@ -35,25 +35,25 @@ from lrsched import (
     step_decay,
     triangular,
 )
-from lrsched.adaptive import arguments as option
+from lrsched import arguments as option
 from lrsched.algebra import Inner
 from lrsched.arguments import (
-    DURATION,
-    LENGTH,
-    VALUE,
-    Duration,
-    Kind,
-    Length,
-    Positive,
-    Value,
-    choice,
+    FINITE_FLOAT,
+    NON_NEGATIVE_INT,
+    POSITIVE_INT,
+    ArgumentType,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     is_traced,
+    one_of,
 )
-from lrsched.compat._plateau import ThresholdMode, least_scale, margins
-from lrsched.compat._recipe import Missing, missing, recipe
+from lrsched.compat._plateau import ThresholdMode, min_scale_of, tolerances
+from lrsched.compat._porting import Missing, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
-from lrsched.numerics import mix
-from lrsched.schedules.ramps import Ramp, ramp
+from lrsched.numerics import lerp
+from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 __all__ = [
     "SWALR",
@@ -76,7 +76,7 @@ __all__ = [
     "StepLR",
 ]
 
-__getattr__: Missing = missing(
+__getattr__: Missing = missing_attribute(
     __name__,
     __all__,
     {
@@ -87,7 +87,7 @@ __getattr__: Missing = missing(
 
 def _within(low: float, high: float, is_open: bool = False) -> Callable[[Any], Any]:
     def convert(given: Any) -> Any:
-        number = VALUE.convert(given)
+        number = FINITE_FLOAT.parse(given)
         if not is_traced(number):
             values = np.asarray(number)
             if np.any((values < low) | (values > high) | (is_open & (values == low))):
@@ -98,7 +98,7 @@ def _within(low: float, high: float, is_open: bool = False) -> Callable[[Any], A
 
 
 def _milestones(given: Any) -> list[int]:
-    return sorted(map(DURATION.convert, given))
+    return sorted(map(NON_NEGATIVE_INT.parse, given))
 
 
 def _traceable(given: Any) -> Any:
@@ -122,36 +122,36 @@ def _schedules(given: Any) -> tuple[Schedule, ...]:
 
 
 Factor: TypeAlias = Annotated[
-    ArrayLike, Kind("Factor", "a number above 0, at most 1", _within(0, 1, is_open=True))
+    ArrayLike, ArgumentType("Factor", "a number above 0, at most 1", _within(0, 1, is_open=True))
 ]
 """What a rate is multiplied by and later divided by."""
-Part: TypeAlias = Annotated[ArrayLike, Kind("Part", "a number from 0 to 1", _within(0, 1))]
+Part: TypeAlias = Annotated[ArrayLike, ArgumentType("Part", "a number from 0 to 1", _within(0, 1))]
 """A part of the whole."""
 Milestones: TypeAlias = Annotated[
-    Sequence[int], Kind("Milestones", "whole numbers of steps, 0 or more", _milestones)
+    Sequence[int], ArgumentType("Milestones", "whole numbers of steps, 0 or more", _milestones)
 ]
 """Steps, in any order; one that comes twice counts twice."""
 Lambda: TypeAlias = Annotated[
     Callable[[Any], ArrayLike],
-    Kind("Lambda", "a function of the step in jax.numpy", _traceable, static=True),
+    ArgumentType("Lambda", "a function of the step in jax.numpy", _traceable, static=True),
 ]
 """A factor as a function of the step."""
 Schedulers: TypeAlias = Annotated[
-    Sequence[Schedule], Kind("Schedulers", "a list of one or more schedules", _schedules)
+    Sequence[Schedule], ArgumentType("Schedulers", "a list of one or more schedules", _schedules)
 ]
 """Schedules, of this module or any other."""
-Mode: TypeAlias = Annotated[str, choice("Mode", ("triangular", "triangular2", "exp_range"))]
+Mode: TypeAlias = Annotated[str, one_of("Mode", ("triangular", "triangular2", "exp_range"))]
 """How the triangles of `CyclicLR` change."""
-ScaleMode: TypeAlias = Annotated[str, choice("ScaleMode", ("cycle", "iterations"))]
+ScaleMode: TypeAlias = Annotated[str, one_of("ScaleMode", ("cycle", "iterations"))]
 """What ``scale_fn`` is a function of."""
-Anneal: TypeAlias = Annotated[str, choice("Anneal", ("cos", "linear"))]
+Anneal: TypeAlias = Annotated[str, one_of("Anneal", ("cos", "linear"))]
 """The shape of a rise or a fall."""
 
 _RAMPS = {"cos": "cosine", "linear": "linear"}
 
 
-@recipe("last_epoch")
-def LambdaLR(base_lr: Value, lr_lambda: Lambda, last_epoch: int = -1) -> Schedule:  # noqa: N802
+@ported("last_epoch")
+def LambdaLR(base_lr: FiniteFloat, lr_lambda: Lambda, last_epoch: int = -1) -> Schedule:  # noqa: N802
     """A function of the step times the rate: ``base_lr * lr_lambda(t)``.
 
     Args:
@@ -168,13 +168,13 @@ def LambdaLR(base_lr: Value, lr_lambda: Lambda, last_epoch: int = -1) -> Schedul
 
 
 @schedule(name="torch.lambda")
-def _lambda(step: jax.Array, base_lr: Value, lr_lambda: Lambda) -> ArrayLike:
+def _lambda(step: jax.Array, base_lr: FiniteFloat, lr_lambda: Lambda) -> ArrayLike:
     return base_lr * jnp.asarray(lr_lambda(step))
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def MultiplicativeLR(  # noqa: N802
-    base_lr: Value, lr_lambda: Lambda, last_epoch: int = -1
+    base_lr: FiniteFloat, lr_lambda: Lambda, last_epoch: int = -1
 ) -> Schedule:
     """A factor at each step: ``base_lr * lr_lambda(1) * ... * lr_lambda(t)``.
 
@@ -194,7 +194,7 @@ def MultiplicativeLR(  # noqa: N802
 
 
 @schedule(name="torch.product")
-def _product(step: jax.Array, base_lr: Value, lr_lambda: Lambda) -> ArrayLike:
+def _product(step: jax.Array, base_lr: FiniteFloat, lr_lambda: Lambda) -> ArrayLike:
     block = jnp.arange(4096)
 
     def factors_until(last: jax.Array) -> jax.Array:
@@ -211,9 +211,9 @@ def _product(step: jax.Array, base_lr: Value, lr_lambda: Lambda) -> ArrayLike:
     return base_lr * jax.vmap(factors_until)(last.ravel()).reshape(step.shape)
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def StepLR(  # noqa: N802
-    base_lr: Value, step_size: Length, gamma: Positive = 0.1, last_epoch: int = -1
+    base_lr: FiniteFloat, step_size: PositiveInt, gamma: PositiveFloat = 0.1, last_epoch: int = -1
 ) -> Schedule:
     """A cut at fixed intervals: ``base_lr * gamma**(t // step_size)``.
 
@@ -230,8 +230,8 @@ def StepLR(  # noqa: N802
     return _geometric(base_lr, gamma, step_size)
 
 
-@recipe("last_epoch")
-def ExponentialLR(base_lr: Value, gamma: Positive, last_epoch: int = -1) -> Schedule:  # noqa: N802
+@ported("last_epoch")
+def ExponentialLR(base_lr: FiniteFloat, gamma: PositiveFloat, last_epoch: int = -1) -> Schedule:  # noqa: N802
     """A factor at each step: ``base_lr * gamma**t``.
 
     Args:
@@ -264,14 +264,16 @@ def _float32_holds(gamma: ArrayLike) -> bool:
 
 
 @schedule(name="torch.logarithmic_decay")
-def _logarithmic_decay(step: jax.Array, init: Value, log_factor: Value, every: Length) -> ArrayLike:
+def _logarithmic_decay(
+    step: jax.Array, init: FiniteFloat, log_factor: FiniteFloat, every: PositiveInt
+) -> ArrayLike:
     """``init * exp(log_factor * (t // every))``."""
     return init * jnp.exp(log_factor * (step // jnp.asarray(every)).astype(jnp.float32))
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def MultiStepLR(  # noqa: N802
-    base_lr: Value, milestones: Milestones, gamma: Positive = 0.1, last_epoch: int = -1
+    base_lr: FiniteFloat, milestones: Milestones, gamma: PositiveFloat = 0.1, last_epoch: int = -1
 ) -> Schedule:
     """A cut at each milestone: ``base_lr * gamma**k`` after ``k`` of them, at or before ``t``.
 
@@ -293,9 +295,12 @@ def MultiStepLR(  # noqa: N802
     return piecewise_constant([base_lr * factor for factor in factors], steps)
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def ConstantLR(  # noqa: N802
-    base_lr: Value, factor: Factor = 1.0 / 3, total_iters: Length = 5, last_epoch: int = -1
+    base_lr: FiniteFloat,
+    factor: Factor = 1.0 / 3,
+    total_iters: PositiveInt = 5,
+    last_epoch: int = -1,
 ) -> Schedule:
     """A part of the rate at first: ``base_lr * factor`` for ``total_iters`` steps, then all of it.
 
@@ -312,12 +317,12 @@ def ConstantLR(  # noqa: N802
     return piecewise_constant([base_lr * factor, base_lr], [total_iters])
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def LinearLR(  # noqa: N802
-    base_lr: Value,
+    base_lr: FiniteFloat,
     start_factor: Factor = 1.0 / 3,
     end_factor: Part = 1.0,
-    total_iters: Length = 5,
+    total_iters: PositiveInt = 5,
     last_epoch: int = -1,
 ) -> Schedule:
     """A line between two parts of the rate, ``start_factor`` and ``end_factor``, then held.
@@ -336,9 +341,12 @@ def LinearLR(  # noqa: N802
     return linear(base_lr * start_factor, base_lr * end_factor, total_iters)
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def PolynomialLR(  # noqa: N802
-    base_lr: Value, total_iters: Length = 5, power: Positive = 1.0, last_epoch: int = -1
+    base_lr: FiniteFloat,
+    total_iters: PositiveInt = 5,
+    power: PositiveFloat = 1.0,
+    last_epoch: int = -1,
 ) -> Schedule:
     """A power of what is left: ``base_lr * (1 - t / total_iters)**power``, then 0.
 
@@ -355,11 +363,11 @@ def PolynomialLR(  # noqa: N802
     return polynomial(base_lr, 0.0, total_iters, power)
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def CosineAnnealingLR(  # noqa: N802
-    base_lr: Value,
-    T_max: Length,  # noqa: N803
-    eta_min: Value = 0.0,
+    base_lr: FiniteFloat,
+    T_max: PositiveInt,  # noqa: N803
+    eta_min: FiniteFloat = 0.0,
     last_epoch: int = -1,
 ) -> Schedule:
     """A cosine that climbs back: ``eta_min + (base_lr - eta_min) (1 + cos(pi t / T_max)) / 2``.
@@ -382,21 +390,26 @@ def CosineAnnealingLR(  # noqa: N802
 
 @schedule(name="torch.cosine_annealing")
 def _cosine_annealing(
-    step: jax.Array, base_lr: Value, half_period: Length, eta_min: Value
+    step: jax.Array, base_lr: FiniteFloat, half_period: PositiveInt, eta_min: FiniteFloat
 ) -> ArrayLike:
     half = jnp.asarray(half_period)
     past = step % half
     is_falling = (step // half) % 2 == 0
     left = jnp.where(is_falling, half - past, past)
-    return mix(eta_min, base_lr, ramp("cosine", left, half), ramp("cosine", half - left, half))
+    return lerp(
+        eta_min,
+        base_lr,
+        evaluate_ramp("cosine", left, half),
+        evaluate_ramp("cosine", half - left, half),
+    )
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def CosineAnnealingWarmRestarts(  # noqa: N802
-    base_lr: Value,
-    T_0: Length,  # noqa: N803
-    T_mult: Annotated[ArrayLike, LENGTH] = 1,  # noqa: N803
-    eta_min: Value = 0.0,
+    base_lr: FiniteFloat,
+    T_0: PositiveInt,  # noqa: N803
+    T_mult: Annotated[ArrayLike, POSITIVE_INT] = 1,  # noqa: N803
+    eta_min: FiniteFloat = 0.0,
     last_epoch: int = -1,
 ) -> Schedule:
     """Cosines with warm restarts, each ``T_mult`` times as long as the one before.
@@ -421,14 +434,14 @@ def CosineAnnealingWarmRestarts(  # noqa: N802
 _CYCLIC_MOMENTUM = "the momentum is a schedule of its own, CyclicMomentum"
 
 
-@recipe("last_epoch", base_momentum=_CYCLIC_MOMENTUM, max_momentum=_CYCLIC_MOMENTUM)
+@ported("last_epoch", base_momentum=_CYCLIC_MOMENTUM, max_momentum=_CYCLIC_MOMENTUM)
 def CyclicLR(  # noqa: N802
-    base_lr: Value,
-    max_lr: Value,
-    step_size_up: Length = 2000,
-    step_size_down: Length | None = None,
+    base_lr: FiniteFloat,
+    max_lr: FiniteFloat,
+    step_size_up: PositiveInt = 2000,
+    step_size_down: PositiveInt | None = None,
     mode: Mode = "triangular",
-    gamma: Positive = 1.0,
+    gamma: PositiveFloat = 1.0,
     scale_fn: Lambda | None = None,
     scale_mode: ScaleMode = "cycle",
     cycle_momentum: bool = True,
@@ -463,14 +476,14 @@ def CyclicLR(  # noqa: N802
     return _cyclic(base_lr, max_lr, step_size_up, step_size_down, mode, gamma, scale_fn, scale_mode)
 
 
-@recipe()
+@ported()
 def CyclicMomentum(  # noqa: N802
-    base_momentum: Value = 0.8,
-    max_momentum: Value = 0.9,
-    step_size_up: Length = 2000,
-    step_size_down: Length | None = None,
+    base_momentum: FiniteFloat = 0.8,
+    max_momentum: FiniteFloat = 0.9,
+    step_size_up: PositiveInt = 2000,
+    step_size_down: PositiveInt | None = None,
     mode: Mode = "triangular",
-    gamma: Positive = 1.0,
+    gamma: PositiveFloat = 1.0,
     scale_fn: Lambda | None = None,
     scale_mode: ScaleMode = "cycle",
 ) -> Schedule:
@@ -526,10 +539,10 @@ def _cyclic(
 @schedule(name="torch.scaled_triangles")
 def _scaled_triangles(
     step: jax.Array,
-    base: Value,
-    peak: Value,
-    up: Length,
-    down: Length,
+    base: FiniteFloat,
+    peak: FiniteFloat,
+    up: PositiveInt,
+    down: PositiveInt,
     scale_fn: Lambda,
     scale_mode: ScaleMode,
 ) -> ArrayLike:
@@ -542,19 +555,19 @@ def _scaled_triangles(
 _ONE_CYCLE_MOMENTUM = "the momentum is a schedule of its own, OneCycleMomentum"
 
 
-@recipe("last_epoch", base_momentum=_ONE_CYCLE_MOMENTUM, max_momentum=_ONE_CYCLE_MOMENTUM)
+@ported("last_epoch", base_momentum=_ONE_CYCLE_MOMENTUM, max_momentum=_ONE_CYCLE_MOMENTUM)
 def OneCycleLR(  # noqa: N802
-    max_lr: Value,
-    total_steps: Length | None = None,
-    epochs: Length | None = None,
-    steps_per_epoch: Length | None = None,
+    max_lr: FiniteFloat,
+    total_steps: PositiveInt | None = None,
+    epochs: PositiveInt | None = None,
+    steps_per_epoch: PositiveInt | None = None,
     pct_start: Part = 0.3,
     anneal_strategy: Anneal = "cos",
     cycle_momentum: bool = True,
     base_momentum: float = 0.85,
     max_momentum: float = 0.95,
-    div_factor: Positive = 25.0,
-    final_div_factor: Positive = 1e4,
+    div_factor: PositiveFloat = 25.0,
+    final_div_factor: PositiveFloat = 1e4,
     three_phase: bool = False,
     last_epoch: int = -1,
 ) -> Schedule:
@@ -594,17 +607,17 @@ def OneCycleLR(  # noqa: N802
     return _one_cycle(*values, steps, pct_start, _RAMPS[anneal_strategy], three_phase)
 
 
-@recipe()
+@ported()
 def ReduceLROnPlateau(  # noqa: N802
-    base_lr: option.Positive,
+    base_lr: option.PositiveFloat,
     mode: option.Mode = "min",
-    factor: option.Factor = 0.1,
-    patience: option.Duration = 10,
-    threshold: option.NonNegative = 1e-4,
+    factor: option.OpenUnitFloat = 0.1,
+    patience: option.NonNegativeInt = 10,
+    threshold: option.NonNegativeFloat = 1e-4,
     threshold_mode: ThresholdMode = "rel",
-    cooldown: option.Duration = 0,
-    min_lr: option.NonNegative = 0.0,
-    eps: option.NonNegative = 1e-8,
+    cooldown: option.NonNegativeInt = 0,
+    min_lr: option.NonNegativeFloat = 0.0,
+    eps: option.NonNegativeFloat = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
     """``factor`` after more than ``patience`` metrics without an improvement: a transform.
 
@@ -637,7 +650,7 @@ def ReduceLROnPlateau(  # noqa: N802
     >>> updates.tolist()
     [0.5]
     """
-    rtol, atol = margins(threshold, threshold_mode)
+    rtol, atol = tolerances(threshold, threshold_mode)
     return reduce_on_plateau(
         factor,
         patience + 1,
@@ -645,18 +658,18 @@ def ReduceLROnPlateau(  # noqa: N802
         rtol=rtol,
         atol=atol,
         cooldown=cooldown,
-        min_scale=least_scale("ReduceLROnPlateau", min_lr, base_lr),
+        min_scale=min_scale_of("ReduceLROnPlateau", min_lr, base_lr),
         min_change=eps / base_lr,
     )
 
 
-@recipe()
+@ported()
 def OneCycleMomentum(  # noqa: N802
-    base_momentum: Value = 0.85,
-    max_momentum: Value = 0.95,
-    total_steps: Length | None = None,
-    epochs: Length | None = None,
-    steps_per_epoch: Length | None = None,
+    base_momentum: FiniteFloat = 0.85,
+    max_momentum: FiniteFloat = 0.95,
+    total_steps: PositiveInt | None = None,
+    epochs: PositiveInt | None = None,
+    steps_per_epoch: PositiveInt | None = None,
     pct_start: Part = 0.3,
     anneal_strategy: Anneal = "cos",
     three_phase: bool = False,
@@ -691,7 +704,7 @@ def _total_steps(
     if total is not None and epochs is None and per_epoch is None:
         return total
     if total is None and epochs is not None and per_epoch is not None:
-        return LENGTH.check(function, "epochs * steps_per_epoch", epochs * per_epoch)  # type: ignore[no-any-return]
+        return POSITIVE_INT.validate(function, "epochs * steps_per_epoch", epochs * per_epoch)  # type: ignore[no-any-return]
     raise ValueError(
         f"{function}: total_steps={total!r}, epochs={epochs!r} and steps_per_epoch={per_epoch!r} "
         "do not give the length; either total_steps or the other two must be given."
@@ -701,11 +714,11 @@ def _total_steps(
 @schedule(name="torch.one_cycle", horizon=lambda steps, **_: steps - 1)
 def _one_cycle(
     step: jax.Array,
-    first: Value,
-    turn: Value,
-    back: Value,
-    last: Value,
-    steps: Length,
+    first: FiniteFloat,
+    turn: FiniteFloat,
+    back: FiniteFloat,
+    last: FiniteFloat,
+    steps: PositiveInt,
     rise: Part,
     shape: Ramp,
     three_phase: bool,
@@ -717,7 +730,7 @@ def _one_cycle(
     def phase(init: ArrayLike, final: ArrayLike, start: ArrayLike, stop: jax.Array) -> jax.Array:
         length = stop - jnp.asarray(start)
         left = jnp.clip((stop - now) / jnp.where(length > 0, length, 1), 0, 1)
-        return mix(final, init, ramp(shape, left, 1))
+        return lerp(final, init, evaluate_ramp(shape, left, 1))
 
     rising = phase(first, turn, 0.0, top)
     if not three_phase:
@@ -730,11 +743,11 @@ def _one_cycle(
     )
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def SWALR(  # noqa: N802
-    base_lr: Value,
-    swa_lr: Value,
-    anneal_epochs: Duration = 10,
+    base_lr: FiniteFloat,
+    swa_lr: FiniteFloat,
+    anneal_epochs: NonNegativeInt = 10,
     anneal_strategy: Anneal = "cos",
     last_epoch: int = -1,
 ) -> Schedule:
@@ -758,9 +771,9 @@ def SWALR(  # noqa: N802
     return cosine(base_lr, anneal_epochs, swa_lr)
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def SequentialLR(  # noqa: N802
-    base_lr: Value, schedulers: Schedulers, milestones: Milestones, last_epoch: int = -1
+    base_lr: FiniteFloat, schedulers: Schedulers, milestones: Milestones, last_epoch: int = -1
 ) -> Schedule:
     """One schedule after another, each from its milestone on, where its own step 0 is.
 
@@ -800,8 +813,8 @@ def _made_by(part: Schedule) -> str:
     return part._structure.definition.name
 
 
-@recipe()
-def ChainedScheduler(base_lr: Positive, schedulers: Schedulers) -> Schedule:  # noqa: N802
+@ported()
+def ChainedScheduler(base_lr: PositiveFloat, schedulers: Schedulers) -> Schedule:  # noqa: N802
     """All schedules at once, each as a factor: ``base_lr * prod_i(schedulers[i](t) / base_lr)``.
 
     PyTorch changes the rate in place, one scheduler after another. That is this product, but for
@@ -858,7 +871,7 @@ def _product_of(
 
 @schedule(name="torch.chained_cosine")
 def _chained_cosine(
-    step: jax.Array, base_lr: Value, half_period: Length, before: Inner, after: Inner
+    step: jax.Array, base_lr: FiniteFloat, half_period: PositiveInt, before: Inner, after: Inner
 ) -> ArrayLike:
     """A cosine among factors, of which those until its latest low are forgotten.
 

@@ -27,14 +27,21 @@ from lrsched import (
     shift,
     warmup,
 )
-from lrsched.adaptive import arguments as option
-from lrsched.arguments import Duration, Length, Positive, Value, choice, is_traced
-from lrsched.compat._plateau import ThresholdMode, least_scale, margins
-from lrsched.compat._recipe import Missing, missing, recipe
+from lrsched import arguments as option
+from lrsched.arguments import (
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    is_traced,
+    one_of,
+)
+from lrsched.compat._plateau import ThresholdMode, min_scale_of, tolerances
+from lrsched.compat._porting import Missing, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
 from lrsched.compat.torch import ReduceLROnPlateau
-from lrsched.numerics import MAX_STEP, mix
-from lrsched.schedules.ramps import ramp
+from lrsched.numerics import MAX_STEP, lerp
+from lrsched.schedules.ramps import evaluate_ramp
 
 __all__ = [
     "GreedyLR",
@@ -55,7 +62,7 @@ __all__ = [
 
 _ADAFACTOR = "optax.adafactor(learning_rate=None) has the relative step of the paper inside"
 
-__getattr__: Missing = missing(
+__getattr__: Missing = missing_attribute(
     __name__,
     __all__,
     {
@@ -64,7 +71,7 @@ __getattr__: Missing = missing(
     },
 )
 
-Shape: TypeAlias = Annotated[str, choice("Shape", ("linear", "cosine", "1-sqrt"))]
+Shape: TypeAlias = Annotated[str, one_of("Shape", ("linear", "cosine", "1-sqrt"))]
 """How a rate rises or falls."""
 
 
@@ -89,7 +96,11 @@ def _warmed(base_lr: ArrayLike, steps: ArrayLike, decay: Schedule) -> Schedule:
 
 @schedule(name="transformers.waves")
 def _waves(
-    step: jax.Array, base_lr: Value, steps: Length, num_cycles: Positive, low: Value
+    step: jax.Array,
+    base_lr: FiniteFloat,
+    steps: PositiveInt,
+    num_cycles: PositiveFloat,
+    low: FiniteFloat,
 ) -> ArrayLike:
     """``low + (base_lr - low) (1 + cos(2 pi num_cycles t / steps)) / 2``, for ever."""
     whole, past = step // jnp.asarray(steps), step % jnp.asarray(steps)
@@ -97,11 +108,11 @@ def _waves(
     turned = cycles * past.astype(jnp.float32)
     turned -= length * jnp.floor(turned / length)
     phase = cycles * whole.astype(jnp.float32) % 1 + turned / length
-    return mix(low, base_lr, jnp.cos(jnp.pi * phase) ** 2, jnp.sin(jnp.pi * phase) ** 2)
+    return lerp(low, base_lr, jnp.cos(jnp.pi * phase) ** 2, jnp.sin(jnp.pi * phase) ** 2)
 
 
-@recipe("last_epoch")
-def get_constant_schedule(base_lr: Value, last_epoch: int = -1) -> Schedule:
+@ported("last_epoch")
+def get_constant_schedule(base_lr: FiniteFloat, last_epoch: int = -1) -> Schedule:
     """One value for ever: ``base_lr``.
 
     Args:
@@ -115,9 +126,9 @@ def get_constant_schedule(base_lr: Value, last_epoch: int = -1) -> Schedule:
     return constant(base_lr)
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_constant_schedule_with_warmup(
-    base_lr: Value, num_warmup_steps: Duration, last_epoch: int = -1
+    base_lr: FiniteFloat, num_warmup_steps: NonNegativeInt, last_epoch: int = -1
 ) -> Schedule:
     """A linear rise from 0, then ``base_lr`` for ever.
 
@@ -133,11 +144,11 @@ def get_constant_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, constant(base_lr))
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_linear_schedule_with_warmup(
-    base_lr: Value,
-    num_warmup_steps: Duration,
-    num_training_steps: Length,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt,
+    num_training_steps: PositiveInt,
     last_epoch: int = -1,
 ) -> Schedule:
     """A linear rise from 0, then a line to 0 at ``num_training_steps``.
@@ -159,12 +170,12 @@ def get_linear_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, linear(base_lr, 0.0, left))
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_cosine_schedule_with_warmup(
-    base_lr: Value,
-    num_warmup_steps: Duration,
-    num_training_steps: Length,
-    num_cycles: Positive = 0.5,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt,
+    num_training_steps: PositiveInt,
+    num_cycles: PositiveFloat = 0.5,
     last_epoch: int = -1,
 ) -> Schedule:
     """A linear rise from 0, then cosine waves between ``base_lr`` and 0.
@@ -190,12 +201,12 @@ def get_cosine_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, 0.0))
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_cosine_with_hard_restarts_schedule_with_warmup(
-    base_lr: Value,
-    num_warmup_steps: Duration,
-    num_training_steps: Length,
-    num_cycles: Length = 1,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt,
+    num_training_steps: PositiveInt,
+    num_cycles: PositiveInt = 1,
     last_epoch: int = -1,
 ) -> Schedule:
     """A linear rise from 0, then half cosines from ``base_lr`` to 0, then 0.
@@ -230,10 +241,12 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
 
 
 @schedule(name="transformers.hard_restarts", horizon="steps")
-def _hard_restarts(step: jax.Array, base_lr: Value, steps: Length, num_cycles: Length) -> ArrayLike:
+def _hard_restarts(
+    step: jax.Array, base_lr: FiniteFloat, steps: PositiveInt, num_cycles: PositiveInt
+) -> ArrayLike:
     now = jnp.minimum(step, steps)
     past = (num_cycles * now) % jnp.asarray(steps)
-    return jnp.where(now < steps, base_lr * ramp("cosine", steps - past, steps), 0.0)
+    return jnp.where(now < steps, base_lr * evaluate_ramp("cosine", steps - past, steps), 0.0)
 
 
 def _floor(
@@ -249,15 +262,15 @@ def _floor(
     )
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_cosine_with_min_lr_schedule_with_warmup(
-    base_lr: Value,
-    num_warmup_steps: Duration,
-    num_training_steps: Length,
-    num_cycles: Positive = 0.5,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt,
+    num_training_steps: PositiveInt,
+    num_cycles: PositiveFloat = 0.5,
     last_epoch: int = -1,
-    min_lr: Value | None = None,
-    min_lr_rate: Value | None = None,
+    min_lr: FiniteFloat | None = None,
+    min_lr_rate: FiniteFloat | None = None,
 ) -> Schedule:
     """A linear rise from 0, then cosine waves between ``base_lr`` and a lowest rate.
 
@@ -286,16 +299,16 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, low))
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
-    base_lr: Value,
-    num_warmup_steps: Duration,
-    num_training_steps: Length,
-    num_cycles: Positive = 0.5,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt,
+    num_training_steps: PositiveInt,
+    num_cycles: PositiveFloat = 0.5,
     last_epoch: int = -1,
-    min_lr: Value | None = None,
-    min_lr_rate: Value | None = None,
-    warmup_lr_rate: Value | None = None,
+    min_lr: FiniteFloat | None = None,
+    min_lr_rate: FiniteFloat | None = None,
+    warmup_lr_rate: FiniteFloat | None = None,
 ) -> Schedule:
     """`get_cosine_with_min_lr_schedule_with_warmup`, a step ahead, from a first rate that is not 0.
 
@@ -339,13 +352,13 @@ def _at_least_one(steps: ArrayLike) -> ArrayLike:
     return jnp.maximum(steps, 1) if is_traced(steps) else np.maximum(steps, 1)
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_polynomial_decay_schedule_with_warmup(
-    base_lr: Value,
-    num_warmup_steps: Duration,
-    num_training_steps: Length,
-    lr_end: Value = 1e-7,
-    power: Positive = 1.0,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt,
+    num_training_steps: PositiveInt,
+    lr_end: FiniteFloat = 1e-7,
+    power: PositiveFloat = 1.0,
     last_epoch: int = -1,
 ) -> Schedule:
     """A linear rise from 0, then ``lr_end + (base_lr - lr_end) left**power``.
@@ -374,11 +387,11 @@ def get_polynomial_decay_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, polynomial(base_lr, lr_end, left, power))
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_inverse_sqrt_schedule(
-    base_lr: Value,
-    num_warmup_steps: Duration,
-    timescale: Length | None = None,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt,
+    timescale: PositiveInt | None = None,
     last_epoch: int = -1,
 ) -> Schedule:
     """A linear rise from 0, then ``base_lr / sqrt(1 + (t - num_warmup_steps) / timescale)``.
@@ -398,17 +411,17 @@ def get_inverse_sqrt_schedule(
     return _warmed(base_lr, num_warmup_steps, inverse_sqrt(base_lr, timescale))
 
 
-@recipe("last_epoch")
+@ported("last_epoch")
 def get_wsd_schedule(
-    base_lr: Value,
-    num_warmup_steps: Duration,
-    num_decay_steps: Duration,
-    num_training_steps: Length | None = None,
-    num_stable_steps: Duration | None = None,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt,
+    num_decay_steps: NonNegativeInt,
+    num_training_steps: PositiveInt | None = None,
+    num_stable_steps: NonNegativeInt | None = None,
     warmup_type: Shape = "linear",
     decay_type: Shape = "cosine",
-    min_lr_ratio: Value = 0.0,
-    num_cycles: Positive = 0.5,
+    min_lr_ratio: FiniteFloat = 0.0,
+    num_cycles: PositiveFloat = 0.5,
     last_epoch: int = -1,
 ) -> Schedule:
     """Warmup, stable, decay: from ``min_lr_ratio * base_lr`` up to ``base_lr``, and back to it.
@@ -458,23 +471,23 @@ def get_wsd_schedule(
     )
 
 
-@recipe("verbose")
+@ported("verbose")
 def GreedyLR(  # noqa: N802
-    base_lr: option.Positive,
+    base_lr: option.PositiveFloat,
     mode: option.Mode = "min",
-    factor: option.Factor = 0.95,
-    patience: option.Duration = 10,
-    threshold: option.NonNegative = 1e-6,
+    factor: option.OpenUnitFloat = 0.95,
+    patience: option.NonNegativeInt = 10,
+    threshold: option.NonNegativeFloat = 1e-6,
     threshold_mode: ThresholdMode = "abs",
-    cooldown: option.Duration = 0,
-    warmup: option.Duration = 0,
-    min_lr: option.NonNegative = 1e-3,
-    max_lr: option.Positive = 1.0,
-    eps: option.NonNegative = 1e-8,
+    cooldown: option.NonNegativeInt = 0,
+    warmup: option.NonNegativeInt = 0,
+    min_lr: option.NonNegativeFloat = 1e-3,
+    max_lr: option.PositiveFloat = 1.0,
+    eps: option.NonNegativeFloat = 1e-8,
     verbose: bool = False,
     smooth: bool = False,
-    window_size: option.Count = 50,
-    reset_start: option.Count = 500,
+    window_size: option.PositiveInt = 50,
+    reset_start: option.PositiveInt = 500,
 ) -> optax.GradientTransformationExtraArgs:
     """The rate goes up on improvements and down on plateaus: a transform, `lrsched.greedy`.
 
@@ -517,7 +530,7 @@ def GreedyLR(  # noqa: N802
             f"GreedyLR: max_lr={max_lr!r} is not accepted; max_lr must be at least "
             f"base_lr={base_lr!r}."
         )
-    rtol, atol = margins(threshold, threshold_mode)
+    rtol, atol = tolerances(threshold, threshold_mode)
     return greedy(
         factor,
         patience + 1,
@@ -526,7 +539,7 @@ def GreedyLR(  # noqa: N802
         atol=atol,
         cooldown=cooldown,
         warmup=warmup,
-        min_scale=least_scale("GreedyLR", min_lr, base_lr),
+        min_scale=min_scale_of("GreedyLR", min_lr, base_lr),
         max_scale=max_lr / base_lr,
         reset_after=reset_start,
         window_size=window_size if smooth else 1,
@@ -534,9 +547,9 @@ def GreedyLR(  # noqa: N802
     )
 
 
-@recipe()
+@ported()
 def get_greedy_schedule(
-    base_lr: option.Positive, **kwargs: Any
+    base_lr: option.PositiveFloat, **kwargs: Any
 ) -> optax.GradientTransformationExtraArgs:
     """`GreedyLR` under transformers' other name.
 
@@ -555,9 +568,9 @@ def get_greedy_schedule(
     return GreedyLR(base_lr, **kwargs)
 
 
-@recipe()
+@ported()
 def get_reduce_on_plateau_schedule(
-    base_lr: option.Positive, **kwargs: Any
+    base_lr: option.PositiveFloat, **kwargs: Any
 ) -> optax.GradientTransformationExtraArgs:
     """`lrsched.compat.torch.ReduceLROnPlateau` under transformers' name.
 
@@ -580,16 +593,16 @@ def get_reduce_on_plateau_schedule(
 @schedule(name="transformers.wsd_decay", horizon="steps")
 def _wsd_decay(
     step: jax.Array,
-    base_lr: Value,
-    low: Value,
-    steps: Duration,
+    base_lr: FiniteFloat,
+    low: FiniteFloat,
+    steps: NonNegativeInt,
     shape: Shape,
-    num_cycles: Positive,
+    num_cycles: PositiveFloat,
 ) -> ArrayLike:
     if shape == "cosine":
         falling = _waves(base_lr, jnp.maximum(steps, 1), num_cycles, low)(step)
     else:
-        falling = mix(low, base_lr, ramp(shape, steps - step, steps))
+        falling = lerp(low, base_lr, evaluate_ramp(shape, steps - step, steps))
     return jnp.where(step < steps, falling, low)
 
 
@@ -609,9 +622,9 @@ _BY_NAME: dict[str, Callable[..., Schedule]] = {
 
 def get_scheduler(
     name: str,
-    base_lr: Value,
-    num_warmup_steps: Duration | None = None,
-    num_training_steps: Length | None = None,
+    base_lr: FiniteFloat,
+    num_warmup_steps: NonNegativeInt | None = None,
+    num_training_steps: PositiveInt | None = None,
     scheduler_specific_kwargs: Mapping[str, Any] | None = None,
 ) -> Schedule:
     """A schedule by the name that ``TrainingArguments(lr_scheduler_type=...)`` takes.

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Boundaries, Values
+from lrsched._phases import segment_phases
+from lrsched._schedule import schedule
+from lrsched.arguments import Boundaries, FiniteFloats
 from lrsched.numerics import count_passed
-from lrsched.schedule import schedule
-from lrsched.seams import pieces
 
 
 def _last_boundary(boundaries: Any, **_: Any) -> Any:
@@ -28,9 +28,9 @@ def _check_lengths(values: Any, boundaries: Any) -> None:
 @schedule(
     horizon=_last_boundary,
     check=_check_lengths,
-    phases=lambda until, boundaries, **_: pieces(boundaries, until),
+    phases=lambda until, boundaries, **_: segment_phases(boundaries, until),
 )
-def piecewise_constant(step: jax.Array, values: Values, boundaries: Boundaries) -> ArrayLike:
+def piecewise_constant(step: jax.Array, values: FiniteFloats, boundaries: Boundaries) -> ArrayLike:
     """One value after another: ``values[i]`` after ``i`` of the boundaries, at or before ``t``.
 
     ``values[i + 1]`` is in force from step ``boundaries[i]`` on. The program has the same size for
@@ -54,7 +54,7 @@ def piecewise_constant(step: jax.Array, values: Values, boundaries: Boundaries) 
 
 
 @schedule(horizon=lambda values: np.shape(values)[-1] - 1)
-def table(step: jax.Array, values: Values) -> ArrayLike:
+def table(step: jax.Array, values: FiniteFloats) -> ArrayLike:
     """A rate for every step, read from a list: ``values[t]``, the last one held after its end.
 
     Any schedule tabulated has this one structure, so that one compiled program serves them all.

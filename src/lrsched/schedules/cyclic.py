@@ -8,31 +8,42 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.algebra import Inner, phases_of_inner
-from lrsched.arguments import GROWTH, Duration, Integer, Length, Phase, Positive, Value, choice
-from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, power, resolve
-from lrsched.schedule import Seam, schedule
-from lrsched.schedules.phases import check_fit
-from lrsched.schedules.ramps import Ramp, ramp
-from lrsched.seams import numbered
+from lrsched._phases import numbered_phases
+from lrsched._schedule import PhaseStart, schedule
+from lrsched.algebra import Inner, inner_phases
+from lrsched.arguments import (
+    CYCLE_GROWTH,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SignedInt,
+    StepsOrFraction,
+    one_of,
+)
+from lrsched.numerics import MAX_STEP, count_passed, fraction, int_power, lerp, resolve_steps
+from lrsched.schedules.multiphase import check_phases_fit
+from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
-Growth: TypeAlias = Annotated[ArrayLike, GROWTH]
+CycleGrowth: TypeAlias = Annotated[ArrayLike, CYCLE_GROWTH]
 """A multiplier of lengths: an int is exact, a float rounds each length to whole steps."""
 
 
-def _triangles(until: int, up: Any, down: Any, **_: Any) -> list[Seam]:
-    return numbered("cycle", range(0, until, int(up) + int(up if down is None else down)), until)
+def _triangles(until: int, up: Any, down: Any, **_: Any) -> list[PhaseStart]:
+    return numbered_phases(
+        "cycle", range(0, until, int(up) + int(up if down is None else down)), until
+    )
 
 
 @schedule(phases=_triangles)
 def triangular(
     step: jax.Array,
-    base: Value,
-    peak: Value,
-    up: Length,
-    down: Length | None = None,
-    cycle_factor: Positive = 1.0,
-    step_factor: Positive = 1.0,
+    base: FiniteFloat,
+    peak: FiniteFloat,
+    up: PositiveInt,
+    down: PositiveInt | None = None,
+    cycle_factor: PositiveFloat = 1.0,
+    step_factor: PositiveFloat = 1.0,
 ) -> ArrayLike:
     """A triangle wave for ever: from ``base`` up to ``peak`` and back (CLR).
 
@@ -62,8 +73,8 @@ def triangular(
     cycle = (step // period).astype(jnp.int32)
     position = step - cycle * period
     rising = position < up
-    top = mix(base, peak, power(cycle_factor, cycle) * power(step_factor, step))
-    return mix(
+    top = lerp(base, peak, int_power(cycle_factor, cycle) * int_power(step_factor, step))
+    return lerp(
         base,
         top,
         jnp.where(rising, fraction(position, up), fraction(period - position, down)),
@@ -73,7 +84,7 @@ def triangular(
 
 def _check_one_cycle(function: str, steps: Any, warmup: Any, three_phase: bool) -> None:
     phases = {"warmup": warmup} | ({"fall": warmup} if three_phase else {})
-    check_fit(function, steps, **phases)
+    check_phases_fit(function, steps, **phases)
 
 
 @schedule(
@@ -85,11 +96,11 @@ def _check_one_cycle(function: str, steps: Any, warmup: Any, three_phase: bool) 
 )
 def one_cycle(
     step: jax.Array,
-    peak: Value,
-    steps: Length,
-    warmup: Phase = 0.3,
-    div: Positive = 25.0,
-    final_div: Positive = 1e4,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    warmup: StepsOrFraction = 0.3,
+    div: PositiveFloat = 25.0,
+    final_div: PositiveFloat = 1e4,
     shape: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
@@ -132,10 +143,10 @@ def one_cycle(
 )
 def one_cycle_momentum(
     step: jax.Array,
-    low: Value,
-    high: Value,
-    steps: Length,
-    warmup: Phase = 0.3,
+    low: FiniteFloat,
+    high: FiniteFloat,
+    steps: PositiveInt,
+    warmup: StepsOrFraction = 0.3,
     shape: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
@@ -164,8 +175,8 @@ def one_cycle_momentum(
 
 def _turns(
     names: tuple[str, str, str], steps: Any, warmup: Any, three_phase: bool, **_: Any
-) -> list[Seam]:
-    rise = int(resolve(warmup, steps))
+) -> list[PhaseStart]:
+    rise = int(resolve_steps(warmup, steps))
     return list(zip(names, (0, rise, 2 * rise if three_phase else int(steps)), strict=True))
 
 
@@ -179,13 +190,13 @@ def _three_phases(
 ) -> jax.Array:
     """Values joined by ramps: a rise, and one fall over the rest or two, the first as long."""
     first, turn, back, last = values
-    rise = resolve(warmup, steps)
-    up = mix(first, turn, ramp(shape, step, rise))
+    rise = resolve_steps(warmup, steps)
+    up = lerp(first, turn, evaluate_ramp(shape, step, rise))
     if not three_phase:
-        down = mix(last, turn, ramp(shape, steps - step, steps - rise))
+        down = lerp(last, turn, evaluate_ramp(shape, steps - step, steps - rise))
         return jnp.where(step < rise, up, down)
-    down = mix(back, turn, ramp(shape, 2 * rise - step, rise))
-    tail = mix(last, back, ramp(shape, steps - step, steps - 2 * rise))
+    down = lerp(back, turn, evaluate_ramp(shape, 2 * rise - step, rise))
+    tail = lerp(last, back, evaluate_ramp(shape, steps - step, steps - 2 * rise))
     return jnp.where(step < rise, up, jnp.where(step < 2 * rise, down, tail))
 
 
@@ -197,24 +208,24 @@ def _check_restarts(steps: Any, warmup: Any, **_: Any) -> None:
         )
 
 
-def _restarts(until: int, steps: Any, growth: Any, **_: Any) -> list[Seam]:
+def _restarts(until: int, steps: Any, growth: Any, **_: Any) -> list[PhaseStart]:
     first, growth = int(steps), np.asarray(growth)
     if growth.dtype.kind == "f":
         real = (_real_start(cycle, first, growth) for cycle in itertools.count())
-        return numbered("cycle", real, until)
+        return numbered_phases("cycle", real, until)
     lengths = (first * int(growth) ** cycle for cycle in itertools.count())
-    return numbered("cycle", itertools.accumulate(lengths, initial=0), until)
+    return numbered_phases("cycle", itertools.accumulate(lengths, initial=0), until)
 
 
 @schedule(check=_check_restarts, phases=_restarts)
 def cosine_restarts(
     step: jax.Array,
-    peak: Value,
-    steps: Length,
-    end: Value = 0.0,
-    growth: Growth = 1,
-    decay: Positive = 1.0,
-    warmup: Duration = 0,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    end: FiniteFloat = 0.0,
+    growth: CycleGrowth = 1,
+    decay: PositiveFloat = 1.0,
+    warmup: NonNegativeInt = 0,
 ) -> ArrayLike:
     """Cosines with warm restarts (SGDR), for ever, each cycle ``growth`` times the one before.
 
@@ -244,21 +255,21 @@ def cosine_restarts(
     """
     steps, growth = jnp.asarray(steps), jnp.asarray(growth)
     is_whole = jnp.issubdtype(growth.dtype, jnp.integer)
-    cycle, start, length, past = (whole_cycle if is_whole else _real_cycle)(step, steps, growth)
+    cycle, start, length, past = (int_cycle if is_whole else _real_cycle)(step, steps, growth)
     local = step - start
     fall = length - warmup
     left = jnp.where(past < 0, fraction(length - local, fall), 1 - past)
     done = jnp.where(past < 0, fraction(local - jnp.asarray(warmup), fall), past)
-    top = peak * power(decay, cycle)
-    falling = mix(end, top, ramp("cosine", left, 1), ramp("cosine", done, 1))
-    return jnp.where(local < warmup, mix(end, top, fraction(local, warmup)), falling)
+    top = peak * int_power(decay, cycle)
+    falling = lerp(end, top, evaluate_ramp("cosine", left, 1), evaluate_ramp("cosine", done, 1))
+    return jnp.where(local < warmup, lerp(end, top, fraction(local, warmup)), falling)
 
 
 Cycle: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 """A cycle's number, first step and length; how much of it is past where int32 cannot say, or -1."""
 
 
-def whole_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
+def int_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
     """The cycle that ``step`` is in, in exact integers.
 
     At most 32 begin before step 2**31 where they grow, so their starts are a table; without growth
@@ -299,15 +310,15 @@ def _real_start(cycle: ArrayLike, steps: ArrayLike, growth: ArrayLike) -> jax.Ar
     return jnp.where(starts < 2.0**31, starts, MAX_STEP).astype(jnp.int32)
 
 
-_NOISES = choice("Noise", ("normal", "uniform"))
+_NOISES = one_of("Noise", ("normal", "uniform"))
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, phases=phases_of_inner)
+@schedule(horizon=lambda inner, **_: inner.horizon, phases=inner_phases)
 def noise(
     step: jax.Array,
     inner: Inner,
-    seed: Integer,
-    scale: Value,
+    seed: SignedInt,
+    scale: FiniteFloat,
     shape: Annotated[str, _NOISES] = "normal",
 ) -> ArrayLike:
     """A schedule with noise of its own at every step: ``inner(t) max(1 + scale z_t, 0)``.

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Boundaries, Length, Positive, Value
-from lrsched.numerics import count_passed, fraction, mix, power
-from lrsched.schedule import Seam, schedule
-from lrsched.schedules.ramps import ramp
-from lrsched.seams import numbered, pieces
+from lrsched._phases import numbered_phases, segment_phases
+from lrsched._schedule import PhaseStart, schedule
+from lrsched.arguments import Boundaries, FiniteFloat, PositiveFloat, PositiveInt
+from lrsched.numerics import count_passed, fraction, int_power, lerp
+from lrsched.schedules.ramps import evaluate_ramp
 
 
 @schedule(horizon="steps")
-def linear(step: jax.Array, init: Value, end: Value, steps: Length) -> ArrayLike:
+def linear(step: jax.Array, init: FiniteFloat, end: FiniteFloat, steps: PositiveInt) -> ArrayLike:
     """A straight line: ``init + (end - init) t / steps``.
 
     Args:
@@ -30,12 +30,16 @@ def linear(step: jax.Array, init: Value, end: Value, steps: Length) -> ArrayLike
     >>> lrsched.linear(1.0, 0.0, steps=4)([0, 1, 2, 3, 4, 5]).tolist()
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     """
-    return mix(end, init, fraction(steps - step, steps), fraction(step, steps))
+    return lerp(end, init, fraction(steps - step, steps), fraction(step, steps))
 
 
 @schedule(horizon="steps")
 def polynomial(
-    step: jax.Array, init: Value, end: Value, steps: Length, power: Positive = 1.0
+    step: jax.Array,
+    init: FiniteFloat,
+    end: FiniteFloat,
+    steps: PositiveInt,
+    power: PositiveFloat = 1.0,
 ) -> ArrayLike:
     """A power of what is left: ``end + (init - end) (1 - t / steps)**power``.
 
@@ -51,21 +55,21 @@ def polynomial(
     >>> lrsched.polynomial(1.0, 0.0, steps=4, power=2.0)([0, 1, 2, 3, 4, 5]).tolist()
     [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
     """
-    return mix(end, init, fraction(steps - step, steps) ** power)
+    return lerp(end, init, fraction(steps - step, steps) ** power)
 
 
-def stairs(until: int, every: Any, staircase: bool = True, **_: Any) -> list[Seam]:
+def staircase_phases(until: int, every: Any, staircase: bool = True, **_: Any) -> list[PhaseStart]:
     """The phases of a decay that falls by steps; of one that does not, none."""
-    return numbered("piece", range(0, until, int(every)), until) if staircase else []
+    return numbered_phases("piece", range(0, until, int(every)), until) if staircase else []
 
 
-@schedule(phases=stairs)
+@schedule(phases=staircase_phases)
 def exponential(
     step: jax.Array,
-    init: Value,
-    factor: Positive,
-    every: Length = 1,
-    end: Value | None = None,
+    init: FiniteFloat,
+    factor: PositiveFloat,
+    every: PositiveInt = 1,
+    end: FiniteFloat | None = None,
     staircase: bool = False,
 ) -> ArrayLike:
     """A geometric sequence: ``init * factor**(t / every)``, stopped at ``end``.
@@ -88,7 +92,7 @@ def exponential(
     >>> lrsched.exponential(1.0, 0.25, every=10, staircase=True)([0, 9, 10]).tolist()
     [1.0, 1.0, 0.25]
     """
-    value = init * power(factor, step // every)
+    value = init * int_power(factor, step // every)
     if not staircase:
         value = value * jnp.asarray(factor) ** fraction(step % every, every)
     if end is None:
@@ -96,8 +100,10 @@ def exponential(
     return jnp.where(jnp.asarray(factor) < 1, jnp.maximum(value, end), jnp.minimum(value, end))
 
 
-@schedule(phases=stairs)
-def step_decay(step: jax.Array, init: Value, factor: Positive, every: Length) -> ArrayLike:
+@schedule(phases=staircase_phases)
+def step_decay(
+    step: jax.Array, init: FiniteFloat, factor: PositiveFloat, every: PositiveInt
+) -> ArrayLike:
     """A cut at fixed intervals: ``init * factor**floor(t / every)``.
 
     The rule of the guides: by 10 (``factor=0.1``) or by 2 (``factor=0.5``) every so many epochs.
@@ -113,7 +119,7 @@ def step_decay(step: jax.Array, init: Value, factor: Positive, every: Length) ->
     >>> lrsched.step_decay(1.0, 0.5, every=30)([0, 29, 30, 60, 90]).tolist()
     [1.0, 1.0, 0.5, 0.25, 0.125]
     """
-    return init * power(factor, step // every)
+    return init * int_power(factor, step // every)
 
 
 def _last_milestone(milestones: Any, **_: Any) -> Any:
@@ -122,10 +128,10 @@ def _last_milestone(milestones: Any, **_: Any) -> Any:
 
 @schedule(
     horizon=_last_milestone,
-    phases=lambda until, milestones, **_: pieces(milestones, until),
+    phases=lambda until, milestones, **_: segment_phases(milestones, until),
 )
 def multistep(
-    step: jax.Array, init: Value, milestones: Boundaries, factor: Positive = 0.1
+    step: jax.Array, init: FiniteFloat, milestones: Boundaries, factor: PositiveFloat = 0.1
 ) -> ArrayLike:
     """A cut at each milestone: ``init * factor**k`` after ``k`` of them, at or before ``t``.
 
@@ -144,12 +150,16 @@ def multistep(
     >>> lrsched.multistep(1.0, [30, 60], factor=0.5)([0, 29, 30, 60, 90]).tolist()
     [1.0, 1.0, 0.5, 0.25, 0.25]
     """
-    return init * power(factor, count_passed(jnp.asarray(milestones), step))
+    return init * int_power(factor, count_passed(jnp.asarray(milestones), step))
 
 
 @schedule(horizon="steps")
 def cosine(
-    step: jax.Array, peak: Value, steps: Length, end: Value = 0.0, exponent: Positive = 1.0
+    step: jax.Array,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    end: FiniteFloat = 0.0,
+    exponent: PositiveFloat = 1.0,
 ) -> ArrayLike:
     """Half a cosine: ``end + (peak - end) ((1 + cos(pi t / steps)) / 2)**exponent``.
 
@@ -172,12 +182,12 @@ def cosine(
     quarter = 0.5 * jnp.pi
     weight = jnp.sin(quarter * fraction(steps - step, steps)) ** (2 * jnp.asarray(exponent))
     risen = jnp.sin(quarter * fraction(step, steps)) ** 2
-    return mix(end, peak, weight, jnp.where(jnp.asarray(exponent) == 1, risen, 1 - weight))
+    return lerp(end, peak, weight, jnp.where(jnp.asarray(exponent) == 1, risen, 1 - weight))
 
 
 @schedule(horizon="steps")
 def k_decay(
-    step: jax.Array, peak: Value, steps: Length, k: Positive, end: Value = 0.0
+    step: jax.Array, peak: FiniteFloat, steps: PositiveInt, k: PositiveFloat, end: FiniteFloat = 0.0
 ) -> ArrayLike:
     """A cosine of a power of the time: ``end + (peak - end) (1 + cos(pi (t / steps)**k)) / 2``.
 
@@ -198,17 +208,17 @@ def k_decay(
     # 1 - done**k, exact near the end too, where it is k left.
     rest = jnp.where(left < 1, -jnp.expm1(k * jnp.log1p(-jnp.minimum(left, 0.75))), 1.0)
     rest = jnp.where(left < 0.75, rest, 1 - done**k)
-    return mix(end, peak, ramp("cosine", rest, 1), ramp("cosine", done**k, 1))
+    return lerp(end, peak, evaluate_ramp("cosine", rest, 1), evaluate_ramp("cosine", done**k, 1))
 
 
 @schedule(horizon="steps")
 def tanh(
     step: jax.Array,
-    peak: Value,
-    steps: Length,
-    lower: Value = -6.0,
-    upper: Value = 3.0,
-    end: Value = 0.0,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    lower: FiniteFloat = -6.0,
+    upper: FiniteFloat = 3.0,
+    end: FiniteFloat = 0.0,
 ) -> ArrayLike:
     """Half a hyperbolic tangent: ``end + (peak - end) (1 - tanh z) / 2``.
 
@@ -229,7 +239,7 @@ def tanh(
     [0.999994, 0.5, 0.002473]
     """
     middle = jnp.asarray(lower) * fraction(steps - step, steps) + upper * fraction(step, steps)
-    return mix(end, peak, jax.nn.sigmoid(-2 * middle), jax.nn.sigmoid(2 * middle))
+    return lerp(end, peak, jax.nn.sigmoid(-2 * middle), jax.nn.sigmoid(2 * middle))
 
 
 def _check_rex(beta: Any, **_: Any) -> None:
@@ -239,7 +249,11 @@ def _check_rex(beta: Any, **_: Any) -> None:
 
 @schedule(horizon="steps", check=_check_rex)
 def rex(
-    step: jax.Array, peak: Value, steps: Length, end: Value = 0.0, beta: Positive = 0.5
+    step: jax.Array,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    end: FiniteFloat = 0.0,
+    beta: PositiveFloat = 0.5,
 ) -> ArrayLike:
     """Reflected exponential: ``end + (peak - end) x / (1 - beta + beta x)``, ``x = 1 - t / steps``.
 
@@ -261,7 +275,7 @@ def rex(
     left = fraction(steps - step, steps)
     kept = 1 - jnp.asarray(beta)
     weight = left / (kept + beta * left)
-    return mix(end, peak, weight, kept * fraction(step, steps) / (kept + beta * left))
+    return lerp(end, peak, weight, kept * fraction(step, steps) / (kept + beta * left))
 
 
 def _check_bound(name: str, steps: Any, bound: Any) -> None:
@@ -280,7 +294,11 @@ def _hyperbola(step: jax.Array, steps: ArrayLike, bound: ArrayLike) -> jax.Array
 
 @schedule(horizon="steps", check=lambda steps, bound, **_: _check_bound("hyperbolic", steps, bound))
 def hyperbolic(
-    step: jax.Array, peak: Value, steps: Length, bound: Length, end: Value = 0.0
+    step: jax.Array,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    bound: PositiveInt,
+    end: FiniteFloat = 0.0,
 ) -> ArrayLike:
     """HyperbolicLR: ``peak + (peak - end) (h(t) - h(0))``, one early course for any length.
 
@@ -302,14 +320,14 @@ def hyperbolic(
     >>> lrsched.hyperbolic(1.0, steps=10, bound=10)([0, 10]).tolist()
     [1.0, 0.0]
     """
-    return mix(end, peak, _hyperbola(step, steps, bound))
+    return lerp(end, peak, _hyperbola(step, steps, bound))
 
 
 @schedule(
     horizon="steps", check=lambda steps, bound, **_: _check_bound("exp_hyperbolic", steps, bound)
 )
 def exp_hyperbolic(
-    step: jax.Array, peak: Positive, steps: Length, bound: Length, end: Positive
+    step: jax.Array, peak: PositiveFloat, steps: PositiveInt, bound: PositiveInt, end: PositiveFloat
 ) -> ArrayLike:
     """ExpHyperbolicLR: ``peak (peak / end)**(h(t) - h(0))``, `hyperbolic` in the logarithm.
 
@@ -341,7 +359,9 @@ def _check_chebyshev(steps: Any, ratio: Any, **_: Any) -> None:
 
 
 @schedule(horizon=lambda steps, **_: steps - 1, check=_check_chebyshev)
-def chebyshev(step: jax.Array, peak: Value, steps: Length, ratio: Positive = 0.05) -> ArrayLike:
+def chebyshev(
+    step: jax.Array, peak: FiniteFloat, steps: PositiveInt, ratio: PositiveFloat = 0.05
+) -> ArrayLike:
     """Fractal Chebyshev steps: ``peak / ((1 + m) / 2 - (1 - m) / 2 cos a_i)``.
 
     With ``a_i = (2 i + 1) pi / (2 steps)``, ``m = ratio``, ``i`` the fractal permutation of ``t``.
@@ -377,7 +397,11 @@ def chebyshev(step: jax.Array, peak: Value, steps: Length, ratio: Positive = 0.0
 
 @schedule(horizon="steps")
 def cosine_waves(
-    step: jax.Array, peak: Value, steps: Length, waves: Positive, end: Value = 0.0
+    step: jax.Array,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    waves: PositiveFloat,
+    end: FiniteFloat = 0.0,
 ) -> ArrayLike:
     """A cosine of several waves: ``end + (peak - end) (1 + cos(2 pi waves t / steps)) / 2``.
 
@@ -394,4 +418,4 @@ def cosine_waves(
     [1.0, 0.0, 1.0, 1.0]
     """
     phase = jnp.asarray(waves) * fraction(step, steps)
-    return mix(end, peak, jnp.cos(jnp.pi * (phase - jnp.floor(phase))) ** 2)
+    return lerp(end, peak, jnp.cos(jnp.pi * (phase - jnp.floor(phase))) ** 2)

@@ -4,13 +4,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Duration, Length, Positive, Value
-from lrsched.schedule import schedule
-from lrsched.schedules.decay import stairs
+from lrsched._schedule import schedule
+from lrsched.arguments import FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from lrsched.schedules.decay import staircase_phases
 
 
 @schedule
-def inverse_sqrt(step: jax.Array, peak: Value, timescale: Length, shift: Duration = 0) -> ArrayLike:
+def inverse_sqrt(
+    step: jax.Array, peak: FiniteFloat, timescale: PositiveInt, shift: NonNegativeInt = 0
+) -> ArrayLike:
     """A decay without an end: ``peak / sqrt(1 + (t + shift) / timescale)``.
 
     After a linear warmup of ``timescale`` steps this is the schedule of the Transformer,
@@ -33,7 +35,7 @@ def inverse_sqrt(step: jax.Array, peak: Value, timescale: Length, shift: Duratio
 
 
 @schedule(phases=lambda until, warmup, **_: [("warmup", 0), ("decay", warmup)])
-def noam(step: jax.Array, scale: Value, width: Length, warmup: Length) -> ArrayLike:
+def noam(step: jax.Array, scale: FiniteFloat, width: PositiveInt, warmup: PositiveInt) -> ArrayLike:
     """The Transformer's own: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
 
     Args:
@@ -52,9 +54,13 @@ def noam(step: jax.Array, scale: Value, width: Length, warmup: Length) -> ArrayL
     return scale * decay * jax.lax.rsqrt(jnp.asarray(width, jnp.float32))
 
 
-@schedule(phases=stairs)
+@schedule(phases=staircase_phases)
 def inverse_time(
-    step: jax.Array, init: Value, rate: Positive, every: Length = 1, staircase: bool = False
+    step: jax.Array,
+    init: FiniteFloat,
+    rate: PositiveFloat,
+    every: PositiveInt = 1,
+    staircase: bool = False,
 ) -> ArrayLike:
     """The oldest decay, ``init / (1 + rate t / every)``; Robbins & Monro's condition holds for it.
 
@@ -75,7 +81,9 @@ def inverse_time(
 
 
 @schedule
-def power_law(step: jax.Array, peak: Value, exponent: Positive, timescale: Positive) -> ArrayLike:
+def power_law(
+    step: jax.Array, peak: FiniteFloat, exponent: PositiveFloat, timescale: PositiveFloat
+) -> ArrayLike:
     """A power of the time: ``peak (1 + t / timescale)**-exponent``.
 
     Args:
@@ -95,11 +103,11 @@ def power_law(step: jax.Array, peak: Value, exponent: Positive, timescale: Posit
 @schedule
 def power_scheduler(
     step: jax.Array,
-    peak: Value,
-    batch_size: Length,
-    tokens_per_step: Length,
-    amplitude: Positive = 4.6,
-    exponent: Positive = 0.51,
+    peak: FiniteFloat,
+    batch_size: PositiveInt,
+    tokens_per_step: PositiveInt,
+    amplitude: PositiveFloat = 4.6,
+    exponent: PositiveFloat = 0.51,
 ) -> ArrayLike:
     """The Power scheduler: ``min(peak, batch_size amplitude n**-exponent)``, ``n`` tokens so far.
 

@@ -13,37 +13,39 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from lrsched.arguments import choice
+from lrsched.arguments import one_of
 from lrsched.numerics import fraction
 
 
-def linear(x: jax.Array, rest: jax.Array) -> jax.Array:
+def linear(x: jax.Array, complement: jax.Array) -> jax.Array:
     """``x``."""
     return x
 
 
-def cosine(x: jax.Array, rest: jax.Array) -> jax.Array:
+def cosine(x: jax.Array, complement: jax.Array) -> jax.Array:
     """``(1 - cos(pi x)) / 2``, as ``sin(pi x / 2)**2`` to be exact near 0."""
     return jnp.sin(0.5 * jnp.pi * x) ** 2
 
 
-def one_minus_sqrt(x: jax.Array, rest: jax.Array) -> jax.Array:
+def one_minus_sqrt(x: jax.Array, complement: jax.Array) -> jax.Array:
     """``1 - sqrt(1 - x)`` (Hägele et al. 2024), as ``x / (1 + sqrt(1 - x))`` to be exact near 0."""
-    root = jnp.sqrt(jnp.where(rest > 0, rest, 1.0))  # keeps the gradient at rest = 0 finite
-    return x / (1 + jnp.where(rest > 0, root, 0.0))
+    root = jnp.sqrt(
+        jnp.where(complement > 0, complement, 1.0)
+    )  # keeps the gradient at rest = 0 finite
+    return x / (1 + jnp.where(complement > 0, root, 0.0))
 
 
-def square(x: jax.Array, rest: jax.Array) -> jax.Array:
+def square(x: jax.Array, complement: jax.Array) -> jax.Array:
     """``1 - (1 - x)**2``, as ``x (1 + (1 - x))`` to be exact near 0."""
-    return x * (1 + rest)
+    return x * (1 + complement)
 
 
-def mirror_cosine(x: jax.Array, rest: jax.Array) -> jax.Array:
+def mirror_cosine(x: jax.Array, complement: jax.Array) -> jax.Array:
     """``2 x - (1 - cos(pi x)) / 2``: the cosine mirrored at the line."""
-    return 2 * x - cosine(x, rest)
+    return 2 * x - cosine(x, complement)
 
 
-def exponential(x: jax.Array, rest: jax.Array) -> jax.Array:
+def exponential(x: jax.Array, complement: jax.Array) -> jax.Array:
     """``2**x - 1``, Megatron's, which as a cooldown is ``2 * 0.5**done - 1``."""
     return jnp.expm1(jnp.log(2.0) * x)
 
@@ -59,15 +61,15 @@ RAMPS: Final[dict[str, Callable[[jax.Array, jax.Array], jax.Array]]] = {
 
 Ramp: TypeAlias = Annotated[
     str | Callable[[jax.Array], jax.Array],
-    choice("Ramp", tuple(RAMPS), otherwise="a function from [0, 1] to [0, 1]"),
+    one_of("Ramp", tuple(RAMPS), otherwise="a function from [0, 1] to [0, 1]"),
 ]
 """A ramp by name, or any function from [0, 1] to [0, 1]."""
 
 
-def ramp(shape: Ramp, part: ArrayLike, whole: ArrayLike) -> jax.Array:
+def evaluate_ramp(shape: Ramp, part: ArrayLike, whole: ArrayLike) -> jax.Array:
     """The ramp called (or being) ``shape`` at ``part / whole``; 1 where ``whole`` is 0."""
     x = fraction(part, whole)
     if not isinstance(shape, str):
         return shape(x)
-    rest = jnp.where(jnp.asarray(whole) > 0, fraction(jnp.asarray(whole) - part, whole), 0.0)
-    return RAMPS[shape](x, rest)
+    complement = jnp.where(jnp.asarray(whole) > 0, fraction(jnp.asarray(whole) - part, whole), 0.0)
+    return RAMPS[shape](x, complement)

@@ -7,20 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import Duration, Length, Positive, Value, choice
-from lrsched.numerics import mix
-from lrsched.schedule import Seam, schedule
-from lrsched.schedules.ramps import Ramp, ramp
+from lrsched._schedule import PhaseStart, schedule
+from lrsched.arguments import FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt, one_of
+from lrsched.numerics import lerp
+from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 
-def _rising(until: int, steps: Any, **_: Any) -> list[Seam]:
+def _rising(until: int, steps: Any, **_: Any) -> list[PhaseStart]:
     """As a factor it stands still after its length."""
     return [("warmup", 0), ("constant", steps)]
 
 
 @schedule(horizon="steps", phases=_rising)
 def warmup(
-    step: jax.Array, steps: Duration, shape: Ramp = "linear", init: Value = 0.0
+    step: jax.Array, steps: NonNegativeInt, shape: Ramp = "linear", init: FiniteFloat = 0.0
 ) -> ArrayLike:
     """A factor that rises from ``init`` to 1: ``init + (1 - init) ramp(t / steps)``, then 1.
 
@@ -42,11 +42,11 @@ def warmup(
     >>> schedule([50, 100, 550, 1000]).tolist(), schedule.horizon
     ([0.25, 0.5, 0.2499999850988388, 0.0], 1000)
     """
-    return mix(init, 1.0, ramp(shape, step, steps))
+    return lerp(init, 1.0, evaluate_ramp(shape, step, steps))
 
 
 @schedule(horizon="steps", phases=_rising)
-def log_warmup(step: jax.Array, steps: Length) -> ArrayLike:
+def log_warmup(step: jax.Array, steps: PositiveInt) -> ArrayLike:
     """A factor that rises as a logarithm: ``log(t + 1) / log(steps)``, then 1.
 
     Args:
@@ -64,7 +64,7 @@ def log_warmup(step: jax.Array, steps: Length) -> ArrayLike:
 
 
 @schedule
-def exponential_warmup(step: jax.Array, timescale: Positive) -> ArrayLike:
+def exponential_warmup(step: jax.Array, timescale: PositiveFloat) -> ArrayLike:
     """A factor that nears 1 for ever: ``1 - exp(-(t + 1) / timescale)``.
 
     Args:
@@ -84,7 +84,7 @@ def _check_b2(name: str, least: float, b2: Any) -> None:
         raise ValueError(f"{name}: b2={b2!r} is not above {least} and below 1; it must be.")
 
 
-_UNTUNED = choice("Untuned", ("linear", "exponential"))
+_UNTUNED = one_of("Untuned", ("linear", "exponential"))
 
 
 @schedule(
@@ -94,7 +94,7 @@ _UNTUNED = choice("Untuned", ("linear", "exponential"))
     ),
 )
 def untuned_warmup(
-    step: jax.Array, b2: Positive = 0.999, shape: Annotated[str, _UNTUNED] = "linear"
+    step: jax.Array, b2: PositiveFloat = 0.999, shape: Annotated[str, _UNTUNED] = "linear"
 ) -> ArrayLike:
     """Adam's warmup without a length to tune: ``min(1, (t + 1) (1 - b2) / 2)``.
 
@@ -118,7 +118,7 @@ def untuned_warmup(
 
 
 @schedule(check=lambda b2: _check_b2("radam_warmup", 0.6, b2))
-def radam_warmup(step: jax.Array, b2: Positive = 0.999) -> ArrayLike:
+def radam_warmup(step: jax.Array, b2: PositiveFloat = 0.999) -> ArrayLike:
     """RAdam's rectification as a factor for Adam: ``sqrt(((r-4)(r-2) R) / ((R-4)(R-2) r))``.
 
     With ``R = 2 / (1 - b2) - 1`` and ``r = R - 2 s b2**s / (1 - b2**s)`` at ``s = t + d``, where

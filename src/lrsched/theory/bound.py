@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
 from lrsched.arguments import is_traced
-from lrsched.schedule import Schedule, is_number
 
 Rates: TypeAlias = Schedule | Callable[[jax.Array], ArrayLike] | ArrayLike
 """A schedule, any callable of the step, or the rates themselves, one a step."""

@@ -40,7 +40,7 @@ class Comparison:
         Returns:
           The axes.
         """
-        from lrsched.plotting import plot_comparison
+        from lrsched.pictures.plots import plot_comparison
 
         return plot_comparison(self, ax)
 

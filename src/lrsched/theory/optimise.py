@@ -9,9 +9,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy.optimize import minimize
 
-from lrsched.arguments import Duration, Length, Value, checked
-from lrsched.schedule import Schedule
-from lrsched.schedules.phases import points
+from lrsched._schedule import Schedule
+from lrsched.arguments import FiniteFloat, NonNegativeInt, PositiveInt, validate_arguments
+from lrsched.schedules.multiphase import points
 from lrsched.theory.laws import LossLaw
 
 _INTERVALS: Final = (4, 8, 16, 32, 64)
@@ -25,13 +25,13 @@ _SHAPES: Final[tuple[Callable[[np.ndarray], np.ndarray], ...]] = (
 )
 
 
-@checked
+@validate_arguments
 def optimise(
     objective: LossLaw | Callable[[jax.Array], ArrayLike],
-    steps: Length,
-    peak: Value,
-    minimum: Value = 0.0,
-    warmup: Duration = 0,
+    steps: PositiveInt,
+    peak: FiniteFloat,
+    minimum: FiniteFloat = 0.0,
+    warmup: NonNegativeInt = 0,
     monotone: bool = True,
 ) -> Schedule:
     """The schedule with the least predicted final loss, between two rates and, by default, falling.

@@ -8,9 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
-from lrsched.arguments import Kind, Positive, bounded, checked, choice, is_traced
-from lrsched.schedule import Schedule
+from lrsched.arguments import (
+    ArgumentType,
+    PositiveFloat,
+    in_range,
+    is_traced,
+    one_of,
+    validate_arguments,
+)
 from lrsched.schedules.constant import table
 from lrsched.theory.bound import Rates, length_of
 
@@ -26,22 +33,22 @@ def _run(given: Schedule | int) -> Schedule | int:
 
 
 Run: TypeAlias = Annotated[
-    Schedule | int, Kind("Run", "a Schedule, or a whole number of steps of 1 or more", _run)
+    Schedule | int, ArgumentType("Run", "a Schedule, or a whole number of steps of 1 or more", _run)
 ]
 """A run that is over, or the length of one to come."""
-Norm: TypeAlias = Annotated[str, choice("Norm", ("l2", "l1"))]
+Norm: TypeAlias = Annotated[str, one_of("Norm", ("l2", "l1"))]
 """The norm of a gradient that an optimizer's analysis has."""
 Part: TypeAlias = Annotated[
-    ArrayLike, Kind("Part", "a number from 0 to 1", bounded(least=0, most=1))
+    ArrayLike, ArgumentType("Part", "a number from 0 to 1", in_range(ge=0, le=1))
 ]
 """A part of a run."""
 
 
-@checked
+@validate_arguments
 def refine(
     schedule_or_steps: Run,
     grad_norms: Rates,
-    peak: Positive | None = None,
+    peak: PositiveFloat | None = None,
     norm: Norm = "l2",
     width: Part = 0.1,
 ) -> Schedule:

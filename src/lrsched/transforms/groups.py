@@ -9,21 +9,21 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
-from lrsched.arguments import Kind, Positive, bounded, checked
+from lrsched.arguments import ArgumentType, PositiveFloat, in_range, validate_arguments
 from lrsched.scaling import mup_width
-from lrsched.schedule import Schedule, is_number
-from lrsched.transforms.learning_rate import clock, in_use, scalar_at, scaled
-from lrsched.transforms.rates import Contribution, contribution
+from lrsched.transforms.composition import RateFactor, rate_factor
+from lrsched.transforms.learning_rate import current_step, evaluate_scalar, in_use, scale_update
 
 Multiplier: TypeAlias = ArrayLike | Schedule | Callable[[jax.Array], ArrayLike] | None
 """What the rate of a group is multiplied by; None freezes it."""
 Groups: TypeAlias = Sequence[tuple[str, Multiplier]]
 """Patterns of paths, and the multipliers of what they match."""
 
-NUMBER: Final = Kind("Multiplier", "0 or more, a schedule or None", bounded(least=0))
-DEFAULT: Final = "default"
-ERROR: Final = "error"
+MULTIPLIER: Final = ArgumentType("Multiplier", "0 or more, a schedule or None", in_range(ge=0))
+DEFAULT_GROUP: Final = "default"
+REQUIRE_MATCH: Final = "error"
 
 
 class LearningRateGroupsState(NamedTuple):
@@ -41,9 +41,9 @@ class LearningRateGroupsState(NamedTuple):
     values: dict[str, jax.Array]
 
 
-@contribution.register
-def _(state: LearningRateGroupsState) -> Contribution:
-    return Contribution(
+@rate_factor.register
+def _(state: LearningRateGroupsState) -> RateFactor:
+    return RateFactor(
         state.values,
         is_scale=True,
         schedules=state.schedules,
@@ -92,9 +92,9 @@ def learning_rate_groups(
     return _multiplied(member, lambda paths: _check_coverage(known, default, paths))
 
 
-@checked
+@validate_arguments
 def layerwise_decay(
-    rate: Positive, depth_fn: Callable[[str], int]
+    rate: PositiveFloat, depth_fn: Callable[[str], int]
 ) -> optax.GradientTransformationExtraArgs:
     """A lower rate the further a layer is from the output: times ``rate**depth``.
 
@@ -229,7 +229,7 @@ def _multiplied(
         return LearningRateGroupsState(
             jnp.zeros([], jnp.int32),
             {name: in_use(schedule) for name, schedule in schedules.items()},
-            {name: scalar_at(schedule, 0) for name, schedule in schedules.items()},
+            {name: evaluate_scalar(schedule, 0) for name, schedule in schedules.items()},
         )
 
     def update(
@@ -241,12 +241,18 @@ def _multiplied(
         **extra: Any,
     ) -> tuple[optax.Updates, LearningRateGroupsState]:
         del params, extra
-        now = clock(state.count, step)
-        values = {name: scalar_at(schedule, now) for name, schedule in state.schedules.items()}
+        now = current_step(state.count, step)
+        values = {
+            name: evaluate_scalar(schedule, now) for name, schedule in state.schedules.items()
+        }
 
         def of_leaf(path: Any, update: jax.Array) -> jax.Array:
             group, multiplier = member(_joined(path))
-            return jnp.zeros_like(update) if multiplier is None else scaled(update, values[group])
+            return (
+                jnp.zeros_like(update)
+                if multiplier is None
+                else scale_update(update, values[group])
+            )
 
         updates = jax.tree_util.tree_map_with_path(of_leaf, updates)
         return updates, LearningRateGroupsState(optax.safe_increment(now), state.schedules, values)
@@ -265,17 +271,17 @@ def _checked(groups: Groups, default: Multiplier) -> dict[str, Multiplier]:
                 f"learning_rate_groups: groups has {pattern!r}, which is not a regular expression "
                 f"({refused})."
             ) from None
-        if pattern in known or pattern == DEFAULT:
+        if pattern in known or pattern == DEFAULT_GROUP:
             raise ValueError(
                 f"learning_rate_groups: groups has {pattern!r} twice; a pattern must be there once "
-                f"and not be {DEFAULT!r}."
+                f"and not be {DEFAULT_GROUP!r}."
             )
         known[pattern] = multiplier
-    if not (isinstance(default, str) and default == ERROR):
-        known[DEFAULT] = default
+    if not (isinstance(default, str) and default == REQUIRE_MATCH):
+        known[DEFAULT_GROUP] = default
     for group, multiplier in known.items():
         if is_number(multiplier):
-            NUMBER.check("learning_rate_groups", f"multiplier of {group!r}", multiplier)
+            MULTIPLIER.validate("learning_rate_groups", f"multiplier of {group!r}", multiplier)
         as_schedule(0.0 if multiplier is None else multiplier)
     return known
 
@@ -290,7 +296,7 @@ def _check_coverage(
             f"learning_rate_groups: no pattern matches {', '.join(lost)}, and default={default!r} "
             "asks for one for each parameter."
         )
-    idle = [name for name in known if name != DEFAULT and name not in groups.values()]
+    idle = [name for name in known if name != DEFAULT_GROUP and name not in groups.values()]
     if idle:
         raise ValueError(
             f"learning_rate_groups: the patterns {', '.join(map(repr, idle))} choose no parameter, "
@@ -299,7 +305,9 @@ def _check_coverage(
 
 
 def _group(known: dict[str, Multiplier], path: str) -> str:
-    return next((name for name in known if name != DEFAULT and re.search(name, path)), DEFAULT)
+    return next(
+        (name for name in known if name != DEFAULT_GROUP and re.search(name, path)), DEFAULT_GROUP
+    )
 
 
 def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:

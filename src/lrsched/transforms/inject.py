@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
-from lrsched.schedule import Schedule, is_number
-from lrsched.transforms.learning_rate import as_state, clock, in_use, scalar_at
-from lrsched.transforms.rates import Contribution, contribution, injected
+from lrsched.transforms.composition import RateFactor, injected_rate_factor, rate_factor
+from lrsched.transforms.learning_rate import current_step, evaluate_scalar, in_use, to_state
 
-RATE: Final = "learning_rate"
+LEARNING_RATE: Final = "learning_rate"
 
 
 class InjectSchedulesState(NamedTuple):
@@ -33,14 +33,14 @@ class InjectSchedulesState(NamedTuple):
     inner_state: optax.OptState
 
 
-@contribution.register
-def _(state: InjectSchedulesState) -> Contribution:
-    own = injected(state.values, state.inner_state)
+@rate_factor.register
+def _(state: InjectSchedulesState) -> RateFactor:
+    own = injected_rate_factor(state.values, state.inner_state)
     if own.factor is None:
         return own
     return own._replace(
-        schedules=state.schedules[RATE],
-        put=lambda schedule: state._replace(schedules={**state.schedules, RATE: schedule}),
+        schedules=state.schedules[LEARNING_RATE],
+        put=lambda schedule: state._replace(schedules={**state.schedules, LEARNING_RATE: schedule}),
     )
 
 
@@ -105,7 +105,7 @@ def inject_schedules(
             params: optax.Params | None = None,
             **extra_args: Any,
         ) -> tuple[optax.Updates, InjectSchedulesState]:
-            now = clock(state.count, extra_args.get("step"))
+            now = current_step(state.count, extra_args.get("step"))
             values = _values(state.schedules, now)
             scaled, inner_state = build(values).update(
                 updates, state.inner_state, params, **extra_args
@@ -125,19 +125,19 @@ def inject_schedules(
 def _is_scheduled(parameter: inspect.Parameter, value: Any) -> bool:
     if isinstance(value, Schedule):
         return True
-    is_rate = parameter.name == RATE
+    is_rate = parameter.name == LEARNING_RATE
     return (is_rate and is_number(value)) or (
         callable(value) and (is_rate or is_number(parameter.default))
     )
 
 
 def _values(schedules: dict[str, Schedule], count: Any) -> dict[str, jax.Array]:
-    return {name: scalar_at(schedule, count) for name, schedule in schedules.items()}
+    return {name: evaluate_scalar(schedule, count) for name, schedule in schedules.items()}
 
 
 def _as_states(schedules: dict[str, Schedule]) -> dict[str, Schedule]:
     return {
-        name: in_use(schedule) if name == RATE else as_state(schedule)
+        name: in_use(schedule) if name == LEARNING_RATE else to_state(schedule)
         for name, schedule in schedules.items()
     }
 

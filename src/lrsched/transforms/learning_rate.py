@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule, in_hand
-from lrsched.schedule import Schedule
-from lrsched.transforms.rates import contribution, scheduled
-from lrsched.transforms.serialization import register_with_flax
+from lrsched.transforms.composition import rate_factor, scheduled_rate_factor
+from lrsched.transforms.flax_serialization import register_with_flax
 
 Data = TypeVar("Data")
 
@@ -30,7 +30,7 @@ class ScaleByLearningRateState(NamedTuple):
     learning_rate: jax.Array
 
 
-contribution.register(ScaleByLearningRateState, scheduled)
+rate_factor.register(ScaleByLearningRateState, scheduled_rate_factor)
 
 
 def scale_by_learning_rate(
@@ -68,7 +68,7 @@ def scale_by_learning_rate(
     def init(params: optax.Params) -> ScaleByLearningRateState:
         del params
         return ScaleByLearningRateState(
-            jnp.zeros([], jnp.int32), in_use(schedule), scalar_at(schedule, 0)
+            jnp.zeros([], jnp.int32), in_use(schedule), evaluate_scalar(schedule, 0)
         )
 
     def update(
@@ -80,25 +80,25 @@ def scale_by_learning_rate(
         **extra: Any,
     ) -> tuple[optax.Updates, ScaleByLearningRateState]:
         del params, extra
-        now = clock(state.count, step)
-        rate = scalar_at(state.schedule, now)
-        updates = jax.tree.map(lambda update: scaled(update, sign * rate), updates)
+        now = current_step(state.count, step)
+        rate = evaluate_scalar(state.schedule, now)
+        updates = jax.tree.map(lambda update: scale_update(update, sign * rate), updates)
         return updates, ScaleByLearningRateState(optax.safe_increment(now), state.schedule, rate)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def clock(count: jax.Array, step: ArrayLike | None) -> jax.Array:
+def current_step(count: jax.Array, step: ArrayLike | None) -> jax.Array:
     """The step of this update: a transform's own count, or what it is given from outside."""
     return count if step is None else jnp.asarray(step, jnp.int32)
 
 
 def in_use(schedule: Schedule) -> Schedule:
     """A schedule as a state keeps that of a learning rate: one that can be changed by hand."""
-    return as_state(in_hand(schedule))
+    return to_state(in_hand(schedule))
 
 
-def as_state(data: Data) -> Data:
+def to_state(data: Data) -> Data:
     """A schedule, or a rule, with its numbers as float32 and int32 arrays of its own."""
 
     def own(leaf: Any) -> jax.Array:
@@ -110,7 +110,7 @@ def as_state(data: Data) -> Data:
     return owned
 
 
-def scalar_at(schedule: Schedule, count: ArrayLike) -> jax.Array:
+def evaluate_scalar(schedule: Schedule, count: ArrayLike) -> jax.Array:
     """The schedule's value at ``count``, which must be one number."""
     value = schedule(count)
     if value.shape:
@@ -121,7 +121,7 @@ def scalar_at(schedule: Schedule, count: ArrayLike) -> jax.Array:
     return value
 
 
-def scaled(update: jax.Array, rate: jax.Array) -> jax.Array:
+def scale_update(update: jax.Array, rate: jax.Array) -> jax.Array:
     """``rate * update`` in float32 or better, and in the update's dtype again."""
     wide = jnp.promote_types(update.dtype, jnp.float32)
     return (rate.astype(wide) * update.astype(wide)).astype(update.dtype)

@@ -7,33 +7,41 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
-from lrsched.arguments import Kind, Positive, bounded, checked, choice, is_traced
-from lrsched.schedule import Schedule
+from lrsched.arguments import (
+    ArgumentType,
+    PositiveFloat,
+    in_range,
+    is_traced,
+    one_of,
+    validate_arguments,
+)
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.learning_rate import scale_by_learning_rate
 
 
 def _decay(given: Any) -> Any:
-    return given if isinstance(given, Schedule) else bounded(least=0)(given)
+    return given if isinstance(given, Schedule) else in_range(ge=0)(given)
 
 
 WeightDecay: TypeAlias = Annotated[
-    ArrayLike | Schedule, Kind("WeightDecay", "a number of 0 or more, or a Schedule", _decay)
+    ArrayLike | Schedule,
+    ArgumentType("WeightDecay", "a number of 0 or more, or a Schedule", _decay),
 ]
 """What the parameters are multiplied by before they are taken away."""
-Coupling: TypeAlias = Annotated[str, choice("Coupling", ("coupled", "decoupled", "relative"))]
+Coupling: TypeAlias = Annotated[str, one_of("Coupling", ("coupled", "decoupled", "relative"))]
 """What the learning rate multiplies."""
 
 
-@checked
+@validate_arguments
 def with_weight_decay(
     direction: optax.GradientTransformation,
     learning_rate: ArrayLike | Schedule | optax.Schedule,
     weight_decay: WeightDecay,
     kind: Coupling = "decoupled",
     *,
-    peak: Positive | None = None,
+    peak: PositiveFloat | None = None,
     mask: Any | Callable[[optax.Params], Any] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer of a direction, a learning rate and a weight decay ``w`` of a named kind.

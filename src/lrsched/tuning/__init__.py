@@ -1,18 +1,18 @@
 """Finding the learning rate: range tests, sweeps of thousands of runs, and automatic choice."""
 
-from lrsched.tuning.auto import Auto, auto
-from lrsched.tuning.fleet import Plan
-from lrsched.tuning.range_test import ANY_RANGE, RANGES, Range, RangeTest, range_test
-from lrsched.tuning.results import Sweep
-from lrsched.tuning.search import (
+from lrsched.tuning._auto import Auto, auto
+from lrsched.tuning._range_test import ANY_RANGE, RANGES, Range, RangeTest, range_test
+from lrsched.tuning._search import (
     Halving,
     Population,
     population_based_training,
     search,
     successive_halving,
 )
-from lrsched.tuning.sweep import sweep
-from lrsched.tuning.training import State, Training, shuffled, training
+from lrsched.tuning._sweep import sweep
+from lrsched.tuning._training import State, Training, shuffled, training
+from lrsched.tuning.batched_runner import Plan
+from lrsched.tuning.results import Sweep
 
 __all__ = [
     "ANY_RANGE",

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from lrsched.schedule import Schedule
-from lrsched.tuning.fleet import Plan
+from lrsched._schedule import Schedule
+from lrsched.tuning.batched_runner import Plan
 
 
 class Results(NamedTuple):
@@ -143,7 +143,7 @@ class Sweep:
         Returns:
           The axes.
         """
-        from lrsched.plotting import plot_sweep
+        from lrsched.pictures.plots import plot_sweep
 
         return plot_sweep(self, x, by, ax)
 
@@ -157,7 +157,7 @@ class Sweep:
         Returns:
           Both axes.
         """
-        from lrsched.plotting import plot_runs
+        from lrsched.pictures.plots import plot_runs
 
         return plot_runs(self, which, axes)
 

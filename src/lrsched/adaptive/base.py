@@ -17,10 +17,10 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
+from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
-from lrsched.schedule import Schedule
-from lrsched.transforms.learning_rate import as_state, clock, in_use, scalar_at
-from lrsched.transforms.rates import Contribution, contribution, scheduled
+from lrsched.transforms.composition import RateFactor, rate_factor, scheduled_rate_factor
+from lrsched.transforms.learning_rate import current_step, evaluate_scalar, in_use, to_state
 
 Memory = TypeVar("Memory")
 
@@ -48,13 +48,13 @@ class AdaptiveState(NamedTuple):
     memory: Any
 
 
-@contribution.register
-def _(state: AdaptiveState) -> Contribution:
-    return scheduled(state)._replace(inner=state.memory)
+@rate_factor.register
+def _(state: AdaptiveState) -> RateFactor:
+    return scheduled_rate_factor(state)._replace(inner=state.memory)
 
 
 @dataclasses.dataclass(frozen=True)
-class Step(Generic[Memory]):
+class MethodInputs(Generic[Memory]):
     """What a method knows at one update, in float32 or wider.
 
     Attributes:
@@ -81,10 +81,10 @@ class Step(Generic[Memory]):
     sums: tuple[jax.Array, ...] = ()
     sums_by_array: tuple[Any, ...] = ()
 
-    def unbiased(self, decay: float) -> jax.Array:
+    def bias_correction_factor(self, decay: float) -> jax.Array:
         """``1 - decay**t`` at the ``t``-th update that the memory has steps of."""
         memory: Any = self.memory
-        return unbiased(decay, memory.steps, self.rate.dtype)
+        return bias_correction_factor(decay, memory.steps, self.rate.dtype)
 
     def base_updates(
         self, base: optax.GradientTransformation, state: Any, params: Any
@@ -100,7 +100,7 @@ class Step(Generic[Memory]):
         return finite, state
 
 
-class Move(NamedTuple):
+class MethodOutput(NamedTuple):
     """What a method does.
 
     Attributes:
@@ -118,14 +118,14 @@ class Move(NamedTuple):
     moves: ArrayLike = True
 
 
-def method(
+def adaptive_transform(
     name: str,
     learning_rate: ArrayLike | Schedule | optax.Schedule,
     init: Callable[[Any], Any],
-    move: Callable[[Step[Any]], Move],
-    measure: Callable[[Step[Any]], tuple[Any, ...]] = lambda step: (),
+    move: Callable[[MethodInputs[Any]], MethodOutput],
+    measure: Callable[[MethodInputs[Any]], tuple[Any, ...]] = lambda step: (),
     *,
-    prepare: Callable[[Step[Any]], Any] = lambda step: None,
+    prepare: Callable[[MethodInputs[Any]], Any] = lambda step: None,
     needs_value: bool = False,
     sums_see_all: bool = False,
     is_applied: bool = True,
@@ -160,11 +160,11 @@ def method(
         narrow = [p for p in jax.tree.leaves(params) if _is_narrow(p)]
         return AdaptiveState(
             jnp.zeros([], jnp.int32),
-            in_use(schedule) if is_applied else as_state(schedule),
+            in_use(schedule) if is_applied else to_state(schedule),
             jnp.zeros([], jnp.float32),
             jnp.zeros([], jnp.int32),
             [jnp.zeros_like(p, jnp.float32) for p in narrow],
-            distinct(_in_one_width(params, init(kept))),
+            copy_aliased_leaves(_in_one_width(params, init(kept))),
         )
 
     def update(
@@ -180,18 +180,18 @@ def method(
             raise ValueError(f"{name} needs the parameters: update(updates, state, params).")
         if needs_value and value is None:
             raise ValueError(f"{name} needs the loss: update(updates, state, params, value=loss).")
-        now = clock(state.count, step)
+        now = current_step(state.count, step)
         metric: Any = _widened(jnp.asarray(value)) if needs_value else value
-        known: Step[Any] = Step(
+        known: MethodInputs[Any] = MethodInputs(
             _widened(state.memory),
-            scalar_at(state.schedule, now).astype(_width(params)),
+            evaluate_scalar(state.schedule, now).astype(_width(params)),
             _widened(updates),
-            restored(params, state.remainders),
+            add_rounding_errors(params, state.remainders),
             metric,
             extra if step is None else {**extra, "step": step},
         )
         known = dataclasses.replace(known, prepared=prepare(known))
-        by_array = sums_of(squares(known.gradients), *measure(known))
+        by_array = tree_sums(tree_square(known.gradients), *measure(known))
         square, *sums = jnp.sum(by_array, axis=1)
         guards = sums if sums_see_all else [square, *sums]
         seen = jnp.stack([*guards, *([metric] if needs_value else [])])
@@ -201,7 +201,7 @@ def method(
 
         # Gradients that depend on the sums keep XLA from writing what it prepared for these: to
         # prepare it again, in the pass that writes the memory, moves fewer bytes.
-        gradients = select(is_finite, known.gradients, zeros_like(known.gradients))
+        gradients = tree_where(is_finite, known.gradients, tree_zeros_like(known.gradients))
         known = dataclasses.replace(
             known,
             gradients=gradients,
@@ -212,7 +212,7 @@ def method(
         moved = move(dataclasses.replace(known, prepared=prepare(known)))
         is_finite &= _is_sound(moved.memory) | ~jnp.asarray(moved.moves)
         moves = is_finite & moved.moves
-        kept = select(moves, moved.memory, known.memory)
+        kept = tree_where(moves, moved.memory, known.memory)
         wanted = jax.tree.map(lambda u: jnp.where(moves, u, 0), moved.updates(kept))
         applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
         return applied, AdaptiveState(
@@ -221,7 +221,7 @@ def method(
             jnp.where(moves, moved.learning_rate, 0).astype(jnp.float32),
             state.ignored + ~is_finite,
             _lost(known.params, wanted, params, applied),
-            like(kept, state.memory),
+            cast_like(kept, state.memory),
         )
 
     return optax.GradientTransformationExtraArgs(init_state, update)
@@ -234,50 +234,50 @@ def _is_sound(memory: Any) -> jax.Array:
     return jnp.all(jnp.isfinite(jnp.stack(scalars))) if scalars else jnp.asarray(True)
 
 
-def sums_of(*trees: Any) -> jax.Array:
+def tree_sums(*trees: Any) -> jax.Array:
     """The sum of each array of each tree, in one matrix: sharded parameters cost one all-reduce."""
     rows = [jnp.stack([jnp.sum(leaf) for leaf in jax.tree.leaves(tree)]) for tree in trees]
     return jnp.stack(rows)
 
 
-def squares(tree: Any) -> Any:
+def tree_square(tree: Any) -> Any:
     """``tree**2``: summed, the squared norm."""
     return jax.tree.map(jnp.square, tree)
 
 
-def products(first: Any, second: Any) -> Any:
+def tree_mul(first: Any, second: Any) -> Any:
     """``first * second``, leaf by leaf: summed, an inner product."""
     return jax.tree.map(jnp.multiply, first, second)
 
 
-def magnitudes(tree: Any) -> Any:
+def tree_abs(tree: Any) -> Any:
     """``abs(tree)``: summed, the l1 norm."""
     return jax.tree.map(jnp.abs, tree)
 
 
-def decayed(gradients: Any, params: Any, weight_decay: ArrayLike) -> Any:
+def tree_add_scaled(gradients: Any, params: Any, weight_decay: ArrayLike) -> Any:
     """``gradients + weight_decay * params``, leaf by leaf; a plain 0 does not read them."""
     if isinstance(weight_decay, int | float) and weight_decay == 0:
         return gradients
     return jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
 
 
-def descent(gradients: Any, rate: jax.Array) -> Any:
+def tree_descent(gradients: Any, rate: jax.Array) -> Any:
     """``-rate * gradients``, leaf by leaf."""
     return jax.tree.map(lambda g: -rate * g, gradients)
 
 
-def select(condition: ArrayLike, new: Any, old: Any) -> Any:
+def tree_where(condition: ArrayLike, new: Any, old: Any) -> Any:
     """``new`` where the condition, a scalar, holds, else ``old``."""
     return jax.tree.map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
 
 
-def like(tree: Any, old: Any) -> Any:
+def cast_like(tree: Any, old: Any) -> Any:
     """``tree`` in the dtypes of ``old``."""
     return jax.tree.map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
 
 
-def distinct(tree: Any) -> Any:
+def copy_aliased_leaves(tree: Any) -> Any:
     """``tree`` without an array that is there twice, so that a state can be donated."""
     seen: set[int] = set()
 
@@ -295,23 +295,25 @@ def safe_divide(part: ArrayLike, whole: ArrayLike) -> jax.Array:
     return jnp.where(is_zero, 0.0, part / jnp.where(is_zero, 1.0, whole))
 
 
-def scalar(value: ArrayLike) -> jax.Array:
+def state_scalar(value: ArrayLike) -> jax.Array:
     """A scalar of a memory, which is kept in float32, or in float64 where a parameter is."""
     return jnp.asarray(value, float)
 
 
-def unbiased(decay: float, steps: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
+def bias_correction_factor(
+    decay: float, steps: jax.Array, dtype: DTypeLike = jnp.float32
+) -> jax.Array:
     """``1 - decay**(steps + 1)``, without the cancellation that float32 has for 0.999."""
     with np.errstate(divide="ignore"):
         return -jnp.expm1((steps.astype(dtype) + 1) * np.log(decay))
 
 
-def counter() -> jax.Array:
+def zero_count() -> jax.Array:
     """An int32 scalar of a memory, at 0."""
     return jnp.zeros([], jnp.int32)
 
 
-def zeros_like(tree: Any) -> Any:
+def tree_zeros_like(tree: Any) -> Any:
     """A tree of a memory, at 0."""
     return jax.tree.map(jnp.zeros_like, tree)
 
@@ -319,7 +321,7 @@ def zeros_like(tree: Any) -> Any:
 # Parameters narrower than float32: what they could not hold of an update is kept, and added again.
 
 
-def restored(params: Any, remainders: list[jax.Array]) -> Any:
+def add_rounding_errors(params: Any, remainders: list[jax.Array]) -> Any:
     """The parameters with what the narrow ones of them could not hold."""
     rest = iter(remainders)
     return jax.tree.map(
@@ -356,12 +358,12 @@ def _in_one_width(params: Any, memory: Any) -> Any:
     width = _width(params)
 
     def cast(leaf: Any) -> Any:
-        if contribution(leaf) is not None:
+        if rate_factor(leaf) is not None:
             return leaf
         is_scalar = leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.floating)
         return leaf.astype(width) if is_scalar else leaf
 
-    return jax.tree.map(cast, memory, is_leaf=lambda x: contribution(x) is not None)
+    return jax.tree.map(cast, memory, is_leaf=lambda x: rate_factor(x) is not None)
 
 
 def _width(params: Any) -> np.dtype:

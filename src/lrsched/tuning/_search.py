@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from lrsched.change import scale_learning_rate
-from lrsched.schedule import Schedule
+from lrsched._schedule import Schedule
+from lrsched.running.edit import scale_learning_rate
 from lrsched.schedules.constant import piecewise_constant
-from lrsched.tuning import fleet as fleets
-from lrsched.tuning.fleet import Fleet, Members
+from lrsched.tuning import batched_runner as fleets
+from lrsched.tuning._sweep import sweep
+from lrsched.tuning._training import Training
+from lrsched.tuning.batched_runner import Fleet, Members
 from lrsched.tuning.results import Sweep, brief
-from lrsched.tuning.sweep import sweep
-from lrsched.tuning.training import Training
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

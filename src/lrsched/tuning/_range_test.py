@@ -7,11 +7,11 @@ from typing import Any, Final, NamedTuple
 import jax
 import numpy as np
 
-from lrsched.schedule import Schedule
+from lrsched._schedule import Schedule
 from lrsched.schedules.decay import exponential, linear
-from lrsched.tuning import fleet as fleets
+from lrsched.tuning import batched_runner as fleets
+from lrsched.tuning._training import Training
 from lrsched.tuning.results import brief
-from lrsched.tuning.training import Training
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "sgd": (1e-5, 100.0),
@@ -107,7 +107,7 @@ class RangeTest:
         Returns:
           The axes.
         """
-        from lrsched.plotting import plot_range_test
+        from lrsched.pictures.plots import plot_range_test
 
         return plot_range_test(self, ax)
 

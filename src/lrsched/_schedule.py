@@ -28,42 +28,53 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import INTEGER, PHASE, VALUE, VALUES, Kind, annotated_kind, bound, is_traced
+from lrsched.arguments import (
+    FINITE_FLOAT,
+    FINITE_FLOATS,
+    SIGNED_INT,
+    STEPS_OR_FRACTION,
+    ArgumentType,
+    argument_type_of,
+    bind_arguments,
+    is_traced,
+)
 from lrsched.numerics import MAX_STEP
 
 P = ParamSpec("P")
-Seam: TypeAlias = tuple[str, int]
+PhaseStart: TypeAlias = tuple[str, int]
 """The name of a phase, and the step at which it begins."""
 
-_TAG: Final = "schedule"
+TAG: Final = "schedule"
 _RESERVED: Final = frozenset(
-    {_TAG, "step", "horizon", "parameters", "replace", "is_made_by", "plot"}
+    {TAG, "step", "horizon", "parameters", "replace", "is_instance_of", "plot"}
 )
-_REGISTRY: Final[dict[str, "Definition"]] = {}
+REGISTRY: Final[dict[str, "ScheduleDefinition"]] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Definition:
+class ScheduleDefinition:
     """What the decorator knows of one schedule function; two are equal only if the same."""
 
     name: str
     function: Callable[..., ArrayLike]
     signature: inspect.Signature
-    kinds: Mapping[str, Kind | None]
+    argument_types: Mapping[str, ArgumentType | None]
     horizon: str | Callable[..., Any] | None
     check: Callable[..., None] | None
     phases: Callable[..., Iterable[tuple[str, Any]]] | None = None
 
-    def make(self, *args: Any, **kwargs: Any) -> "Schedule":
+    def create(self, *args: Any, **kwargs: Any) -> "Schedule":
         """The schedule for these arguments, checked and brought into one form."""
         dynamic: dict[str, Any] = {}
         static: dict[str, Any] = {}
-        for name, given in bound(self.name, self.signature, args, kwargs).arguments.items():
+        for name, given in bind_arguments(
+            self.name, self.signature, args, kwargs
+        ).arguments.items():
             value = self._convert(name, given)
             target = static if self._is_static(name, value) else dynamic
             target[name] = value
         made = Schedule(
-            Structure(self, tuple(dynamic), tuple(static.items())), (*dynamic.values(),)
+            StaticData(self, tuple(dynamic), tuple(static.items())), (*dynamic.values(),)
         )
         if self.check is not None and not is_traced(made):
             with jax.ensure_compile_time_eval():  # of numbers that are known, within a jit too
@@ -78,22 +89,22 @@ class Definition:
     def _convert_one(self, name: str, given: Any) -> Any:
         if given is None and self.signature.parameters[name].default is None:
             return None
-        if self.kinds[name] is None and _holds_schedules(given):
+        if self.argument_types[name] is None and _holds_schedules(given):
             return tuple(self._convert_one(name, item) for item in given)
-        kind = self.kinds[name] or _kind_of(given)
-        return given if kind is None else kind.check(self.name, name, given)
+        kind = self.argument_types[name] or _kind_of(given)
+        return given if kind is None else kind.validate(self.name, name, given)
 
     def _is_static(self, name: str, value: Any) -> bool:
-        kind = self.kinds[name]
+        kind = self.argument_types[name]
         if kind is not None and value is not None:
             return kind.static
         return value is None or isinstance(value, str | bool) or _is_function(value)
 
 
-class Structure(NamedTuple):
+class StaticData(NamedTuple):
     """The part of a schedule that is program, not data: what jit compiles for."""
 
-    definition: Definition
+    definition: ScheduleDefinition
     names: tuple[str, ...]
     static: tuple[tuple[str, Any], ...]
 
@@ -118,9 +129,9 @@ class Schedule:
     __slots__ = ("__weakref__", "_children", "_structure")
     __array_ufunc__ = None  # numpy scalars leave `number * schedule` to us
     _children: tuple[Any, ...]
-    _structure: Structure
+    _structure: StaticData
 
-    def __init__(self, structure: Structure, children: tuple[Any, ...]):
+    def __init__(self, structure: StaticData, children: tuple[Any, ...]):
         object.__setattr__(self, "_structure", structure)
         object.__setattr__(self, "_children", children)
 
@@ -177,19 +188,19 @@ class Schedule:
                 f"it has {', '.join(parameters)}."
             )
         bound = inspect.BoundArguments(definition.signature, {**parameters, **changes})
-        return definition.make(*bound.args, **bound.kwargs)
+        return definition.create(*bound.args, **bound.kwargs)
 
-    def is_made_by(self, factory: Callable[..., "Schedule"]) -> bool:
+    def is_instance_of(self, factory: Callable[..., "Schedule"]) -> bool:
         """Whether this factory made it, whatever the numbers.
 
         >>> import lrsched
-        >>> lrsched.cosine(1.0, steps=10).is_made_by(lrsched.cosine)
+        >>> lrsched.cosine(1.0, steps=10).is_instance_of(lrsched.cosine)
         True
         """
         return inspect.unwrap(factory) is self._structure.definition.function
 
     def plot(self, ax: Any = None, steps: int | None = None) -> Any:
-        """The curve with its phases, as `lrsched.plotting.plot_schedule` draws it.
+        """The curve with its phases, as `lrsched.pictures.plots.plot_schedule` draws it.
 
         Args:
           ax: matplotlib's axes; by default new ones.
@@ -198,13 +209,13 @@ class Schedule:
         Returns:
           The axes.
         """
-        from lrsched.plotting import plot_schedule
+        from lrsched.pictures.plots import plot_schedule
 
         return plot_schedule(self, ax, steps)
 
     def _repr_html_(self) -> str | None:
         """A notebook's picture; None, so that it shows the text, where there is not one curve."""
-        from lrsched.curve import sparkline
+        from lrsched.pictures.curves import sparkline
 
         return sparkline(self)
 
@@ -317,10 +328,10 @@ def schedule(
       ValueError: another function has that name, or a parameter's name is reserved.
 
     >>> import jax, jax.numpy as jnp, lrsched
-    >>> from lrsched.arguments import Length, Value
+    >>> from lrsched.arguments import PositiveInt, FiniteFloat
     >>> from lrsched.numerics import fraction
     >>> @lrsched.schedule(horizon="steps")
-    ... def smoothstep(step, peak: Value, steps: Length):
+    ... def smoothstep(step, peak: FiniteFloat, steps: PositiveInt):
     ...     left = fraction(steps - step, steps)
     ...     return peak * left**2 * (3 - 2 * left)
     >>> schedule = smoothstep(peak=0.1, steps=100)
@@ -336,9 +347,9 @@ def schedule(
 
     @functools.wraps(function)
     def factory(*args: Any, **kwargs: Any) -> Schedule:
-        return definition.make(*args, **kwargs)
+        return definition.create(*args, **kwargs)
 
-    factory.__signature__ = _shown_signature(definition)  # type: ignore[attr-defined]
+    factory.__signature__ = shown_signature(definition)  # type: ignore[attr-defined]
     return factory
 
 
@@ -357,7 +368,7 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
     """
     definition = schedule._structure.definition
     plain = {name: _plain(definition.name, name, x) for name, x in schedule.parameters.items()}
-    return {_TAG: definition.name, **plain}
+    return {TAG: definition.name, **plain}
 
 
 def from_dict(data: Mapping[str, Any]) -> Schedule:
@@ -374,19 +385,19 @@ def from_dict(data: Mapping[str, Any]) -> Schedule:
     >>> lrsched.from_dict({"schedule": "linear", "init": 1, "end": 0, "steps": 10})
     linear(init=1.0, end=0.0, steps=10)
     """
-    if not _is_mapping(data) or _TAG not in data:
-        raise ValueError(f"{data!r} is not a schedule; it must be a mapping with a key {_TAG!r}.")
-    definition = _lookup(data[_TAG])
+    if not _is_mapping(data) or TAG not in data:
+        raise ValueError(f"{data!r} is not a schedule; it must be a mapping with a key {TAG!r}.")
+    definition = get_definition(data[TAG])
     given = {
-        name: _rebuild(value, definition.kinds.get(name))
+        name: _rebuild(value, definition.argument_types.get(name))
         for name, value in data.items()
-        if name not in (_TAG, "$schema")
+        if name not in (TAG, "$schema")
     }
     parameters = definition.signature.parameters
     rest = [n for n, p in parameters.items() if p.kind is inspect.Parameter.VAR_POSITIONAL]
     args = [item for name in rest for item in given.pop(name, ())]
     try:
-        return definition.make(*args, **given)
+        return definition.create(*args, **given)
     except TypeError as error:
         raise ValueError(str(error)) from None
 
@@ -458,7 +469,7 @@ def _define(
     horizon: str | Callable[..., Any] | None,
     check: Callable[..., None] | None,
     phases: Callable[..., Iterable[tuple[str, Any]]] | None,
-) -> Definition:
+) -> ScheduleDefinition:
     signature = inspect.signature(function, eval_str=True)
     parameters = list(signature.parameters.values())[1:]
     for parameter in parameters:
@@ -469,31 +480,33 @@ def _define(
             )
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             raise ValueError(f"{name}: **{parameter.name} is not accepted; name each parameter.")
-    kinds = {parameter.name: annotated_kind(parameter.annotation) for parameter in parameters}
+    kinds = {parameter.name: argument_type_of(parameter.annotation) for parameter in parameters}
     if isinstance(horizon, str) and horizon not in kinds:
         raise ValueError(f"{name}: horizon={horizon!r} is not one of {', '.join(kinds)}.")
-    return Definition(
+    return ScheduleDefinition(
         name, function, signature.replace(parameters=parameters), kinds, horizon, check, phases
     )
 
 
-def _shown_signature(definition: Definition) -> inspect.Signature:
+def shown_signature(definition: ScheduleDefinition) -> inspect.Signature:
     """The signature that help() shows: each argument's kind, and what the call returns."""
     parameters = [
-        parameter.replace(annotation=definition.kinds[parameter.name] or parameter.annotation)
+        parameter.replace(
+            annotation=definition.argument_types[parameter.name] or parameter.annotation
+        )
         for parameter in definition.signature.parameters.values()
     ]
     return inspect.Signature(parameters, return_annotation=Schedule)
 
 
-def _kind_of(given: Any) -> Kind | None:
+def _kind_of(given: Any) -> ArgumentType | None:
     """The kind of an argument without an annotation; None for what needs no check."""
     if isinstance(given, list | tuple | np.ndarray) and np.ndim(given) > 0:
-        return VALUES
+        return FINITE_FLOATS
     if given is None or isinstance(given, str | bool | Schedule) or callable(given):
         return None
     is_integer = is_number(given) and jnp.issubdtype(jnp.result_type(given), jnp.integer)
-    return INTEGER if is_integer else VALUE
+    return SIGNED_INT if is_integer else FINITE_FLOAT
 
 
 def _holds_schedules(given: Any) -> bool:
@@ -504,15 +517,15 @@ def _is_function(value: Any) -> bool:
     return callable(value) and not isinstance(value, Schedule)
 
 
-def _register(definition: Definition) -> None:
-    known = _REGISTRY.get(definition.name)
+def _register(definition: ScheduleDefinition) -> None:
+    known = REGISTRY.get(definition.name)
     if known is not None and not _is_redefinition(known.function, definition.function):
         raise ValueError(
             f"a schedule called {definition.name!r} is already defined in "
             f"{known.function.__module__}; give this one another name with "
             f"@schedule(name=...)."
         )
-    _REGISTRY[definition.name] = definition
+    REGISTRY[definition.name] = definition
 
 
 def _is_redefinition(old: Callable[..., Any], new: Callable[..., Any]) -> bool:
@@ -525,27 +538,27 @@ def _is_redefinition(old: Callable[..., Any], new: Callable[..., Any]) -> bool:
     return not places(old).isdisjoint(places(new))
 
 
-def _lookup(name: Any) -> Definition:
-    if name not in _REGISTRY:
-        near = difflib.get_close_matches(str(name), _REGISTRY, n=3, cutoff=0.0)
+def get_definition(name: Any) -> ScheduleDefinition:
+    if name not in REGISTRY:
+        near = difflib.get_close_matches(str(name), REGISTRY, n=3, cutoff=0.0)
         raise ValueError(
             f"no schedule is called {name!r}; the nearest are {', '.join(near)}. One of your own "
             "must be imported before it is read back."
         )
-    return _REGISTRY[name]
+    return REGISTRY[name]
 
 
 def _restore(name: str, module: str, parameters: dict[str, Any]) -> Schedule:
-    if name not in _REGISTRY:
+    if name not in REGISTRY:
         importlib.import_module(module)
-    definition = _lookup(name)
+    definition = get_definition(name)
     bound = inspect.BoundArguments(definition.signature, parameters)
-    return definition.make(*bound.args, **bound.kwargs)
+    return definition.create(*bound.args, **bound.kwargs)
 
 
 def _combine(name: str, *operands: Any) -> Schedule:
     """An operator of the algebra, flattened: ``(a * b) * c`` and ``a * (b * c)`` are equal."""
-    definition = _REGISTRY[name]
+    definition = REGISTRY[name]
     parts: list[Any] = []
     for operand in operands:
         if isinstance(operand, Schedule) and operand._structure.definition is definition:
@@ -554,7 +567,7 @@ def _combine(name: str, *operands: Any) -> Schedule:
             parts.append(operand)
         else:
             return NotImplemented  # type: ignore[no-any-return]
-    return definition.make(*parts)
+    return definition.create(*parts)
 
 
 # How a leaf is shown, compared and written down.
@@ -616,7 +629,7 @@ def _is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys"))
 
 
-def _rebuild(value: Any, kind: Kind | None) -> Any:
+def _rebuild(value: Any, kind: ArgumentType | None) -> Any:
     """A value out of a configuration file: its containers are of any type, its numbers as read."""
     if _is_mapping(value):
         return from_dict(value)
@@ -628,12 +641,12 @@ def _rebuild(value: Any, kind: Kind | None) -> Any:
         with contextlib.suppress(ValueError):
             value = float(value)
     # 1e4 is a float to all of them; as a phase, 0.5 is a fraction and 1e4 can only be steps.
-    if kind is PHASE and isinstance(value, float) and value > 1 and value.is_integer():
+    if kind is STEPS_OR_FRACTION and isinstance(value, float) and value > 1 and value.is_integer():
         return int(value)
     return value
 
 
-def _children_with_keys(schedule: Schedule) -> tuple[Iterator[Any], Structure]:
+def _children_with_keys(schedule: Schedule) -> tuple[Iterator[Any], StaticData]:
     keys = map(jax.tree_util.GetAttrKey, schedule._structure.names)
     return zip(keys, schedule._children, strict=True), schedule._structure
 

@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 
 from lrsched import scaling
-from lrsched.schedule import Schedule
+from lrsched._schedule import Schedule
 from lrsched.schedules.decay import linear
-from lrsched.schedules.phases import wsd
+from lrsched.schedules.multiphase import wsd
 from lrsched.schedules.warmup import warmup as rise
-from lrsched.tuning.range_test import RangeTest, range_test
+from lrsched.tuning._range_test import RangeTest, range_test
+from lrsched.tuning._sweep import sweep
+from lrsched.tuning._training import Training
 from lrsched.tuning.results import Sweep
-from lrsched.tuning.sweep import sweep
-from lrsched.tuning.training import Training
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched import curve
+from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
-from lrsched.schedule import Schedule
+from lrsched.pictures import curves as curve
 
 if TYPE_CHECKING:
     from lrsched.theory.comparison import Comparison
-    from lrsched.tuning.range_test import RangeTest
+    from lrsched.tuning._range_test import RangeTest
     from lrsched.tuning.results import Sweep
 
 Curve: TypeAlias = ArrayLike | Sequence[Any] | tuple[Any, Any]
@@ -51,9 +51,9 @@ def plot_schedule(
       ValueError: a schedule is not one curve, or ``steps`` is not above 0.
 
     >>> import lrsched
-    >>> from lrsched import plotting
+    >>> from lrsched.pictures import plots
     >>> rate, momentum = lrsched.one_cycle(0.1, 1000), lrsched.one_cycle_momentum(0.85, 0.95, 1000)
-    >>> plotting.plot_schedule(rate, beside={"momentum": momentum}).get_xlabel()
+    >>> plots.plot_schedule(rate, beside={"momentum": momentum}).get_xlabel()
     'step'
     """
     steps = _steps_of("plot_schedule", [schedule, *(beside or {}).values()], steps)
@@ -93,8 +93,8 @@ def plot_schedules(
       ValueError: as for `plot_schedule`.
 
     >>> import lrsched
-    >>> from lrsched import plotting
-    >>> ax = plotting.plot_schedules(
+    >>> from lrsched.pictures import plots
+    >>> ax = plots.plot_schedules(
     ...     {"cosine": lrsched.cosine(1.0, 100), "linear": lrsched.linear(1.0, 0.0, 100)})
     >>> ax.get_legend_handles_labels()[1]
     ['cosine', 'linear']
@@ -140,8 +140,8 @@ def plot_run(
       ValueError: steps and values of different lengths, or a schedule that is not one curve.
 
     >>> import lrsched
-    >>> from lrsched import plotting
-    >>> top, bottom = plotting.plot_run([2.0, 1.0, float("nan")], lrsched.linear(0.1, 0.0, steps=3))
+    >>> from lrsched.pictures import plots
+    >>> top, bottom = plots.plot_run([2.0, 1.0, float("nan")], lrsched.linear(0.1, 0.0, steps=3))
     >>> top.get_ylabel(), bottom.get_ylabel()
     ('loss', 'learning rate')
     """
@@ -164,12 +164,13 @@ def plot_runs(found: "Sweep", which: Sequence[int] | None = None, axes: Any = No
       Both axes.
 
     >>> import jax.numpy as jnp, lrsched, optax
-    >>> from lrsched import plotting, tuning
+    >>> from lrsched import tuning
+    >>> from lrsched.pictures import plots
     >>> loss_fn = lambda w, batch: jnp.mean((batch - w) ** 2)
     >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, jnp.ones(8), batch_size=4)
     >>> found = tuning.sweep(
     ...     run, [lrsched.cosine(peak, steps=9) for peak in (1e-3, 1e-1)], progress=False)
-    >>> top, _ = plotting.plot_runs(found)
+    >>> top, _ = plots.plot_runs(found)
     >>> [text.get_text() for text in top.get_legend().get_texts()]
     ['peak 0.001', 'peak 0.1']
     """
@@ -202,9 +203,10 @@ def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
       The axes.
 
     >>> import numpy as np
-    >>> from lrsched import plotting, tuning
+    >>> from lrsched import tuning
+    >>> from lrsched.pictures import plots
     >>> rates, losses = np.geomspace(1e-3, 1, 50), np.linspace(2, 1, 50)[None]
-    >>> plotting.plot_range_test(tuning.RangeTest(rates, losses, losses)).get_xscale()
+    >>> plots.plot_range_test(tuning.RangeTest(rates, losses, losses)).get_xscale()
     'log'
     """
     ax = _axes(ax)
@@ -239,12 +241,13 @@ def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: 
       ValueError: no such column, or no number that varies.
 
     >>> import jax.numpy as jnp, lrsched, optax
-    >>> from lrsched import plotting, tuning
+    >>> from lrsched import tuning
+    >>> from lrsched.pictures import plots
     >>> loss_fn = lambda w, batch: jnp.mean((batch - w) ** 2)
     >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, jnp.ones(8), batch_size=4)
     >>> found = tuning.sweep(
     ...     run, [lrsched.cosine(peak, steps=9) for peak in (1e-3, 1e-1)], progress=False)
-    >>> plotting.plot_sweep(found).get_xlabel()
+    >>> plots.plot_sweep(found).get_xlabel()
     'peak'
     """
     from lrsched.tuning.results import varying
@@ -292,10 +295,11 @@ def plot_comparison(found: "Comparison", ax: Any = None) -> Any:
       The axes.
 
     >>> import lrsched
-    >>> from lrsched import plotting, theory
+    >>> from lrsched import theory
+    >>> from lrsched.pictures import plots
     >>> law = theory.LossLaw("power", {"L0": 2.0, "A": 1.0, "alpha": 0.5})
     >>> runs = [lrsched.constant(0.1), lrsched.linear(0.1, 0.0, steps=100)]
-    >>> plotting.plot_comparison(theory.compare(runs, law, steps=100)).get_xlabel()
+    >>> plots.plot_comparison(theory.compare(runs, law, steps=100)).get_xlabel()
     'predicted final loss'
     """
     table, ax = np.sort(found.table, order="loss")[::-1], _axes(ax)
@@ -313,13 +317,13 @@ def plot_comparison(found: "Comparison", ax: Any = None) -> Any:
 
 def _steps_of(function: str, schedules: list[Schedule], steps: int | None) -> int:
     for one in schedules:
-        if isinstance(one, Schedule) and not curve.is_single(one):
+        if isinstance(one, Schedule) and not curve.is_concrete_scalar(one):
             raise ValueError(
                 f"{function}: {one!r} is not one curve; it must have no traced numbers and no "
                 "batch axis."
             )
     if steps is None:
-        return max(curve.length_of(as_schedule(one)) for one in schedules)
+        return max(curve.display_steps(as_schedule(one)) for one in schedules)
     if not (isinstance(steps, int | np.integer) and steps > 0):
         raise ValueError(
             f"{function}: steps={steps!r} is not accepted; steps must be a whole number above 0."
@@ -413,7 +417,7 @@ def _draw_runs(
 def _draw(ax: Any, line: _Line, **style: Any) -> None:
     """A line with gaps where it is not finite, and a cross over the beginning of each gap."""
     is_there = np.isfinite(line.values)
-    ax.plot(*curve.thinned(line.steps, np.where(is_there, line.values, np.nan)), **style)
+    ax.plot(*curve.decimate(line.steps, np.where(is_there, line.values, np.nan)), **style)
     gone = line.steps[~is_there & np.concatenate([[True], is_there[:-1]])]
     ax.plot(
         gone,

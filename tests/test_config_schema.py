@@ -3,7 +3,7 @@ import json
 import pytest
 
 import lrsched
-from lrsched.schedule import _REGISTRY
+from lrsched._schedule import REGISTRY
 from tests import catalogue
 
 yaml = pytest.importorskip("yaml")
@@ -84,7 +84,7 @@ def test_the_schema_refuses_what_from_dict_refuses(data, message, validator):
 
 def test_the_schema_has_every_schedule_that_a_file_can_hold():
     described = lrsched.json_schema()["$defs"].keys() - {"schedule"}
-    ours = {name for name in _REGISTRY if "." not in name and hasattr(lrsched, name)}
+    ours = {name for name in REGISTRY if "." not in name and hasattr(lrsched, name)}
     assert ours - described == {"from_function"}
     cosine = lrsched.json_schema()["$defs"]["cosine"]
     assert all("description" in of for name, of in cosine["properties"].items()

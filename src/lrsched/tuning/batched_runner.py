@@ -17,8 +17,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as _PartitionSpec
 
-from lrsched.schedule import Schedule
-from lrsched.tuning.training import Training, named
+from lrsched._schedule import Schedule
+from lrsched.tuning._training import Training, named
 
 Device: TypeAlias = Any  # jax.Device, of which jax ships no type
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from rich.text import Text
 
-from lrsched.curve import is_logarithmic
+from lrsched.pictures.curves import is_logarithmic
 
 STYLES: Final = ("blue", "red", "green", "magenta", "yellow", "cyan")
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"

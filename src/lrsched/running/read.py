@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lrsched._schedule import Schedule
 from lrsched.adaptive.averaging import average_in
+from lrsched.adaptive.base import AdaptiveState
 from lrsched.adaptive.controller import ControllerState
-from lrsched.adaptive.method import AdaptiveState
-from lrsched.schedule import Schedule
-from lrsched.transforms.rates import Part, has_rate, parts, rates
+from lrsched.transforms.composition import RateNode, compose_rates, has_rate, iter_rate_nodes
 
 
 def learning_rate(opt_state: Any) -> jax.Array:
@@ -76,7 +76,7 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
             "scale_by_learning_rate, inject_schedules or an adaptive method in it, as optax's own "
             "optimizers (optax.adam(0.1)) keep none."
         )
-    return dict(sorted(rates(opt_state).items()))
+    return dict(sorted(compose_rates(opt_state).items()))
 
 
 def metrics(opt_state: Any) -> dict[str, jax.Array]:
@@ -118,7 +118,7 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
         "/".join(filter(None, ("learning_rate", group))): rate
         for group, rate in learning_rates(opt_state).items()
     }
-    for part in parts(opt_state):
+    for part in iter_rate_nodes(opt_state):
         for name, value in _measured(part).items():
             key = "/".join((name, *part.group))
             count = sum(known == key or known.startswith(f"{key}_") for known in found)
@@ -126,11 +126,11 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     return found
 
 
-def _measured(part: Part) -> dict[str, jax.Array]:
+def _measured(part: RateNode) -> dict[str, jax.Array]:
     state, measured = part.state, {}
-    if part.contribution.put is not None and not part.contribution.is_scale:
+    if part.rate_factor.put is not None and not part.rate_factor.is_scale:
         measured["schedule_step"] = jnp.maximum(jnp.asarray(state.count) - 1, 0)
-        if (done := _is_done(part.contribution.schedules, state.count)) is not None:
+        if (done := _is_done(part.rate_factor.schedules, state.count)) is not None:
             measured["schedule_done"] = done
     if isinstance(state, ControllerState):
         measured |= {"controller_scale": state.scale, "ignored_metrics": state.ignored}

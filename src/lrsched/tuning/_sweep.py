@@ -14,12 +14,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from lrsched.schedule import Schedule
-from lrsched.tuning import fleet as fleets
+from lrsched._schedule import Schedule
+from lrsched.tuning import batched_runner as fleets
+from lrsched.tuning._training import Training
+from lrsched.tuning.batched_runner import Fleet, Plan, Start
 from lrsched.tuning.checkpoint import Checkpoint, flattened, restored
-from lrsched.tuning.fleet import Fleet, Plan, Start
 from lrsched.tuning.results import Results, Sweep, gathered, nothing_yet, table_of
-from lrsched.tuning.training import Training
 
 
 class Job(NamedTuple):

@@ -10,14 +10,14 @@ from typing import Final, NamedTuple
 import jax
 import numpy as np
 
-from lrsched.arguments import BOUNDARIES, DURATION, LENGTH, is_traced
+from lrsched._phases import phase_starts
+from lrsched._schedule import Schedule
+from lrsched.arguments import BOUNDARIES, NON_NEGATIVE_INT, POSITIVE_INT, is_traced
 from lrsched.numerics import MAX_STEP
-from lrsched.schedule import Schedule
-from lrsched.seams import seams
 
-NO_LENGTH: Final = 1000
+DEFAULT_LENGTH: Final = 1000
 """How far a schedule is shown that names no length at all."""
-EXACT: Final = 2**22
+MAX_EXACT_STEPS: Final = 2**22
 """An area of so many updates is the sum of their rates; of more, a trapezoid of as many samples."""
 
 
@@ -29,12 +29,12 @@ class Phase(NamedTuple):
     stop: int
 
 
-def is_single(schedule: Schedule) -> bool:
+def is_concrete_scalar(schedule: Schedule) -> bool:
     """Whether all its numbers are known and it has no batch axis: whether it is one curve."""
     return not is_traced(schedule) and jax.eval_shape(schedule, np.int32(0)).shape == ()
 
 
-def length_of(schedule: Schedule) -> int:
+def display_steps(schedule: Schedule) -> int:
     """How many steps to show: the horizon, or four times the longest length that it names.
 
     Where the last piece begins at the horizon, as after the last cut of several, a third is added
@@ -44,7 +44,7 @@ def length_of(schedule: Schedule) -> int:
     if isinstance(horizon, int) and horizon > 0:
         longer = min(horizon + -(-horizon // 3), MAX_STEP)
         return longer if _leaps_at(schedule, horizon) else horizon
-    return min(4 * _longest(schedule), MAX_STEP) or NO_LENGTH
+    return min(4 * _longest(schedule), MAX_STEP) or DEFAULT_LENGTH
 
 
 def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +75,7 @@ def is_logarithmic(courses: Sequence[np.ndarray], decades: float = 2.0) -> bool:
     return bool(high > 10**decades * low and min(map(np.median, finite)) < 0.1 * high)
 
 
-def thinned(
+def decimate(
     steps: np.ndarray, values: np.ndarray, stretches: int = 1000
 ) -> tuple[np.ndarray, np.ndarray]:
     """A long curve for a picture: of each stretch the least and the greatest value, and a NaN.
@@ -97,9 +97,9 @@ def thinned(
 
 def area(schedule: Schedule, start: int, stop: int) -> float:
     """The sum of the rates of the updates ``start ... stop - 1``, in float64."""
-    if stop - start <= EXACT:
+    if stop - start <= MAX_EXACT_STEPS:
         return float(np.sum(np.asarray(schedule(np.arange(start, stop)), np.float64)))
-    at = np.linspace(start, stop - 1, EXACT).astype(np.int64)
+    at = np.linspace(start, stop - 1, MAX_EXACT_STEPS).astype(np.int64)
     values = np.asarray(schedule(at), np.float64)
     return float(np.trapezoid(values, at) + (values[0] + values[-1]) / 2)
 
@@ -110,8 +110,8 @@ def phases(schedule: Schedule, steps: int | None = None) -> list[Phase]:
     A schedule names its own: see ``phases`` of `lrsched.schedule`. One that names none is one
     phase with its own name.
     """
-    steps = length_of(schedule) if steps is None else steps
-    found = seams(schedule, steps)
+    steps = display_steps(schedule) if steps is None else steps
+    found = phase_starts(schedule, steps)
     ends = [*(start for _, start in found[1:]), steps]
     return [Phase(name, start, end) for (name, start), end in zip(found, ends, strict=True)]
 
@@ -124,9 +124,9 @@ def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | N
       width: in pixels.
       height: the same.
     """
-    if not is_single(schedule):
+    if not is_concrete_scalar(schedule):
         return None
-    steps = length_of(schedule)
+    steps = display_steps(schedule)
     at, values = sample(schedule, steps, count=width)
     shown = values[np.isfinite(values)]
     if not len(shown):
@@ -167,17 +167,17 @@ def svg(at: np.ndarray, values: np.ndarray, label: str, width: int = 240, height
 
 def _leaps_at(schedule: Schedule, step: int) -> bool:
     """Whether another piece or cycle begins there."""
-    name, start = seams(schedule, step + 1)[-1]
+    name, start = phase_starts(schedule, step + 1)[-1]
     return start == step and ("piece" in name or "cycle" in name)
 
 
 def _longest(schedule: Schedule) -> int:
-    kinds = schedule._structure.definition.kinds
+    kinds = schedule._structure.definition.argument_types
     found = [0]
     for name, value in schedule.parameters.items():
         items = value if isinstance(value, tuple) else (value,)
         nested = [item for item in items if isinstance(item, Schedule)]
         found += [item.horizon or _longest(item) for item in nested]
-        if kinds[name] in (LENGTH, DURATION, BOUNDARIES) and value is not None:
+        if kinds[name] in (POSITIVE_INT, NON_NEGATIVE_INT, BOUNDARIES) and value is not None:
             found.append(int(np.max(value, initial=0)))
     return max(found)

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lrsched._schedule import Schedule
 from lrsched.adaptive.controller import looked_at, observe
 from lrsched.algebra import as_schedule
-from lrsched.inspect import eval_params
-from lrsched.schedule import Schedule
+from lrsched.running.read import eval_params
+from lrsched.transforms.composition import has_rate
 from lrsched.transforms.inject import inject_schedules
-from lrsched.transforms.rates import has_rate
 
 Key: TypeAlias = jax.Array
 Batch: TypeAlias = Any
@@ -174,7 +174,7 @@ def named(found: Metrics) -> dict[str, jax.Array]:
     Raises:
       ValueError: a dictionary without it.
 
-    >>> from lrsched.tuning.training import named
+    >>> from lrsched.tuning._training import named
     >>> named(0.5)
     {'loss': Array(0.5, dtype=float32)}
     """

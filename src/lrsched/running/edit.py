@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule, by_hand, repace
-from lrsched.schedule import Schedule
-from lrsched.schedules.phases import cooldown
+from lrsched.schedules.multiphase import cooldown
 from lrsched.schedules.ramps import Ramp
-from lrsched.transforms.learning_rate import as_state
-from lrsched.transforms.rates import Part, bare, has_rate, parts
+from lrsched.transforms.composition import RateNode, has_rate, iter_rate_nodes, unwrap_nnx
+from lrsched.transforms.learning_rate import to_state
 
 
 def set_learning_rate(opt_state: Any, value: ArrayLike | None, *, group: str | None = None) -> Any:
@@ -143,7 +143,7 @@ def restart(opt_state: Any, step: ArrayLike = 0) -> Any:
     >>> optimizer.update(jnp.ones(1), lrsched.restart(state))[0].tolist()
     [-1.0]
     """
-    found = [part for part in parts(opt_state) if part.contribution.put is not None]
+    found = [part for part in iter_rate_nodes(opt_state) if part.rate_factor.put is not None]
     if not found:
         raise ValueError("restart: the state holds no schedule of lrsched.")
 
@@ -224,7 +224,7 @@ def start_cooldown(
     def annealed(place: Place) -> Schedule:
         before = by_hand(place.schedule.inner, held=place.schedule.held)
         after = cooldown(before, place.step, steps, end=end, shape=shape)
-        return as_state(by_hand(after, scale=place.schedule.scale))
+        return to_state(by_hand(after, scale=place.schedule.scale))
 
     return _edited(opt_state, _places("start_cooldown", opt_state, group), annealed)
 
@@ -297,15 +297,15 @@ def _multipliers(opt_state: Any, group: str | None) -> list[Place]:
     """The schedules of the multipliers of this group of `learning_rate_groups`."""
     return [
         _multiplier(part, name)
-        for part in parts(opt_state)
-        if part.contribution.is_scale and isinstance(part.contribution.schedules, Mapping)
-        for name in part.contribution.schedules
+        for part in iter_rate_nodes(opt_state)
+        if part.rate_factor.is_scale and isinstance(part.rate_factor.schedules, Mapping)
+        for name in part.rate_factor.schedules
         if "/".join((*part.group, name)) == group
     ]
 
 
-def _multiplier(part: Part, name: str) -> Place:
-    schedules, put = part.contribution.schedules, part.contribution.put
+def _multiplier(part: RateNode, name: str) -> Place:
+    schedules, put = part.rate_factor.schedules, part.rate_factor.put
     assert put is not None
     return _place(part, schedules[name], lambda new: put({**schedules, name: new}))
 
@@ -316,11 +316,11 @@ def _places(
     """The schedules of the rates: of an optimizer around another one, the inner one's."""
     found = [
         part
-        for part in parts(opt_state)
-        if part.contribution.put is not None
-        and not part.contribution.is_scale
-        and not has_rate(part.contribution.inner)
-        and part.contribution.schedules.is_made_by(by_hand)
+        for part in iter_rate_nodes(opt_state)
+        if part.rate_factor.put is not None
+        and not part.rate_factor.is_scale
+        and not has_rate(part.rate_factor.inner)
+        and part.rate_factor.schedules.is_instance_of(by_hand)
     ]
     groups = list(dict.fromkeys("/".join(part.group) for part in found))
     if not found:
@@ -344,13 +344,13 @@ def _places(
             f"{function}: several schedules multiply in this state; pass the part of the state "
             "that holds the one you mean."
         )
-    return [_place(part, part.contribution.schedules, part.contribution.put) for part in chosen]
+    return [_place(part, part.rate_factor.schedules, part.rate_factor.put) for part in chosen]
 
 
-def _place(part: Part, kept: Schedule, put: Callable[[Schedule], Any] | None) -> Place:
+def _place(part: RateNode, kept: Schedule, put: Callable[[Schedule], Any] | None) -> Place:
     assert put is not None
     container = jax.tree.structure(kept.held)
-    schedule, step = bare((kept, part.state.count), container)
+    schedule, step = unwrap_nnx((kept, part.state.count), container)
     return Place(part.state, put, schedule, step, container)
 
 
@@ -382,4 +382,4 @@ def _with(schedule: Schedule, **numbers: ArrayLike) -> Schedule:
 
 def _under(place: Place, schedule: Schedule) -> Schedule:
     """Another schedule under the same hand."""
-    return as_state(place.schedule.replace(inner=schedule))
+    return to_state(place.schedule.replace(inner=schedule))

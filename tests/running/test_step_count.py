@@ -1,4 +1,4 @@
-"""The table of docs/changing.md: what a schedule counts under each order of the wrappers."""
+"""The table of docs/runtime.md: what a schedule counts under each order of the wrappers."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 
 import lrsched
 
-PAGE = (Path(__file__).parent.parent / "docs/changing.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/runtime.md").read_text()
 ROWS = dict(re.findall(r"^\| `(.+)` \| ([\d ]+) \|", PAGE, re.MULTILINE))
 SCHEDULE = lrsched.linear(1.0, 0.0, steps=100)
 NAMES = {

@@ -7,17 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched._phases import numbered_phases, phase_starts
+from lrsched._schedule import PhaseStart, Schedule, schedule
 from lrsched.algebra import Inner
-from lrsched.arguments import Boundaries, Duration, Length, Phase, Value, Values, choice
-from lrsched.numerics import MAX_STEP, count_passed, fraction, mix, resolve
-from lrsched.schedule import Schedule, Seam, schedule
-from lrsched.schedules.ramps import Ramp, ramp
-from lrsched.seams import numbered, seams
+from lrsched.arguments import (
+    Boundaries,
+    FiniteFloat,
+    FiniteFloats,
+    NonNegativeInt,
+    PositiveInt,
+    StepsOrFraction,
+    one_of,
+)
+from lrsched.numerics import MAX_STEP, count_passed, fraction, lerp, resolve_steps
+from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 
-def check_fit(function: str, steps: Any, **phases: Any) -> None:
+def check_phases_fit(function: str, steps: Any, **phases: Any) -> None:
     """Raise ``ValueError``, with the sum, where the phases are longer than the whole."""
-    lengths = [np.asarray(resolve(phase, steps), np.int64) for phase in phases.values()]
+    lengths = [np.asarray(resolve_steps(phase, steps), np.int64) for phase in phases.values()]
     if np.any(sum(lengths) > np.asarray(steps)):
         named = " and ".join(f"{name}={phase!r}" for name, phase in phases.items())
         raise ValueError(
@@ -28,25 +36,25 @@ def check_fit(function: str, steps: Any, **phases: Any) -> None:
 
 @schedule(
     horizon="steps",
-    check=lambda steps, warmup, cooldown, **_: check_fit(
+    check=lambda steps, warmup, cooldown, **_: check_phases_fit(
         "wsd", steps, warmup=warmup, cooldown=cooldown
     ),
     phases=lambda until, steps, warmup, cooldown, **_: [
         ("warmup", 0),
-        ("stable", resolve(warmup, steps)),
-        ("cooldown", steps - resolve(cooldown, steps)),
+        ("stable", resolve_steps(warmup, steps)),
+        ("cooldown", steps - resolve_steps(cooldown, steps)),
         ("held", steps),
     ],
 )
 def wsd(
     step: jax.Array,
-    peak: Value,
-    steps: Length,
-    warmup: Phase,
-    cooldown: Phase,
-    end: Value = 0.0,
+    peak: FiniteFloat,
+    steps: PositiveInt,
+    warmup: StepsOrFraction,
+    cooldown: StepsOrFraction,
+    end: FiniteFloat = 0.0,
     shape: Ramp = "1-sqrt",
-    init: Value = 0.0,
+    init: FiniteFloat = 0.0,
 ) -> ArrayLike:
     """Warmup, stable, decay (the trapezoid): a linear rise, a plateau, a cooldown to ``end``.
 
@@ -77,9 +85,9 @@ def wsd(
     >>> schedule([0, 50, 100, 800, 900, 1000]).tolist()
     [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
     """
-    rise, fall = resolve(warmup, steps), resolve(cooldown, steps)
-    up = mix(init, peak, fraction(step, rise))
-    down = mix(end, peak, ramp(shape, steps - step, fall))
+    rise, fall = resolve_steps(warmup, steps), resolve_steps(cooldown, steps)
+    up = lerp(init, peak, fraction(step, rise))
+    down = lerp(end, peak, evaluate_ramp(shape, steps - step, fall))
     return jnp.where(step < rise, up, down)
 
 
@@ -88,17 +96,17 @@ def _check_cooldown(start: Any, steps: Any, **_: Any) -> None:
         raise ValueError(f"cooldown: start={start!r} + steps={steps!r} is above 2**31 - 1.")
 
 
-def _annealed(until: int, inner: Schedule, start: Any, steps: Any, **_: Any) -> list[Seam]:
-    return [*seams(inner, int(start)), ("cooldown", start), ("held", start + steps)]
+def _annealed(until: int, inner: Schedule, start: Any, steps: Any, **_: Any) -> list[PhaseStart]:
+    return [*phase_starts(inner, int(start)), ("cooldown", start), ("held", start + steps)]
 
 
 @schedule(horizon=lambda start, steps, **_: start + steps, check=_check_cooldown, phases=_annealed)
 def cooldown(
     step: jax.Array,
     inner: Inner,
-    start: Duration,
-    steps: Length,
-    end: Value = 0.0,
+    start: NonNegativeInt,
+    steps: PositiveInt,
+    end: FiniteFloat = 0.0,
     shape: Ramp = "1-sqrt",
 ) -> ArrayLike:
     """Any schedule, annealed from any step: ``inner(t)``, then from ``inner(start)`` to ``end``.
@@ -125,7 +133,7 @@ def cooldown(
     ([0.5, 1.0, 0.5, 0.0], 120)
     """
     peak = inner(jnp.asarray(start))
-    down = mix(end, peak, ramp(shape, jnp.asarray(start) + steps - step, steps))
+    down = lerp(end, peak, evaluate_ramp(shape, jnp.asarray(start) + steps - step, steps))
     return jnp.where(step < start, inner(step), down)
 
 
@@ -136,19 +144,19 @@ def _check_points(steps: Any, values: Any, **_: Any) -> None:
         )
 
 
-_CURVES = choice("Curve", ("linear", "cosine", "monotone"))
+_CURVES = one_of("Curve", ("linear", "cosine", "monotone"))
 
 
-def _between(until: int, steps: Any, **_: Any) -> list[Seam]:
+def _between(until: int, steps: Any, **_: Any) -> list[PhaseStart]:
     starts = np.asarray(steps).tolist()
-    return [("held", 0), *numbered("piece", starts[:-1], until), ("held", starts[-1])]
+    return [("held", 0), *numbered_phases("piece", starts[:-1], until), ("held", starts[-1])]
 
 
 @schedule(horizon=lambda steps, **_: steps[-1], check=_check_points, phases=_between)
 def points(
     step: jax.Array,
     steps: Boundaries,
-    values: Values,
+    values: FiniteFloats,
     shape: Annotated[str, _CURVES] = "linear",
 ) -> ArrayLike:
     """A curve through points ``(steps[i], values[i])``; held before the first and after the last.
@@ -177,8 +185,8 @@ def points(
     length = at[following] - at[piece]
     done, left = fraction(step - at[piece], length), fraction(at[following] - step, length)
     if shape == "cosine":
-        done, left = ramp("cosine", done, 1), ramp("cosine", left, 1)
-    line = mix(values[piece], values[following], done, left)
+        done, left = evaluate_ramp("cosine", done, 1), evaluate_ramp("cosine", left, 1)
+    line = lerp(values[piece], values[following], done, left)
     if shape != "monotone" or at.shape[-1] < 3:
         return line
     slopes = _monotone_slopes(at.astype(jnp.float32), values)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import NoReturn, ParamSpec, TypeAlias, TypeVar
 
-from lrsched.arguments import bound, checked
+from lrsched.arguments import bind_arguments, validate_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Missing: TypeAlias = Callable[[str], NoReturn]
 
 
-def recipe(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def ported(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Check a function's arguments by their annotations, as `lrsched.schedule` does for its own.
 
     So that what is refused is called what the peer calls it, whatever it is built from.
@@ -25,12 +25,12 @@ def recipe(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callabl
     refused = dict.fromkeys(unused, "a schedule has no use for it") | elsewhere
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        check = checked(function)
+        check = validate_arguments(function)
         signature = inspect.signature(function)
 
         @wraps(check)
         def refusing(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = bound(function.__name__, signature, args, kwargs).arguments
+            given = bind_arguments(function.__name__, signature, args, kwargs).arguments
             for key in refused:
                 default = signature.parameters[key].default
                 if given[key] != default:
@@ -45,7 +45,7 @@ def recipe(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callabl
     return decorate
 
 
-def missing(module: str, ours: list[str], known: Mapping[str, str]) -> Missing:
+def missing_attribute(module: str, ours: list[str], known: Mapping[str, str]) -> Missing:
     """A module's ``__getattr__``: what the peer has and ours does not, with the nearest of ours.
 
     Args:

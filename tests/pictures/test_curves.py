@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import lrsched
-from lrsched import curve
+from lrsched.pictures import curves as curve
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_phases_of_a_course_follow_one_another_without_a_gap(schedule, expec
 )
 def test_a_piece_begins_where_the_rate_jumps(schedule):
     starts = [phase.start for phase in curve.phases(schedule)]
-    values = schedule(np.arange(curve.length_of(schedule)))
+    values = schedule(np.arange(curve.display_steps(schedule)))
     np.testing.assert_array_equal(starts[1:], np.flatnonzero(np.diff(values)) + 1)
 
 
@@ -139,7 +139,7 @@ def test_an_area_is_the_sum_of_the_rates_of_the_updates():
 def test_a_course_too_long_to_sum_has_a_trapezoid_for_an_area(monkeypatch):
     schedule = lrsched.cosine(1.0, 20_000)
     exact = curve.area(schedule, 0, 20_000)
-    monkeypatch.setattr(curve, "EXACT", 1000)
+    monkeypatch.setattr(curve, "MAX_EXACT_STEPS", 1000)
     assert curve.area(schedule, 0, 20_000) == pytest.approx(exact, rel=1e-5)
 
 
@@ -151,9 +151,9 @@ def test_samples_have_the_steps_next_to_a_seam():
 
 def test_a_picture_ends_before_the_next_cycle_and_shows_the_last_piece():
     cycles = lrsched.repeat(lrsched.rex(1.0, 10))
-    assert curve.sample(cycles, curve.length_of(cycles))[0][-1] == 39
+    assert curve.sample(cycles, curve.display_steps(cycles))[0][-1] == 39
     pieces = lrsched.multistep(1.0, [30, 60])
-    at, values = curve.sample(pieces, curve.length_of(pieces))
+    at, values = curve.sample(pieces, curve.display_steps(pieces))
     assert (at[-1], values[-1]) == (80, pytest.approx(0.01))
 
 

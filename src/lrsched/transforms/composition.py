@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import optax
 from optax.transforms import PartitionState
 
-Rates: TypeAlias = dict[str, jax.Array]
+RatesByGroup: TypeAlias = dict[str, jax.Array]
 """The rate of each group of parameters; of a state without groups, that of the group ``""``."""
 
 
-class Contribution(NamedTuple):
+class RateFactor(NamedTuple):
     """What one state multiplies the updates by.
 
     Attributes:
@@ -38,7 +38,7 @@ class Contribution(NamedTuple):
     put: Callable[[Any], Any] | None = None
 
 
-class Part(NamedTuple):
+class RateNode(NamedTuple):
     """A state of a known type within another state.
 
     Attributes:
@@ -49,10 +49,10 @@ class Part(NamedTuple):
 
     group: tuple[str, ...]
     state: Any
-    contribution: Contribution
+    rate_factor: RateFactor
 
 
-def bare(tree: Any, container: Any) -> Any:
+def unwrap_nnx(tree: Any, container: Any) -> Any:
     """The arrays of a tree, each out of the structure that ``nnx.Optimizer`` puts around it."""
 
     def taken_out(held: Any) -> jax.Array:
@@ -63,29 +63,29 @@ def bare(tree: Any, container: Any) -> Any:
 
 
 @functools.singledispatch
-def contribution(state: Any) -> Contribution | None:
+def rate_factor(state: Any) -> RateFactor | None:
     """What a state of a known type contributes; None for all other types."""
     del state
     return None
 
 
-def parts(state: Any, group: tuple[str, ...] = ()) -> Iterator[Part]:
+def iter_rate_nodes(state: Any, group: tuple[str, ...] = ()) -> Iterator[RateNode]:
     """Every state of a known type within ``state``, with its group."""
-    own = contribution(state)
+    own = rate_factor(state)
     if own is not None:
-        yield Part(group, state, own)
-        yield from parts(own.inner, group)
+        yield RateNode(group, state, own)
+        yield from iter_rate_nodes(own.inner, group)
     elif isinstance(state, PartitionState):
         for label, inner in state.inner_states.items():
-            yield from parts(inner, (*group, str(label)))
+            yield from iter_rate_nodes(inner, (*group, str(label)))
     elif isinstance(state, tuple | OrderedDict):  # a chain, a named chain
         for inner in state.values() if isinstance(state, OrderedDict) else state:
-            yield from parts(inner, group)
+            yield from iter_rate_nodes(inner, group)
     else:
         yield from _apart(state, group)
 
 
-def rates(state: Any) -> Rates:
+def compose_rates(state: Any) -> RatesByGroup:
     """The product of all contributions, for each group of parameters.
 
     Raises:
@@ -94,7 +94,7 @@ def rates(state: Any) -> Rates:
     _check_that_groups_do_not_cross(state)
     factors = [
         (group, jnp.asarray(factor, jnp.float32))
-        for part in parts(state)
+        for part in iter_rate_nodes(state)
         for group, factor in _factors(part)
     ]
     groups = dict.fromkeys(group for group, _ in factors)
@@ -111,15 +111,15 @@ def rates(state: Any) -> Rates:
 def has_rate(state: Any) -> bool:
     """Whether ``state`` holds a rate, rather than nothing, or only scales of one."""
     return any(
-        part.contribution.factor is not None and not part.contribution.is_scale
-        for part in parts(state)
+        part.rate_factor.factor is not None and not part.rate_factor.is_scale
+        for part in iter_rate_nodes(state)
     )
 
 
 def _check_that_groups_do_not_cross(state: Any) -> None:
-    found = list(parts(state))
+    found = list(iter_rate_nodes(state))
     for part in found:
-        if isinstance(part.contribution.factor, Mapping):
+        if isinstance(part.rate_factor.factor, Mapping):
             others = [
                 group
                 for other in found
@@ -129,14 +129,14 @@ def _check_that_groups_do_not_cross(state: Any) -> None:
             ]
             if others:
                 raise ValueError(
-                    f"the groups {', '.join(part.contribution.factor)} and "
+                    f"the groups {', '.join(part.rate_factor.factor)} and "
                     f"{', '.join('/'.join(group) for group in others)} cross, so that they have no "
                     "one rate each; group the parameters once, or pass a part of the state."
                 )
 
 
-def _factors(part: Part) -> Iterator[tuple[tuple[str, ...], Any]]:
-    factor = part.contribution.factor
+def _factors(part: RateNode) -> Iterator[tuple[tuple[str, ...], Any]]:
+    factor = part.rate_factor.factor
     if isinstance(factor, Mapping):
         for name, of_group in factor.items():
             yield (*part.group, name), of_group
@@ -148,7 +148,7 @@ def _is_in(group: tuple[str, ...], outer: tuple[str, ...]) -> bool:
     return len(group) > len(outer) and group[: len(outer)] == outer
 
 
-def _apart(state: Any, group: tuple[str, ...]) -> Iterator[Part]:
+def _apart(state: Any, group: tuple[str, ...]) -> Iterator[RateNode]:
     """Of anything but a chain, such as a ``TrainState`` or a dictionary of optimizer states.
 
     Several parts that each hold a rate are groups; with one at most, all of them are a product.
@@ -163,42 +163,42 @@ def _apart(state: Any, group: tuple[str, ...]) -> Iterator[Part]:
     ]
     are_groups = sum(has_rate(leaf) for _, leaf in known) > 1
     for place, leaf in known:
-        yield from parts(leaf, (*group, place) if are_groups else group)
+        yield from iter_rate_nodes(leaf, (*group, place) if are_groups else group)
 
 
 def _is_known(state: Any) -> bool:
-    return contribution(state) is not None
+    return rate_factor(state) is not None
 
 
-def scheduled(state: Any) -> Contribution:
+def scheduled_rate_factor(state: Any) -> RateFactor:
     """Of a state with the fields ``schedule`` and ``learning_rate``."""
-    return Contribution(
+    return RateFactor(
         state.learning_rate,
         schedules=state.schedule,
         put=lambda schedule: state._replace(schedule=schedule),
     )
 
 
-def injected(values: Mapping[str, Any], inner: Any) -> Contribution:
+def injected_rate_factor(values: Mapping[str, Any], inner: Any) -> RateFactor:
     """Of hyperparameters put into an optimizer, which may keep its rate itself."""
-    return Contribution(None if has_rate(inner) else values.get("learning_rate"), inner)
+    return RateFactor(None if has_rate(inner) else values.get("learning_rate"), inner)
 
 
 # Optax's own states that keep a rate or a scale.
 
 
-@contribution.register(optax.ScaleByBacktrackingLinesearchState)
-@contribution.register(optax.ScaleByZoomLinesearchState)
-def _(state: Any) -> Contribution:
-    return Contribution(state.learning_rate)
+@rate_factor.register(optax.ScaleByBacktrackingLinesearchState)
+@rate_factor.register(optax.ScaleByZoomLinesearchState)
+def _(state: Any) -> RateFactor:
+    return RateFactor(state.learning_rate)
 
 
-@contribution.register(optax.InjectHyperparamsState)
-@contribution.register(optax.InjectStatefulHyperparamsState)
-def _(state: Any) -> Contribution:
-    return injected(state.hyperparams, state.inner_state)
+@rate_factor.register(optax.InjectHyperparamsState)
+@rate_factor.register(optax.InjectStatefulHyperparamsState)
+def _(state: Any) -> RateFactor:
+    return injected_rate_factor(state.hyperparams, state.inner_state)
 
 
-@contribution.register(optax.contrib.ReduceLROnPlateauState)
-def _(state: Any) -> Contribution:
-    return Contribution(state.scale, is_scale=True)
+@rate_factor.register(optax.contrib.ReduceLROnPlateauState)
+def _(state: Any) -> RateFactor:
+    return RateFactor(state.scale, is_scale=True)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import lrsched
-from lrsched import plotting, tuning
+from lrsched import tuning
+from lrsched.pictures import plots
 from tests.tuning.problems import logistic
 
 
@@ -48,7 +49,7 @@ def test_what_is_no_column_is_an_error(found):
 
 def test_it_draws_on_axes_that_it_is_given(found):
     _, ax = plt.subplots()
-    assert plotting.plot_sweep(found, by="steps", ax=ax) is ax
+    assert plots.plot_sweep(found, by="steps", ax=ax) is ax
 
 
 def test_a_schedule_is_its_curve_with_its_phases_named():
@@ -63,7 +64,7 @@ def test_a_schedule_is_its_curve_with_its_phases_named():
 
 def test_another_schedule_is_beside_it_on_an_axis_of_its_own():
     rate, momentum = lrsched.one_cycle(0.1, 100), lrsched.one_cycle_momentum(0.8, 0.9, 100)
-    ax = plotting.plot_schedule(rate, beside={"momentum": momentum})
+    ax = plots.plot_schedule(rate, beside={"momentum": momentum})
     (twin,) = (other for other in ax.figure.axes if other is not ax)
     assert (ax.get_ylabel(), twin.get_ylabel()) == ("learning rate", "momentum")
     assert twin.lines[0].get_ydata().min() == pytest.approx(0.8)
@@ -82,7 +83,7 @@ def test_what_is_not_one_curve_is_not_drawn():
 
 def test_a_run_is_its_losses_over_its_rate():
     losses = np.linspace(2.0, 1.0, 100)
-    top, bottom = plotting.plot_run(
+    top, bottom = plots.plot_run(
         {"a": losses, "b": [losses, losses + 1]},
         {"a": lrsched.cosine(0.1, 100), "b": np.full(100, 0.2)},
         validation={"a": ([49, 99], [1.6, 1.2]), "b": [1.5, 1.4]},
@@ -99,7 +100,7 @@ def test_a_run_is_its_losses_over_its_rate():
 
 def test_what_is_not_finite_is_a_gap_under_a_cross():
     losses = np.array([np.nan, 3.0, 2.0, np.inf, np.inf, 2.0, 1.0])
-    top, _ = plotting.plot_run((10 * np.arange(7), losses), lrsched.constant(0.1))
+    top, _ = plots.plot_run((10 * np.arange(7), losses), lrsched.constant(0.1))
     drawn, crosses = top.lines
     np.testing.assert_array_equal(drawn.get_ydata(), np.where(np.isfinite(losses), losses, np.nan))
     np.testing.assert_array_equal(crosses.get_xdata(), [0, 30])
@@ -108,7 +109,7 @@ def test_what_is_not_finite_is_a_gap_under_a_cross():
 def test_of_a_long_run_no_spike_and_no_gap_is_lost():
     losses = np.ones(100_000)
     losses[[7_777, 33_333, 99_998]] = 50.0, 0.01, np.nan
-    top, _ = plotting.plot_run(losses, lrsched.constant(0.1))
+    top, _ = plots.plot_run(losses, lrsched.constant(0.1))
     at, shown = top.lines[0].get_data()
     assert len(at) < 5_000
     assert {7_777, 33_333, 99_998} <= set(at)
@@ -118,7 +119,7 @@ def test_of_a_long_run_no_spike_and_no_gap_is_lost():
 
 def test_losses_and_rates_that_would_lie_on_a_floor_are_on_a_logarithmic_axis():
     losses = np.geomspace(3.0, 1e-2, 300)
-    top, bottom = plotting.plot_run(
+    top, bottom = plots.plot_run(
         losses, {"low": lrsched.cosine(1e-4, 300), "high": lrsched.cosine(1.0, 300)}
     )
     assert top.get_yscale() == bottom.get_yscale() == "log"
@@ -128,9 +129,9 @@ def test_losses_and_rates_that_would_lie_on_a_floor_are_on_a_logarithmic_axis():
 
 def test_steps_and_losses_that_do_not_match_are_an_error():
     with pytest.raises(ValueError, match=r"losses of shape \(1, 3\) at 2 steps are not accepted"):
-        plotting.plot_run(([1, 2], [1.0, 1.0, 1.0]), lrsched.constant(0.1))
+        plots.plot_run(([1, 2], [1.0, 1.0, 1.0]), lrsched.constant(0.1))
     with pytest.raises(ValueError, match="is not one curve"):
-        plotting.plot_run([1.0], lrsched.constant(np.ones(2)))
+        plots.plot_run([1.0], lrsched.constant(np.ones(2)))
 
 
 def test_the_runs_of_a_sweep_are_drawn_to_where_each_ended(found):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
-from lrsched.schedule import _REGISTRY, _TAG, Definition
+from lrsched._schedule import REGISTRY, TAG, ScheduleDefinition
 
 
 def json_schema() -> dict[str, Any]:
@@ -22,7 +22,7 @@ def json_schema() -> dict[str, Any]:
     >>> schema["$defs"]["cosine"]["properties"]["steps"]["minimum"]
     1
     """
-    known = {name: one for name, one in sorted(_REGISTRY.items()) if _is_written(one)}
+    known = {name: one for name, one in sorted(REGISTRY.items()) if _is_written(one)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A schedule of lrsched",
@@ -30,12 +30,12 @@ def json_schema() -> dict[str, Any]:
         "$defs": {
             "schedule": {
                 "type": "object",
-                "required": [_TAG],
-                "properties": {_TAG: {"enum": list(known)}},
+                "required": [TAG],
+                "properties": {TAG: {"enum": list(known)}},
                 # One alternative by its name, so that an error is of that schedule alone.
                 "allOf": [
                     {
-                        "if": {"required": [_TAG], "properties": {_TAG: {"const": name}}},
+                        "if": {"required": [TAG], "properties": {TAG: {"const": name}}},
                         "then": {"$ref": f"#/$defs/{name}"},
                     }
                     for name in known
@@ -46,7 +46,7 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _is_written(definition: Definition) -> bool:
+def _is_written(definition: ScheduleDefinition) -> bool:
     """Whether no parameter must be a function, which no file can hold."""
     return not any(
         parameter.default is inspect.Parameter.empty and _is_function(parameter.annotation)
@@ -60,12 +60,12 @@ def _is_function(annotation: Any) -> bool:
     return get_origin(annotation) is Callable
 
 
-def _of_definition(definition: Definition) -> dict[str, Any]:
+def _of_definition(definition: ScheduleDefinition) -> dict[str, Any]:
     text = inspect.getdoc(definition.function) or ""
-    properties: dict[str, Any] = {"$schema": {"type": "string"}, _TAG: {"const": definition.name}}
-    required = [_TAG]
+    properties: dict[str, Any] = {"$schema": {"type": "string"}, TAG: {"const": definition.name}}
+    required = [TAG]
     for name, parameter in definition.signature.parameters.items():
-        kind = definition.kinds[name]
+        kind = definition.argument_types[name]
         schema = dict(kind.schema) if kind else {}
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             schema = {"type": "array", "items": schema}

@@ -10,21 +10,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from lrsched.schedule import Schedule, Seam
+from lrsched._schedule import PhaseStart, Schedule
 
-MOST: Final = 12
+MAX_PHASES: Final = 12
 """Of pieces or cycles, so many are told apart; the last goes on to the end."""
 _STILL: Final = ("constant", "held")
 
 
-def seams(part: Any, until: int) -> list[Seam]:
+def phase_starts(part: Any, until: int) -> list[PhaseStart]:
     """The name and the first step of each phase that begins before ``until``, in order.
 
     A schedule that names no phases is one, with its own name; a number is one constant.
 
     >>> import lrsched
-    >>> from lrsched.seams import seams
-    >>> seams(lrsched.wsd(1.0, steps=100, warmup=10, cooldown=0.2), until=100)
+    >>> from lrsched._phases import phase_starts
+    >>> phase_starts(lrsched.wsd(1.0, steps=100, warmup=10, cooldown=0.2), until=100)
     [('warmup', 0), ('stable', 10), ('cooldown', 80)]
     """
     if not isinstance(part, Schedule):
@@ -37,40 +37,46 @@ def seams(part: Any, until: int) -> list[Seam]:
     return [seam for seam, end in zip(found, ends, strict=True) if seam[1] < min(end, until)]
 
 
-def numbered(name: str, starts: Iterable[Any], until: int) -> list[Seam]:
+def numbered_phases(name: str, starts: Iterable[Any], until: int) -> list[PhaseStart]:
     """``piece 1``, ``piece 2`` ... at these steps, the twelfth and all after it as one."""
-    begun = list(itertools.islice(itertools.takewhile(lambda x: x < until, starts), MOST + 1))
-    found = [(f"{name} {i}", int(start)) for i, start in enumerate(begun[:MOST], start=1)]
-    return [*found[:-1], (f"{name} {MOST} on", found[-1][1])] if len(begun) > MOST else found
+    begun = list(itertools.islice(itertools.takewhile(lambda x: x < until, starts), MAX_PHASES + 1))
+    found = [(f"{name} {i}", int(start)) for i, start in enumerate(begun[:MAX_PHASES], start=1)]
+    return (
+        [*found[:-1], (f"{name} {MAX_PHASES} on", found[-1][1])]
+        if len(begun) > MAX_PHASES
+        else found
+    )
 
 
-def pieces(boundaries: Any, until: int) -> list[Seam]:
+def segment_phases(boundaries: Any, until: int) -> list[PhaseStart]:
     """The pieces between steps at which something jumps."""
-    return numbered("piece", [0, *np.asarray(boundaries).tolist()], until)
+    return numbered_phases("piece", [0, *np.asarray(boundaries).tolist()], until)
 
 
-def joined(parts: Sequence[Any], lengths: Iterable[int | None], until: int) -> list[Seam]:
+def concatenate_phases(
+    parts: Sequence[Any], lengths: Iterable[int | None], until: int
+) -> list[PhaseStart]:
     """Those of several schedules, each from the end of the one before; None: it has no end."""
-    found, start = list[Seam](), 0
+    found, start = list[PhaseStart](), 0
     for part, length in zip(parts, lengths, strict=True):
         stop = until if length is None else min(start + length, until)
-        found += moved(seams(part, stop - start), start)
+        found += shift_phases(phase_starts(part, stop - start), start)
         start = stop
     return found
 
 
-def moved(found: Iterable[Seam], by: Any) -> list[Seam]:
+def shift_phases(found: Iterable[PhaseStart], by: Any) -> list[PhaseStart]:
     """The same phases, so many steps later."""
     return [(name, start + int(by)) for name, start in found]
 
 
-def overlaid(until: int, parts: Sequence[Any]) -> list[Seam]:
+def merge_phases(until: int, parts: Sequence[Any]) -> list[PhaseStart]:
     """Those of courses that run at once: a warmup is one whatever it multiplies.
 
     What stands still adds no name; the names of the others stand beside one another.
     """
-    courses = [seams(part, until) for part in parts]
-    found = list[Seam]()
+    courses = [phase_starts(part, until) for part in parts]
+    found = list[PhaseStart]()
     for at in sorted({start for course in courses for _, start in course}):
         names = {[name for name, start in course if start <= at][-1]: None for course in courses}
         moving = [name for name in names if name not in _STILL]

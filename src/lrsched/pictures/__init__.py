@@ -1,0 +1,1 @@
+"""Curves as numbers, as matplotlib figures and as text in a terminal."""

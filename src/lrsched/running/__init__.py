@@ -1,0 +1,1 @@
+"""What is done to a running job: reading its rates, changing them, taking its state over."""
