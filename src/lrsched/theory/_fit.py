@@ -223,7 +223,7 @@ def _candidate(
         # The folds start at the solution for all curves and so need few iterations. The result is
         # the optimum without the left-out curves; only the choice among optima has seen them.
         part = data.without(left)
-        numbers = _fit_once(law, known, part, huber, 0, random, solution.numbers, 12).numbers
+        numbers = _fit_once(law, known, part, huber, 0, random, solution.numbers, 5).numbers
         log_laws = np.log(np.maximum(_losses(terms, numbers, data), 1e-3 * data.losses))
         curves = [_records(data, log_laws, place) for place in kept]
         for place in left:
