@@ -20,7 +20,7 @@ import lrsched
 from benchmarks.figures import COLOURS
 from lrsched import theory
 
-LAWS = ("auto", "norm-aware", "multi-power", "annealing", "power")
+LAWS = ("auto", "norm-aware", "multi-power")
 PAPER = ("cosine_24000", "constant_24000", "wsdcon_9")
 TRIPLES = (
     ("cosine_24000", "constant_24000", "wsdcon_3"),

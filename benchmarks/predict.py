@@ -382,11 +382,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     if options.curves:
-        found = of_the_papers(options.curves, console)
         large = options.curves / "llama-124M"
         if large.is_dir():
             path = options.out.with_name(options.out.stem + "-124M.png")
             extra = {"124M": of_the_124m(large, console, path)}
+        found = of_the_papers(options.curves, console)
     else:
         use("cpu")
         console.print("About 18 minutes on two busy cores.")

@@ -41,7 +41,7 @@ SCHEDULES = {
 
 def exact(law, numbers, rates):
     """Compute the papers' sums, term by term, in float64: the loss after each update."""
-    rates = np.asarray(rates, np.float64)
+    rates = np.array(rates, np.float64)
     if law == "norm-aware":
         norm_sq = numbers["norm0"]
         for t, rate in enumerate(rates.copy()):
