@@ -81,7 +81,7 @@ def schedules(peak: float, steps: int) -> dict[str, lrsched.Schedule]:
         "linear to zero": rise >> lrsched.linear(peak, 0.0, steps - warmup),
         "inverse square root": lrsched.inverse_sqrt(peak, warmup),
         "WSD, 1-sqrt": lrsched.wsd(peak, steps, warmup, 0.2),
-        "WSD, linear": lrsched.wsd(peak, steps, warmup, 0.2, shape="linear"),
+        "WSD, linear": lrsched.wsd(peak, steps, warmup, 0.2, ramp="linear"),
         "constant, twice as long": rise >> lrsched.constant(peak),
         "cosine, twice as long": cosine(2 * steps, 0.1),
     }
