@@ -4,6 +4,7 @@ A learning rate is a value that you print, compose, sweep, save, read back and c
 goes on, and it stays an ordinary optax schedule or transform.
 """
 
+from lrsched import pictures as _pictures  # noqa: F401  (registers the plots of results)
 from lrsched import scaling, units
 from lrsched._schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.adaptive.averaging import (
