@@ -4,7 +4,7 @@ A learning rate is a value that you print, compose, sweep, save, read back and c
 goes on, and it stays an ordinary optax schedule or transform.
 """
 
-from lrsched import scaling, units
+from lrsched import recipes, scaling, units
 from lrsched._schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.adaptive.averaging import (
     AverageState,
@@ -211,6 +211,7 @@ __all__ = [
     "power_scheduler",
     "prodigy",
     "radam_warmup",
+    "recipes",
     "record_norms",
     "recorded_norms",
     "reduce_on_overfitting",
