@@ -14,7 +14,10 @@ Example:
   True
 """
 
-from lrsched.recipes import control_and_science, language_models, speech, vision
+from lrsched.recipes import control_and_science as _control_and_science
+from lrsched.recipes import language_models as _language_models
+from lrsched.recipes import speech as _speech
+from lrsched.recipes import vision as _vision
 from lrsched.recipes._recipe import (
     RECIPES,
     Decay,
@@ -27,21 +30,11 @@ from lrsched.recipes._recipe import (
     to_json,
 )
 
+# The modules of the families register their recipes when they are imported.
+del _control_and_science, _language_models, _speech, _vision
+
 for _create in RECIPES.values():
     globals()[_create.__name__] = _create
 del _create
 
-__all__ = [
-    "Decay",
-    "Parts",
-    "Recipe",
-    "control_and_science",
-    "get",
-    "language_models",
-    "listing",
-    "names",
-    "recipe",
-    "speech",
-    "to_json",
-    "vision",
-]
+__all__ = ["Decay", "Parts", "Recipe", "get", "listing", "names", "recipe", "to_json"]
