@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lrsched._plotting import register_plot
 
-_PLOTS: Final = ("plot_range_test", "plot_runs", "plot_sweep")
+_PLOTS: Final = ("plot_comparison", "plot_range_test", "plot_runs", "plot_sweep")
 
 
 def _draw(name: str, *args: Any, **kwargs: Any) -> Any:

@@ -11,7 +11,7 @@ from lrsched.algebra import as_schedule
 from lrsched.pictures import curves as curve
 
 if TYPE_CHECKING:
-    from lrsched.theory.comparison import Comparison
+    from lrsched.theory.comparison import ComparisonResult
     from lrsched.tuning._range_test import RangeTestResult
     from lrsched.tuning.results import SweepResult
 
@@ -286,7 +286,7 @@ def plot_sweep(
     return ax
 
 
-def plot_comparison(found: "Comparison", ax: Any = None) -> Any:
+def plot_comparison(found: "ComparisonResult", ax: Any = None) -> Any:
     """The predicted final losses of schedules, each with its interval, the lowest on top.
 
     Args:

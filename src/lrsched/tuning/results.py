@@ -477,8 +477,8 @@ def results_table(
 def varying_parameters(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
     """Return the parameters in which schedules differ, by name; NaN where a schedule has none.
 
-    A name is the expression that reads the parameter of the schedule, such as ``parts[1].peak``, or
-    its last component where that is unique.
+    A name is the expression that reads the parameter of the schedule, such as
+    ``operands[1].peak``, or its last component where that is unique.
     """
     parameters = [
         {
