@@ -11,7 +11,7 @@ from lrsched.adaptive.averaging import (
     LawaState,
     ema_params,
     lawa,
-    matched_average,
+    annealing_average,
     polynomial_average,
 )
 from lrsched.adaptive.base import AdaptiveState
@@ -186,7 +186,7 @@ __all__ = [
     "learning_rates",
     "linear",
     "log_warmup",
-    "matched_average",
+    "annealing_average",
     "maximum",
     "mechanize",
     "metrics",

@@ -38,10 +38,10 @@ def test_a_polynomial_average_of_power_0_is_the_mean():
 
 
 def test_lawa_is_the_mean_of_its_snapshots():
-    points, params, state = walk(lrsched.lawa(size=4, every=7))
+    points, params, state = walk(lrsched.lawa(num_snapshots=4, updates_per_snapshot=7))
     expected = points[[34, 41, 48, 55]].mean(0)
     np.testing.assert_allclose(lrsched.eval_params(state, params), expected, atol=1e-5)
-    _, params, state = walk(lrsched.lawa(size=4, every=100))
+    _, params, state = walk(lrsched.lawa(num_snapshots=4, updates_per_snapshot=100))
     np.testing.assert_array_equal(lrsched.eval_params(state, params), params)
 
 
@@ -51,14 +51,14 @@ def test_lawa_is_the_mean_of_its_snapshots():
 )
 def test_a_matched_average_at_the_plateau_is_training_with_the_cooldown(fall, shape):
     schedule = lrsched.wsd(0.5, 60, warmup=0, cooldown=fall, shape=shape)
-    _, plateau, state = walk(lrsched.matched_average(schedule))
+    _, plateau, state = walk(lrsched.annealing_average(schedule))
     _, cooled, _ = walk(optax.identity(), rate=schedule)
     np.testing.assert_allclose(lrsched.eval_params(state, plateau), cooled, atol=2e-5)
 
 
 def test_a_matched_average_is_the_parameters_before_the_fall():
     schedule = lrsched.wsd(0.5, 120, warmup=0, cooldown=50)
-    _, params, state = walk(lrsched.matched_average(schedule))
+    _, params, state = walk(lrsched.annealing_average(schedule))
     np.testing.assert_array_equal(lrsched.eval_params(state, params), params)
 
 

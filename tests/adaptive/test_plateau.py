@@ -45,7 +45,7 @@ def test_it_goes_no_lower_than_it_may_and_rests_after_a_fall():
 
 
 @pytest.mark.parametrize(
-    "smoothing", [{}, {"window_size": 3}, {"decay": 0.75}, {"accumulation_size": 3}]
+    "smoothing", [{}, {"window_size": 3}, {"ema_decay": 0.75}, {"accumulation_size": 3}]
 )
 def test_smoothing_waits_for_the_mean(smoothing):
     metrics = [3.0, 1.0, 2.0, 1.5, 1.5, 1.6, 1.7, 1.8, 1.9]
@@ -60,7 +60,7 @@ def test_smoothing_waits_for_the_mean(smoothing):
     assert found.index(0.5) == expected
 
 
-def averages(metrics, window_size=1, decay=0.0, accumulation_size=1):
+def averages(metrics, window_size=1, ema_decay=0.0, accumulation_size=1):
     """What is judged, and at which metric."""
     blocks = [
         (end - 1, np.mean(metrics[end - accumulation_size : end]))
@@ -69,7 +69,8 @@ def averages(metrics, window_size=1, decay=0.0, accumulation_size=1):
     total = weight = 0.0
     for index, (at, _) in enumerate(blocks):
         mean = np.mean([value for _, value in blocks[max(index + 1 - window_size, 0) : index + 1]])
-        total, weight = decay * total + (1 - decay) * mean, decay * weight + (1 - decay)
+        total = ema_decay * total + (1 - ema_decay) * mean
+        weight = ema_decay * weight + (1 - ema_decay)
         yield at, total / weight
 
 
@@ -106,8 +107,10 @@ def test_a_validation_metric_without_a_training_loss_is_no_reason():
 
 
 def test_overfitting_needs_two_names():
-    with pytest.raises(ValueError, match=r"validation='value' is not accepted; .* another name"):
-        lrsched.reduce_on_overfitting(validation="value")
+    with pytest.raises(
+        ValueError, match=r"validation_metric='value' is not accepted; .* another name"
+    ):
+        lrsched.reduce_on_overfitting(validation_metric="value")
 
 
 @pytest.mark.parametrize(
@@ -115,11 +118,11 @@ def test_overfitting_needs_two_names():
     [
         (lambda: lrsched.reduce_on_plateau(mode="least"), "mode='least' .* one of 'min', 'max'"),
         (lambda: lrsched.reduce_on_plateau(1.0), "factor=1.0 .* above 0 and below 1"),
-        (lambda: lrsched.reduce_on_plateau(0.5, 0), "patience=0 .* whole number of 1 or more"),
+        (lambda: lrsched.reduce_on_plateau(0.5, 0), "patience=0 .* whole number .* from 1"),
         (lambda: lrsched.reduce_on_plateau(cooldown=-1), "cooldown=-1"),
-        (lambda: lrsched.reduce_on_plateau(decay=1.0), "decay=1.0"),
+        (lambda: lrsched.reduce_on_plateau(ema_decay=1.0), "ema_decay=1.0"),
         (lambda: lrsched.greedy(max_scale=0.5), "greedy: max_scale=0.5 .* 1 or more"),
-        (lambda: lrsched.bold_driver(up=1.0), "bold_driver: up=1.0 .* above 1"),
+        (lambda: lrsched.bold_driver(up_factor=1.0), "bold_driver: up_factor=1.0 .* above 1"),
         (lambda: lrsched.adalrs(window=0), "adalrs: window=0"),
     ],
 )

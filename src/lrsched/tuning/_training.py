@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from lrsched._schedule import Schedule
-from lrsched.adaptive.controller import looked_at, observe
+from lrsched.adaptive.controller import observed_metric_names, observe
 from lrsched.algebra import as_schedule
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
@@ -148,7 +148,7 @@ def training(
     def evaluate(state: State, held_out: Any) -> tuple[State, dict[str, jax.Array]]:
         params = eval_params(state.opt_state, state.params)
         found = named(judge(params, held_out, state.others, False)[0])
-        if "validation" in looked_at(state.opt_state):
+        if "validation" in observed_metric_names(state.opt_state):
             state = state._replace(opt_state=observe(state.opt_state, validation=found["loss"]))
         return state, found
 
