@@ -9,9 +9,9 @@ from lrsched._schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.adaptive.averaging import (
     AverageState,
     LawaState,
+    annealing_average,
     ema_params,
     lawa,
-    annealing_average,
     polynomial_average,
 )
 from lrsched.adaptive.base import AdaptiveState
@@ -139,6 +139,7 @@ __all__ = [
     "adalrs",
     "add",
     "alig",
+    "annealing_average",
     "as_schedule",
     "backoff_on_spike",
     "bold_driver",
@@ -186,7 +187,6 @@ __all__ = [
     "learning_rates",
     "linear",
     "log_warmup",
-    "annealing_average",
     "maximum",
     "mechanize",
     "metrics",

@@ -176,10 +176,11 @@ def test_metrics_are_flat_and_named_by_group():
     found = jax.jit(lrsched.metrics)(state)
     assert sorted(found) == [
         "controller_scale/a",
-        "nonfinite_metrics/a",
         "ignored_updates/b",
         "learning_rate/a",
         "learning_rate/b",
+        "nonfinite_metrics/a",
+        "received_metrics/a",
         "schedule_step/a",
         "schedule_step/b",
     ]

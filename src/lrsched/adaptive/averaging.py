@@ -328,8 +328,8 @@ class Lawa:
       An ``optax.GradientTransformation`` whose state is a `LawaState`.
 
     Raises:
-      ValueError: If ``num_snapshots`` or ``updates_per_snapshot`` is not an integer of at least 1, or
-        if ``num_snapshots`` is traced at ``init``.
+      ValueError: If ``num_snapshots`` or ``updates_per_snapshot`` is not an integer of at least 1,
+        or if ``num_snapshots`` is traced at ``init``.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from lrsched._schedule import Schedule
-from lrsched.adaptive.controller import observed_metric_names, observe
+from lrsched.adaptive.controller import observe, observed_metric_names
 from lrsched.algebra import as_schedule
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
