@@ -1,4 +1,4 @@
-"""The record of gradient norms; what it shares with every transform is in test_contract.py."""
+"""`record_norms`; what all transforms guarantee is tested in test_contract.py."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def record(sizes, **options):
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 17, 23, 64, 100])
-def test_means_of_equal_stretches_are_kept_whatever_the_length(count):
+def test_a_run_of_any_length_is_recorded_as_means_of_equal_segments(count):
     sizes = np.random.default_rng(0).uniform(0.5, 2, count)
     state = record(sizes, max_records=8)
     found, each = lrsched.recorded_norms(state), int(state.updates_per_record)
@@ -34,25 +34,33 @@ def test_means_of_equal_stretches_are_kept_whatever_the_length(count):
     np.testing.assert_allclose(found.l2, 5 * np.sqrt(means[1]), rtol=1e-5)
 
 
-def test_a_first_stretch_of_several_updates():
+def test_a_first_segment_of_several_updates():
     found = lrsched.recorded_norms(record([1.0, 3.0, 5.0], max_records=4, updates_per_record=2))
     assert found.steps.tolist() == [0, 2]
     np.testing.assert_allclose(found.l1, [14.0, 35.0])
 
 
-def test_what_is_not_finite_is_left_out_and_counted():
+def test_a_nonfinite_update_is_skipped_and_counted():
     state = record([1.0, np.nan, np.inf, 2.0])
     assert (int(state.count), int(state.nonfinite_count)) == (2, 2)
     np.testing.assert_allclose(lrsched.recorded_norms(state).l2, [5.0, 10.0])
 
 
-def test_updates_pass_through_as_they_are_and_narrow_ones_are_summed_wide():
+def test_updates_pass_unchanged_and_bfloat16_is_summed_in_float32():
     optimizer, grads = lrsched.record_norms(), {"w": jnp.full(10_000, 0.1, jnp.bfloat16)}
     updates, state = optimizer.update(grads, optimizer.init(grads))
     assert updates is grads
     np.testing.assert_allclose(
         lrsched.recorded_norms(state).l1, 10_000 * float(grads["w"][0]), rtol=1e-5
     )
+
+
+def test_complex_gradients_and_empty_trees_have_real_norms():
+    optimizer = lrsched.record_norms()
+    for grads, norms in [(jnp.array([3.0 + 4.0j, 0.0]), (5.0, 5.0)), ({}, (0.0, 0.0))]:
+        _, state = optimizer.update(grads, optimizer.init(grads))
+        found = lrsched.recorded_norms(state)
+        assert (float(found.l1[0]), float(found.l2[0])) == norms
 
 
 def test_a_record_is_found_in_every_wrapper_and_drives_a_refinement():

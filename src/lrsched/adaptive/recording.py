@@ -136,8 +136,8 @@ def _squared_l2_and_l1(tree: chex.ArrayTree) -> jax.Array:
         size = size.astype(jnp.promote_types(size.dtype, jnp.float32))
         return jnp.sum(jnp.square(size)), jnp.sum(size)
 
-    # Add the scalars one by one: XLA merges all-reduces of added scalars into one. A stack of
-    # scalars that is summed afterwards stays one operand per array.
+    # Add the scalars one by one: XLA for GPU and TPU merges all-reduces of added scalars into one
+    # scalar per norm. A stack of scalars that is summed afterwards stays one operand per array.
     zero = jnp.zeros([], jnp.float32)
     squares, sizes = zip((zero, zero), *map(sums, jax.tree.leaves(tree)), strict=True)
     l2_sq, l1 = (functools.reduce(jnp.add, numbers) for numbers in (squares, sizes))
