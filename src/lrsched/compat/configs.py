@@ -129,7 +129,7 @@ def from_deepspeed(config: Mapping[str, Any], base_lr: float | None = None) -> S
         if base_lr is None:
             base_lr = (optimizer.get("params") or {}).get("lr")
         config = _section(function, "scheduler", config["scheduler"])
-    name = config.get("type")
+    name = str(config.get("type"))
     if name not in _DEEPSPEED:
         raise ValueError(
             f"{function}: type={name!r} is not accepted; type must be one of "
@@ -204,7 +204,8 @@ def _stairs(init: float, end: float, steps: int, count: int, is_rising: bool = T
     A rise changes at the first step of each stair, a fall after the last one, as DeepSpeed rounds
     the position in the cycle down in both halves.
     """
-    values, boundaries = [init], []
+    values = [init]
+    boundaries: list[int] = []
     for index in range(1, count + 1):
         start = -(-index * steps // count) if is_rising else (index - 1) * steps // count + 1
         value = init + (end - init) * index / count
@@ -413,8 +414,9 @@ def from_megatron(arguments: Any) -> Schedule:
             raise ValueError(f"{function}: lr_decay_style='WSD' needs lr_wsd_decay_iters.")
         ramp = {"minus_sqrt": "1-sqrt"}.get(values["lr_wsd_decay_style"])
         return wsd(peak, total, warmup, annealing, end, ramp or values["lr_wsd_decay_style"], init)
-    fall = {"linear": linear, "cosine": cosine}[style]
-    return _warmed(init, peak, warmup, fall(peak, steps=total - warmup, end=end))
+    length = total - warmup
+    fall = linear(peak, end, length) if style == "linear" else cosine(peak, length, end)
+    return _warmed(init, peak, warmup, fall)
 
 
 def _megatron_lengths(function: str, values: Mapping[str, Any]) -> tuple[int, int, int | None]:
@@ -640,16 +642,16 @@ class _OLMoLengths:
     def of(self, key: str, total: Callable[[], int], default: float | None = None) -> int:
         """Return ``warmup`` or ``decay``, given as a length or as a fraction of ``total``."""
         names = (key, f"{key}_steps", f"{key}_fraction")
-        given = [name for name in names if self.values[name] is not None]
-        if len(given) > 1 or (not given and default is None):
+        values = {name: self.values[name] for name in names if self.values[name] is not None}
+        if not values and default is not None:
+            values = {names[2]: default}
+        if len(values) != 1:
             raise ValueError(
-                f"{self.function}: {', '.join(given) or 'no warmup'} is not accepted; pass {key} "
+                f"{self.function}: {', '.join(values) or 'no warmup'} is not accepted; pass {key} "
                 f"or {key}_fraction, one of the two."
             )
-        value = self.values[given[0]] if given else default
-        if not given or given[0].endswith("_fraction"):
-            return round(total() * value)
-        return round(value / self.unit)
+        ((name, value),) = values.items()
+        return round(total() * value) if name == names[2] else round(value / self.unit)
 
 
 def _olmo_schedule(
