@@ -152,8 +152,8 @@ def test_reverse_runs_backwards_and_twice_is_the_same(a):
         (lambda: lrsched.reverse(lrsched.constant(1.0)), "reverse: .* has no horizon"),
         (lambda: lrsched.stretch(lrsched.constant(1.0), 5), "stretch: .* has no horizon"),
         (lambda: lrsched.shift(lrsched.constant(1.0), 0.5), "steps=0.5 is not accepted"),
-        (lambda: lrsched.multiply(lrsched.constant(1.0), "a"), "parts='a' is not accepted"),
-        (lambda: lrsched.multiply(np.inf, 1.0), "parts=inf is not accepted"),
+        (lambda: lrsched.multiply(lrsched.constant(1.0), "a"), "operands='a' is not accepted"),
+        (lambda: lrsched.multiply(np.inf, 1.0), "operands=inf is not accepted"),
         (lambda: lrsched.as_schedule("fast"), "'fast' is not a learning rate; it must be a number"),
     ],
 )

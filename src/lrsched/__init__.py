@@ -9,7 +9,8 @@ import importlib
 from typing import NoReturn
 
 from lrsched import compat as compat
-from lrsched import scaling, units
+from lrsched import pictures as _pictures  # noqa: F401  (registers the plots of results)
+from lrsched import recipes, scaling, units
 from lrsched._schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.adaptive.averaging import (
     AverageState,
@@ -217,6 +218,7 @@ __all__ = [
     "power_scheduler",
     "prodigy",
     "radam_warmup",
+    "recipes",
     "record_norms",
     "recorded_norms",
     "reduce_on_overfitting",

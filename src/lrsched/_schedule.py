@@ -570,15 +570,15 @@ def _restore(name: str, module: str, parameters: dict[str, Any]) -> Schedule:
 def _combine(name: str, *operands: Any) -> Schedule:
     """An operator of the algebra, flattened: ``(a * b) * c`` and ``a * (b * c)`` are equal."""
     definition = REGISTRY[name]
-    parts: list[Any] = []
+    flat: list[Any] = []
     for operand in operands:
         if isinstance(operand, Schedule) and operand._structure.definition is definition:
-            parts += operand.parts
+            flat += operand.operands
         elif isinstance(operand, Schedule) or is_number(operand) or callable(operand):
-            parts.append(operand)
+            flat.append(operand)
         else:
             return NotImplemented  # type: ignore[no-any-return]
-    return definition.create(*parts)
+    return definition.create(*flat)
 
 
 # How a leaf is shown, compared and written down.

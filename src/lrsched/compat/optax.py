@@ -416,7 +416,7 @@ def cosine_onecycle_schedule(
 
     >>> from lrsched.compat import optax
     >>> optax.cosine_onecycle_schedule(100, 1.0, div_factor=4.0, final_div_factor=2.0)
-    points(steps=[0, 30, 100], values=[0.25, 1.0, 0.125], shape='cosine')
+    points(steps=[0, 30, 100], values=[0.25, 1.0, 0.125], interpolation='cosine')
     """
     return piecewise_interpolate_schedule(
         "cosine",

@@ -460,7 +460,7 @@ def CyclicLR(  # noqa: N802
 
     >>> from lrsched.compat import torch
     >>> torch.CyclicLR(0.25, 1.0, step_size_up=4, mode="triangular2")
-    triangular(base=0.25, peak=1.0, up=4, cycle_factor=0.5)
+    triangular(base=0.25, peak=1.0, up_steps=4, cycle_factor=0.5)
     """
     return _cyclic(base_lr, max_lr, step_size_up, step_size_down, mode, gamma, scale_fn, scale_mode)
 
