@@ -4,8 +4,9 @@ A learning rate is a value that you print, compose, sweep, save, read back and c
 goes on, and it stays an ordinary optax schedule or transform.
 """
 
+from lrsched import pictures as _pictures  # noqa: F401  (registers Schedule.plot)
 from lrsched import scaling, units
-from lrsched._schedule import Schedule, from_dict, schedule, to_dict
+from lrsched._schedule import Schedule, schedule
 from lrsched.adaptive.averaging import (
     AverageState,
     LawaState,
@@ -111,6 +112,7 @@ from lrsched.schedules.warmup import (
     untuned_warmup,
     warmup,
 )
+from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.groups import (
     LearningRateGroupsState,
     group_table,

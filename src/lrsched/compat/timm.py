@@ -40,6 +40,7 @@ from lrsched.arguments import (
     POSITIVE_FLOAT,
     POSITIVE_INT,
     ArgumentType,
+    CycleGrowth,
     FiniteFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -51,7 +52,6 @@ from lrsched.compat._cycles import cycle_at
 from lrsched.compat._porting import Missing, missing_attribute, ported
 from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, fraction, int_power, lerp
-from lrsched.schedules.cyclic import CycleGrowth
 from lrsched.schedules.ramps import RAMPS, evaluate_ramp
 
 __all__ = [
@@ -148,14 +148,22 @@ def _warmed(
     return _overlaid(curve, steps, init, target)
 
 
-def _overlaid_phases(until: int, curve: Schedule, steps: Any, **_: Any) -> list[PhaseStart]:
-    after = [(name, max(at, int(steps))) for name, at in phase_starts(curve, until)]
+def _overlaid_horizon(schedule: Schedule) -> Any:
+    horizon, steps = schedule.curve.horizon, schedule.steps
+    if horizon is None:
+        return None
+    return jnp.maximum(horizon, steps) if is_traced((horizon, steps)) else max(horizon, steps)
+
+
+def _overlaid_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    steps = int(schedule.steps)
+    after = [(name, max(at, steps)) for name, at in phase_starts(schedule.curve, until)]
     return [("warmup", 0), *after]
 
 
 @schedule(
     name="timm.overlaid_warmup",
-    horizon=lambda curve, **_: curve.horizon,
+    horizon=_overlaid_horizon,
     phases=_overlaid_phases,
 )
 def _overlaid(
