@@ -84,8 +84,8 @@ def extended(base: int, times: float) -> Extension:
         rest = trapezoid(steps - start, 0.2 * steps / (steps - start))
         return lrsched.constant(1.0, start) >> factor * rest
 
-    cooldown = theory.keep_rate(lambda cooldown: trapezoid(steps, cooldown), short)
-    factor = theory.keep_rate(of_factor, short, (0.2, 1.0), to_steps=steps)
+    cooldown = theory.match_optimal_rate(lambda cooldown: trapezoid(steps, cooldown), short)
+    factor = theory.match_optimal_rate(of_factor, short, (0.2, 1.0), to_steps=steps)
     rate = theory.optimal_rate(short)
     linear = theory.final_bound(lrsched.linear(1.0, 0.0, steps)).optimal_values
     kept = trapezoid(steps, 0.2), trapezoid(steps, cooldown), of_factor(factor)

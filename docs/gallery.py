@@ -82,6 +82,7 @@ GALLERY: Mapping[str, Mapping[str, lr.Schedule]] = {
         "repace": lr.repace(lr.cosine(1.0, 600), 400, STEPS),
         "by_hand": lr.by_hand(lr.cosine(1.0, STEPS), scale=0.5),
         "stretch": lr.stretch(lr.multistep(1.0, [3, 6, 10]), STEPS),
+        "staircase": lr.staircase(lr.cosine(1.0, 10), every=100),
         "reverse": lr.reverse(lr.rex(1.0, STEPS)),
         "from_function": lr.from_function(lambda t: jnp.exp(-t / 500) * jnp.cos(t / 70) ** 2),
     },
@@ -134,6 +135,7 @@ WHEN: Mapping[str, str] = {
     "repace": "A run that goes on for longer, or shorter, than it was planned.",
     "by_hand": "It is what an optimizer's state holds; seldom written.",
     "stretch": "A recipe for 100 epochs in another number of steps.",
+    "staircase": "A recipe that changes the rate once an epoch, or once every few updates.",
     "reverse": "A rise made of a decay.",
     "from_function": "An optax schedule, or any function of the step, as it is.",
 }

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched._plotting import plot as draw
 from lrsched.arguments import (
     FINITE_FLOAT,
     FINITE_FLOATS,
@@ -55,12 +56,7 @@ _RESERVED: Final = frozenset(
     {TAG, "step", "horizon", "parameters", "replace", "is_instance_of", "plot"}
 )
 REGISTRY: Final[dict[str, "ScheduleDefinition"]] = {}
-# A ported schedule is named ``library.schedule``. Its module is imported when the name is read, so
-# that a file or a pickle reads back in a process that has not imported it.
-_PORTS: Final = {
-    library: f"lrsched.compat.{library}"
-    for library in ("keras", "optax", "timm", "torch", "transformers")
-}
+_NAMESPACES: Final[dict[str, str]] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -283,11 +279,11 @@ class Schedule:
         Returns:
           The axes.
         """
-        return _RENDERERS["plot"](self, ax, steps)
+        return draw("plot_schedule", self, ax, steps)
 
     def _repr_html_(self) -> str | None:
         """Return a picture for notebooks, or ``None`` where the schedule is not a single curve."""
-        result: str | None = _RENDERERS["html"](self)
+        result: str | None = draw("sparkline", self)
         return result
 
     def __mul__(self, other: Any) -> "Schedule":
@@ -411,7 +407,8 @@ def schedule(
         ``horizon`` is not the name of a parameter.
 
     >>> import jax, jax.numpy as jnp, lrsched
-    >>> from lrsched.arguments import PositiveInt, FiniteFloat
+    >>> from lrsched._plotting import plot as draw
+    from lrsched.arguments import PositiveInt, FiniteFloat
     >>> from lrsched.numerics import fraction
     >>> @lrsched.schedule(horizon="steps")
     ... def smoothstep(step, peak: FiniteFloat, steps: PositiveInt):
@@ -446,21 +443,6 @@ def is_number(value: Any) -> bool:
 def is_function(value: Any) -> bool:
     """Return whether ``value`` is a callable other than a schedule."""
     return callable(value) and not isinstance(value, Schedule)
-
-
-# Rendering. The modules that draw are above this one; they register themselves here.
-
-_RENDERERS: dict[str, Callable[..., Any]] = {}
-
-
-def register_renderers(plot: Callable[..., Any], html: Callable[..., str | None]) -> None:
-    """Set the functions behind `Schedule.plot` and the picture in notebooks.
-
-    Args:
-      plot: Function of a schedule, axes or ``None``, and a number of steps or ``None``.
-      html: Function of a schedule that returns HTML or ``None``.
-    """
-    _RENDERERS.update(plot=plot, html=html)
 
 
 # Evaluation. There is one compiled program for each structure, regardless of the numbers. Under an
@@ -658,6 +640,16 @@ def _is_redefinition(old: Callable[..., Any], new: Callable[..., Any]) -> bool:
     return not places(old).isdisjoint(places(new))
 
 
+def register_namespace(prefix: str, module: str) -> None:
+    """Import a module when a schedule called ``prefix.name`` is looked up and not yet defined.
+
+    Args:
+      prefix: Part of the name before the first dot.
+      module: Name of the module that defines the schedule.
+    """
+    _NAMESPACES[prefix] = module
+
+
 def get_definition(name: Any) -> ScheduleDefinition:
     """Return the definition that is registered under a name.
 
@@ -673,9 +665,9 @@ def get_definition(name: Any) -> ScheduleDefinition:
       ValueError: If no schedule has that name.
     """
     if isinstance(name, str):
-        library = name.partition(".")[0]
-        if name not in REGISTRY and library in _PORTS and "." in name:
-            importlib.import_module(_PORTS[library])
+        prefix, dot, _ = name.partition(".")
+        if name not in REGISTRY and dot and prefix in _NAMESPACES:
+            importlib.import_module(_NAMESPACES[prefix])
         if name in REGISTRY:
             return REGISTRY[name]
     near = difflib.get_close_matches(str(name)[:80], REGISTRY, n=3, cutoff=0.0)

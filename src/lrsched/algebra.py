@@ -38,29 +38,46 @@ from lrsched.numerics import MAX_STEP, rescale_step
 
 
 def _parse_function(value: Any) -> Any:
+    """Check that ``value`` can be called with a step whose value is not known yet."""
     if not callable(value):
         raise TypeError
+    try:
+        jax.eval_shape(value, jnp.int32(0))
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    ):
+        raise ValueError(
+            "it needs the step as a Python or NumPy number, as an if does; write it with "
+            "jax.numpy (jnp.where), or list the rates of a bounded run in lrsched.table"
+        ) from None
+    except TypeError as error:
+        raise ValueError(f"calling it with a step fails: {error}") from None
     return value
 
 
-@schedule
-def from_function(
-    step: jax.Array,
-    function: Annotated[
-        Callable[[jax.Array], ArrayLike],
-        ArgumentType("Function", "a callable of the step", _parse_function, static=True),
-    ],
-) -> ArrayLike:
-    """A callable of the step as a schedule.
+StepFunction: TypeAlias = Annotated[
+    Callable[[jax.Array], ArrayLike],
+    ArgumentType("StepFunction", "a function of the step in jax.numpy", _parse_function, True),
+]
+"""A function of the step that JAX can trace. It is static: another one recompiles."""
 
-    The callable is part of the compiled program: another one compiles again. It is compared by
-    identity and cannot be written as JSON. Use `lrsched.schedule` for numbers that vary.
+
+@schedule
+def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
+    """Schedule of any function of the step.
+
+    The function is part of the static structure: another one recompiles. It is compared by
+    identity and cannot be written as JSON. For numbers that vary, use `lrsched.schedule`.
 
     Args:
-      function: ``f(step) -> value`` in ``jax.numpy``, such as an optax schedule.
+      function: ``f(step) -> value`` in ``jax.numpy``, such as an optax schedule. A function that
+        needs Python numbers can be tabulated:
+        ``lrsched.table([function(step) for step in range(steps)])``.
 
-    Returns:
-      A `Schedule` without a horizon.
+    Raises:
+      ValueError: If ``function`` is not callable, or needs the step as a Python number.
 
     >>> import lrsched, optax
     >>> schedule = lrsched.from_function(optax.linear_schedule(1.0, 0.0, 10))
@@ -573,3 +590,40 @@ def reverse(step: jax.Array, inner: Inner) -> ArrayLike:
     [0.0, 0.5, 1.0, 1.0]
     """
     return inner(jnp.maximum(inner.horizon - step, 0))
+
+
+def _staircase_horizon(schedule: Schedule) -> Any:
+    horizon, every = schedule.inner.horizon, schedule.every
+    if horizon is None:
+        return None
+    if is_traced((horizon, every)) or np.ndim(horizon) or np.ndim(every):
+        return horizon * every
+    return min(int(horizon) * int(every), MAX_STEP)
+
+
+def _staircase_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    every = int(schedule.every)
+    starts = phase_starts(schedule.inner, until // every + 1)
+    return [(name, start * every) for name, start in starts]
+
+
+@schedule(horizon=_staircase_horizon, phases=_staircase_phases)
+def staircase(step: jax.Array, inner: Inner, every: PositiveInt) -> ArrayLike:
+    """One rate for every ``every`` updates: ``inner(t // every)``.
+
+    The lengths of ``inner`` are counted in units of ``every`` updates, as those of a PyTorch
+    scheduler that is stepped once an epoch, or once for ``every`` accumulated micro-batches.
+
+    Args:
+      inner: Schedule of the unit, such as an epoch.
+      every: Number of updates in one unit. Must be at least 1.
+
+    Returns:
+      A schedule whose horizon is ``every`` times that of ``inner``.
+
+    Example:
+      >>> import lrsched
+      >>> lrsched.staircase(lrsched.linear(1.0, 0.0, steps=2), every=3)([0, 2, 3, 5, 6]).tolist()
+      [1.0, 1.0, 0.5, 0.5, 0.0]
+    """
+    return inner(step // jnp.asarray(every))

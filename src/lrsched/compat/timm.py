@@ -9,7 +9,6 @@ timm finds the cycle of ``cycle_mul`` by a logarithm and misses some of its firs
 noise of timm comes from PyTorch's generator; `lrsched.noise` has a key of its own.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -49,7 +48,7 @@ from lrsched.arguments import (
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._porting import Missing, missing_attribute, ported
+from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, fraction, int_power, lerp
 from lrsched.schedules.ramps import RAMPS, evaluate_ramp
@@ -64,7 +63,7 @@ __all__ = [
     "create_scheduler_v2",
 ]
 
-__getattr__: Missing = missing_attribute(
+__getattr__: MissingAttribute = missing_attribute(
     __name__,
     __all__,
     {
@@ -123,13 +122,8 @@ Sched: TypeAlias = Annotated[
 """The name of a scheduler."""
 
 _NOISE = "timm's noise comes from PyTorch's generator (lrsched.noise has a key of its own)"
-_scheduler = functools.partial(
-    ported,
-    "initialize",
-    noise_range_t=_NOISE,
-    noise_pct=_NOISE,
-    noise_std=_NOISE,
-    noise_seed=_NOISE,
+_scheduler = ported(
+    refused=dict.fromkeys(("noise_range_t", "noise_pct", "noise_std", "noise_seed"), _NOISE)
 )
 
 
@@ -198,7 +192,7 @@ def _is_one(number: ArrayLike) -> bool:
     return not is_traced(number) and bool(np.all(np.asarray(number) == 1))
 
 
-@_scheduler()
+@_scheduler
 def CosineLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     t_initial: PositiveInt,
@@ -276,7 +270,7 @@ def _cosine_cycles(
     return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
 
 
-@_scheduler()
+@_scheduler
 def TanhLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     t_initial: PositiveInt,
@@ -357,7 +351,7 @@ def _tanh_cycles(
     return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
 
 
-@_scheduler()
+@_scheduler
 def PolyLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     t_initial: PositiveInt,
@@ -438,7 +432,7 @@ def _poly_cycles(
     return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
 
 
-@_scheduler()
+@_scheduler
 def StepLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     decay_t: Period,
@@ -503,7 +497,7 @@ def _fractional_steps(
     return jnp.asarray(base_lr) * int_power(factor, cuts)
 
 
-@_scheduler()
+@_scheduler
 def MultiStepLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     decay_t: Milestones,
@@ -544,7 +538,7 @@ def MultiStepLRScheduler(  # noqa: N802
     return _warmed(curve, warmup_t, warmup_lr_init, base_lr, warmup_prefix)
 
 
-@_scheduler()
+@_scheduler
 def WSDLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     t_initial: PositiveInt,
@@ -664,14 +658,7 @@ def _wsd_decay(
     return lerp(lr_min, jnp.maximum(stable(step), lr_min), weight)
 
 
-@ported(
-    "patience_epochs",
-    "plateau_mode",
-    noise=_NOISE,
-    noise_pct=_NOISE,
-    noise_std=_NOISE,
-    noise_seed=_NOISE,
-)
+@ported(refused=dict.fromkeys(("noise", "noise_pct", "noise_std", "noise_seed"), _NOISE))
 def create_scheduler_v2(
     base_lr: FiniteFloat,
     sched: Sched = "cosine",

@@ -1,11 +1,27 @@
-"""Curves as numbers, and pictures of them: SVG, matplotlib, the terminal.
+"""Curves as numbers, as SVG, as matplotlib figures and as text in a terminal.
 
-Importing this package registers the functions behind `Schedule.plot` and the pictures of notebooks.
-matplotlib and rich are imported only by what draws with them.
+Importing this package registers the functions with which schedules and results draw themselves.
 """
 
-from lrsched._schedule import register_renderers
-from lrsched.pictures.curves import sparkline
-from lrsched.pictures.plots import plot_schedule
+import functools
+import importlib
+from typing import Any, Final
 
-register_renderers(plot=plot_schedule, html=sparkline)
+from lrsched._plotting import register_plot
+
+_MODULES: Final = {
+    "sparkline": "lrsched.pictures.curves",
+    **dict.fromkeys(
+        ("plot_comparison", "plot_range_test", "plot_runs", "plot_schedule", "plot_sweep"),
+        "lrsched.pictures.plots",
+    ),
+}
+
+
+def _draw(name: str, *args: Any, **kwargs: Any) -> Any:
+    # The module is imported at the first call: `import lrsched` must not import all that it draws.
+    return getattr(importlib.import_module(_MODULES[name]), name)(*args, **kwargs)
+
+
+for _name in _MODULES:
+    register_plot(_name, functools.partial(_draw, _name))
