@@ -10,13 +10,14 @@ import tyro
 from rich.padding import Padding
 
 import lrsched
-from lrsched._schedule import Schedule, to_dict
+from lrsched._schedule import Schedule
 from lrsched.cli import inputs, listing, printing
 from lrsched.cli.doctor import diagnose
 from lrsched.cli.inputs import AnyNumber, Int, Number, OptionalInt, PngPath, Text, Texts
 from lrsched.expressions import parse_call
 from lrsched.pictures import curves as curve
 from lrsched.pictures import terminal as chart
+from lrsched.serialize import to_dict
 
 Workload = Literal["digits", "diabetes"]
 Optimizer = Literal["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"]

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from lrsched._schedule import Schedule, from_dict
+from lrsched._schedule import Schedule
 from lrsched.expressions import LIBRARIES, parse
 from lrsched.numerics import MAX_STEP
 from lrsched.pictures import curves as curve
+from lrsched.serialize import from_dict
 
 
 def _written(kind: Callable[[str], Any], metavar: str, is_called: str) -> Any:
