@@ -6,6 +6,7 @@ canonical form. Traced values pass unchecked.
 """
 
 import dataclasses
+import difflib
 import inspect
 import math
 import reprlib
@@ -111,6 +112,7 @@ def bind_arguments(
         bound = signature.bind(*args, **kwargs)
     except TypeError:
         accepted = ", ".join(map(_without_annotation, signature.parameters.values()))
+        accepted += _renamed(signature, kwargs)
         try:
             # An unexpected argument is reported before a missing one: it is often the missing one
             # under another name.
@@ -120,6 +122,41 @@ def bind_arguments(
             raise TypeError(f"{name}: {error}; it takes {accepted}.") from None
     bound.apply_defaults()
     return bound
+
+
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "lr": ("peak", "init", "value", "learning_rate", "base_lr"),
+    "learning_rate": ("peak", "init", "value", "lr", "base_lr"),
+    "init_lr": ("init", "peak"),
+    "max_lr": ("peak", "base_lr"),
+    "peak_value": ("peak",),
+    "init_value": ("init", "peak"),
+    "min_lr": ("end", "eta_min", "lr_min"),
+    "eta_min": ("end",),
+    "end_value": ("end",),
+    "T_max": ("steps",),
+    "total_steps": ("steps",),
+    "decay_steps": ("steps",),
+    "transition_steps": ("steps",),
+    "num_steps": ("steps",),
+    "num_training_steps": ("steps",),
+    "warmup_steps": ("warmup",),
+    "num_warmup_steps": ("warmup",),
+    "decay_rate": ("factor",),
+    "gamma": ("factor",),
+}
+"""What other libraries call an argument, and its names here, the likeliest first."""
+
+
+def _renamed(signature: inspect.Signature, kwargs: Mapping[str, Any]) -> str:
+    """Name the arguments that unknown keywords are likely to mean, as a clause for a message."""
+    known = signature.parameters
+    clauses = []
+    for key in kwargs.keys() - known.keys():
+        synonyms = [name for name in _SYNONYMS.get(key, ()) if name in known]
+        near = synonyms[:1] or difflib.get_close_matches(key, known, n=1)
+        clauses += [f"{key} is called {name} here" for name in near]
+    return "".join(f"; {clause}" for clause in sorted(clauses))
 
 
 def _without_annotation(parameter: inspect.Parameter) -> str:
