@@ -211,8 +211,8 @@ def best_rate(rates: ArrayLike, losses: ArrayLike) -> np.ndarray:
     within these points, and at most at the lowest loss if the neighbour above diverged.
 
     Args:
-      rates: Rates of the sweep, increasing, shape ``(rates,)``. The `curve` method of a sweep of
-        `lrsched.tuning` returns them.
+      rates: Rates of the sweep, increasing, shape ``(rates,)``. `lrsched.tuning.SweepResult.curve`
+        returns them.
       losses: Losses, shape ``(rates,)`` or ``(rates, seeds)``. Infinity or NaN marks a run that
         diverged.
 
