@@ -50,7 +50,7 @@ def test_lawa_is_the_mean_of_its_snapshots():
     st.sampled_from(["linear", "cosine", "1-sqrt", "square", "mirror-cosine"]),
 )
 def test_a_matched_average_at_the_plateau_is_training_with_the_cooldown(fall, shape):
-    schedule = lrsched.wsd(0.5, 60, warmup=0, cooldown=fall, shape=shape)
+    schedule = lrsched.wsd(0.5, 60, warmup=0, cooldown=fall, ramp=shape)
     _, plateau, state = walk(lrsched.matched_average(schedule))
     _, cooled, _ = walk(optax.identity(), rate=schedule)
     np.testing.assert_allclose(lrsched.eval_params(state, plateau), cooled, atol=2e-5)

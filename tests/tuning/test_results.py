@@ -15,8 +15,8 @@ def course(peak, steps=10):
     ("schedules", "names"),
     [
         ([lrsched.cosine(peak, steps=10) for peak in (0.1, 0.2)], ["peak"]),
-        ([rate * lrsched.cosine(1.0, steps=10) for rate in (0.1, 0.2)], ["parts[0]"]),
-        ([course(0.1), course(0.2)], ["parts[1]", "peak"]),
+        ([rate * lrsched.cosine(1.0, steps=10) for rate in (0.1, 0.2)], ["operands[0]"]),
+        ([course(0.1), course(0.2)], ["operands[1]", "peak"]),
         (
             [
                 lrsched.join(lrsched.linear(1.0, x, 5), lrsched.linear(x, 0.0, 5))
@@ -26,7 +26,7 @@ def course(peak, steps=10):
         ),
         (
             [lrsched.maximum(lrsched.cosine(p, 5), lrsched.cosine(p, 9)) for p in (0.1, 0.2)],
-            ["parts[0].peak", "parts[1].peak"],
+            ["operands[0].peak", "operands[1].peak"],
         ),
     ],
 )

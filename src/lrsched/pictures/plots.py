@@ -11,7 +11,7 @@ from lrsched.algebra import as_schedule
 from lrsched.pictures import curves as curve
 
 if TYPE_CHECKING:
-    from lrsched.theory.comparison import Comparison
+    from lrsched.theory.comparison import ComparisonResult
     from lrsched.tuning._range_test import RangeTest
     from lrsched.tuning.results import Sweep
 
@@ -284,7 +284,7 @@ def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: 
     return ax
 
 
-def plot_comparison(found: "Comparison", ax: Any = None) -> Any:
+def plot_comparison(found: "ComparisonResult", ax: Any = None) -> Any:
     """The predicted final losses of schedules, each with its interval, the lowest on top.
 
     Args:

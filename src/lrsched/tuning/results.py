@@ -214,8 +214,8 @@ def table_of(schedules: Sequence[Schedule], seeds: Sequence[int], results: Resul
 def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
     """The numbers in which schedules differ, by their names; NaN where one has no such number.
 
-    A name is how the number is read of the schedule, ``parts[1].peak``, or the end of that where it
-    is enough.
+    A name is how the number is read of the schedule, ``operands[1].peak``, or the end of that where
+    it is enough.
     """
     found = [
         {
