@@ -79,8 +79,9 @@ GALLERY: Mapping[str, Mapping[str, lr.Schedule]] = {
         "clip": lr.clip(lr.cosine(1.0, STEPS), 0.2, 0.8),
         "repeat": lr.repeat(lr.rex(1.0, 200)),
         "shift": lr.shift(lr.cosine(1.0, 600), 400),
-        "repace": lr.repace(lr.cosine(1.0, 600), 400, STEPS),
-        "by_hand": lr.by_hand(lr.cosine(1.0, STEPS), scale=0.5),
+        "edited": lr.edited(
+            lr.cosine(1.0, 600), pace_step=400, pace_position=400, pace_end=STEPS
+        ),
         "stretch": lr.stretch(lr.multistep(1.0, [3, 6, 10]), STEPS),
         "staircase": lr.staircase(lr.cosine(1.0, 10), every=100),
         "reverse": lr.reverse(lr.rex(1.0, STEPS)),
@@ -132,8 +133,7 @@ WHEN: Mapping[str, str] = {
     "clip": "A floor and a ceiling that are numbers.",
     "repeat": "Cycles of any shape.",
     "shift": "To begin later, or in the middle of a course.",
-    "repace": "A run that goes on for longer, or shorter, than it was planned.",
-    "by_hand": "It is what an optimizer's state holds; seldom written.",
+    "edited": "What a running job's rate reads back as; seldom written.",
     "stretch": "A recipe for 100 epochs in another number of steps.",
     "staircase": "A recipe that changes the rate once an epoch, or once every few updates.",
     "reverse": "A rise made of a decay.",

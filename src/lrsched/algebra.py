@@ -180,77 +180,10 @@ def constant(step: jax.Array, value: FiniteFloat, steps: PositiveInt | None = No
     return value
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, phases=inner_phases)
-def by_hand(
-    step: jax.Array, inner: Inner, scale: FiniteFloat = 1.0, held: FiniteFloat = -1.0
-) -> ArrayLike:
-    """A schedule that a hand can change while it is in use: ``scale inner(t)``, or a held value.
-
-    Every learning rate in an optimizer's state is one, so that `set_learning_rate` and
-    `scale_learning_rate` change numbers and not the program.
-
-    Args:
-      inner: the schedule.
-      scale: what it is multiplied by.
-      held: the value in its place, times ``scale``; below 0 there is none.
-
-    >>> import lrsched
-    >>> schedule = lrsched.by_hand(lrsched.linear(1.0, 0.0, steps=4), scale=0.5)
-    >>> schedule([0, 2]).tolist(), schedule.replace(held=0.1)([0, 2]).tolist()
-    ([0.5, 0.25], [0.05000000074505806, 0.05000000074505806])
-    """
-    return scale * jnp.where(jnp.asarray(held) < 0, inner(step), held)
-
-
-def in_hand(schedule: Schedule) -> Schedule:
-    """A schedule as `by_hand` of it, unless it is one."""
-    return schedule if schedule.is_instance_of(by_hand) else by_hand(schedule)
-
-
-def _check_repace(inner: Schedule, start: Any, steps: Any) -> None:
-    _check_has_horizon("repace", inner)
-    if np.any(np.asarray(start) >= inner.horizon):
-        raise ValueError(
-            f"repace: start={start!r} is not accepted; start must be before the horizon "
-            f"{inner.horizon}, as there is nothing left to go through after it."
-        )
-    if np.any(np.asarray(start) >= steps):
-        raise ValueError(f"repace: start={start!r} is not accepted; start must be below {steps=}.")
-
-
-def _repaced(inner: Schedule, start: Any, steps: Any) -> list[PhaseStart]:
-    """The first whole steps at which the course is at its seams."""
-    left, given = int(inner.horizon) - int(start), int(steps) - int(start)
-    return [
-        (name, at if at <= start else int(start) - (int(start) - at) * given // left)
-        for name, at in phase_starts(inner, inner.horizon + 1)
-    ]
-
-
-@schedule(horizon="steps", check=_check_repace, phases=lambda until, **its: _repaced(**its))
-def repace(step: jax.Array, inner: Inner, start: NonNegativeInt, steps: PositiveInt) -> ArrayLike:
-    """The rest of a course in another number of steps, without a jump.
-
-    ``inner(t)`` until ``start``, then ``inner(start + (t - start) (h - start) / (steps - start))``
-    with ``h = inner.horizon``: what is left at ``start`` is left to be gone through until
-    ``steps``, faster or slower than planned.
-
-    Args:
-      inner: the schedule; it needs a horizon.
-      start: the step from which the pace is another.
-      steps: the length of the whole.
-
-    Raises:
-      ValueError: ``inner`` has no horizon, or ``start`` is not before it and ``steps``.
-
-    >>> import lrsched
-    >>> lrsched.repace(lrsched.linear(1.0, 0.0, steps=4), start=2, steps=6)([1, 2, 4, 6]).tolist()
-    [0.75, 0.5, 0.25, 0.0]
-    """
-    start, steps = jnp.asarray(start), jnp.asarray(steps)
-    since = jnp.clip(step - start, 0, steps - start)
-    rest = rescale_step(since, inner.horizon - start, steps - start)
-    return jnp.where(step < start, inner(step), inner(start + rest))
+def _stretched_phases(inner: Schedule, steps: Any) -> list[PhaseStart]:
+    """Return the first whole steps at which the stretched schedule is in its phases."""
+    starts = phase_starts(inner, inner.horizon + 1)
+    return [(name, -(-at * int(steps) // int(inner.horizon))) for name, at in starts]
 
 
 def _check_join(operands: tuple[Any, ...]) -> None:
@@ -458,7 +391,7 @@ def shift(step: jax.Array, inner: Inner, steps: SignedInt) -> ArrayLike:
 @schedule(
     horizon="steps",
     check=lambda inner, steps: _check_has_horizon("stretch", inner),
-    phases=lambda until, inner, steps: _repaced(inner, 0, steps),
+    phases=lambda until, inner, steps: _stretched_phases(inner, steps),
 )
 def stretch(step: jax.Array, inner: Inner, steps: PositiveInt) -> ArrayLike:
     """The same course in another number of steps: ``inner(t h / steps)``, ``h = inner.horizon``.

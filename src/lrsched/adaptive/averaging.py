@@ -22,7 +22,7 @@ from lrsched.arguments import (
     PositiveInt,
     validate_arguments,
 )
-from lrsched.transforms.learning_rate import evaluate_scalar, to_state
+from lrsched.transforms.rate import evaluate_scalar, to_state
 
 
 class AverageState(NamedTuple):

@@ -303,7 +303,7 @@ def sweep(
         raise ValueError(f"--schedule {shape} has no horizon; give it a length, as in {_LENGTH}.")
     found = sweep(
         WORKLOADS[workload](optimizer),
-        [lrsched.by_hand(shape, scale=rate) for rate in rates],
+        [rate * shape for rate in rates],
         seeds=seeds,
         evaluations=min(_EVALUATIONS, shape.horizon),
         progress=False,

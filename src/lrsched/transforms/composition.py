@@ -161,8 +161,8 @@ def _check_that_groups_do_not_cross(nodes: Sequence[RateNode]) -> None:
             ]
             if others:
                 raise ValueError(
-                    f"the groups {', '.join(map(repr, node.rate_factor.value))} and "
-                    f"{', '.join(map(repr, map(group_label, others)))} cross, so that they have no "
+                    f"the groups {', '.join(node.rate_factor.value)} and "
+                    f"{', '.join(map(group_label, others))} cross, so that they have no "
                     "one rate each; group the parameters once, or pass a part of the state."
                 )
 
@@ -220,7 +220,8 @@ def replace_nodes(tree: Any, changes: Sequence[tuple[Any, Callable[[Any], Any]]]
 def scheduled_rate_factor(state: Any) -> RateFactor:
     """Return the contribution of a state with the fields ``rate`` and ``learning_rate``."""
     if not isinstance(state.rate, RateState):
-        return RateFactor(state.learning_rate)  # a plain schedule: edits would not reach a rate
+        # A plain schedule says what another transform applies: an edit would not reach a rate.
+        return RateFactor(state.learning_rate, with_rates=lambda state, *_: state)
     return RateFactor(
         state.learning_rate,
         rates={"": state.rate},

@@ -39,7 +39,7 @@ Data = TypeVar("Data")
 
 RATE_VERSION: Final = 1
 """Version of the record; part of every fingerprint, so that other versions do not pass as this."""
-_SHAPES: Final = tuple(RAMPS)
+_RAMP_NAMES: Final = tuple(RAMPS)
 _MAX_FLOAT: Final = float(np.finfo(np.float32).max)
 
 
@@ -62,7 +62,7 @@ class RateEdits(NamedTuple):
       cooldown_end: float32, rate after it.
       cooldown_remaining: float32 in [0, 1], fraction of the cooldown that was left at
         ``cooldown_start``: below 1 after a change of its length.
-      cooldown_shape: int32, index of the ramp in `lrsched.schedules.ramps.RAMPS`.
+      cooldown_ramp: int32, index of the ramp in `lrsched.schedules.ramps.RAMPS`.
     """
 
     scale: jax.Array
@@ -78,7 +78,7 @@ class RateEdits(NamedTuple):
     cooldown_from: jax.Array
     cooldown_end: jax.Array
     cooldown_remaining: jax.Array
-    cooldown_shape: jax.Array
+    cooldown_ramp: jax.Array
 
 
 NO_EDITS: Final = RateEdits(
@@ -287,7 +287,7 @@ def _cooled(edits: RateEdits, step: jax.Array) -> jax.Array:
     # Selected by arithmetic, as every branch is a few operations: a switch is a kernel on a TPU.
     ramps = [ramp(x, complement) for ramp in RAMPS.values()]
     ramp = functools.reduce(
-        lambda chosen, named: jnp.where(edits.cooldown_shape == named[0], named[1], chosen),
+        lambda chosen, named: jnp.where(edits.cooldown_ramp == named[0], named[1], chosen),
         enumerate(ramps[1:], start=1),
         ramps[0],
     )
@@ -409,6 +409,12 @@ def move_rate(rate: RateState, step: jax.Array, new_step: jax.Array) -> RateStat
     return _edited(rate, step_offset=new_step - step)
 
 
+def unmove_rate(rate: RateState, step: jax.Array) -> RateState:
+    """Read the schedule at the transform's own step."""
+    del step
+    return _edited(rate, step_offset=0)
+
+
 def extend_rate(rate: RateState, step: jax.Array, total_steps: jax.Array) -> RateState:
     """Reach the end of the schedule, or of the cooldown in progress, at ``total_steps``."""
     edits, step = rate.edits, rate_step(rate, step)
@@ -439,9 +445,9 @@ def extend_rate(rate: RateState, step: jax.Array, total_steps: jax.Array) -> Rat
 
 
 def cool_rate(
-    rate: RateState, step: jax.Array, steps: jax.Array, end: jax.Array, shape: jax.Array
+    rate: RateState, step: jax.Array, steps: jax.Array, end: jax.Array, ramp: jax.Array
 ) -> RateState:
-    """Anneal from the rate of now to ``end`` within ``steps`` updates, by the ramp ``shape``."""
+    """Anneal from the current rate to ``end`` within ``steps`` updates, by the ramp of an index."""
     step = rate_step(rate, step)
     steps = jnp.clip(as_step("start_cooldown", steps), 1, MAX_STEP - step)
     value = _without_scale(rate.schedule, rate.edits, step)
@@ -453,7 +459,7 @@ def cool_rate(
         cooldown_from=value,
         cooldown_end=jnp.where(jnp.isfinite(end), jnp.maximum(end, 0), 0),
         cooldown_remaining=1.0,
-        cooldown_shape=shape,
+        cooldown_ramp=ramp,
     )
 
 
@@ -461,7 +467,8 @@ def _edited(rate: RateState, **numbers: "chex.Numeric") -> RateState:
     """Return ``rate`` with other numbers in the record, in its dtypes."""
     edits = rate.edits
     changed = {
-        name: jnp.asarray(number, jnp.result_type(getattr(edits, name)))
+        # A copy: the same number may go to several rates, and a state is donated as a whole.
+        name: jnp.array(number, jnp.result_type(getattr(edits, name)))
         for name, number in numbers.items()
     }
     return rate._replace(edits=edits._replace(**changed))
@@ -485,7 +492,7 @@ def cooldown_by_function(
     step: jax.Array,
     steps: "chex.Numeric",
     end: "chex.Numeric",
-    shape: Callable[[jax.Array], jax.Array],
+    ramp: Callable[[jax.Array], jax.Array],
 ) -> RateState:
     """Anneal along a Python function, which is program and no number: the structure changes once.
 
@@ -494,18 +501,18 @@ def cooldown_by_function(
     """
     if jnp.shape(rate.edits.scale):
         raise ValueError(
-            "start_cooldown: a function as shape is not accepted for stacked states; apply "
-            "jax.vmap to start_cooldown, or use one of the named shapes."
+            "start_cooldown: a function as ramp is not accepted for stacked states; apply "
+            "jax.vmap to start_cooldown, or use one of the named ramps."
         )
     step = rate_step(rate, step)
     value = _without_scale(rate.schedule, rate.edits, step)
-    changed = with_schedule(rate, cooldown(constant(value), step, steps, end=end, shape=shape))
+    changed = with_schedule(rate, cooldown(constant(value), step, steps, end=end, ramp=ramp))
     return _edited(changed, is_overridden=0)
 
 
-def shape_index(shape: str) -> int:
+def ramp_index(ramp: str) -> int:
     """Return the number that stands for a named ramp in the record."""
-    return _SHAPES.index(shape)
+    return _RAMP_NAMES.index(ramp)
 
 
 # Reading a rate back as one schedule.
@@ -528,7 +535,7 @@ def edited(
     cooldown_from: FiniteFloat = 0.0,
     cooldown_end: FiniteFloat = 0.0,
     cooldown_remaining: UnitFloat = 1.0,
-    cooldown_shape: Ramp = "linear",
+    cooldown_ramp: Ramp = "linear",
 ) -> ArrayLike:
     """A schedule with the edits of a running job: what `learning_rate_schedule` reads back.
 
@@ -549,7 +556,7 @@ def edited(
       cooldown_from: Rate at the start of the whole cooldown.
       cooldown_end: Rate after it.
       cooldown_remaining: Fraction of the cooldown that is left at ``cooldown_start``.
-      cooldown_shape: Name of the ramp, as in `wsd`.
+      cooldown_ramp: Name of the ramp, as in `wsd`.
 
     >>> import lrsched
     >>> lrsched.edited(lrsched.linear(1.0, 0.0, steps=4), scale=0.5)([0, 2, 4]).tolist()
@@ -572,7 +579,7 @@ def edited(
                 cooldown_from,
                 cooldown_end,
                 cooldown_remaining,
-                shape_index(cooldown_shape),
+                ramp_index(cooldown_ramp),
             ),
         )
     )
@@ -629,8 +636,8 @@ def rate_schedule(rate: RateState) -> Schedule:
     names = [name for name in edits._fields if name not in ("is_overridden", "step_offset")]
     numbers = {name: getattr(edits, name) for name in names}
     numbers["override"] = edits.override if edits.is_overridden else None
-    numbers["cooldown_shape"] = _SHAPES[edits.cooldown_shape]
+    numbers["cooldown_ramp"] = _RAMP_NAMES[edits.cooldown_ramp]
     if not edits.cooldown_steps:
-        numbers["cooldown_shape"] = "linear"
+        numbers["cooldown_ramp"] = "linear"
     result = edited(rate.schedule, **numbers)
     return shift(result, -edits.step_offset) if edits.step_offset else result
