@@ -101,7 +101,9 @@ def trained(
     run: tuning.Training, shapes: Sequence[lrsched.Schedule], steps: int, seeds: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training losses in windows, ``(schedules, seeds, windows)``, and the final held-out ones."""
-    found = tuning.sweep(run, shapes, steps=steps, seeds=seeds, records=RECORDS, progress=False)
+    found = tuning.sweep(
+        run, shapes, steps=steps, seeds=seeds, num_loss_records=RECORDS, progress=False
+    )
     each = found.train_loss.reshape(len(shapes), len(seeds), -1)
     return each, found.validation_loss[:, -1].reshape(each.shape[:2])
 

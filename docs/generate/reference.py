@@ -35,6 +35,7 @@ PAGES: Mapping[str, Page] = {
     "compat-timm": Page("compat.timm", ("compat.timm",)),
     "compat-transformers": Page("compat.transformers", ("compat.transformers",)),
     "compat-keras": Page("compat.keras", ("compat.keras",)),
+    "compat-configs": Page("compat.configs", ("compat.configs",)),
     "blocks": Page(
         "Building blocks",
         (

@@ -15,9 +15,9 @@ from lrsched._schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.adaptive.averaging import (
     AverageState,
     LawaState,
+    annealing_average,
     ema_params,
     lawa,
-    matched_average,
     polynomial_average,
 )
 from lrsched.adaptive.base import AdaptiveState
@@ -151,6 +151,7 @@ __all__ = [
     "adalrs",
     "add",
     "alig",
+    "annealing_average",
     "as_schedule",
     "backoff_on_spike",
     "bold_driver",
@@ -199,7 +200,6 @@ __all__ = [
     "learning_rates",
     "linear",
     "log_warmup",
-    "matched_average",
     "maximum",
     "mechanize",
     "metrics",

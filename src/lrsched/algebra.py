@@ -40,7 +40,7 @@ def _step_function(given: Any) -> Any:
     if not callable(given):
         raise TypeError
     try:
-        jax.eval_shape(given, jax.ShapeDtypeStruct((), jnp.int32))
+        jax.eval_shape(given, jnp.int32(0))
     except (
         jax.errors.ConcretizationTypeError,
         jax.errors.TracerArrayConversionError,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from lrsched.adaptive.averaging import Average, average_in
+from lrsched.adaptive.averaging import ParamAverage, average_of
 from lrsched.adaptive.base import (
     AdaptiveState,
     MethodInputs,
@@ -83,12 +83,12 @@ def _average(memory: ScheduleFreeMemory, params: Any) -> Any:
     return jax.tree.map(lambda z, y: z + (y - z) / memory.b1, memory.iterate, params)
 
 
-@average_in.register
-def _(state: AdaptiveState) -> Average | None:
+@average_of.register
+def _(state: AdaptiveState) -> ParamAverage | None:
     memory = state.memory
     if not isinstance(memory, ScheduleFreeMemory):
         return None
-    return Average(
+    return ParamAverage(
         memory.iterate,
         lambda params: _average(memory, add_rounding_errors(params, state.remainders)),
     )

@@ -59,7 +59,7 @@ def ported(
         each parameter group, or is an optimizer.
     """
     if function is None:
-        return lambda decorated: _ported(decorated, REFUSED | (refused or {}))
+        return lambda decorated: _ported(decorated, {**REFUSED, **(refused or {})})
     return _ported(function, REFUSED)
 
 

@@ -33,19 +33,20 @@ from lrsched import (
     reduce_on_plateau,
     schedule,
 )
-from lrsched import arguments as option
 from lrsched.arguments import (
     Boundaries,
     FiniteFloat,
     FiniteFloats,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._plateau import min_scale_of
+from lrsched.compat._plateau import Count, Rate, min_scale_of
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.numerics import fraction, int_power, lerp
 from lrsched.schedules.cyclic import CycleGrowth
@@ -323,15 +324,15 @@ def _fractional_restarts(
 
 @ported
 def ReduceLROnPlateau(  # noqa: N802
-    base_lr: option.PositiveFloat,
+    base_lr: Rate,
     monitor: str = "val_loss",
-    factor: option.OpenUnitFloat = 0.1,
-    patience: option.NonNegativeInt = 10,
+    factor: OpenUnitFloat = 0.1,
+    patience: Count = 10,
     verbose: int = 0,
     mode: Mode = "auto",
-    min_delta: option.NonNegativeFloat = 1e-4,
-    cooldown: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 0.0,
+    min_delta: NonNegativeFloat = 1e-4,
+    cooldown: Count = 0,
+    min_lr: NonNegativeFloat = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """The callback of this name: ``factor`` after ``patience`` epochs without an improvement.
 

@@ -35,7 +35,6 @@ from lrsched import (
     step_decay,
     triangular,
 )
-from lrsched import arguments as option
 from lrsched._schedule import is_number
 from lrsched.algebra import Inner, StepFunction
 from lrsched.arguments import (
@@ -44,13 +43,16 @@ from lrsched.arguments import (
     POSITIVE_INT,
     ArgumentType,
     FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
-from lrsched.compat._plateau import ThresholdMode, min_scale_of, tolerances
+from lrsched.arguments import Mode as MetricMode
+from lrsched.compat._plateau import Count, Rate, ThresholdMode, min_scale_of, tolerances
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
 from lrsched.numerics import lerp
@@ -596,15 +598,15 @@ def OneCycleLR(  # noqa: N802
 
 @ported
 def ReduceLROnPlateau(  # noqa: N802
-    base_lr: option.PositiveFloat,
-    mode: option.Mode = "min",
-    factor: option.OpenUnitFloat = 0.1,
-    patience: option.NonNegativeInt = 10,
-    threshold: option.NonNegativeFloat = 1e-4,
+    base_lr: Rate,
+    mode: MetricMode = "min",
+    factor: OpenUnitFloat = 0.1,
+    patience: Count = 10,
+    threshold: NonNegativeFloat = 1e-4,
     threshold_mode: ThresholdMode = "rel",
-    cooldown: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 0.0,
-    eps: option.NonNegativeFloat = 1e-8,
+    cooldown: Count = 0,
+    min_lr: NonNegativeFloat = 0.0,
+    eps: NonNegativeFloat = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
     """``factor`` after more than ``patience`` metrics without an improvement: a transform.
 

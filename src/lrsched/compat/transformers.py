@@ -27,17 +27,26 @@ from lrsched import (
     shift,
     warmup,
 )
-from lrsched import arguments as option
 from lrsched.arguments import (
     ArgumentType,
     FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
-from lrsched.compat._plateau import ThresholdMode, min_scale_of, tolerances
+from lrsched.arguments import Mode as MetricMode
+from lrsched.compat._plateau import (
+    Count,
+    PositiveCount,
+    Rate,
+    ThresholdMode,
+    min_scale_of,
+    tolerances,
+)
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
 from lrsched.compat.torch import ReduceLROnPlateau
@@ -495,21 +504,21 @@ def get_wsd_schedule(
 
 @ported
 def GreedyLR(  # noqa: N802
-    base_lr: option.PositiveFloat,
-    mode: option.Mode = "min",
-    factor: option.OpenUnitFloat = 0.95,
-    patience: option.NonNegativeInt = 10,
-    threshold: option.NonNegativeFloat = 1e-6,
+    base_lr: Rate,
+    mode: MetricMode = "min",
+    factor: OpenUnitFloat = 0.95,
+    patience: Count = 10,
+    threshold: NonNegativeFloat = 1e-6,
     threshold_mode: ThresholdMode = "abs",
-    cooldown: option.NonNegativeInt = 0,
-    warmup: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 1e-3,
-    max_lr: option.PositiveFloat = 1.0,
-    eps: option.NonNegativeFloat = 1e-8,
+    cooldown: Count = 0,
+    warmup: Count = 0,
+    min_lr: NonNegativeFloat = 1e-3,
+    max_lr: Rate = 1.0,
+    eps: NonNegativeFloat = 1e-8,
     verbose: bool = False,
     smooth: bool = False,
-    window_size: option.PositiveInt = 50,
-    reset_start: option.PositiveInt = 500,
+    window_size: PositiveCount = 50,
+    reset_start: PositiveCount = 500,
 ) -> optax.GradientTransformationExtraArgs:
     """The rate goes up on improvements and down on plateaus: a transform, `lrsched.greedy`.
 
@@ -570,9 +579,7 @@ def GreedyLR(  # noqa: N802
 
 
 @ported
-def get_greedy_schedule(
-    base_lr: option.PositiveFloat, **kwargs: Any
-) -> optax.GradientTransformationExtraArgs:
+def get_greedy_schedule(base_lr: Rate, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
     """`GreedyLR` under transformers' other name.
 
     Args:
@@ -592,7 +599,7 @@ def get_greedy_schedule(
 
 @ported
 def get_reduce_on_plateau_schedule(
-    base_lr: option.PositiveFloat, **kwargs: Any
+    base_lr: Rate, **kwargs: Any
 ) -> optax.GradientTransformationExtraArgs:
     """`lrsched.compat.torch.ReduceLROnPlateau` under transformers' name.
 
