@@ -79,9 +79,7 @@ GALLERY: Mapping[str, Mapping[str, lr.Schedule]] = {
         "clip": lr.clip(lr.cosine(1.0, STEPS), 0.2, 0.8),
         "repeat": lr.repeat(lr.rex(1.0, 200)),
         "shift": lr.shift(lr.cosine(1.0, 600), 400),
-        "edited": lr.edited(
-            lr.cosine(1.0, 600), pace_step=400, pace_position=400, pace_end=STEPS
-        ),
+        "edited": lr.edited(lr.cosine(1.0, 600), pace_step=400, pace_position=400, pace_end=STEPS),
         "stretch": lr.stretch(lr.multistep(1.0, [3, 6, 10]), STEPS),
         "staircase": lr.staircase(lr.cosine(1.0, 10), every=100),
         "reverse": lr.reverse(lr.rex(1.0, STEPS)),

@@ -27,7 +27,6 @@ from lrsched.arguments import (
     FINITE_FLOAT,
     ArgumentType,
     FiniteFloat,
-    NonNegativeInt,
     PositiveInt,
     SignedInt,
     is_traced,

@@ -161,7 +161,10 @@ def test_a_group_is_changed_by_its_label():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: lrsched.set_learning_rate(s, 0.1), "2 rates; group must be one of 'head', 'body'"),
+        (
+            lambda s: lrsched.set_learning_rate(s, 0.1),
+            "2 rates; group must be one of 'head', 'body'",
+        ),
         (
             lambda s: lrsched.scale_learning_rate(s, 0.1, group="tail"),
             "group='tail' is not accepted; the state's rates have the groups 'head', 'body'",

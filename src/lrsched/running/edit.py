@@ -255,7 +255,9 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
     def set_count(state: Any) -> Any:
         return state._replace(
             count=jax.tree.map(
-                lambda old: jnp.full(jnp.shape(old), start, jnp.int32), state.count
+                # A copy for each count, as a state is donated as a whole.
+                lambda old: jnp.array(jnp.broadcast_to(start, jnp.shape(old))),
+                state.count,
             )
         )
 
@@ -391,9 +393,7 @@ def learning_rate_schedule(opt_state: optax.OptState, *, group: str | None = Non
     return found[0]
 
 
-def check_resume(
-    opt_state: optax.OptState, schedule: ArrayLike | Schedule | optax.Schedule
-) -> str:
+def check_resume(opt_state: optax.OptState, schedule: ArrayLike | Schedule | optax.Schedule) -> str:
     """Describe in words on what a restored state and the schedule of the configuration disagree.
 
     Args:
@@ -514,9 +514,7 @@ def _hyperparameter_sites(
     opt_state: optax.OptState, name: str, group: str | None
 ) -> list[RateSite]:
     sites = [site for site in _all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
-    named = [
-        site for site in sites if name == (_MULTIPLIER if site.is_multiplier else site.name)
-    ]
+    named = [site for site in sites if name == (_MULTIPLIER if site.is_multiplier else site.name)]
     if not named:
         known = {_MULTIPLIER if site.is_multiplier else site.name for site in sites}
         raise ValueError(
@@ -580,9 +578,7 @@ def _written(opt_state: Any, sites: Sequence[RateSite]) -> Any:
     by_node: dict[int, list[RateSite]] = {}
     for site in sites:
         by_node.setdefault(id(site.node.state), []).append(site)
-    return replace_nodes(
-        opt_state, [(own[0].node.state, _writer(own)) for own in by_node.values()]
-    )
+    return replace_nodes(opt_state, [(own[0].node.state, _writer(own)) for own in by_node.values()])
 
 
 def _writer(sites: Sequence[RateSite]) -> Callable[[Any], Any]:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lrsched._schedule import Schedule
 from lrsched.adaptive.averaging import average_of
 from lrsched.adaptive.base import AdaptiveState
 from lrsched.adaptive.controller import ControllerState

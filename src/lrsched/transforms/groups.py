@@ -249,15 +249,15 @@ def layerwise_decay(
 
     def schedule(num_depths: int) -> Schedule:
         depths = np.arange(num_depths)
-        powers = decay**depths if isinstance(decay, jax.Array) else np.float32(float(decay) ** depths)
+        powers = (
+            decay**depths if isinstance(decay, jax.Array) else np.float32(float(decay) ** depths)
+        )
         return constant(powers)
 
     def init(params: optax.Params) -> LayerwiseDecayState:
         num_depths = 1 + max((depth(path) for path, _ in _leaves(params)), default=0)
         rate = init_rate(schedule(num_depths))
-        spread = jax.tree.map(
-            lambda leaf: jnp.array(jnp.broadcast_to(leaf, (num_depths,))), rate
-        )
+        spread = jax.tree.map(lambda leaf: jnp.array(jnp.broadcast_to(leaf, (num_depths,))), rate)
         return LayerwiseDecayState(
             jnp.zeros([], jnp.int32), spread, jnp.asarray(schedule(num_depths)(0), jnp.float32)
         )
@@ -410,9 +410,7 @@ def _as_multiplier(label: str, multiplier: Multiplier) -> Schedule:
     return as_schedule(multiplier)
 
 
-def _check_coverage(
-    known: Mapping[str, Group], default: Multiplier, paths: Sequence[str]
-) -> None:
+def _check_coverage(known: Mapping[str, Group], default: Multiplier, paths: Sequence[str]) -> None:
     labels = {path: _label(known, path) for path in paths}
     lost = [path for path, label in labels.items() if label not in known]
     if lost:
