@@ -177,7 +177,7 @@ def test_metrics_are_flat_and_named_by_group():
     assert sorted(found) == [
         "controller_scale/a",
         "ignored_metrics/a",
-        "ignored_updates/b",
+        "nonfinite_updates/b",
         "learning_rate/a",
         "learning_rate/b",
         "schedule_step/a",
@@ -186,7 +186,7 @@ def test_metrics_are_flat_and_named_by_group():
     assert all(value.ndim == 0 for value in found.values())
     assert found["learning_rate/a"] == 0.5
     assert [int(found[f"schedule_step/{group}"]) for group in "ab"] == [1, 0]
-    assert int(found["ignored_metrics/a"]) == int(found["ignored_updates/b"]) == 1
+    assert int(found["ignored_metrics/a"]) == int(found["nonfinite_updates/b"]) == 1
 
 
 def test_a_second_metric_of_its_kind_is_numbered():
@@ -241,7 +241,7 @@ def test_metrics_of_an_nnx_optimizer_with_its_containers():
     found = lrsched.metrics(optimizer.opt_state)
     assert sorted(found) == [
         "estimate",
-        "ignored_updates",
+        "nonfinite_updates",
         "learning_rate",
         "schedule_done",
         "schedule_step",

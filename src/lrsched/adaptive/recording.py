@@ -88,7 +88,7 @@ def record_norms(slots: Slots = 512, every: PositiveInt = 1) -> optax.GradientTr
     ) -> tuple[optax.Updates, RecordNormsState]:
         del params
         wide = jax.tree.map(lambda u: u.astype(jnp.promote_types(u.dtype, jnp.float32)), updates)
-        sizes = jnp.sum(tree_sums(tree_square(wide), tree_abs(wide)), axis=1).astype(jnp.float32)
+        sizes = jnp.stack(tree_sums(tree_square(wide), tree_abs(wide))).astype(jnp.float32)
         is_full = state.count // state.every >= slots
         halved = jnp.pad(state.means.reshape(2, -1, 2).mean(axis=2), ((0, 0), (0, slots // 2)))
         means = jnp.where(is_full, halved, state.means)

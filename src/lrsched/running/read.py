@@ -93,7 +93,7 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
         of a controller, and how many metrics it left out because they were not finite;
     ``estimate``
         of Prodigy and D-Adaptation, the distance that the next update multiplies its rate by;
-    ``ignored_updates``
+    ``nonfinite_updates``
         of an adaptive method, the updates left out because they were not finite.
 
     Groups have their label behind a slash (``learning_rate/head``); the second of its kind in one
@@ -135,9 +135,9 @@ def _measured(part: RateNode) -> dict[str, jax.Array]:
     if isinstance(state, ControllerState):
         measured |= {"controller_scale": state.scale, "ignored_metrics": state.ignored}
     if isinstance(state, AdaptiveState):
-        measured["ignored_updates"] = state.ignored
-        if hasattr(state.memory, "estimate"):
-            measured["estimate"] = state.memory.estimate
+        measured["nonfinite_updates"] = state.nonfinite_count
+        if hasattr(state.method_state, "estimate"):
+            measured["estimate"] = state.method_state.estimate
     return {name: jnp.asarray(value) for name, value in measured.items()}
 
 
