@@ -81,7 +81,7 @@ def schedules(peak: float, steps: int) -> dict[str, lrsched.Schedule]:
         "linear to zero": rise >> lrsched.linear(peak, 0.0, steps - warmup),
         "inverse square root": lrsched.inverse_sqrt(peak, warmup),
         "WSD, 1-sqrt": lrsched.wsd(peak, steps, warmup, 0.2),
-        "WSD, linear": lrsched.wsd(peak, steps, warmup, 0.2, shape="linear"),
+        "WSD, linear": lrsched.wsd(peak, steps, warmup, 0.2, ramp="linear"),
         "constant, twice as long": rise >> lrsched.constant(peak),
         "cosine, twice as long": cosine(2 * steps, 0.1),
     }
@@ -101,7 +101,9 @@ def trained(
     run: tuning.Training, shapes: Sequence[lrsched.Schedule], steps: int, seeds: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training losses in windows, ``(schedules, seeds, windows)``, and the final held-out ones."""
-    found = tuning.sweep(run, shapes, steps=steps, seeds=seeds, records=RECORDS, progress=False)
+    found = tuning.sweep(
+        run, shapes, steps=steps, seeds=seeds, num_loss_records=RECORDS, progress=False
+    )
     each = found.train_loss.reshape(len(shapes), len(seeds), -1)
     return each, found.validation_loss[:, -1].reshape(each.shape[:2])
 
@@ -119,18 +121,18 @@ def predicted(workload: Any, run: tuning.Training, options: Options) -> dict[str
         kept = at > options.steps // 10
         for name, each in zip(names, losses.mean(axis=1), strict=True):
             rates = np.asarray(named[name](np.arange(length)))
-            curves[name] = theory.Curve(rates, at[kept], each[kept])
+            curves[name] = theory.LossCurve(rates, at[kept], each[kept])
     return {"curves": curves, **judged(curves, SEEN)}
 
 
-def judged(curves: Mapping[str, theory.Curve], seen: Sequence[str]) -> dict[str, Any]:
+def judged(curves: Mapping[str, theory.LossCurve], seen: Sequence[str]) -> dict[str, Any]:
     """Each law, fitted to some curves, on the others; and what knows no schedule."""
     unseen = [name for name in curves if name not in seen]
     observed = np.array([_end(curves[name].losses) for name in unseen])
     rows, laws = [], {}
     for name in LAWS:
         began = time.perf_counter()
-        law = theory.fit([curves[each] for each in seen], name)
+        law = theory.fit_loss_law([curves[each] for each in seen], name)
         seconds = time.perf_counter() - began
         scores = law.scores([curves[each] for each in unseen])
         ends = [
@@ -230,7 +232,7 @@ def contested(
     }
 
 
-def read(directory: Path) -> dict[str, theory.Curve]:
+def read(directory: Path) -> dict[str, theory.LossCurve]:
     """The paper's files: a warmup of 2,160 steps, and the rates of its schedules."""
     curves = {}
     for path in sorted(directory.glob("*.csv")):
@@ -242,7 +244,7 @@ def read(directory: Path) -> dict[str, theory.Curve]:
             every = np.where(np.arange(length) < 8_000, rates[0], rates[-1])
         every[:2_160] = np.linspace(0, rates[0], 2_160)
         kept = steps < length
-        curves[path.stem] = theory.Curve(every, steps[kept].astype(int), losses[kept])
+        curves[path.stem] = theory.LossCurve(every, steps[kept].astype(int), losses[kept])
     return curves
 
 
@@ -255,7 +257,7 @@ def of_the_paper(directory: Path, console: Console) -> dict[str, Any]:
         starts, seconds = [], []
         for seed in range(STARTS):
             began = time.perf_counter()
-            law = theory.fit([curves[name] for name in PAPER], seed=seed, starts=1)
+            law = theory.fit_loss_law([curves[name] for name in PAPER], seed=seed, starts=1)
             seconds.append(time.perf_counter() - began)
             scores = law.scores([curves[name] for name in result["unseen"]])
             starts.append(float(scores["mae"].mean()))
@@ -266,7 +268,7 @@ def of_the_paper(directory: Path, console: Console) -> dict[str, Any]:
             ("wsdld_20000_24000", "constant_24000", "wsdcon_9"),
             ("cosine_72000", "constant_72000", "wsd_20000_24000"),
         ):
-            law = theory.fit([curves[name] for name in triple])
+            law = theory.fit_loss_law([curves[name] for name in triple])
             others = [curves[name] for name in curves if name not in triple]
             triples[", ".join(triple)] = float(law.scores(others)["mae"].mean())
         console.print(show(f"{size.name}, pretraining curves of the paper", result["rows"]))
@@ -358,7 +360,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
 
 def plain(value: Any) -> Any:
     """For JSON; what the numbers were made from is left out."""
-    if isinstance(value, theory.Curve):
+    if isinstance(value, theory.LossCurve):
         return {"steps": value.steps.tolist(), "losses": value.losses.tolist()}
     if isinstance(value, theory.LossLaw):
         return {"numbers": value.numbers, "errors": value.standard_errors()}

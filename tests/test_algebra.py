@@ -152,8 +152,8 @@ def test_reverse_runs_backwards_and_twice_is_the_same(a):
         (lambda: lrsched.reverse(lrsched.constant(1.0)), "reverse: .* has no horizon"),
         (lambda: lrsched.stretch(lrsched.constant(1.0), 5), "stretch: .* has no horizon"),
         (lambda: lrsched.shift(lrsched.constant(1.0), 0.5), "steps=0.5 is not accepted"),
-        (lambda: lrsched.multiply(lrsched.constant(1.0), "a"), "parts='a' is not accepted"),
-        (lambda: lrsched.multiply(np.inf, 1.0), "parts=inf is not accepted"),
+        (lambda: lrsched.multiply(lrsched.constant(1.0), "a"), "operands='a' is not accepted"),
+        (lambda: lrsched.multiply(np.inf, 1.0), "operands=inf is not accepted"),
         (lambda: lrsched.as_schedule("fast"), "'fast' is not a learning rate; it must be a number"),
     ],
 )
@@ -211,3 +211,32 @@ def test_what_is_over_cannot_be_repaced():
 def test_an_idle_hand_changes_no_bit(a):
     np.testing.assert_array_equal(lrsched.by_hand(a)(STEPS), a(STEPS))
     assert lrsched.by_hand(a).horizon == a.horizon
+
+
+@given(finite(), st.integers(1, 40))
+def test_a_staircase_holds_each_value_for_as_many_updates(a, every):
+    schedule = lrsched.staircase(a, every)
+    np.testing.assert_array_equal(schedule(STEPS), a(STEPS // every))
+    assert schedule.horizon == a.horizon * every
+    np.testing.assert_array_equal(schedule(schedule.horizon + 1), a(a.horizon))
+
+
+def test_a_staircase_of_a_longer_course_than_can_be_counted_saturates():
+    assert lrsched.staircase(lrsched.linear(1.0, 0.0, 2**20), every=2**15).horizon == MAX_STEP
+    assert lrsched.staircase(lrsched.constant(0.3), every=7).horizon is None
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda step: 0.3 if step < 7 else 0.1, "jnp.where.*lrsched.table"),
+        (lambda step: 0.3 / float(step + 1), "jnp.where.*lrsched.table"),
+        (lambda step: np.sqrt(step), "jnp.where.*lrsched.table"),
+        (lambda step: [0.3, 0.2][step], "jnp.where.*lrsched.table"),
+        (lambda: 0.3, "calling it with a step fails"),
+        (0.3, "function=0.3 is not accepted; function must be a function of the step"),
+    ],
+)
+def test_a_function_that_needs_a_python_step_says_what_to_write(function, message):
+    with pytest.raises(ValueError, match=message):
+        lrsched.from_function(function)

@@ -65,7 +65,7 @@ def test_a_schedule_is_shown_as_a_curve_as_wide_as_the_terminal(arguments, run):
 def test_strings_and_underscores_are_arguments_too(run):
     arguments = ("--peak=1", "--steps", "100", "--warmup", "10", "--cooldown", "0.2")
     shown = run("show", "wsd", *arguments, "--shape", "cosine")
-    assert shown.startswith("wsd(peak=1.0, steps=100, warmup=10, cooldown=0.2, shape='cosine')")
+    assert shown.startswith("wsd(peak=1.0, steps=100, warmup=10, cooldown=0.2, ramp='cosine')")
 
 
 def test_a_curve_is_numbers_for_a_machine(run):
@@ -101,7 +101,7 @@ def test_a_comparison_has_the_numbers(run):
 
 def test_a_description_has_phases_areas_and_fence_posts(run, tmp_path):
     file = tmp_path / "schedule.json"
-    schedule = lrsched.wsd(1.0, 10, warmup=2, cooldown=4, shape="linear")
+    schedule = lrsched.wsd(1.0, 10, warmup=2, cooldown=4, ramp="linear")
     file.write_text(json.dumps(lrsched.to_dict(schedule)))
     (tmp_path / "schedule.yaml").write_text(yaml.safe_dump(lrsched.to_dict(schedule)))
     found = run("describe", str(file), "--json")

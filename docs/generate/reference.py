@@ -26,6 +26,7 @@ PAGES: Mapping[str, Page] = {
     "adaptive": Page("Adaptive rates", ("adaptive",)),
     "running": Page("A running job", ("running",)),
     "units": Page("Units and scaling", ("units", "scaling")),
+    "recipes": Page("Recipes", ("recipes",)),
     "tuning": Page("Tuning", ("tuning",)),
     "theory": Page("Theory", ("theory",)),
     "text": Page("Text, files, pictures", ("expressions", "config_schema", "pictures.plots")),
@@ -34,6 +35,7 @@ PAGES: Mapping[str, Page] = {
     "compat-timm": Page("compat.timm", ("compat.timm",)),
     "compat-transformers": Page("compat.transformers", ("compat.transformers",)),
     "compat-keras": Page("compat.keras", ("compat.keras",)),
+    "compat-configs": Page("compat.configs", ("compat.configs",)),
     "blocks": Page(
         "Building blocks",
         (

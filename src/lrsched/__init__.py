@@ -4,14 +4,20 @@ A learning rate is a value that you print, compose, sweep, save, read back and c
 goes on, and it stays an ordinary optax schedule or transform.
 """
 
-from lrsched import scaling, units
+import difflib
+import importlib
+from typing import NoReturn
+
+from lrsched import compat as compat
+from lrsched import pictures as _pictures  # noqa: F401  (registers the plots of results)
+from lrsched import recipes, scaling, units
 from lrsched._schedule import Schedule, from_dict, schedule, to_dict
 from lrsched.adaptive.averaging import (
     AverageState,
     LawaState,
+    annealing_average,
     ema_params,
     lawa,
-    matched_average,
     polynomial_average,
 )
 from lrsched.adaptive.base import AdaptiveState
@@ -59,6 +65,7 @@ from lrsched.algebra import (
     repeat,
     reverse,
     shift,
+    staircase,
     stretch,
 )
 from lrsched.config_schema import json_schema
@@ -139,6 +146,7 @@ __all__ = [
     "adalrs",
     "add",
     "alig",
+    "annealing_average",
     "as_schedule",
     "backoff_on_spike",
     "bold_driver",
@@ -186,7 +194,6 @@ __all__ = [
     "learning_rates",
     "linear",
     "log_warmup",
-    "matched_average",
     "maximum",
     "mechanize",
     "metrics",
@@ -211,6 +218,7 @@ __all__ = [
     "power_scheduler",
     "prodigy",
     "radam_warmup",
+    "recipes",
     "record_norms",
     "recorded_norms",
     "reduce_on_overfitting",
@@ -232,6 +240,7 @@ __all__ = [
     "set_learning_rate",
     "set_schedule",
     "shift",
+    "staircase",
     "start_cooldown",
     "step_decay",
     "stretch",
@@ -245,3 +254,16 @@ __all__ = [
     "with_weight_decay",
     "wsd",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Name the nearest function, or the module that has the name of another library."""
+    if not name.startswith("_"):
+        for library in compat.LIBRARIES:
+            if name in importlib.import_module(f"lrsched.compat.{library}").__all__:
+                raise AttributeError(
+                    f"lrsched has no {name!r}; it is lrsched.compat.{library}.{name}.", name=name
+                )
+    near = difflib.get_close_matches(name, __all__, n=3, cutoff=0.5)
+    clause = f"the nearest are {', '.join(near)}" if near else "lrsched.__all__ has all names"
+    raise AttributeError(f"lrsched has no {name!r}; {clause}.", name=name)

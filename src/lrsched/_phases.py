@@ -70,12 +70,12 @@ def shift_phases(found: Iterable[PhaseStart], by: Any) -> list[PhaseStart]:
     return [(name, start + int(by)) for name, start in found]
 
 
-def merge_phases(until: int, parts: Sequence[Any]) -> list[PhaseStart]:
+def merge_phases(until: int, operands: Sequence[Any]) -> list[PhaseStart]:
     """Those of courses that run at once: a warmup is one whatever it multiplies.
 
     What stands still adds no name; the names of the others stand beside one another.
     """
-    courses = [phase_starts(part, until) for part in parts]
+    courses = [phase_starts(operand, until) for operand in operands]
     found = list[PhaseStart]()
     for at in sorted({start for course in courses for _, start in course}):
         names = {[name for name, start in course if start <= at][-1]: None for course in courses}

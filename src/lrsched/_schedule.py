@@ -49,6 +49,7 @@ _RESERVED: Final = frozenset(
     {TAG, "step", "horizon", "parameters", "replace", "is_instance_of", "plot"}
 )
 REGISTRY: Final[dict[str, "ScheduleDefinition"]] = {}
+_NAMESPACES: Final[dict[str, str]] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -538,7 +539,17 @@ def _is_redefinition(old: Callable[..., Any], new: Callable[..., Any]) -> bool:
     return not places(old).isdisjoint(places(new))
 
 
+def register_namespace(prefix: str, module: str) -> None:
+    """Import ``module`` when a schedule called ``prefix.name`` is looked up and not yet defined."""
+    _NAMESPACES[prefix] = module
+
+
 def get_definition(name: Any) -> ScheduleDefinition:
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} is not the name of a schedule; it must be a string.")
+    prefix = name.partition(".")[0]
+    if name not in REGISTRY and prefix in _NAMESPACES:
+        importlib.import_module(_NAMESPACES[prefix])
     if name not in REGISTRY:
         near = difflib.get_close_matches(str(name), REGISTRY, n=3, cutoff=0.0)
         raise ValueError(
@@ -559,15 +570,15 @@ def _restore(name: str, module: str, parameters: dict[str, Any]) -> Schedule:
 def _combine(name: str, *operands: Any) -> Schedule:
     """An operator of the algebra, flattened: ``(a * b) * c`` and ``a * (b * c)`` are equal."""
     definition = REGISTRY[name]
-    parts: list[Any] = []
+    flat: list[Any] = []
     for operand in operands:
         if isinstance(operand, Schedule) and operand._structure.definition is definition:
-            parts += operand.parts
+            flat += operand.operands
         elif isinstance(operand, Schedule) or is_number(operand) or callable(operand):
-            parts.append(operand)
+            flat.append(operand)
         else:
             return NotImplemented  # type: ignore[no-any-return]
-    return definition.create(*parts)
+    return definition.create(*flat)
 
 
 # How a leaf is shown, compared and written down.
@@ -599,7 +610,7 @@ def _show(value: Any) -> str:
     if is_traced(value) or isinstance(value, Schedule):
         return repr(value)
     if isinstance(value, tuple):
-        return f"({', '.join(map(_show, value))})"
+        return f"({', '.join(map(_show, value))}{',' * (len(value) == 1)})"
     if _is_function(value):
         return getattr(value, "__qualname__", repr(value))
     return repr(_number_of(value))

@@ -35,15 +35,47 @@ from lrsched.arguments import (
 from lrsched.numerics import MAX_STEP, rescale_step
 
 
-@schedule
-def from_function(step: jax.Array, function: Callable[[jax.Array], ArrayLike]) -> ArrayLike:
-    """Any callable of the step as a schedule.
+def _step_function(given: Any) -> Any:
+    """Check that ``given`` can be called with a step whose value is not known yet."""
+    if not callable(given):
+        raise TypeError
+    try:
+        jax.eval_shape(given, jnp.int32(0))
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    ):
+        raise ValueError(
+            "it needs the step as a Python or NumPy number, as an if does; write it with "
+            "jax.numpy (jnp.where), or list the rates of a bounded run in lrsched.table"
+        ) from None
+    except TypeError as error:
+        raise ValueError(f"calling it with a step fails: {error}") from None
+    return given
 
-    The callable is part of the program, so another one compiles anew, and it is compared by
+
+StepFunction: TypeAlias = Annotated[
+    Callable[[jax.Array], ArrayLike],
+    ArgumentType("StepFunction", "a function of the step in jax.numpy", _step_function, True),
+]
+"""A function of the step that JAX can trace. It is static: another one recompiles."""
+
+
+@schedule
+def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
+    """Schedule of any function of the step.
+
+    The function is part of the static structure: another one recompiles. It is compared by
     identity and cannot be written as JSON. For numbers that vary, use `lrsched.schedule`.
 
     Args:
-      function: ``f(step) -> value`` in ``jax.numpy``, an optax schedule for instance.
+      function: ``f(step) -> value`` in ``jax.numpy``, such as an optax schedule. A function that
+        needs Python numbers can be tabulated:
+        ``lrsched.table([function(step) for step in range(steps)])``.
+
+    Raises:
+      ValueError: If ``function`` is not callable, or needs the step as a Python number.
 
     >>> import lrsched, optax
     >>> schedule = lrsched.from_function(optax.linear_schedule(1.0, 0.0, 10))
@@ -85,7 +117,7 @@ def _as_operand(given: Any) -> Any:
 
 _SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
 _OPERAND = ArgumentType(
-    "Part", "a Schedule, a finite number or a callable of the step", _as_operand, schema=_SCHEMA
+    "Operand", "a Schedule, a finite number or a callable of the step", _as_operand, schema=_SCHEMA
 )
 Operand: TypeAlias = Annotated[Schedule | ArrayLike | Callable[[jax.Array], ArrayLike], _OPERAND]
 """An operand of the algebra."""
@@ -108,9 +140,9 @@ def _at(part: Any, step: jax.Array) -> Any:
 
 
 def _fold(
-    operation: Callable[[Any, Any], Any], parts: tuple[Operand, ...], step: jax.Array
+    operation: Callable[[Any, Any], Any], operands: tuple[Operand, ...], step: jax.Array
 ) -> jax.Array:
-    values: list[jax.Array] = [jnp.asarray(_at(part, step)) for part in parts]
+    values: list[jax.Array] = [jnp.asarray(_at(part, step)) for part in operands]
     return functools.reduce(operation, values)
 
 
@@ -119,8 +151,8 @@ def _horizon(part: Any) -> Any:
     return part.horizon if isinstance(part, Schedule) else 0
 
 
-def _longest(*parts: Any) -> Any:
-    horizons = [_horizon(part) for part in parts]
+def _longest(*operands: Any) -> Any:
+    horizons = [_horizon(part) for part in operands]
     if any(horizon is None for horizon in horizons):
         return None
     return functools.reduce(lambda a, b: _larger(a, b), horizons)
@@ -221,37 +253,37 @@ def repace(step: jax.Array, inner: Inner, start: NonNegativeInt, steps: Positive
     return jnp.where(step < start, inner(step), inner(start + rest))
 
 
-def _check_join(parts: tuple[Any, ...]) -> None:
-    if not parts:
+def _check_join(operands: tuple[Any, ...]) -> None:
+    if not operands:
         raise ValueError("join needs at least one schedule.")
-    for part in parts[:-1]:
+    for part in operands[:-1]:
         if not isinstance(part, Schedule) or part.horizon is None:
             raise ValueError(
                 f"join: {part!r} has no horizon, so what follows it would never begin; give it a "
                 "length, as in constant(value, steps=1000)."
             )
-    total = sum(np.max(_horizon(part) or 0) for part in parts)
+    total = sum(np.max(_horizon(part) or 0) for part in operands)
     if total > MAX_STEP:
         raise ValueError(f"join: the horizons sum to {total}, above the largest step 2**31 - 1.")
 
 
-def _joined_horizon(parts: tuple[Any, ...]) -> Any:
-    horizons = [_horizon(part) for part in parts]
+def _joined_horizon(operands: tuple[Any, ...]) -> Any:
+    horizons = [_horizon(part) for part in operands]
     return None if horizons[-1] is None else functools.reduce(operator.add, horizons)
 
 
-def _joined_phases(until: int, parts: tuple[Any, ...]) -> list[PhaseStart]:
-    return concatenate_phases(parts, [*map(_horizon, parts[:-1]), None], until)
+def _joined_phases(until: int, operands: tuple[Any, ...]) -> list[PhaseStart]:
+    return concatenate_phases(operands, [*map(_horizon, operands[:-1]), None], until)
 
 
 @schedule(horizon=_joined_horizon, check=_check_join, phases=_joined_phases)
-def join(step: jax.Array, *parts: Operand) -> ArrayLike:
+def join(step: jax.Array, *operands: Operand) -> ArrayLike:
     """One schedule after another, ``a >> b``: ``a`` for its horizon, then ``b`` from its step 0.
 
     ``join(a, b)(t) = a(t)`` for ``t < a.horizon``, else ``b(t - a.horizon)``. It is associative.
 
     Args:
-      *parts: schedules; all but the last need a horizon. The last may be a number.
+      *operands: schedules; all but the last need a horizon. The last may be a number.
 
     Raises:
       ValueError: a part before the last has no horizon, or the sum is above 2**31 - 1.
@@ -263,19 +295,19 @@ def join(step: jax.Array, *parts: Operand) -> ArrayLike:
     >>> schedule.horizon
     100
     """
-    value = jnp.asarray(_at(parts[0], step))
-    starts = itertools.accumulate(_horizon(part) for part in parts[:-1])
-    for start, part in zip(starts, parts[1:], strict=True):
+    value = jnp.asarray(_at(operands[0], step))
+    starts = itertools.accumulate(_horizon(part) for part in operands[:-1])
+    for start, part in zip(starts, operands[1:], strict=True):
         value = jnp.where(step >= start, _at(part, step - start), value)
     return value
 
 
-@schedule(horizon=lambda parts: _longest(*parts), phases=merge_phases)
-def multiply(step: jax.Array, *parts: Operand) -> ArrayLike:
+@schedule(horizon=lambda operands: _longest(*operands), phases=merge_phases)
+def multiply(step: jax.Array, *operands: Operand) -> ArrayLike:
     """The product, ``a * b``: ``a(t) b(t) ...``; its horizon is the longest of its schedules'.
 
     Args:
-      *parts: schedules, numbers or callables of the step.
+      *operands: schedules, numbers or callables of the step.
 
     >>> import lrsched
     >>> schedule = lrsched.warmup(10) * lrsched.cosine(0.2, steps=100)
@@ -284,49 +316,49 @@ def multiply(step: jax.Array, *parts: Operand) -> ArrayLike:
     >>> float(schedule(5)) == 0.5 * float(lrsched.cosine(0.2, steps=100)(5))
     True
     """
-    return _fold(operator.mul, parts, step)
+    return _fold(operator.mul, operands, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts), phases=merge_phases)
-def add(step: jax.Array, *parts: Operand) -> ArrayLike:
+@schedule(horizon=lambda operands: _longest(*operands), phases=merge_phases)
+def add(step: jax.Array, *operands: Operand) -> ArrayLike:
     """The sum, ``a + b``: ``a(t) + b(t) + ...``; its horizon is the longest of its schedules'.
 
     Args:
-      *parts: schedules, numbers or callables of the step.
+      *operands: schedules, numbers or callables of the step.
 
     >>> import lrsched
     >>> (lrsched.linear(0.0, 1.0, steps=2) + 1)([0, 1, 2]).tolist()
     [1.0, 1.5, 2.0]
     """
-    return _fold(operator.add, parts, step)
+    return _fold(operator.add, operands, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts), phases=merge_phases)
-def minimum(step: jax.Array, *parts: Operand) -> ArrayLike:
+@schedule(horizon=lambda operands: _longest(*operands), phases=merge_phases)
+def minimum(step: jax.Array, *operands: Operand) -> ArrayLike:
     """The least of several: ``min(a(t), b(t), ...)``.
 
     Args:
-      *parts: schedules, numbers or callables of the step.
+      *operands: schedules, numbers or callables of the step.
 
     >>> import lrsched
     >>> lrsched.minimum(lrsched.linear(0.0, 1.0, steps=4), 0.5)([1, 2, 3]).tolist()
     [0.25, 0.5, 0.5]
     """
-    return _fold(jnp.minimum, parts, step)
+    return _fold(jnp.minimum, operands, step)
 
 
-@schedule(horizon=lambda parts: _longest(*parts), phases=merge_phases)
-def maximum(step: jax.Array, *parts: Operand) -> ArrayLike:
+@schedule(horizon=lambda operands: _longest(*operands), phases=merge_phases)
+def maximum(step: jax.Array, *operands: Operand) -> ArrayLike:
     """The largest of several: ``max(a(t), b(t), ...)``.
 
     Args:
-      *parts: schedules, numbers or callables of the step.
+      *operands: schedules, numbers or callables of the step.
 
     >>> import lrsched
     >>> lrsched.maximum(lrsched.linear(1.0, 0.0, steps=4), 0.5)([1, 2, 3]).tolist()
     [0.75, 0.5, 0.5]
     """
-    return _fold(jnp.maximum, parts, step)
+    return _fold(jnp.maximum, operands, step)
 
 
 def _check_clip(inner: Schedule, low: Any, high: Any) -> None:
@@ -475,3 +507,39 @@ def reverse(step: jax.Array, inner: Inner) -> ArrayLike:
     [0.0, 0.5, 1.0, 1.0]
     """
     return inner(jnp.maximum(inner.horizon - step, 0))
+
+
+def _staircase_horizon(inner: Schedule, every: Any) -> Any:
+    horizon = inner.horizon
+    if horizon is None:
+        return None
+    if is_traced((horizon, every)) or np.ndim(horizon) or np.ndim(every):
+        return horizon * every
+    return min(int(horizon) * int(every), MAX_STEP)
+
+
+def _staircase_starts(until: int, inner: Schedule, every: Any) -> list[PhaseStart]:
+    found = phase_starts(inner, until // int(every) + 1)
+    return [(name, start * int(every)) for name, start in found]
+
+
+@schedule(horizon=_staircase_horizon, phases=_staircase_starts)
+def staircase(step: jax.Array, inner: Inner, every: PositiveInt) -> ArrayLike:
+    """One rate for every ``every`` updates: ``inner(t // every)``.
+
+    The lengths of ``inner`` are counted in units of ``every`` updates, as those of a PyTorch
+    scheduler that is stepped once an epoch, or once for ``every`` accumulated micro-batches.
+
+    Args:
+      inner: Schedule of the unit, such as an epoch.
+      every: Number of updates in one unit. Must be at least 1.
+
+    Returns:
+      A schedule whose horizon is ``every`` times that of ``inner``.
+
+    Example:
+      >>> import lrsched
+      >>> lrsched.staircase(lrsched.linear(1.0, 0.0, steps=2), every=3)([0, 2, 3, 5, 6]).tolist()
+      [1.0, 1.0, 0.5, 0.5, 0.0]
+    """
+    return inner(step // jnp.asarray(every))

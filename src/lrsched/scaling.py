@@ -183,7 +183,8 @@ def best_rate(rates: ArrayLike, losses: ArrayLike) -> np.ndarray:
     neighbour above diverged, at most at the least loss.
 
     Args:
-      rates: those of the sweep, increasing, ``(rates,)``; `lrsched.tuning.Sweep.curve` gives them.
+      rates: those of the sweep, increasing, ``(rates,)``; `lrsched.tuning.SweepResult.curve` gives
+        them.
       losses: ``(rates,)`` or ``(rates, seeds)``; of a run that diverged, infinity or NaN.
 
     Returns:

@@ -45,7 +45,7 @@ from lrsched.pictures import curves as curve
                 *((f"piece {i}", max(20 * i - 20, 10), 20 * i) for i in range(1, 5)),
             ],
         ),
-        (lrsched.triangular(0.0, 1.0, up=5), [("cycle 1", 0, 10), ("cycle 2", 10, 20)]),
+        (lrsched.triangular(0.0, 1.0, up_steps=5), [("cycle 1", 0, 10), ("cycle 2", 10, 20)]),
         (
             lrsched.shift(lrsched.wsd(1.0, 50, 10, 0.2), 5),
             [("held", 0, 5), ("warmup", 5, 15), ("stable", 15, 45), ("cooldown", 45, 55)],

@@ -176,17 +176,18 @@ def test_metrics_are_flat_and_named_by_group():
     found = jax.jit(lrsched.metrics)(state)
     assert sorted(found) == [
         "controller_scale/a",
-        "ignored_metrics/a",
-        "nonfinite_updates/b",
         "learning_rate/a",
         "learning_rate/b",
+        "nonfinite_metrics/a",
+        "nonfinite_updates/b",
+        "received_metrics/a",
         "schedule_step/a",
         "schedule_step/b",
     ]
     assert all(value.ndim == 0 for value in found.values())
     assert found["learning_rate/a"] == 0.5
     assert [int(found[f"schedule_step/{group}"]) for group in "ab"] == [1, 0]
-    assert int(found["ignored_metrics/a"]) == int(found["nonfinite_updates/b"]) == 1
+    assert int(found["nonfinite_metrics/a"]) == int(found["nonfinite_updates/b"]) == 1
 
 
 def test_a_second_metric_of_its_kind_is_numbered():

@@ -102,7 +102,7 @@ def test_linear_to_zero_is_best_of_the_shapes_and_cooldowns_are_between():
     at_end = {
         fraction: float(
             theory.final_bound(
-                lrsched.wsd(1.0, 400, 0, fraction, shape="linear"), 400
+                lrsched.wsd(1.0, 400, 0, fraction, ramp="linear"), 400
             ).optimal_values
         )
         for fraction in (0, 0.2, 0.5, 0.8)
@@ -112,12 +112,12 @@ def test_linear_to_zero_is_best_of_the_shapes_and_cooldowns_are_between():
     assert float(theory.final_bound(lrsched.cosine(1.0, 400)).optimal_values) > linear
 
 
-rates_of = st.lists(st.floats(1e-4, 1.0), min_size=STEPS, max_size=STEPS).map(jnp.float32)
+run_rates = st.lists(st.floats(1e-4, 1.0), min_size=STEPS, max_size=STEPS).map(jnp.float32)
 factors = st.floats(0.05, 20.0)
 
 
 @ANY
-@given(rates=rates_of, factor=factors)
+@given(rates=run_rates, factor=factors)
 def test_the_optimal_rate_is_the_least_of_all_and_undoes_any_factor(rates, factor):
     bound = theory.final_bound(rates)
     assert float(bound.at(factor * bound.optimal_rate)) >= float(bound.optimal_values) * (1 - 1e-6)
@@ -128,7 +128,7 @@ def test_the_optimal_rate_is_the_least_of_all_and_undoes_any_factor(rates, facto
 
 
 @ANY
-@given(rates=rates_of, norm=factors, distance=factors)
+@given(rates=run_rates, norm=factors, distance=factors)
 def test_rates_scale_as_distance_over_norm_and_the_bound_as_their_product(rates, norm, distance):
     unit, bound = theory.convergence_bound(rates), None
     bound = theory.convergence_bound(rates, grad_norms=norm, distance=distance)
@@ -139,7 +139,7 @@ def test_rates_scale_as_distance_over_norm_and_the_bound_as_their_product(rates,
 
 
 @settings(max_examples=5, deadline=None)
-@given(rates=rates_of, seed=st.integers(0, 99))
+@given(rates=run_rates, seed=st.integers(0, 99))
 def test_the_gradient_is_the_slope(rates, seed):
     direction = rates * np.random.default_rng(seed).uniform(-1, 1, STEPS)
 

@@ -117,7 +117,7 @@ def curves_of(law, schedules, noise=0.0, numbers=None):
     made, random = theory.LossLaw(law, numbers or NUMBERS[law]), np.random.default_rng(0)
     at = np.arange(100, STEPS + 1, 25)
     return [
-        theory.Curve(
+        theory.LossCurve(
             np.asarray(schedule(np.arange(STEPS))),
             at,
             np.asarray(made.predict(schedule, STEPS, at)) * np.exp(noise * random.normal(size=37)),
@@ -131,7 +131,7 @@ def test_a_fit_predicts_what_it_has_not_seen_despite_noise_and_outliers(law):
     seen = [SCHEDULES["cosine"], SCHEDULES["wsd"], SCHEDULES["step decay"]]
     curves = curves_of(law, seen, noise=1e-3)
     curves[0].losses[::10] *= 1.5
-    found = theory.fit(curves, law, starts=1)
+    found = theory.fit_loss_law(curves, law, starts=1)
     unseen = [SCHEDULES["to zero, and stays"], lrsched.linear(PEAK, PEAK / 10, STEPS)]
     scores = found.scores(curves_of(law, unseen))
     assert scores["mae"].max() < 5e-3
@@ -145,7 +145,7 @@ def test_a_fit_does_not_depend_on_the_units_nor_on_the_seed():
     curves = curves_of("multi-power", seen, noise=1e-3)
     larger = [curve._replace(rates=1e3 * curve.rates) for curve in curves]
     predicted = [
-        theory.fit(some, starts=1, seed=seed).final_loss(some[0].rates)
+        theory.fit_loss_law(some, starts=1, seed=seed).final_loss(some[0].rates)
         for some, seed in ((curves, 0), (larger, 1))
     ]
     np.testing.assert_allclose(*predicted, rtol=1e-4)
@@ -153,14 +153,14 @@ def test_a_fit_does_not_depend_on_the_units_nor_on_the_seed():
 
 def test_numbers_that_are_known_stay_and_have_no_error():
     curves = curves_of("power", [SCHEDULES["cosine"], SCHEDULES["step decay"]])
-    found = theory.fit(curves, "power", fixed={"alpha": 0.3}, starts=1)
+    found = theory.fit_loss_law(curves, "power", fixed={"alpha": 0.3}, starts=1)
     assert found.numbers["alpha"] == 0.3
     assert found.standard_errors()["alpha"] == 0.0
 
 
 def test_scores_say_what_was_seen():
     rates, law = np.full(4, 0.25), theory.LossLaw("power", dict(L0=1.0, A=1.0, alpha=1.0))
-    (scores,) = law.scores([theory.Curve(rates, [1, 2, 4], [5.0, 3.5, 1.0])])
+    (scores,) = law.scores([theory.LossCurve(rates, [1, 2, 4], [5.0, 3.5, 1.0])])
     assert tuple(scores)[:4] == pytest.approx((0.5, 1 - 1.25 / 8.1667, 1.0, 1.0), rel=1e-4)
     assert np.isnan(scores["within"])
 
@@ -173,7 +173,7 @@ def test_three_real_curves_predict_six_others_as_well_as_the_papers_code():
     curves = {path.stem: read(path) for path in sorted(CURVES.glob("*.csv"))}
     assert len(curves) == 9
     seen = [curves.pop(name) for name in ("cosine_24000", "constant_24000", "wsdcon_9")]
-    scores = theory.fit(seen, starts=1).scores(list(curves.values()))
+    scores = theory.fit_loss_law(seen, starts=1).scores(list(curves.values()))
     assert scores["mae"].mean() <= 0.0037
 
 
@@ -186,7 +186,7 @@ def read(path):
         every = np.where(np.arange(length) < 8_000, PEAK, rates[-1])
     every[:2_160] = np.linspace(0, PEAK, 2_160)
     kept = steps < length
-    return theory.Curve(every, steps[kept].astype(int), losses[kept])
+    return theory.LossCurve(every, steps[kept].astype(int), losses[kept])
 
 
 @pytest.mark.parametrize(
@@ -194,16 +194,19 @@ def read(path):
     [
         (lambda: theory.LossLaw("cubic", {}), "law='cubic'"),
         (lambda: theory.LossLaw("power", {"L0": 1.0}), "numbers has L0"),
-        (lambda: theory.fit([], "power"), "curves is empty"),
-        (lambda: theory.fit([], "cubic"), "law='cubic'"),
-        (lambda: theory.fit(curves_of("power", [lrsched.constant(0.1)])), "falls in none"),
-        (lambda: theory.fit([], fixed={"D": 1}), "fixed has 'D'"),
-        (lambda: theory.fit([], starts=0), "starts=0"),
-        (lambda: theory.fit([], huber=0.0), "huber=0.0"),
-        (lambda: theory.fit([theory.Curve(np.ones(9), [1, 2], [1.0])]), "one length"),
-        (lambda: theory.fit([theory.Curve(np.ones(9), [10], [1.0])]), "from 1 to 9"),
-        (lambda: theory.fit([theory.Curve(np.ones(9), [9], [np.nan])]), "loss of"),
-        (lambda: theory.fit([theory.Curve(np.arange(9), [8], [1.0])], "power"), "after 8 updates"),
+        (lambda: theory.fit_loss_law([], "power"), "curves is empty"),
+        (lambda: theory.fit_loss_law([], "cubic"), "law='cubic'"),
+        (lambda: theory.fit_loss_law(curves_of("power", [lrsched.constant(0.1)])), "falls in none"),
+        (lambda: theory.fit_loss_law([], fixed={"D": 1}), "fixed has 'D'"),
+        (lambda: theory.fit_loss_law([], starts=0), "starts=0"),
+        (lambda: theory.fit_loss_law([], huber=0.0), "huber=0.0"),
+        (lambda: theory.fit_loss_law([theory.LossCurve(np.ones(9), [1, 2], [1.0])]), "one length"),
+        (lambda: theory.fit_loss_law([theory.LossCurve(np.ones(9), [10], [1.0])]), "from 1 to 9"),
+        (lambda: theory.fit_loss_law([theory.LossCurve(np.ones(9), [9], [np.nan])]), "loss of"),
+        (
+            lambda: theory.fit_loss_law([theory.LossCurve(np.arange(9), [8], [1.0])], "power"),
+            "after 8 updates",
+        ),
         (lambda: theory.LossLaw("power", NUMBERS["power"]).interval(np.ones(9)), "not fitted"),
         (lambda: theory.LossLaw("power", NUMBERS["power"]).standard_errors(), "not fitted"),
         (lambda: theory.LossLaw("power", NUMBERS["power"]).predict(np.ones(9), at=0), "at=0"),

@@ -42,7 +42,7 @@ def test_under_a_law_it_is_better_than_what_people_use():
         "cosine": rise >> lrsched.cosine(PEAK, STEPS - 60),
         "linear": rise >> lrsched.linear(PEAK, 0.0, STEPS - 60),
         **{
-            f"wsd {cooldown} {shape}": lrsched.wsd(PEAK, STEPS, 60, cooldown, shape=shape)
+            f"wsd {cooldown} {shape}": lrsched.wsd(PEAK, STEPS, 60, cooldown, ramp=shape)
             for cooldown in (0.1, 0.2, 0.3, 0.5)
             for shape in ("linear", "1-sqrt", "cosine")
         },
@@ -62,8 +62,10 @@ def test_under_the_bound_it_is_nearly_a_line():
 
 
 def test_a_comparison_is_the_laws_own_losses():
-    curve = theory.Curve(lrsched.linear(0.1, 0.0, 90), np.arange(10, 91, 10), np.linspace(3, 2, 9))
-    law = theory.fit([curve], "power", starts=1)
+    curve = theory.LossCurve(
+        lrsched.linear(0.1, 0.0, 90), np.arange(10, 91, 10), np.linspace(3, 2, 9)
+    )
+    law = theory.fit_loss_law([curve], "power", starts=1)
     schedules = [lrsched.cosine(peak, steps) for steps in (50, 80) for peak in (0.05, 0.1)]
     table = theory.compare(schedules, law).table
     for row, schedule in zip(table, schedules, strict=True):

@@ -9,7 +9,7 @@ from lrsched import theory
 
 
 def stable(steps, cooldown=0.2):
-    return lrsched.wsd(1.0, steps, 0, cooldown, shape="linear")
+    return lrsched.wsd(1.0, steps, 0, cooldown, ramp="linear")
 
 
 def test_the_optimal_rate_of_one_schedule_becomes_that_of_the_other():
@@ -51,7 +51,7 @@ def test_a_rate_goes_through_jit():
     ids=["a longer cooldown", "a lower second stage"],
 )
 def test_a_longer_run_keeps_its_rate(make):
-    number = theory.keep_rate(make, stable(1000), between=(0.2, 0.99))
+    number = theory.match_optimal_rate(make, stable(1000), between=(0.2, 0.99))
     wanted = theory.optimal_rate(stable(1000))
     np.testing.assert_allclose(theory.optimal_rate(make(number), 2000), wanted, rtol=2e-3)
     assert abs(float(theory.optimal_rate(make(0.99), 2000) / wanted) - 1) > 0.02
@@ -59,4 +59,4 @@ def test_a_longer_run_keeps_its_rate(make):
 
 def test_where_no_number_keeps_the_rate():
     with pytest.raises(ValueError, match=r"between=.* holds no number at which the best rate is"):
-        theory.keep_rate(lambda cooldown: stable(8000, cooldown), stable(100))
+        theory.match_optimal_rate(lambda cooldown: stable(8000, cooldown), stable(100))

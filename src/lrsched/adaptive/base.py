@@ -95,7 +95,7 @@ class MethodInputs(Generic[State]):
     sums: tuple[jax.Array, ...] = ()
     leaf_sums: tuple[Any, ...] = ()
 
-    def bias_correction_factor(self, decay: float) -> jax.Array:
+    def bias_correction_factor(self, decay: ArrayLike) -> jax.Array:
         """Return ``1 - decay**t`` for the update ``t = state.num_updates + 1``."""
         state: Any = self.state
         return bias_correction_factor(decay, state.num_updates, self.outer_rate.dtype)
@@ -373,13 +373,13 @@ def _check_state(name: str, state: Any) -> None:
 
 
 def _check_sums(name: str, trees: Any, params: Any) -> None:
-    structure = jax.tree.structure(params)
+    structure: Any = jax.tree.structure(params)
     if not isinstance(trees, tuple):
         raise TypeError(
             f"{name}.sums returned a {type(trees).__name__}; it must return a tuple of trees like "
             "the parameters, such as (tree_square(inputs.gradients),)."
         )
-    if any(jax.tree.structure(tree) != structure for tree in trees):
+    if not all(structure == jax.tree.structure(tree) for tree in trees):
         raise TypeError(
             f"{name}.sums returned a tree of another structure; each must be like the parameters, "
             "as the engine adds up their arrays."
@@ -396,7 +396,8 @@ def _check_output(name: str, output: Any, state: Any) -> None:
             f"{name}.update returned updates that are no function; they must be a function of the "
             "state that is kept, such as lambda state: tree_descent(inputs.gradients, rate)."
         )
-    if jax.tree.structure(output.state) != jax.tree.structure(state):
+    structure: Any = jax.tree.structure(state)
+    if structure != jax.tree.structure(output.state):
         raise TypeError(
             f"{name}.update returned a state of another structure than init; both must return a "
             f"{type(state).__name__} with the same fields."
@@ -414,10 +415,10 @@ def _mask_nonfinite(gradients: Tree) -> Tree:
     """Return ``gradients`` with 0 where an entry is not finite or its square would overflow."""
 
     def mask(gradient: jax.Array) -> jax.Array:
-        limit = np.sqrt(float(jnp.finfo(gradient.dtype).max) / _HEADROOM)
+        limit = np.sqrt(float(np.finfo(gradient.dtype).max) / _HEADROOM)
         return jnp.where(jnp.abs(gradient) <= limit, gradient, 0)  # NaN compares as false
 
-    return jax.tree.map(mask, gradients)
+    return tree_map(mask, gradients)
 
 
 def _is_float_scalar(leaf: Any) -> bool:
@@ -434,12 +435,18 @@ def are_scalars_finite(state: "chex.ArrayTree") -> jax.Array:
 
 def _keep_finite_scalars(new: Tree, old: Tree) -> Tree:
     """Return ``new`` with the scalars of ``old`` where those of ``new`` are not finite."""
-    return jax.tree.map(
+    return tree_map(
         lambda a, b: jnp.where(jnp.isfinite(a), a, b) if _is_float_scalar(a) else a, new, old
     )
 
 
 # Trees.
+
+
+def tree_map(function: Callable[..., Any], tree: Tree, *rest: Any) -> Tree:
+    """Return ``jax.tree.map(function, tree, *rest)``, typed as a tree like the first."""
+    mapped: Tree = jax.tree.map(function, tree, *rest)
+    return mapped
 
 
 def tree_sums(*trees: "chex.ArrayTree") -> tuple[jax.Array, ...]:
@@ -456,61 +463,61 @@ def _add_leaves(scalars: "chex.ArrayTree") -> jax.Array:
 
 def tree_square(tree: Tree) -> Tree:
     """Return ``tree**2``; its sum is the squared norm."""
-    return jax.tree.map(jnp.square, tree)
+    return tree_map(jnp.square, tree)
 
 
 def tree_sub(first: Tree, second: Tree) -> Tree:
     """Return ``first - second``, leaf by leaf."""
-    return jax.tree.map(jnp.subtract, first, second)
+    return tree_map(jnp.subtract, first, second)
 
 
 def tree_mul(first: Tree, second: Tree) -> Tree:
     """Return ``first * second``, leaf by leaf; its sum is the inner product."""
-    return jax.tree.map(jnp.multiply, first, second)
+    return tree_map(jnp.multiply, first, second)
 
 
 def tree_abs(tree: Tree) -> Tree:
     """Return ``abs(tree)``; its sum is the l1 norm."""
-    return jax.tree.map(jnp.abs, tree)
+    return tree_map(jnp.abs, tree)
 
 
 def tree_ema(average: Tree, values: Tree, decay: ArrayLike, scale: ArrayLike = 1) -> Tree:
     """Return ``decay * average + (1 - decay) * scale * values``, leaf by leaf."""
-    return jax.tree.map(lambda m, g: decay * m + (1 - decay) * scale * g, average, values)
+    return tree_map(lambda m, g: decay * m + (1 - decay) * scale * g, average, values)
 
 
 def tree_add_scaled(gradients: Tree, params: Tree, weight_decay: ArrayLike) -> Tree:
     """Return ``gradients + weight_decay * params``, leaf by leaf; a plain 0 does not read them."""
     if isinstance(weight_decay, int | float) and weight_decay == 0:
         return gradients
-    return jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
+    return tree_map(lambda g, p: g + weight_decay * p, gradients, params)
 
 
-def tree_decay(updates: Tree, params: Tree, weight_decay: ArrayLike, rate: ArrayLike) -> Tree:
+def tree_decay(updates: Tree, params: Tree, weight_decay: ArrayLike, rate: jax.Array) -> Tree:
     """Return ``updates - rate * weight_decay * params``; a plain 0 does not read the parameters."""
     if isinstance(weight_decay, int | float) and weight_decay == 0:
         return updates
-    return tree_add_scaled(updates, params, -weight_decay * rate)
+    return tree_add_scaled(updates, params, -(weight_decay * rate))
 
 
-def tree_descent(gradients: Tree, rate: ArrayLike) -> Tree:
+def tree_descent(gradients: Tree, rate: jax.Array) -> Tree:
     """Return ``-rate * gradients``, leaf by leaf."""
-    return jax.tree.map(lambda g: -rate * g, gradients)
+    return tree_map(lambda g: -rate * g, gradients)
 
 
 def tree_where(condition: ArrayLike, new: Tree, old: Tree) -> Tree:
     """Return ``new`` if the condition, a boolean scalar, holds, else ``old``."""
-    return jax.tree.map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
+    return tree_map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
 
 
 def tree_zeros_like(tree: Tree) -> Tree:
     """Return zeros of the shapes and dtypes of ``tree``."""
-    return jax.tree.map(jnp.zeros_like, tree)
+    return tree_map(jnp.zeros_like, tree)
 
 
 def cast_like(tree: Tree, old: Tree) -> Tree:
     """Return ``tree`` in the dtypes of ``old``."""
-    return jax.tree.map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
+    return tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
 
 
 def copy_aliased_leaves(tree: Tree) -> Tree:
@@ -522,7 +529,7 @@ def copy_aliased_leaves(tree: Tree) -> Tree:
         seen.add(id(leaf))
         return leaf if is_new else jnp.array(leaf)
 
-    return jax.tree.map(copy, tree)
+    return tree_map(copy, tree)
 
 
 # Scalars.
@@ -545,7 +552,7 @@ def zero_count() -> jax.Array:
 
 
 def bias_correction_factor(
-    decay: float, num_updates: jax.Array, dtype: DTypeLike = jnp.float32
+    decay: ArrayLike, num_updates: jax.Array, dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
     """Return ``1 - decay**(num_updates + 1)`` in ``dtype``."""
     # expm1 avoids the cancellation that 1 - 0.999**t has in float32 for small t.
@@ -565,7 +572,7 @@ def complex_as_real(tree: Tree) -> Tree:
         is_complex = jnp.iscomplexobj(leaf)
         return jnp.stack([leaf.real, leaf.imag], axis=-1) if is_complex else leaf
 
-    return jax.tree.map(as_real, tree)
+    return tree_map(as_real, tree)
 
 
 def real_as_complex(tree: Any, like: Tree) -> Tree:
@@ -576,7 +583,8 @@ def real_as_complex(tree: Any, like: Tree) -> Tree:
             leaf = jax.lax.complex(leaf[..., 0], leaf[..., 1])
         return leaf.astype(jnp.result_type(original))
 
-    return jax.tree.map(as_original, tree, like)
+    original_tree: Tree = jax.tree.map(as_original, tree, like)
+    return original_tree
 
 
 # Parameters narrower than float32. bfloat16 has 8 significand bits, so an update below about 2**-9
@@ -587,9 +595,7 @@ def real_as_complex(tree: Any, like: Tree) -> Tree:
 def add_rounding_errors(params: Tree, rounding_errors: list[jax.Array]) -> Tree:
     """Return the parameters with the rounding errors of the narrow ones added, in float32."""
     errors = iter(rounding_errors)
-    return jax.tree.map(
-        lambda p: p.astype(jnp.float32) + next(errors) if _is_narrow(p) else p, params
-    )
+    return tree_map(lambda p: p.astype(jnp.float32) + next(errors) if _is_narrow(p) else p, params)
 
 
 def _rounding_errors(exact: Any, wanted: Any, params: Any, applied: Any) -> list[jax.Array]:
@@ -616,7 +622,7 @@ def _is_narrow(leaf: Any) -> bool:
 
 
 def _widen(tree: Tree) -> Tree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, _wide(jnp.result_type(leaf))), tree)
+    return tree_map(lambda leaf: jnp.asarray(leaf, _wide(jnp.result_type(leaf))), tree)
 
 
 def _wide(dtype: DTypeLike) -> np.dtype:
@@ -626,7 +632,8 @@ def _wide(dtype: DTypeLike) -> np.dtype:
 
 def _width(params: Any) -> np.dtype:
     """Return the dtype of scalars beside these parameters: float64 if one is, else float32."""
-    is_double = any(jnp.finfo(jnp.result_type(leaf)).bits == 64 for leaf in jax.tree.leaves(params))
+    doubles = (np.dtype(np.float64), np.dtype(np.complex128))
+    is_double = any(jnp.result_type(leaf) in doubles for leaf in jax.tree.leaves(params))
     return np.dtype(np.float64 if is_double else np.float32)
 
 
@@ -641,4 +648,7 @@ def _cast_scalars(method_state: Tree, width: np.dtype) -> Tree:
             return leaf
         return leaf.astype(width)
 
-    return jax.tree.map(cast, method_state, is_leaf=lambda x: rate_factor(x) is not None)
+    cast_state: Tree = jax.tree.map(
+        cast, method_state, is_leaf=lambda x: rate_factor(x) is not None
+    )
+    return cast_state

@@ -1,4 +1,4 @@
-"""D-Adaptation: optimizers that estimate the distance to the solution and scale their steps by it."""
+"""D-Adaptation: optimizers that scale their steps by an estimate of the distance."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -40,7 +40,8 @@ class DAdaptMethodState(NamedTuple):
       num_updates: int32 scalar, the number of updates at a rate above 0.
       grad_sum: ``s``, the weighted sum of the gradients (of `dadapt_lion`, of their signs), a tree
         like the parameters.
-      params0: ``x_0``, the initial parameters, for `dadapt_sgd` and `dadapt_adagrad`, else ``None``.
+      params0: ``x_0``, the initial parameters, for `dadapt_sgd` and `dadapt_adagrad`, else
+        ``None``.
       mu: ``m``, the first moment, for `dadapt_adamw` and `dadapt_lion`, else ``None``.
       nu: ``v``, the second moment, for `dadapt_adamw`; ``a``, the sum of squares, for
         `dadapt_adagrad`; else ``None``.
@@ -59,7 +60,7 @@ class DAdaptMethodState(NamedTuple):
 Inputs = MethodInputs[DAdaptMethodState]
 
 
-def _init(d0: float, params: Any, **trees: Any) -> DAdaptMethodState:
+def _init(d0: ArrayLike, params: Any, **trees: Any) -> DAdaptMethodState:
     return DAdaptMethodState(
         estimate=state_scalar(d0),
         numerator=state_scalar(0),
@@ -70,7 +71,7 @@ def _init(d0: float, params: Any, **trees: Any) -> DAdaptMethodState:
     )
 
 
-def _grow(d: jax.Array, estimate: jax.Array, growth_rate: float) -> jax.Array:
+def _grow(d: jax.Array, estimate: jax.Array, growth_rate: ArrayLike) -> jax.Array:
     """Return the new ``d``: it never decreases, and grows by at most ``growth_rate``."""
     return jnp.maximum(d, jnp.minimum(estimate, d * growth_rate))
 
@@ -168,7 +169,7 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
         mu = tree_ema(state.mu, gradients, self.b1, rate)
         nu = tree_ema(state.nu, tree_square(gradients), self.b2)
 
-        # Before the first gradient all sums are 0: no weight decay, and no bias correction to count.
+        # Before the first gradient all sums are 0: nothing decays, and no update is counted.
         has_gradients = grad_sum_norm > 0
         applied_rate = jnp.where(has_gradients, rate, 0)
 

@@ -1,4 +1,4 @@
-"""Distance over gradients: the step size is the distance from the start over the gradients' norm."""
+"""Distance over gradients: step sizes from the distance travelled and the gradients' norms."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -187,9 +187,9 @@ class LDoG(AdaptiveMethod[DistanceMethodState]):
         etas = jax.tree.map(
             lambda r, total: inputs.outer_rate * r / jnp.sqrt(total), max_distance, grad_sq_sum
         )
-        if self.init_eta is not None:
+        if (first := self.init_eta) is not None:
             is_first = state.num_updates == 0
-            etas = jax.tree.map(lambda eta: jnp.where(is_first, self.init_eta, eta), etas)
+            etas = jax.tree.map(lambda eta: jnp.where(is_first, first, eta), etas)
         mean = optax.tree.sum(etas) / max(len(jax.tree.leaves(etas)), 1)
         new_state = DistanceMethodState(
             state.params0, max_distance, grad_sq_sum, state.num_updates + 1

@@ -171,7 +171,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
         scaled = jax.tree.map(lambda g: d * g, gradients)
         nu = tree_ema(state.nu, tree_square(scaled), self.b2)
 
-        # Before the first gradient all sums are 0: no weight decay, and no bias correction to count.
+        # Before the first gradient all sums are 0: nothing decays, and no update is counted.
         has_gradients = grad_sum_norm > 0
         applied_rate = jnp.where(has_gradients, rate, 0)
 
@@ -224,7 +224,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
     def _slice(self, tree: Any) -> Any:
         if self.slice_p == 1:
             return tree
-        return jax.tree.map(lambda leaf: _every(self.slice_p, leaf), tree)
+        return jax.tree.map(lambda leaf: _every(int(np.asarray(self.slice_p)), leaf), tree)
 
 
 def _every(stride: int, leaf: jax.Array) -> jax.Array:

@@ -1,8 +1,8 @@
 """Schedule-free learning: averaging instead of a decay.
 
-Three points: ``z``, the iterate of the base optimizer; ``x``, the average of all ``z``, at which one
-evaluates; and ``y = b1 x + (1 - b1) z``, at which gradients are computed. The parameters in training
-are ``y``; `lrsched.eval_params` returns ``x``.
+There are three points: ``z``, the iterate of the base optimizer; ``x``, the average of all ``z``,
+at which one evaluates; and ``y = b1 x + (1 - b1) z``, at which gradients are computed. The
+parameters in training are ``y``; `lrsched.eval_params` returns ``x``.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from lrsched.adaptive.averaging import Average, average_in
+from lrsched.adaptive.averaging import ParamAverage, average_of
 from lrsched.adaptive.base import (
     AdaptiveMethod,
     AdaptiveState,
@@ -107,8 +107,8 @@ def _average(state: ScheduleFreeMethodState, params: Any) -> Any:
     return jax.tree.map(lambda z, y: z + (y - z) / state.b1, state.z, params)
 
 
-@average_in.register
-def _(state: AdaptiveState) -> Average | None:
+@average_of.register
+def _(state: AdaptiveState) -> ParamAverage | None:
     method_state = state.method_state
     if not isinstance(method_state, ScheduleFreeMethodState):
         return None
@@ -119,7 +119,7 @@ def _(state: AdaptiveState) -> Average | None:
         is_complex = any(map(jnp.iscomplexobj, jax.tree.leaves(params)))
         return real_as_complex(average, params) if is_complex else average
 
-    return Average(method_state.z, evaluate)
+    return ParamAverage(method_state.z, evaluate)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ def _move_average(
     b1: jax.Array,
     fraction: ArrayLike | None = None,
 ) -> MethodOutput:
-    """Move the average towards the new ``z``, by the fraction of its weight, and ``y`` with both."""
+    """Move the average ``x`` towards the new ``z`` by a fraction, and ``y`` with both."""
     state, params = inputs.state, inputs.params
     weight_sum = state.weight_sum + weight
     c = safe_divide(weight, weight_sum) if fraction is None else fraction
@@ -534,8 +534,8 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
         unbiased = inputs.bias_correction_factor
 
         # Position q of the gradients.
-        progress = jnp.minimum(num_updates / max(self.sf_b1_steps, 1), 1.0)
-        progress = progress if self.sf_b1_steps else 0.0
+        progress = jnp.minimum(num_updates / jnp.maximum(self.sf_b1_steps, 1), 1.0)
+        progress = jnp.where(jnp.asarray(self.sf_b1_steps) > 0, progress, 0.0)
         q = 1 - (1 - self.sf_b1) ** (1 - progress) * (1 - self.sf_b1_max) ** progress
 
         # Polyak step size.
@@ -570,11 +570,11 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
         return _move_average(inputs, step, max_lr, weight, jnp.asarray(q), fraction)
 
 
-def _warmup_factor(num_updates: jax.Array, warmup_steps: int) -> jax.Array:
+def _warmup_factor(num_updates: jax.Array, warmup_steps: ArrayLike) -> jax.Array:
     return jnp.minimum((num_updates + 1) / jnp.maximum(warmup_steps, 1), 1.0)
 
 
-def _adam_direction(inputs: Inputs, b2: float, eps: float) -> tuple[Any, Any]:
+def _adam_direction(inputs: Inputs, b2: float, eps: ArrayLike) -> tuple[Any, Any]:
     """Return ``g / (sqrt(v / (1 - b2**t)) + eps)``, and the new ``v``."""
     nu = tree_ema(inputs.state.base_state, tree_square(inputs.gradients), b2)
     bias = inputs.bias_correction_factor(b2)

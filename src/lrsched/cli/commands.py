@@ -305,7 +305,7 @@ def sweep(
         WORKLOADS[workload](optimizer),
         [lrsched.by_hand(shape, scale=rate) for rate in rates],
         seeds=seeds,
-        evaluations=min(_EVALUATIONS, shape.horizon),
+        num_evaluations=min(_EVALUATIONS, shape.horizon),
         progress=False,
     )
     losses = found.mean_losses()

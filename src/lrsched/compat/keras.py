@@ -12,6 +12,7 @@ Three things that Keras does and these do not:
 """
 
 import operator
+import re
 from typing import Annotated, TypeAlias
 
 import jax
@@ -32,20 +33,21 @@ from lrsched import (
     reduce_on_plateau,
     schedule,
 )
-from lrsched import arguments as option
 from lrsched.arguments import (
     Boundaries,
     FiniteFloat,
     FiniteFloats,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._plateau import min_scale_of
-from lrsched.compat._porting import Missing, missing_attribute, ported
+from lrsched.compat._plateau import Count, Rate, min_scale_of
+from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.numerics import fraction, int_power, lerp
 from lrsched.schedules.cyclic import CycleGrowth
 from lrsched.schedules.ramps import evaluate_ramp
@@ -60,17 +62,59 @@ __all__ = [
     "ReduceLROnPlateau",
 ]
 
-__getattr__: Missing = missing_attribute(
+__getattr__: MissingAttribute = missing_attribute(
     __name__,
     __all__,
     {"LearningRateSchedule": "any function of the step becomes a schedule by @lrsched.schedule"},
 )
 
+_INCREASING = frozenset(
+    {
+        *("accuracy", "acc", "binary_accuracy", "categorical_accuracy"),
+        *("sparse_categorical_accuracy", "top_k_categorical_accuracy"),
+        *("sparse_top_k_categorical_accuracy", "precision", "recall", "auc"),
+        *("sensitivity_at_specificity", "specificity_at_sensitivity", "precision_at_recall"),
+        *("recall_at_precision", "pearson_correlation", "concordance_correlation"),
+        *("fbeta_score", "f1_score", "f1", "io_u", "iou", "binary_io_u", "binary_iou"),
+        *("mean_io_u", "mean_iou", "one_hot_io_u", "one_hot_mean_io_u", "cosine_similarity"),
+        "r2_score",
+    }
+)
+"""Names of Keras' metrics whose ``_direction`` is "up", and two abbreviations."""
+_DECREASING = frozenset(
+    {
+        *("loss", "hinge", "squared_hinge", "categorical_hinge", "kl_divergence", "poisson"),
+        *("crossentropy", "binary_crossentropy", "categorical_crossentropy"),
+        *("sparse_categorical_crossentropy", "logcosh", "log_cosh", "bce", "mse", "mae", "mape"),
+        *("msle", "rmse"),
+    }
+)
+"""Names of Keras' metrics whose ``_direction`` is "down", and its abbreviations of them."""
+
+
+def _direction(monitor: str) -> str:
+    """Return ``"min"`` or ``"max"`` for a metric by its name.
+
+    Keras 3.15 reads the direction from the metric object and refuses a metric without one. Here
+    only the name is known, so that a name that does not settle the direction is refused.
+    """
+    # Keras numbers the second metric of a class: auc, auc_1.
+    name = re.sub(r"_\d+$", "", monitor.removeprefix("val_")).lower()
+    if name in _INCREASING or name.endswith("_accuracy"):
+        return "max"
+    if name in _DECREASING or name.endswith(("_loss", "_error", "_crossentropy")):
+        return "min"
+    raise ValueError(
+        f"ReduceLROnPlateau: mode='auto' is not accepted with monitor={monitor!r}, a name that "
+        "does not say in which direction it improves; pass mode='min' or mode='max'."
+    )
+
+
 Mode: TypeAlias = Annotated[str, one_of("Mode", ("auto", "min", "max"))]
 """Whether a metric is better when it is less, or more; "auto" goes by its name."""
 
 
-@ported("name")
+@ported
 def ExponentialDecay(  # noqa: N802
     initial_learning_rate: FiniteFloat,
     decay_steps: PositiveInt,
@@ -94,7 +138,7 @@ def ExponentialDecay(  # noqa: N802
     return exponential(initial_learning_rate, decay_rate, decay_steps, staircase=staircase)
 
 
-@ported("name")
+@ported
 def PiecewiseConstantDecay(  # noqa: N802
     boundaries: Boundaries, values: FiniteFloats, name: str = "PiecewiseConstant"
 ) -> Schedule:
@@ -114,7 +158,7 @@ def PiecewiseConstantDecay(  # noqa: N802
     return piecewise_constant(values, operator.add(boundaries, 1))
 
 
-@ported("name")
+@ported
 def PolynomialDecay(  # noqa: N802
     initial_learning_rate: FiniteFloat,
     decay_steps: PositiveInt,
@@ -160,7 +204,7 @@ def _cycling_polynomial(
     return lerp(end, init, fraction(left, whole) ** power)
 
 
-@ported("name")
+@ported
 def InverseTimeDecay(  # noqa: N802
     initial_learning_rate: FiniteFloat,
     decay_steps: PositiveInt,
@@ -184,7 +228,7 @@ def InverseTimeDecay(  # noqa: N802
     return inverse_time(initial_learning_rate, decay_rate, decay_steps, staircase)
 
 
-@ported("name")
+@ported
 def CosineDecay(  # noqa: N802
     initial_learning_rate: FiniteFloat,
     decay_steps: PositiveInt,
@@ -226,7 +270,7 @@ def CosineDecay(  # noqa: N802
     return linear(initial_learning_rate, warmup_target, warmup_steps) >> decay
 
 
-@ported("name")
+@ported
 def CosineDecayRestarts(  # noqa: N802
     initial_learning_rate: FiniteFloat,
     first_decay_steps: PositiveInt,
@@ -278,17 +322,17 @@ def _fractional_restarts(
     return jnp.asarray(peak) * int_power(decay, cycle) * evaluate_ramp("cosine", 1 - past, 1)
 
 
-@ported("verbose")
+@ported
 def ReduceLROnPlateau(  # noqa: N802
-    base_lr: option.PositiveFloat,
+    base_lr: Rate,
     monitor: str = "val_loss",
-    factor: option.OpenUnitFloat = 0.1,
-    patience: option.NonNegativeInt = 10,
+    factor: OpenUnitFloat = 0.1,
+    patience: Count = 10,
     verbose: int = 0,
     mode: Mode = "auto",
-    min_delta: option.NonNegativeFloat = 1e-4,
-    cooldown: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 0.0,
+    min_delta: NonNegativeFloat = 1e-4,
+    cooldown: Count = 0,
+    min_lr: NonNegativeFloat = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """The callback of this name: ``factor`` after ``patience`` epochs without an improvement.
 
@@ -320,11 +364,10 @@ def ReduceLROnPlateau(  # noqa: N802
     >>> updates.tolist()
     [0.5]
     """
-    by_name = "max" if "acc" in monitor else "min"
     return reduce_on_plateau(
         factor,
         max(patience, 1),
-        mode=by_name if mode == "auto" else mode,
+        mode=_direction(monitor) if mode == "auto" else mode,
         rtol=0.0,
         atol=min_delta,
         cooldown=max(cooldown - 1, 0),

@@ -48,7 +48,7 @@ from lrsched.arguments import (
     is_traced,
     one_of,
 )
-from lrsched.compat._porting import Missing, missing_attribute, ported
+from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.numerics import MAX_STEP, lerp
 
 __all__ = [
@@ -69,7 +69,7 @@ __all__ = [
     "warmup_exponential_decay_schedule",
 ]
 
-__getattr__: Missing = missing_attribute(
+__getattr__: MissingAttribute = missing_attribute(
     __name__,
     __all__,
     {
@@ -158,7 +158,7 @@ def _warmed(init: ArrayLike, peak: ArrayLike, steps: ArrayLike, decay: Schedule)
     return linear(init, peak, steps) >> decay if _is_positive(steps) else decay
 
 
-@ported()
+@ported
 def constant_schedule(value: FiniteFloat) -> Schedule:
     """One value for ever: ``value``.
 
@@ -172,7 +172,7 @@ def constant_schedule(value: FiniteFloat) -> Schedule:
     return constant(value)
 
 
-@ported()
+@ported
 def polynomial_schedule(
     init_value: FiniteFloat,
     end_value: FiniteFloat,
@@ -201,7 +201,7 @@ def polynomial_schedule(
     )
 
 
-@ported()
+@ported
 def linear_schedule(
     init_value: FiniteFloat,
     end_value: FiniteFloat,
@@ -230,7 +230,7 @@ def linear_schedule(
     )
 
 
-@ported()
+@ported
 def exponential_decay(
     init_value: FiniteFloat,
     transition_steps: SignedInt,
@@ -284,7 +284,7 @@ def _cosine(peak: ArrayLike, steps: Any, end: ArrayLike, exponent: ArrayLike) ->
     return (_endless_cosine if is_endless else cosine)(peak, steps, end, exponent)
 
 
-@ported()
+@ported
 def cosine_decay_schedule(
     init_value: FiniteFloat,
     decay_steps: Horizon,
@@ -306,7 +306,7 @@ def cosine_decay_schedule(
     return _cosine(init_value, decay_steps, alpha * init_value, exponent)
 
 
-@ported()
+@ported
 def piecewise_constant_schedule(
     init_value: FiniteFloat, boundaries_and_scales: Scales | None = None
 ) -> Schedule:
@@ -324,7 +324,7 @@ def piecewise_constant_schedule(
     return piecewise_constant(values, boundaries)
 
 
-@ported()
+@ported
 def piecewise_interpolate_schedule(
     interpolate_type: Interpolation,
     init_value: FiniteFloat,
@@ -353,7 +353,7 @@ def _cumulated(init: ArrayLike, scales: Scales | None) -> tuple[list[int], list[
     return [*scales], list(itertools.accumulate(scales.values(), operator.mul, initial=init))
 
 
-@ported()
+@ported
 def linear_onecycle_schedule(
     transition_steps: Whole,
     peak_value: FiniteFloat,
@@ -393,7 +393,7 @@ def linear_onecycle_schedule(
     )
 
 
-@ported()
+@ported
 def cosine_onecycle_schedule(
     transition_steps: Whole,
     peak_value: FiniteFloat,
@@ -416,7 +416,7 @@ def cosine_onecycle_schedule(
 
     >>> from lrsched.compat import optax
     >>> optax.cosine_onecycle_schedule(100, 1.0, div_factor=4.0, final_div_factor=2.0)
-    points(steps=[0, 30, 100], values=[0.25, 1.0, 0.125], shape='cosine')
+    points(steps=[0, 30, 100], values=[0.25, 1.0, 0.125], interpolation='cosine')
     """
     return piecewise_interpolate_schedule(
         "cosine",
@@ -428,7 +428,7 @@ def cosine_onecycle_schedule(
     )
 
 
-@ported()
+@ported
 def warmup_constant_schedule(
     init_value: FiniteFloat, peak_value: FiniteFloat, warmup_steps: SignedInt
 ) -> Schedule:
@@ -447,7 +447,7 @@ def warmup_constant_schedule(
     return linear_schedule(init_value, peak_value, warmup_steps)
 
 
-@ported()
+@ported
 def warmup_cosine_decay_schedule(
     init_value: FiniteFloat,
     peak_value: FiniteFloat,
@@ -483,7 +483,7 @@ def warmup_cosine_decay_schedule(
     return _warmed(init_value, peak_value, warmup_steps, _cosine(peak_value, left, end, exponent))
 
 
-@ported()
+@ported
 def warmup_exponential_decay_schedule(
     init_value: FiniteFloat,
     peak_value: FiniteFloat,

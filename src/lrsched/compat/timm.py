@@ -9,7 +9,6 @@ timm finds the cycle of ``cycle_mul`` by a logarithm and misses some of its firs
 noise of timm comes from PyTorch's generator; `lrsched.noise` has a key of its own.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -48,7 +47,7 @@ from lrsched.arguments import (
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._porting import Missing, missing_attribute, ported
+from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, fraction, int_power, lerp
 from lrsched.schedules.cyclic import CycleGrowth
@@ -64,7 +63,7 @@ __all__ = [
     "create_scheduler_v2",
 ]
 
-__getattr__: Missing = missing_attribute(
+__getattr__: MissingAttribute = missing_attribute(
     __name__,
     __all__,
     {
@@ -123,13 +122,8 @@ Sched: TypeAlias = Annotated[
 """The name of a scheduler."""
 
 _NOISE = "timm's noise comes from PyTorch's generator (lrsched.noise has a key of its own)"
-_scheduler = functools.partial(
-    ported,
-    "initialize",
-    noise_range_t=_NOISE,
-    noise_pct=_NOISE,
-    noise_std=_NOISE,
-    noise_seed=_NOISE,
+_scheduler = ported(
+    refused=dict.fromkeys(("noise_range_t", "noise_pct", "noise_std", "noise_seed"), _NOISE)
 )
 
 
@@ -153,11 +147,17 @@ def _overlaid_phases(until: int, curve: Schedule, steps: Any, **_: Any) -> list[
     return [("warmup", 0), *after]
 
 
-@schedule(
-    name="timm.overlaid_warmup",
-    horizon=lambda curve, **_: curve.horizon,
-    phases=_overlaid_phases,
-)
+def _overlaid_horizon(curve: Schedule, steps: Any, **_: Any) -> Any:
+    horizon = curve.horizon
+    if horizon is None:
+        return None
+    # The warmup may be longer than the curve under it, which it then cuts off.
+    return (
+        jnp.maximum(horizon, steps) if is_traced((horizon, steps)) else np.maximum(horizon, steps)
+    )
+
+
+@schedule(name="timm.overlaid_warmup", horizon=_overlaid_horizon, phases=_overlaid_phases)
 def _overlaid(
     step: jax.Array, curve: Inner, steps: PositiveInt, init: FiniteFloat, target: FiniteFloat
 ) -> ArrayLike:
@@ -190,7 +190,7 @@ def _is_one(number: ArrayLike) -> bool:
     return not is_traced(number) and bool(np.all(np.asarray(number) == 1))
 
 
-@_scheduler()
+@_scheduler
 def CosineLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     t_initial: PositiveInt,
@@ -268,7 +268,7 @@ def _cosine_cycles(
     return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
 
 
-@_scheduler()
+@_scheduler
 def TanhLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     t_initial: PositiveInt,
@@ -349,7 +349,7 @@ def _tanh_cycles(
     return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
 
 
-@_scheduler()
+@_scheduler
 def PolyLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     t_initial: PositiveInt,
@@ -430,7 +430,7 @@ def _poly_cycles(
     return _in_cycles(step, base_lr, lr_min, (steps, growth, decay, limit), weight)
 
 
-@_scheduler()
+@_scheduler
 def StepLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     decay_t: Period,
@@ -495,7 +495,7 @@ def _fractional_steps(
     return jnp.asarray(base_lr) * int_power(factor, cuts)
 
 
-@_scheduler()
+@_scheduler
 def MultiStepLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     decay_t: Milestones,
@@ -536,7 +536,7 @@ def MultiStepLRScheduler(  # noqa: N802
     return _warmed(curve, warmup_t, warmup_lr_init, base_lr, warmup_prefix)
 
 
-@_scheduler()
+@_scheduler
 def WSDLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
     t_initial: PositiveInt,
@@ -656,14 +656,7 @@ def _wsd_decay(
     return lerp(lr_min, jnp.maximum(stable(step), lr_min), weight)
 
 
-@ported(
-    "patience_epochs",
-    "plateau_mode",
-    noise=_NOISE,
-    noise_pct=_NOISE,
-    noise_std=_NOISE,
-    noise_seed=_NOISE,
-)
+@ported(refused=dict.fromkeys(("noise", "noise_pct", "noise_std", "noise_seed"), _NOISE))
 def create_scheduler_v2(
     base_lr: FiniteFloat,
     sched: Sched = "cosine",

@@ -35,22 +35,25 @@ from lrsched import (
     step_decay,
     triangular,
 )
-from lrsched import arguments as option
-from lrsched.algebra import Inner
+from lrsched._schedule import is_number
+from lrsched.algebra import Inner, StepFunction
 from lrsched.arguments import (
     FINITE_FLOAT,
     NON_NEGATIVE_INT,
     POSITIVE_INT,
     ArgumentType,
     FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
-from lrsched.compat._plateau import ThresholdMode, min_scale_of, tolerances
-from lrsched.compat._porting import Missing, missing_attribute, ported
+from lrsched.arguments import Mode as MetricMode
+from lrsched.compat._plateau import Count, Rate, ThresholdMode, min_scale_of, tolerances
+from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
 from lrsched.numerics import lerp
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
@@ -76,7 +79,7 @@ __all__ = [
     "StepLR",
 ]
 
-__getattr__: Missing = missing_attribute(
+__getattr__: MissingAttribute = missing_attribute(
     __name__,
     __all__,
     {
@@ -101,23 +104,14 @@ def _milestones(given: Any) -> list[int]:
     return sorted(map(NON_NEGATIVE_INT.parse, given))
 
 
-def _traceable(given: Any) -> Any:
-    """A function that jax can call with a step that has no value yet."""
-    if not callable(given):
-        raise TypeError
-    try:
-        jax.eval_shape(given, jnp.int32(0))
-    except jax.errors.ConcretizationTypeError:
-        raise ValueError(
-            "it branches in Python on the step; write jnp.where, or list its values in "
-            "lrsched.table"
-        ) from None
-    return given
-
-
 def _schedules(given: Any) -> tuple[Schedule, ...]:
-    if not given or not all(isinstance(item, Schedule) for item in given):
+    if not given:
         raise TypeError
+    for item in given:
+        if is_number(item):
+            raise ValueError(f"{item!r} is a number; write lrsched.constant({item!r})")
+        if not isinstance(item, Schedule):
+            raise TypeError
     return tuple(given)
 
 
@@ -131,11 +125,6 @@ Milestones: TypeAlias = Annotated[
     Sequence[int], ArgumentType("Milestones", "whole numbers of steps, 0 or more", _milestones)
 ]
 """Steps, in any order; one that comes twice counts twice."""
-Lambda: TypeAlias = Annotated[
-    Callable[[Any], ArrayLike],
-    ArgumentType("Lambda", "a function of the step in jax.numpy", _traceable, static=True),
-]
-"""A factor as a function of the step."""
 Schedulers: TypeAlias = Annotated[
     Sequence[Schedule], ArgumentType("Schedulers", "a list of one or more schedules", _schedules)
 ]
@@ -150,8 +139,8 @@ Anneal: TypeAlias = Annotated[str, one_of("Anneal", ("cos", "linear"))]
 _RAMPS = {"cos": "cosine", "linear": "linear"}
 
 
-@ported("last_epoch")
-def LambdaLR(base_lr: FiniteFloat, lr_lambda: Lambda, last_epoch: int = -1) -> Schedule:  # noqa: N802
+@ported
+def LambdaLR(base_lr: FiniteFloat, lr_lambda: StepFunction, last_epoch: int = -1) -> Schedule:  # noqa: N802
     """A function of the step times the rate: ``base_lr * lr_lambda(t)``.
 
     Args:
@@ -168,13 +157,13 @@ def LambdaLR(base_lr: FiniteFloat, lr_lambda: Lambda, last_epoch: int = -1) -> S
 
 
 @schedule(name="torch.lambda")
-def _lambda(step: jax.Array, base_lr: FiniteFloat, lr_lambda: Lambda) -> ArrayLike:
+def _lambda(step: jax.Array, base_lr: FiniteFloat, lr_lambda: StepFunction) -> ArrayLike:
     return base_lr * jnp.asarray(lr_lambda(step))
 
 
-@ported("last_epoch")
+@ported
 def MultiplicativeLR(  # noqa: N802
-    base_lr: FiniteFloat, lr_lambda: Lambda, last_epoch: int = -1
+    base_lr: FiniteFloat, lr_lambda: StepFunction, last_epoch: int = -1
 ) -> Schedule:
     """A factor at each step: ``base_lr * lr_lambda(1) * ... * lr_lambda(t)``.
 
@@ -194,7 +183,7 @@ def MultiplicativeLR(  # noqa: N802
 
 
 @schedule(name="torch.product")
-def _product(step: jax.Array, base_lr: FiniteFloat, lr_lambda: Lambda) -> ArrayLike:
+def _product(step: jax.Array, base_lr: FiniteFloat, lr_lambda: StepFunction) -> ArrayLike:
     block = jnp.arange(4096)
 
     def factors_until(last: jax.Array) -> jax.Array:
@@ -211,7 +200,7 @@ def _product(step: jax.Array, base_lr: FiniteFloat, lr_lambda: Lambda) -> ArrayL
     return base_lr * jax.vmap(factors_until)(last.ravel()).reshape(step.shape)
 
 
-@ported("last_epoch")
+@ported
 def StepLR(  # noqa: N802
     base_lr: FiniteFloat, step_size: PositiveInt, gamma: PositiveFloat = 0.1, last_epoch: int = -1
 ) -> Schedule:
@@ -230,7 +219,7 @@ def StepLR(  # noqa: N802
     return _geometric(base_lr, gamma, step_size)
 
 
-@ported("last_epoch")
+@ported
 def ExponentialLR(base_lr: FiniteFloat, gamma: PositiveFloat, last_epoch: int = -1) -> Schedule:  # noqa: N802
     """A factor at each step: ``base_lr * gamma**t``.
 
@@ -271,7 +260,7 @@ def _logarithmic_decay(
     return init * jnp.exp(log_factor * (step // jnp.asarray(every)).astype(jnp.float32))
 
 
-@ported("last_epoch")
+@ported
 def MultiStepLR(  # noqa: N802
     base_lr: FiniteFloat, milestones: Milestones, gamma: PositiveFloat = 0.1, last_epoch: int = -1
 ) -> Schedule:
@@ -295,7 +284,7 @@ def MultiStepLR(  # noqa: N802
     return piecewise_constant([base_lr * factor for factor in factors], steps)
 
 
-@ported("last_epoch")
+@ported
 def ConstantLR(  # noqa: N802
     base_lr: FiniteFloat,
     factor: Factor = 1.0 / 3,
@@ -317,7 +306,7 @@ def ConstantLR(  # noqa: N802
     return piecewise_constant([base_lr * factor, base_lr], [total_iters])
 
 
-@ported("last_epoch")
+@ported
 def LinearLR(  # noqa: N802
     base_lr: FiniteFloat,
     start_factor: Factor = 1.0 / 3,
@@ -341,7 +330,7 @@ def LinearLR(  # noqa: N802
     return linear(base_lr * start_factor, base_lr * end_factor, total_iters)
 
 
-@ported("last_epoch")
+@ported
 def PolynomialLR(  # noqa: N802
     base_lr: FiniteFloat,
     total_iters: PositiveInt = 5,
@@ -363,7 +352,7 @@ def PolynomialLR(  # noqa: N802
     return polynomial(base_lr, 0.0, total_iters, power)
 
 
-@ported("last_epoch")
+@ported
 def CosineAnnealingLR(  # noqa: N802
     base_lr: FiniteFloat,
     T_max: PositiveInt,  # noqa: N803
@@ -404,7 +393,7 @@ def _cosine_annealing(
     )
 
 
-@ported("last_epoch")
+@ported
 def CosineAnnealingWarmRestarts(  # noqa: N802
     base_lr: FiniteFloat,
     T_0: PositiveInt,  # noqa: N803
@@ -434,7 +423,7 @@ def CosineAnnealingWarmRestarts(  # noqa: N802
 _CYCLIC_MOMENTUM = "the momentum is a schedule of its own, CyclicMomentum"
 
 
-@ported("last_epoch", base_momentum=_CYCLIC_MOMENTUM, max_momentum=_CYCLIC_MOMENTUM)
+@ported(refused=dict.fromkeys(("base_momentum", "max_momentum"), _CYCLIC_MOMENTUM))
 def CyclicLR(  # noqa: N802
     base_lr: FiniteFloat,
     max_lr: FiniteFloat,
@@ -442,7 +431,7 @@ def CyclicLR(  # noqa: N802
     step_size_down: PositiveInt | None = None,
     mode: Mode = "triangular",
     gamma: PositiveFloat = 1.0,
-    scale_fn: Lambda | None = None,
+    scale_fn: StepFunction | None = None,
     scale_mode: ScaleMode = "cycle",
     cycle_momentum: bool = True,
     base_momentum: float = 0.8,
@@ -471,12 +460,12 @@ def CyclicLR(  # noqa: N802
 
     >>> from lrsched.compat import torch
     >>> torch.CyclicLR(0.25, 1.0, step_size_up=4, mode="triangular2")
-    triangular(base=0.25, peak=1.0, up=4, cycle_factor=0.5)
+    triangular(base=0.25, peak=1.0, up_steps=4, cycle_factor=0.5)
     """
     return _cyclic(base_lr, max_lr, step_size_up, step_size_down, mode, gamma, scale_fn, scale_mode)
 
 
-@ported()
+@ported
 def CyclicMomentum(  # noqa: N802
     base_momentum: FiniteFloat = 0.8,
     max_momentum: FiniteFloat = 0.9,
@@ -484,7 +473,7 @@ def CyclicMomentum(  # noqa: N802
     step_size_down: PositiveInt | None = None,
     mode: Mode = "triangular",
     gamma: PositiveFloat = 1.0,
-    scale_fn: Lambda | None = None,
+    scale_fn: StepFunction | None = None,
     scale_mode: ScaleMode = "cycle",
 ) -> Schedule:
     """The momentum of `CyclicLR`: ``max_momentum - (max_momentum - base_momentum) h(t) scale``.
@@ -522,7 +511,7 @@ def _cyclic(
     down: ArrayLike | None,
     mode: str,
     gamma: ArrayLike,
-    scale_fn: Lambda | None,
+    scale_fn: StepFunction | None,
     scale_mode: str,
 ) -> Schedule:
     if scale_fn is not None:
@@ -543,7 +532,7 @@ def _scaled_triangles(
     peak: FiniteFloat,
     up: PositiveInt,
     down: PositiveInt,
-    scale_fn: Lambda,
+    scale_fn: StepFunction,
     scale_mode: ScaleMode,
 ) -> ArrayLike:
     cycle = 1 + step // (jnp.asarray(up) + down)
@@ -555,7 +544,7 @@ def _scaled_triangles(
 _ONE_CYCLE_MOMENTUM = "the momentum is a schedule of its own, OneCycleMomentum"
 
 
-@ported("last_epoch", base_momentum=_ONE_CYCLE_MOMENTUM, max_momentum=_ONE_CYCLE_MOMENTUM)
+@ported(refused=dict.fromkeys(("base_momentum", "max_momentum"), _ONE_CYCLE_MOMENTUM))
 def OneCycleLR(  # noqa: N802
     max_lr: FiniteFloat,
     total_steps: PositiveInt | None = None,
@@ -607,17 +596,17 @@ def OneCycleLR(  # noqa: N802
     return _one_cycle(*values, steps, pct_start, _RAMPS[anneal_strategy], three_phase)
 
 
-@ported()
+@ported
 def ReduceLROnPlateau(  # noqa: N802
-    base_lr: option.PositiveFloat,
-    mode: option.Mode = "min",
-    factor: option.OpenUnitFloat = 0.1,
-    patience: option.NonNegativeInt = 10,
-    threshold: option.NonNegativeFloat = 1e-4,
+    base_lr: Rate,
+    mode: MetricMode = "min",
+    factor: OpenUnitFloat = 0.1,
+    patience: Count = 10,
+    threshold: NonNegativeFloat = 1e-4,
     threshold_mode: ThresholdMode = "rel",
-    cooldown: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 0.0,
-    eps: option.NonNegativeFloat = 1e-8,
+    cooldown: Count = 0,
+    min_lr: NonNegativeFloat = 0.0,
+    eps: NonNegativeFloat = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
     """``factor`` after more than ``patience`` metrics without an improvement: a transform.
 
@@ -663,7 +652,7 @@ def ReduceLROnPlateau(  # noqa: N802
     )
 
 
-@ported()
+@ported
 def OneCycleMomentum(  # noqa: N802
     base_momentum: FiniteFloat = 0.85,
     max_momentum: FiniteFloat = 0.95,
@@ -743,7 +732,7 @@ def _one_cycle(
     )
 
 
-@ported("last_epoch")
+@ported
 def SWALR(  # noqa: N802
     base_lr: FiniteFloat,
     swa_lr: FiniteFloat,
@@ -771,7 +760,7 @@ def SWALR(  # noqa: N802
     return cosine(base_lr, anneal_epochs, swa_lr)
 
 
-@ported("last_epoch")
+@ported
 def SequentialLR(  # noqa: N802
     base_lr: FiniteFloat, schedulers: Schedulers, milestones: Milestones, last_epoch: int = -1
 ) -> Schedule:
@@ -813,7 +802,7 @@ def _made_by(part: Schedule) -> str:
     return part._structure.definition.name
 
 
-@ported()
+@ported
 def ChainedScheduler(base_lr: PositiveFloat, schedulers: Schedulers) -> Schedule:  # noqa: N802
     """All schedules at once, each as a factor: ``base_lr * prod_i(schedulers[i](t) / base_lr)``.
 

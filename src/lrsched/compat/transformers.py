@@ -27,17 +27,27 @@ from lrsched import (
     shift,
     warmup,
 )
-from lrsched import arguments as option
 from lrsched.arguments import (
+    ArgumentType,
     FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
-from lrsched.compat._plateau import ThresholdMode, min_scale_of, tolerances
-from lrsched.compat._porting import Missing, missing_attribute, ported
+from lrsched.arguments import Mode as MetricMode
+from lrsched.compat._plateau import (
+    Count,
+    PositiveCount,
+    Rate,
+    ThresholdMode,
+    min_scale_of,
+    tolerances,
+)
+from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
 from lrsched.compat.torch import ReduceLROnPlateau
 from lrsched.numerics import MAX_STEP, lerp
@@ -60,9 +70,30 @@ __all__ = [
     "get_wsd_schedule",
 ]
 
+_NAMES = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"),
+    *("inverse_sqrt", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"),
+)
+
+
+def _scheduler_name(given: Any) -> Any:
+    name = getattr(given, "value", given)  # transformers' SchedulerType is an enum of strings.
+    if name not in (*_NAMES, *_CONTROLLERS):
+        raise ValueError
+    return name
+
+
+SchedulerName: TypeAlias = Annotated[
+    str,
+    ArgumentType(
+        "SchedulerName", f"one of {', '.join(map(repr, _NAMES))}", _scheduler_name, static=True
+    ),
+]
+"""The name of a schedule in ``TrainingArguments(lr_scheduler_type=...)``."""
+
 _ADAFACTOR = "optax.adafactor(learning_rate=None) has the relative step of the paper inside"
 
-__getattr__: Missing = missing_attribute(
+__getattr__: MissingAttribute = missing_attribute(
     __name__,
     __all__,
     {
@@ -111,7 +142,7 @@ def _waves(
     return lerp(low, base_lr, jnp.cos(jnp.pi * phase) ** 2, jnp.sin(jnp.pi * phase) ** 2)
 
 
-@ported("last_epoch")
+@ported
 def get_constant_schedule(base_lr: FiniteFloat, last_epoch: int = -1) -> Schedule:
     """One value for ever: ``base_lr``.
 
@@ -126,7 +157,7 @@ def get_constant_schedule(base_lr: FiniteFloat, last_epoch: int = -1) -> Schedul
     return constant(base_lr)
 
 
-@ported("last_epoch")
+@ported
 def get_constant_schedule_with_warmup(
     base_lr: FiniteFloat, num_warmup_steps: NonNegativeInt, last_epoch: int = -1
 ) -> Schedule:
@@ -144,7 +175,7 @@ def get_constant_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, constant(base_lr))
 
 
-@ported("last_epoch")
+@ported
 def get_linear_schedule_with_warmup(
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt,
@@ -170,7 +201,7 @@ def get_linear_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, linear(base_lr, 0.0, left))
 
 
-@ported("last_epoch")
+@ported
 def get_cosine_schedule_with_warmup(
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt,
@@ -201,7 +232,7 @@ def get_cosine_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, 0.0))
 
 
-@ported("last_epoch")
+@ported
 def get_cosine_with_hard_restarts_schedule_with_warmup(
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt,
@@ -262,7 +293,7 @@ def _floor(
     )
 
 
-@ported("last_epoch")
+@ported
 def get_cosine_with_min_lr_schedule_with_warmup(
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt,
@@ -299,7 +330,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, low))
 
 
-@ported("last_epoch")
+@ported
 def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt,
@@ -352,7 +383,7 @@ def _at_least_one(steps: ArrayLike) -> ArrayLike:
     return jnp.maximum(steps, 1) if is_traced(steps) else np.maximum(steps, 1)
 
 
-@ported("last_epoch")
+@ported
 def get_polynomial_decay_schedule_with_warmup(
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt,
@@ -387,7 +418,7 @@ def get_polynomial_decay_schedule_with_warmup(
     return _warmed(base_lr, num_warmup_steps, polynomial(base_lr, lr_end, left, power))
 
 
-@ported("last_epoch")
+@ported
 def get_inverse_sqrt_schedule(
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt,
@@ -411,7 +442,7 @@ def get_inverse_sqrt_schedule(
     return _warmed(base_lr, num_warmup_steps, inverse_sqrt(base_lr, timescale))
 
 
-@ported("last_epoch")
+@ported
 def get_wsd_schedule(
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt,
@@ -450,12 +481,12 @@ def get_wsd_schedule(
     [0.0, 0.5, 1.0, 1.0, 0.0]
     """
     stable = num_stable_steps
-    if (num_training_steps is None) == (stable is None):
-        raise ValueError(
-            f"get_wsd_schedule: num_training_steps={num_training_steps!r} and "
-            f"num_stable_steps={stable!r} do not give the length; one of the two must be given."
-        )
     if stable is None:
+        if num_training_steps is None:
+            raise ValueError(
+                "get_wsd_schedule: num_training_steps=None and num_stable_steps=None are not "
+                "accepted; pass one of the two."
+            )
         stable = operator.sub(num_training_steps, num_warmup_steps + num_decay_steps)
         if not is_traced(stable) and np.any(np.asarray(stable) < 0):
             raise ValueError(
@@ -471,23 +502,23 @@ def get_wsd_schedule(
     )
 
 
-@ported("verbose")
+@ported
 def GreedyLR(  # noqa: N802
-    base_lr: option.PositiveFloat,
-    mode: option.Mode = "min",
-    factor: option.OpenUnitFloat = 0.95,
-    patience: option.NonNegativeInt = 10,
-    threshold: option.NonNegativeFloat = 1e-6,
+    base_lr: Rate,
+    mode: MetricMode = "min",
+    factor: OpenUnitFloat = 0.95,
+    patience: Count = 10,
+    threshold: NonNegativeFloat = 1e-6,
     threshold_mode: ThresholdMode = "abs",
-    cooldown: option.NonNegativeInt = 0,
-    warmup: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 1e-3,
-    max_lr: option.PositiveFloat = 1.0,
-    eps: option.NonNegativeFloat = 1e-8,
+    cooldown: Count = 0,
+    warmup: Count = 0,
+    min_lr: NonNegativeFloat = 1e-3,
+    max_lr: Rate = 1.0,
+    eps: NonNegativeFloat = 1e-8,
     verbose: bool = False,
     smooth: bool = False,
-    window_size: option.PositiveInt = 50,
-    reset_start: option.PositiveInt = 500,
+    window_size: PositiveCount = 50,
+    reset_start: PositiveCount = 500,
 ) -> optax.GradientTransformationExtraArgs:
     """The rate goes up on improvements and down on plateaus: a transform, `lrsched.greedy`.
 
@@ -547,10 +578,8 @@ def GreedyLR(  # noqa: N802
     )
 
 
-@ported()
-def get_greedy_schedule(
-    base_lr: option.PositiveFloat, **kwargs: Any
-) -> optax.GradientTransformationExtraArgs:
+@ported
+def get_greedy_schedule(base_lr: Rate, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
     """`GreedyLR` under transformers' other name.
 
     Args:
@@ -568,9 +597,9 @@ def get_greedy_schedule(
     return GreedyLR(base_lr, **kwargs)
 
 
-@ported()
+@ported
 def get_reduce_on_plateau_schedule(
-    base_lr: option.PositiveFloat, **kwargs: Any
+    base_lr: Rate, **kwargs: Any
 ) -> optax.GradientTransformationExtraArgs:
     """`lrsched.compat.torch.ReduceLROnPlateau` under transformers' name.
 
@@ -620,8 +649,22 @@ _BY_NAME: dict[str, Callable[..., Schedule]] = {
 }
 
 
+_CONTROLLERS = {
+    "reduce_lr_on_plateau": "get_reduce_on_plateau_schedule",
+    "greedy": "get_greedy_schedule",
+}
+
+
+@ported(
+    refused={
+        "step_rules": "piecewise_constant of diffusers is lrsched.piecewise_constant(values, "
+        "boundaries)",
+        "num_cycles": "pass it in scheduler_specific_kwargs",
+        "power": "pass it in scheduler_specific_kwargs",
+    }
+)
 def get_scheduler(
-    name: str,
+    name: SchedulerName,
     base_lr: FiniteFloat,
     num_warmup_steps: NonNegativeInt | None = None,
     num_training_steps: PositiveInt | None = None,
@@ -649,11 +692,11 @@ def get_scheduler(
     >>> transformers.get_scheduler("linear", 0.1, num_warmup_steps=10, num_training_steps=100)
     join(linear(init=0.0, end=0.1, steps=10), linear(init=0.1, end=0.0, steps=90))
     """
-    name = getattr(name, "value", name)
-    if name not in _BY_NAME:
+    if name in _CONTROLLERS:
         raise ValueError(
-            f"get_scheduler: name={name!r} is not accepted; name must be one of "
-            f"{', '.join(map(repr, _BY_NAME))}."
+            f"get_scheduler: name={name!r} is not accepted, as it follows a metric and is no "
+            f"function of the step; chain lrsched.compat.transformers.{_CONTROLLERS[name]} after "
+            "the optimizer."
         )
     function = _BY_NAME[name]
     taken = inspect.signature(function).parameters

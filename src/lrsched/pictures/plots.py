@@ -11,9 +11,9 @@ from lrsched.algebra import as_schedule
 from lrsched.pictures import curves as curve
 
 if TYPE_CHECKING:
-    from lrsched.theory.comparison import Comparison
-    from lrsched.tuning._range_test import RangeTest
-    from lrsched.tuning.results import Sweep
+    from lrsched.theory.comparison import ComparisonResult
+    from lrsched.tuning._range_test import RangeTestResult
+    from lrsched.tuning.results import SweepResult
 
 Curve: TypeAlias = ArrayLike | Sequence[Any] | tuple[Any, Any]
 """Values at the steps 0, 1, 2, ..., or a pair ``(steps, values)``; seeds are a leading axis."""
@@ -152,7 +152,7 @@ def plot_run(
     return _draw_runs(trained, judged, driven, axes)
 
 
-def plot_runs(found: "Sweep", which: Sequence[int] | None = None, axes: Any = None) -> Any:
+def plot_runs(found: "SweepResult", which: Sequence[int] | None = None, axes: Any = None) -> Any:
     """The losses of a sweep's runs over their steps, and the rates beneath, as `plot_run` does.
 
     Args:
@@ -174,11 +174,11 @@ def plot_runs(found: "Sweep", which: Sequence[int] | None = None, axes: Any = No
     >>> [text.get_text() for text in top.get_legend().get_texts()]
     ['peak 0.001', 'peak 0.1']
     """
-    from lrsched.tuning.results import varying
+    from lrsched.tuning.results import varying_parameters
 
     if which is None:
         which = sorted(np.argsort(found.mean_losses(), kind="stable")[:_MOST_RUNS].tolist())
-    numbers = varying(found.schedules)
+    numbers = varying_parameters(found.schedules)
     trained, judged, driven = dict[str, list[_Line]](), dict[str, list[_Line]](), {}
     for place in which:
         said = ", ".join(f"{name} {values[place]:.4g}" for name, values in numbers.items())
@@ -192,7 +192,7 @@ def plot_runs(found: "Sweep", which: Sequence[int] | None = None, axes: Any = No
     return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
 
 
-def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
+def plot_range_test(found: "RangeTestResult", ax: Any = None) -> Any:
     """The smoothed losses over the rates, the usable range shaded, the suggestion marked.
 
     Args:
@@ -206,7 +206,7 @@ def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
     >>> from lrsched import tuning
     >>> from lrsched.pictures import plots
     >>> rates, losses = np.geomspace(1e-3, 1, 50), np.linspace(2, 1, 50)[None]
-    >>> plots.plot_range_test(tuning.RangeTest(rates, losses, losses)).get_xscale()
+    >>> plots.plot_range_test(tuning.RangeTestResult(rates, losses, losses)).get_xscale()
     'log'
     """
     ax = _axes(ax)
@@ -223,7 +223,9 @@ def plot_range_test(found: "RangeTest", ax: Any = None) -> Any:
     return ax
 
 
-def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: Any = None) -> Any:
+def plot_sweep(
+    found: "SweepResult", x: str | None = None, by: str | None = None, ax: Any = None
+) -> Any:
     """The final loss against a number of the schedules: the mean, in the band of the seeds.
 
     Where schedules with the same number differ in others, it is the best of them.
@@ -250,10 +252,10 @@ def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: 
     >>> plots.plot_sweep(found).get_xlabel()
     'peak'
     """
-    from lrsched.tuning.results import varying
+    from lrsched.tuning.results import varying_parameters
 
     table, ax = found.table, _axes(ax)
-    numbers = list(varying(found.schedules))
+    numbers = list(varying_parameters(found.schedules))
     if x is None and not numbers:
         raise ValueError("plot: the schedules of the sweep differ in no number; give x=.")
     x = numbers[0] if x is None else x
@@ -284,7 +286,7 @@ def plot_sweep(found: "Sweep", x: str | None = None, by: str | None = None, ax: 
     return ax
 
 
-def plot_comparison(found: "Comparison", ax: Any = None) -> Any:
+def plot_comparison(found: "ComparisonResult", ax: Any = None) -> Any:
     """The predicted final losses of schedules, each with its interval, the lowest on top.
 
     Args:
@@ -363,7 +365,7 @@ def _rate_lines(given: Any, stop: int) -> list[_Line]:
     return [_Line(*curve.sample(given, _steps_of("plot_run", [given], stop)))]
 
 
-def _of_training(found: "Sweep", member: int) -> _Line:
+def _of_training(found: "SweepResult", member: int) -> _Line:
     """The means of a member's training loss, at the middle of what they are of."""
     losses, done = found.train_loss[member], int(found.table["updates"][member])
     window = -(-int(found.lengths[member]) // len(losses))
@@ -372,7 +374,7 @@ def _of_training(found: "Sweep", member: int) -> _Line:
     return _Line(middle, losses[: len(begin)].astype(np.float64))
 
 
-def _of_validation(found: "Sweep", member: int) -> _Line:
+def _of_validation(found: "SweepResult", member: int) -> _Line:
     losses, length = found.validation_loss[member], int(found.lengths[member])
     steps = length * np.arange(1, len(losses) + 1) // len(losses) - 1
     return _Line(steps[~np.isnan(losses)], losses[~np.isnan(losses)].astype(np.float64))

@@ -223,7 +223,7 @@ def start_cooldown(
 
     def annealed(place: Place) -> Schedule:
         before = by_hand(place.schedule.inner, held=place.schedule.held)
-        after = cooldown(before, place.step, steps, end=end, shape=shape)
+        after = cooldown(before, place.step, steps, end=end, ramp=shape)
         return to_state(by_hand(after, scale=place.schedule.scale))
 
     return _edited(opt_state, _places("start_cooldown", opt_state, group), annealed)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lrsched._schedule import Schedule
-from lrsched.adaptive.averaging import average_in
+from lrsched.adaptive.averaging import average_of
 from lrsched.adaptive.base import AdaptiveState
 from lrsched.adaptive.controller import ControllerState
 from lrsched.transforms.composition import RateNode, compose_rates, has_rate, iter_rate_nodes
@@ -89,8 +89,10 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     ``schedule_done``
         whether the schedule is at its horizon, so that the next update has its last value, as all
         later ones will; absent where there is no horizon;
-    ``controller_scale``, ``ignored_metrics``
-        of a controller, and how many metrics it left out because they were not finite;
+    ``controller_scale``, ``received_metrics``, ``nonfinite_metrics``
+        The scale of a controller; the number of times that its metric arrived (of several metrics,
+        the one that arrived least often; 0 means that the name of a keyword is wrong); and the
+        number of observations that were skipped because a metric was not finite.
     ``estimate``
         of Prodigy and D-Adaptation, the distance that the next update multiplies its rate by;
     ``nonfinite_updates``
@@ -111,8 +113,10 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     >>> import jax.numpy as jnp, lrsched, optax
     >>> optimizer = optax.chain(
     ...     lrsched.scale_by_learning_rate(0.5), lrsched.reduce_on_plateau(factor=0.1, patience=1))
-    >>> {name: float(x) for name, x in lrsched.metrics(optimizer.init(jnp.zeros(2))).items()}
-    {'learning_rate': 0.5, 'schedule_step': 0.0, 'controller_scale': 1.0, 'ignored_metrics': 0.0}
+    >>> found = lrsched.metrics(optimizer.init(jnp.zeros(2)))
+    >>> {name: x.item() for name, x in found.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'learning_rate': 0.5, 'schedule_step': 0, 'controller_scale': 1.0, 'received_metrics': 0,
+     'nonfinite_metrics': 0}
     """
     found = {
         "/".join(filter(None, ("learning_rate", group))): rate
@@ -133,7 +137,11 @@ def _measured(part: RateNode) -> dict[str, jax.Array]:
         if (done := _is_done(part.rate_factor.schedules, state.count)) is not None:
             measured["schedule_done"] = done
     if isinstance(state, ControllerState):
-        measured |= {"controller_scale": state.scale, "ignored_metrics": state.ignored}
+        measured |= {
+            "controller_scale": state.scale,
+            "received_metrics": jnp.min(state.received_count, axis=-1),
+            "nonfinite_metrics": state.nonfinite_count,
+        }
     if isinstance(state, AdaptiveState):
         measured["nonfinite_updates"] = state.nonfinite_count
         if hasattr(state.method_state, "estimate"):
@@ -151,8 +159,9 @@ def eval_params(opt_state: Any, params: Any) -> Any:
     """The parameters to evaluate: the averaged ones that the state holds, or ``params`` themselves.
 
     The averages of the schedule-free methods, `ema_params`, `lawa`, `polynomial_average` and
-    `matched_average` are found by their type through any wrapper; parameters of groups without one
-    (``optax.partition``, ``optax.masked``) stay as they are. For training, go on with ``params``.
+    `annealing_average` are found by type through any wrapper; parameters of groups without one
+    (``optax.partition``, ``optax.masked``) stay as they are. For training, continue with
+    ``params``.
 
     Args:
       opt_state: an optimizer's state.
@@ -171,11 +180,11 @@ def eval_params(opt_state: Any, params: Any) -> Any:
     """
     evaluated = params
     for node in jax.tree.leaves(opt_state, is_leaf=_holds_average):
-        average = average_in(node)
+        average = average_of(node)
         if average is not None:
             of_these = jax.tree.map(
                 lambda held, p: held if _is_masked(held) else p,
-                average.held,
+                average.template,
                 params,
                 is_leaf=_is_masked,
             )
@@ -191,7 +200,7 @@ def eval_params(opt_state: Any, params: Any) -> Any:
 
 
 def _holds_average(node: Any) -> bool:
-    return average_in(node) is not None
+    return average_of(node) is not None
 
 
 def _is_masked(node: Any) -> bool:

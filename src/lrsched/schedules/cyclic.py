@@ -29,9 +29,11 @@ CycleGrowth: TypeAlias = Annotated[ArrayLike, CYCLE_GROWTH]
 """A multiplier of lengths: an int is exact, a float rounds each length to whole steps."""
 
 
-def _triangles(until: int, up: Any, down: Any, **_: Any) -> list[PhaseStart]:
+def _triangles(until: int, up_steps: Any, down_steps: Any, **_: Any) -> list[PhaseStart]:
     return numbered_phases(
-        "cycle", range(0, until, int(up) + int(up if down is None else down)), until
+        "cycle",
+        range(0, until, int(up_steps) + int(up_steps if down_steps is None else down_steps)),
+        until,
     )
 
 
@@ -40,45 +42,49 @@ def triangular(
     step: jax.Array,
     base: FiniteFloat,
     peak: FiniteFloat,
-    up: PositiveInt,
-    down: PositiveInt | None = None,
+    up_steps: PositiveInt,
+    down_steps: PositiveInt | None = None,
     cycle_factor: PositiveFloat = 1.0,
     step_factor: PositiveFloat = 1.0,
 ) -> ArrayLike:
     """A triangle wave for ever: from ``base`` up to ``peak`` and back (CLR).
 
-    With ``n = floor(t / (up + down))`` and ``c = t - n (up + down)``, the height ``h`` is
-    ``c / up`` while ``c < up``, then ``(up + down - c) / down``, and the rate
+    With ``u = up_steps``, ``d = down_steps``, ``n = floor(t / (u + d))`` and ``c = t - n (u + d)``,
+    the height ``h`` is ``c / u`` while ``c < u``, then ``(u + d - c) / d``, and the rate is
     ``base + (peak - base) h cycle_factor**n step_factor**t``.
 
     Args:
       base: the lowest rate, at step 0.
       peak: the highest rate.
-      up: steps from base to peak.
-      down: steps from peak to base; as ``up`` by default.
+      up_steps: steps from base to peak.
+      down_steps: steps from peak to base; as ``up_steps`` by default.
       cycle_factor: 0.5 is "triangular2".
       step_factor: below 1 it is "exp_range" with this ``gamma``.
 
     Source: Smith 2017, cyclical learning rates (arXiv 1506.01186); PyTorch's ``CyclicLR``, whose
-    ``scale_fn`` is a product: ``base + scale * triangular(0.0, peak - base, up)``.
+    ``scale_fn`` is a product: ``base + scale * triangular(0.0, peak - base, up_steps)``.
 
     >>> import lrsched
-    >>> lrsched.triangular(0.0, 1.0, up=4)([0, 2, 4, 6, 8, 10]).tolist()
+    >>> lrsched.triangular(0.0, 1.0, up_steps=4)([0, 2, 4, 6, 8, 10]).tolist()
     [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
-    >>> lrsched.triangular(0.0, 1.0, up=4, cycle_factor=0.5)([4, 12, 20]).tolist()
+    >>> lrsched.triangular(0.0, 1.0, up_steps=4, cycle_factor=0.5)([4, 12, 20]).tolist()
     [1.0, 0.5, 0.25]
     """
-    down = up if down is None else down
-    period = jnp.asarray(up) + down
+    down_steps = up_steps if down_steps is None else down_steps
+    period = jnp.asarray(up_steps) + down_steps
     cycle = (step // period).astype(jnp.int32)
     position = step - cycle * period
-    rising = position < up
+    rising = position < up_steps
     top = lerp(base, peak, int_power(cycle_factor, cycle) * int_power(step_factor, step))
     return lerp(
         base,
         top,
-        jnp.where(rising, fraction(position, up), fraction(period - position, down)),
-        jnp.where(rising, fraction(up - position, up), fraction(position - up, down)),
+        jnp.where(rising, fraction(position, up_steps), fraction(period - position, down_steps)),
+        jnp.where(
+            rising,
+            fraction(up_steps - position, up_steps),
+            fraction(position - up_steps, down_steps),
+        ),
     )
 
 
@@ -99,20 +105,22 @@ def one_cycle(
     peak: FiniteFloat,
     steps: PositiveInt,
     warmup: StepsOrFraction = 0.3,
-    div: PositiveFloat = 25.0,
-    final_div: PositiveFloat = 1e4,
-    shape: Ramp = "cosine",
+    div_factor: PositiveFloat = 25.0,
+    final_div_factor: PositiveFloat = 1e4,
+    ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
-    """One rise and one long fall: ``peak / div`` to ``peak`` to ``peak / (div final_div)``.
+    """One rise to ``peak`` and one long fall.
+
+    It rises from ``peak / div_factor`` and falls to ``peak / (div_factor final_div_factor)``.
 
     Args:
       peak: the highest rate, at step ``warmup``.
       steps: the length of the whole.
       warmup: the rise: steps, or a fraction of ``steps`` (rounded to the nearest step).
-      div: ``peak`` over the first rate.
-      final_div: the first rate over the last one.
-      shape: of each phase: a name as in `wsd`, or a function from [0, 1] to [0, 1].
+      div_factor: ``peak`` over the first rate.
+      final_div_factor: the first rate over the last one.
+      ramp: of each phase: a name as in `wsd`, or a function from [0, 1] to [0, 1].
       three_phase: fall back to the first rate in as many steps as the rise takes, then to the last.
 
     Raises:
@@ -120,18 +128,19 @@ def one_cycle(
 
     Source: Smith & Topin 2018 (arXiv 1708.07120); ``optax.cosine_onecycle_schedule``. PyTorch's
     ``OneCycleLR`` peaks one step earlier and ends at ``steps - 1``. The slanted triangle of ULMFiT
-    (Howard & Ruder 2018) is ``warmup=0.1, div=32, final_div=1, shape="linear"``.
+    (Howard & Ruder 2018) is ``warmup=0.1, div_factor=32, final_div_factor=1, ramp="linear"``.
 
     >>> import lrsched
-    >>> schedule = lrsched.one_cycle(1.0, steps=100, div=4.0, final_div=2.0, shape="linear")
+    >>> schedule = lrsched.one_cycle(
+    ...     1.0, steps=100, div_factor=4.0, final_div_factor=2.0, ramp="linear")
     >>> schedule([0, 15, 30, 65, 100, 101]).tolist()
     [0.25, 0.625, 1.0, 0.5625, 0.125, 0.125]
     >>> schedule.replace(three_phase=True)([30, 60, 80, 100]).tolist()
     [1.0, 0.25, 0.1875, 0.125]
     """
-    init = peak / jnp.asarray(div)
-    last = init / final_div
-    return _three_phases(step, steps, warmup, (init, peak, init, last), shape, three_phase)
+    init = peak / jnp.asarray(div_factor)
+    last = init / final_div_factor
+    return _three_phases(step, steps, warmup, (init, peak, init, last), ramp, three_phase)
 
 
 @schedule(
@@ -147,7 +156,7 @@ def one_cycle_momentum(
     high: FiniteFloat,
     steps: PositiveInt,
     warmup: StepsOrFraction = 0.3,
-    shape: Ramp = "cosine",
+    ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
     """The momentum that goes with `one_cycle`: ``high`` to ``low`` while the rate rises, and back.
@@ -157,7 +166,7 @@ def one_cycle_momentum(
       high: the momentum at both ends, 0.95 in the paper.
       steps: the length of the whole.
       warmup: as in `one_cycle`.
-      shape: as in `one_cycle`.
+      ramp: as in `one_cycle`.
       three_phase: as in `one_cycle`; the momentum stays ``high`` in the third phase.
 
     Raises:
@@ -166,11 +175,11 @@ def one_cycle_momentum(
     Source: Smith 2018 (arXiv 1803.09820); PyTorch's ``cycle_momentum``.
 
     >>> import lrsched
-    >>> momentum = lrsched.one_cycle_momentum(0.75, 1.0, steps=100, shape="linear")
+    >>> momentum = lrsched.one_cycle_momentum(0.75, 1.0, steps=100, ramp="linear")
     >>> momentum([0, 15, 30, 65, 100]).tolist()
     [1.0, 0.875, 0.75, 0.875, 1.0]
     """
-    return _three_phases(step, steps, warmup, (high, low, high, high), shape, three_phase)
+    return _three_phases(step, steps, warmup, (high, low, high, high), ramp, three_phase)
 
 
 def _turns(
@@ -185,18 +194,18 @@ def _three_phases(
     steps: ArrayLike,
     warmup: ArrayLike,
     values: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike],
-    shape: Ramp,
+    ramp: Ramp,
     three_phase: bool,
 ) -> jax.Array:
     """Values joined by ramps: a rise, and one fall over the rest or two, the first as long."""
     first, turn, back, last = values
     rise = resolve_steps(warmup, steps)
-    up = lerp(first, turn, evaluate_ramp(shape, step, rise))
+    up = lerp(first, turn, evaluate_ramp(ramp, step, rise))
     if not three_phase:
-        down = lerp(last, turn, evaluate_ramp(shape, steps - step, steps - rise))
+        down = lerp(last, turn, evaluate_ramp(ramp, steps - step, steps - rise))
         return jnp.where(step < rise, up, down)
-    down = lerp(back, turn, evaluate_ramp(shape, 2 * rise - step, rise))
-    tail = lerp(last, back, evaluate_ramp(shape, steps - step, steps - 2 * rise))
+    down = lerp(back, turn, evaluate_ramp(ramp, 2 * rise - step, rise))
+    tail = lerp(last, back, evaluate_ramp(ramp, steps - step, steps - 2 * rise))
     return jnp.where(step < rise, up, jnp.where(step < 2 * rise, down, tail))
 
 
@@ -319,7 +328,7 @@ def noise(
     inner: Inner,
     seed: SignedInt,
     scale: FiniteFloat,
-    shape: Annotated[str, _NOISES] = "normal",
+    distribution: Annotated[str, _NOISES] = "normal",
 ) -> ArrayLike:
     """A schedule with noise of its own at every step: ``inner(t) max(1 + scale z_t, 0)``.
 
@@ -330,12 +339,12 @@ def noise(
       inner: the schedule.
       seed: of the noise.
       scale: the size of the noise, relative to the rate.
-      shape: "normal" for a standard normal ``z_t``, "uniform" for one in [-1, 1).
+      distribution: "normal" for a standard normal ``z_t``, "uniform" for one in [-1, 1).
 
     Source: Neelakantan et al. 2015 put noise on gradients; timm's ``lr_noise`` puts it on the rate.
 
     >>> import lrsched
-    >>> schedule = lrsched.noise(lrsched.constant(1.0), seed=0, scale=0.1, shape="uniform")
+    >>> schedule = lrsched.noise(lrsched.constant(1.0), seed=0, scale=0.1, distribution="uniform")
     >>> bool((abs(schedule(range(100)) - 1) <= 0.1).all()), bool(schedule(3) == schedule(3))
     (True, True)
     """
@@ -343,7 +352,7 @@ def noise(
 
     def draw(now: jax.Array) -> jax.Array:
         mine = jax.random.fold_in(key, now)
-        if shape == "normal":
+        if distribution == "normal":
             return jax.random.normal(mine)
         return jax.random.uniform(mine, minval=-1.0)
 

@@ -278,76 +278,84 @@ def rex(
     return lerp(end, peak, weight, kept * fraction(step, steps) / (kept + beta * left))
 
 
-def _check_bound(name: str, steps: Any, bound: Any) -> None:
-    if np.any(np.asarray(bound) < np.asarray(steps)):
-        raise ValueError(f"{name}: bound={bound!r} is below steps={steps!r}; it must not be.")
+def _check_bound(name: str, steps: Any, max_steps: Any) -> None:
+    if np.any(np.asarray(max_steps) < np.asarray(steps)):
+        raise ValueError(f"{name}: max_steps={max_steps!r} is below {steps=}; it must not be.")
 
 
-def _hyperbola(step: jax.Array, steps: ArrayLike, bound: ArrayLike) -> jax.Array:
+def _hyperbola(step: jax.Array, steps: ArrayLike, max_steps: ArrayLike) -> jax.Array:
     """``1 + h(t) - h(0)``, with ``h(t) = sqrt((n - t) / u (2 - (n + t) / u))``."""
-    whole, left = fraction(steps, bound), fraction(steps - step, bound)
-    beyond = fraction(jnp.asarray(bound) - steps, bound)
+    whole, left = fraction(steps, max_steps), fraction(steps - step, max_steps)
+    beyond = fraction(jnp.asarray(max_steps) - steps, max_steps)
     start = jnp.sqrt(whole * (1 + beyond))
     now = left * (2 * beyond + left)
     return beyond**2 / (1 + start) + jnp.where(now > 0, jnp.sqrt(jnp.where(now > 0, now, 1)), 0)
 
 
-@schedule(horizon="steps", check=lambda steps, bound, **_: _check_bound("hyperbolic", steps, bound))
+@schedule(
+    horizon="steps",
+    check=lambda steps, max_steps, **_: _check_bound("hyperbolic", steps, max_steps),
+)
 def hyperbolic(
     step: jax.Array,
     peak: FiniteFloat,
     steps: PositiveInt,
-    bound: PositiveInt,
+    max_steps: PositiveInt,
     end: FiniteFloat = 0.0,
 ) -> ArrayLike:
     """HyperbolicLR: ``peak + (peak - end) (h(t) - h(0))``, one early course for any length.
 
-    With ``h(t) = sqrt((steps - t) / bound (2 - (steps + t) / bound))``; ``end`` is reached only
-    where ``bound`` is ``steps``.
+    With ``h(t) = sqrt((steps - t) / max_steps (2 - (steps + t) / max_steps))``; ``end`` is reached
+    only where ``max_steps`` is ``steps``.
 
     Args:
       peak: the rate at step 0.
       steps: the length.
-      bound: the longest length that runs are compared at, at least ``steps``.
+      max_steps: the longest length that runs are compared at, at least ``steps``.
       end: the infimum.
 
     Raises:
-      ValueError: ``bound < steps``.
+      ValueError: ``max_steps < steps``.
 
     Source: Kim 2024 (arXiv 2407.15200).
 
     >>> import lrsched
-    >>> lrsched.hyperbolic(1.0, steps=10, bound=10)([0, 10]).tolist()
+    >>> lrsched.hyperbolic(1.0, steps=10, max_steps=10)([0, 10]).tolist()
     [1.0, 0.0]
     """
-    return lerp(end, peak, _hyperbola(step, steps, bound))
+    return lerp(end, peak, _hyperbola(step, steps, max_steps))
 
 
 @schedule(
-    horizon="steps", check=lambda steps, bound, **_: _check_bound("exp_hyperbolic", steps, bound)
+    horizon="steps",
+    check=lambda steps, max_steps, **_: _check_bound("exp_hyperbolic", steps, max_steps),
 )
 def exp_hyperbolic(
-    step: jax.Array, peak: PositiveFloat, steps: PositiveInt, bound: PositiveInt, end: PositiveFloat
+    step: jax.Array,
+    peak: PositiveFloat,
+    steps: PositiveInt,
+    max_steps: PositiveInt,
+    end: PositiveFloat,
 ) -> ArrayLike:
     """ExpHyperbolicLR: ``peak (peak / end)**(h(t) - h(0))``, `hyperbolic` in the logarithm.
 
     Args:
       peak: the rate at step 0, above 0.
       steps: the length.
-      bound: the longest length that runs are compared at, at least ``steps``.
+      max_steps: the longest length that runs are compared at, at least ``steps``.
       end: the infimum, above 0.
 
     Raises:
-      ValueError: ``bound < steps``.
+      ValueError: ``max_steps < steps``.
 
     Source: Kim 2024 (arXiv 2407.15200).
 
     >>> import lrsched
-    >>> schedule = lrsched.exp_hyperbolic(1.0, steps=10, bound=10, end=0.25)
+    >>> schedule = lrsched.exp_hyperbolic(1.0, steps=10, max_steps=10, end=0.25)
     >>> schedule([0, 10]).tolist()
     [1.0, 0.25]
     """
-    return end * (peak / jnp.asarray(end)) ** _hyperbola(step, steps, bound)
+    return end * (peak / jnp.asarray(end)) ** _hyperbola(step, steps, max_steps)
 
 
 def _check_chebyshev(steps: Any, ratio: Any, **_: Any) -> None:

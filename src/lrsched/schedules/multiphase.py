@@ -53,7 +53,7 @@ def wsd(
     warmup: StepsOrFraction,
     cooldown: StepsOrFraction,
     end: FiniteFloat = 0.0,
-    shape: Ramp = "1-sqrt",
+    ramp: Ramp = "1-sqrt",
     init: FiniteFloat = 0.0,
 ) -> ArrayLike:
     """Warmup, stable, decay (the trapezoid): a linear rise, a plateau, a cooldown to ``end``.
@@ -70,7 +70,7 @@ def wsd(
       warmup: steps, or a fraction of ``steps`` (rounded to the nearest step); 0 begins at the peak.
       cooldown: the same; 0 stays at the peak.
       end: the rate from step ``steps`` on.
-      shape: of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
+      ramp: of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
         "exponential" or a function from [0, 1] (what is left of it) to [0, 1].
       init: the rate at step 0.
 
@@ -81,13 +81,13 @@ def wsd(
     (arXiv 2405.18392), as the mirror cosine and the square are.
 
     >>> import lrsched
-    >>> schedule = lrsched.wsd(1.0, steps=1000, warmup=100, cooldown=0.2, shape="linear")
+    >>> schedule = lrsched.wsd(1.0, steps=1000, warmup=100, cooldown=0.2, ramp="linear")
     >>> schedule([0, 50, 100, 800, 900, 1000]).tolist()
     [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
     """
     rise, fall = resolve_steps(warmup, steps), resolve_steps(cooldown, steps)
     up = lerp(init, peak, fraction(step, rise))
-    down = lerp(end, peak, evaluate_ramp(shape, steps - step, fall))
+    down = lerp(end, peak, evaluate_ramp(ramp, steps - step, fall))
     return jnp.where(step < rise, up, down)
 
 
@@ -107,7 +107,7 @@ def cooldown(
     start: NonNegativeInt,
     steps: PositiveInt,
     end: FiniteFloat = 0.0,
-    shape: Ramp = "1-sqrt",
+    ramp: Ramp = "1-sqrt",
 ) -> ArrayLike:
     """Any schedule, annealed from any step: ``inner(t)``, then from ``inner(start)`` to ``end``.
 
@@ -119,7 +119,7 @@ def cooldown(
       start: the step from which the rate falls.
       steps: the length of the fall.
       end: the rate from step ``start + steps`` on.
-      shape: as in `wsd`.
+      ramp: as in `wsd`.
 
     Raises:
       ValueError: ``start + steps`` is above 2**31 - 1.
@@ -128,12 +128,12 @@ def cooldown(
 
     >>> import lrsched
     >>> stable = lrsched.warmup(10) * 1.0
-    >>> schedule = lrsched.cooldown(stable, start=100, steps=20, shape="linear")
+    >>> schedule = lrsched.cooldown(stable, start=100, steps=20, ramp="linear")
     >>> schedule([5, 100, 110, 120]).tolist(), schedule.horizon
     ([0.5, 1.0, 0.5, 0.0], 120)
     """
     peak = inner(jnp.asarray(start))
-    down = lerp(end, peak, evaluate_ramp(shape, jnp.asarray(start) + steps - step, steps))
+    down = lerp(end, peak, evaluate_ramp(ramp, jnp.asarray(start) + steps - step, steps))
     return jnp.where(step < start, inner(step), down)
 
 
@@ -157,7 +157,7 @@ def points(
     step: jax.Array,
     steps: Boundaries,
     values: FiniteFloats,
-    shape: Annotated[str, _CURVES] = "linear",
+    interpolation: Annotated[str, _CURVES] = "linear",
 ) -> ArrayLike:
     """A curve through points ``(steps[i], values[i])``; held before the first and after the last.
 
@@ -167,7 +167,7 @@ def points(
     Args:
       steps: where, increasing.
       values: the rates there.
-      shape: "linear", "cosine" or "monotone".
+      interpolation: "linear", "cosine" or "monotone".
 
     Raises:
       ValueError: the two lists differ in length, or ``steps`` do not increase.
@@ -184,10 +184,10 @@ def points(
     following = jnp.minimum(piece + 1, at.shape[-1] - 1)
     length = at[following] - at[piece]
     done, left = fraction(step - at[piece], length), fraction(at[following] - step, length)
-    if shape == "cosine":
+    if interpolation == "cosine":
         done, left = evaluate_ramp("cosine", done, 1), evaluate_ramp("cosine", left, 1)
     line = lerp(values[piece], values[following], done, left)
-    if shape != "monotone" or at.shape[-1] < 3:
+    if interpolation != "monotone" or at.shape[-1] < 3:
         return line
     slopes = _monotone_slopes(at.astype(jnp.float32), values)
     rise = (values[following] - values[piece]) / length

@@ -66,10 +66,10 @@ Ramp: TypeAlias = Annotated[
 """A ramp by name, or any function from [0, 1] to [0, 1]."""
 
 
-def evaluate_ramp(shape: Ramp, part: ArrayLike, whole: ArrayLike) -> jax.Array:
-    """The ramp called (or being) ``shape`` at ``part / whole``; 1 where ``whole`` is 0."""
+def evaluate_ramp(ramp: Ramp, part: ArrayLike, whole: ArrayLike) -> jax.Array:
+    """The ramp called (or being) ``ramp`` at ``part / whole``; 1 where ``whole`` is 0."""
     x = fraction(part, whole)
-    if not isinstance(shape, str):
-        return shape(x)
+    if not isinstance(ramp, str):
+        return ramp(x)
     complement = jnp.where(jnp.asarray(whole) > 0, fraction(jnp.asarray(whole) - part, whole), 0.0)
-    return RAMPS[shape](x, complement)
+    return RAMPS[ramp](x, complement)

@@ -20,7 +20,7 @@ def _rising(until: int, steps: Any, **_: Any) -> list[PhaseStart]:
 
 @schedule(horizon="steps", phases=_rising)
 def warmup(
-    step: jax.Array, steps: NonNegativeInt, shape: Ramp = "linear", init: FiniteFloat = 0.0
+    step: jax.Array, steps: NonNegativeInt, ramp: Ramp = "linear", init: FiniteFloat = 0.0
 ) -> ArrayLike:
     """A factor that rises from ``init`` to 1: ``init + (1 - init) ramp(t / steps)``, then 1.
 
@@ -29,7 +29,7 @@ def warmup(
 
     Args:
       steps: the length; 0 is no warmup.
-      shape: "linear", "cosine", "mirror-cosine", "1-sqrt", "square", "exponential" or a function
+      ramp: "linear", "cosine", "mirror-cosine", "1-sqrt", "square", "exponential" or a function
         from [0, 1] to [0, 1]: ``lambda x: x**p`` for a polynomial.
       init: the factor at step 0.
 
@@ -42,7 +42,7 @@ def warmup(
     >>> schedule([50, 100, 550, 1000]).tolist(), schedule.horizon
     ([0.25, 0.5, 0.2499999850988388, 0.0], 1000)
     """
-    return lerp(init, 1.0, evaluate_ramp(shape, step, steps))
+    return lerp(init, 1.0, evaluate_ramp(ramp, step, steps))
 
 
 @schedule(horizon="steps", phases=_rising)
@@ -89,12 +89,12 @@ _UNTUNED = one_of("Untuned", ("linear", "exponential"))
 
 @schedule(
     check=lambda b2, **_: _check_b2("untuned_warmup", 0.0, b2),
-    phases=lambda until, b2, shape: (
-        _rising(until, np.ceil(2 / (1 - np.float32(b2))) - 1) if shape == "linear" else []
+    phases=lambda until, b2, ramp: (
+        _rising(until, np.ceil(2 / (1 - np.float32(b2))) - 1) if ramp == "linear" else []
     ),
 )
 def untuned_warmup(
-    step: jax.Array, b2: PositiveFloat = 0.999, shape: Annotated[str, _UNTUNED] = "linear"
+    step: jax.Array, b2: PositiveFloat = 0.999, ramp: Annotated[str, _UNTUNED] = "linear"
 ) -> ArrayLike:
     """Adam's warmup without a length to tune: ``min(1, (t + 1) (1 - b2) / 2)``.
 
@@ -102,7 +102,7 @@ def untuned_warmup(
 
     Args:
       b2: Adam's second moment decay; the linear one takes ``2 / (1 - b2)`` steps.
-      shape: "linear" or "exponential".
+      ramp: "linear" or "exponential".
 
     Raises:
       ValueError: ``b2`` is not within (0, 1).
@@ -114,7 +114,7 @@ def untuned_warmup(
     [0.125, 0.5, 1.0, 1.0]
     """
     done = (step.astype(jnp.float32) + 1) * (1 - jnp.asarray(b2))
-    return jnp.minimum(done / 2, 1.0) if shape == "linear" else -jnp.expm1(-done)
+    return jnp.minimum(done / 2, 1.0) if ramp == "linear" else -jnp.expm1(-done)
 
 
 @schedule(check=lambda b2: _check_b2("radam_warmup", 0.6, b2))

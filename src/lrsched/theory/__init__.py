@@ -1,29 +1,30 @@
-"""Judging a schedule before a run, and improving it after one: a schedule is data here.
+"""Predict what a schedule will do before it is run, and improve it after a run.
 
-From the rates alone: a bound of the last iterate (`convergence_bound`), the best rate of a shape,
-and that rate carried to other shapes and lengths. From the gradient norms of a run: `refine`.
-From the losses of a few runs: `fit` of a `LossLaw`, which predicts those of any other schedule;
-`compare` and `optimise` look for a better one.
+The rates alone give a bound of the last iterate (`convergence_bound`), the best rate of a shape
+and that rate for other shapes and lengths (`transfer_rate`, `match_optimal_rate`). The gradient
+norms of a run give a refined schedule (`refine`). The losses of a few runs give a `LossLaw`
+(`fit_loss_law`) that predicts the loss of any other schedule; `compare` ranks schedules by it and
+`optimise` searches for a better one.
 """
 
-from lrsched.theory.bound import Bound, convergence_bound, final_bound, optimal_rate
-from lrsched.theory.comparison import Comparison, compare
-from lrsched.theory.fit import fit
-from lrsched.theory.laws import Curve, LossLaw
-from lrsched.theory.optimise import optimise
-from lrsched.theory.refine import refine
-from lrsched.theory.transfer import keep_rate, transfer_rate
+from lrsched.theory._fit import fit_loss_law
+from lrsched.theory._optimise import optimise
+from lrsched.theory._refine import refine
+from lrsched.theory.bound import ConvergenceBound, convergence_bound, final_bound, optimal_rate
+from lrsched.theory.comparison import ComparisonResult, compare
+from lrsched.theory.laws import LossCurve, LossLaw
+from lrsched.theory.transfer import match_optimal_rate, transfer_rate
 
 __all__ = [
-    "Bound",
-    "Comparison",
-    "Curve",
+    "ComparisonResult",
+    "ConvergenceBound",
+    "LossCurve",
     "LossLaw",
     "compare",
     "convergence_bound",
     "final_bound",
-    "fit",
-    "keep_rate",
+    "fit_loss_law",
+    "match_optimal_rate",
     "optimal_rate",
     "optimise",
     "refine",

@@ -34,7 +34,7 @@ _CHUNK: Final = 128
 _BATCH: Final = 32
 
 
-class Bound(NamedTuple):
+class ConvergenceBound(NamedTuple):
     """The bound as a function of the base rate ``gamma``: ``distance / gamma + gamma * noise``.
 
     Attributes:
@@ -70,7 +70,7 @@ def convergence_bound(
     steps: int | None = None,
     grad_norms: Rates = 1.0,
     distance: ArrayLike = 1.0,
-) -> Bound:
+) -> ConvergenceBound:
     """The bound of every iterate of a run, ``t = 1, ..., steps``, in one pass.
 
     The sum over ``k < t`` has ``steps**2 / 2`` terms for all ``t`` together. Here those of the
@@ -88,7 +88,7 @@ def convergence_bound(
       distance: from the first iterate to a minimum.
 
     Returns:
-      A `Bound` of arrays ``(steps,)``.
+      A `ConvergenceBound` of arrays ``(steps,)``.
 
     Raises:
       ValueError: a rate or a norm is negative or not finite, too few of them are given, ``steps``
@@ -104,7 +104,9 @@ def convergence_bound(
     >>> round(float(bound.optimal_values[-1]), 6)
     0.10063
     """
-    bound: Bound = _of_all(*_arguments("convergence_bound", schedule, steps, grad_norms, distance))
+    bound: ConvergenceBound = _of_all(
+        *_arguments("convergence_bound", schedule, steps, grad_norms, distance)
+    )
     return bound
 
 
@@ -113,8 +115,8 @@ def final_bound(
     steps: int | None = None,
     grad_norms: Rates = 1.0,
     distance: ArrayLike = 1.0,
-) -> Bound:
-    """The bound of the last iterate alone: a `Bound` of scalars, by two cumulative sums.
+) -> ConvergenceBound:
+    """The bound of the last iterate alone: a `ConvergenceBound` of scalars, by two cumulative sums.
 
     Args:
       schedule: as in `convergence_bound`.
@@ -131,7 +133,9 @@ def final_bound(
     >>> round(float(bound.values), 6), round(float(bound.optimal_rate), 2)
     (0.137545, 1.0)
     """
-    bound: Bound = _of_last(*_arguments("final_bound", schedule, steps, grad_norms, distance))
+    bound: ConvergenceBound = _of_last(
+        *_arguments("final_bound", schedule, steps, grad_norms, distance)
+    )
     return bound
 
 
@@ -168,22 +172,22 @@ def optimal_rate(
 
 
 @jax.jit
-def _of_all(rates: jax.Array, norms: jax.Array, distance: jax.Array) -> Bound:
+def _of_all(rates: jax.Array, norms: jax.Array, distance: jax.Array) -> ConvergenceBound:
     peak = _unit(rates)
     shape, loads = rates / peak, (rates / peak) ** 2 * norms**2
     passed = shape * norms**2 + _causal_sums(shape, loads)
     noise = jnp.where(rates > 0, 0.5 * peak * passed, jnp.inf)
-    return Bound(_distance_term(jnp.cumsum(shape), peak, distance), noise)
+    return ConvergenceBound(_distance_term(jnp.cumsum(shape), peak, distance), noise)
 
 
 @jax.jit
-def _of_last(rates: jax.Array, norms: jax.Array, distance: jax.Array) -> Bound:
+def _of_last(rates: jax.Array, norms: jax.Array, distance: jax.Array) -> ConvergenceBound:
     peak = _unit(rates)
     shape, loads = rates / peak, (rates / peak) ** 2 * norms**2
     to_come = jnp.cumsum(shape[:0:-1])[::-1]
     passed = shape[-1] * norms[-1] ** 2 + jnp.sum(_divided(loads[:-1], to_come))
     noise = jnp.where(rates[-1] > 0, 0.5 * peak * passed, jnp.inf)
-    return Bound(_distance_term(jnp.sum(shape), peak, distance), noise)
+    return ConvergenceBound(_distance_term(jnp.sum(shape), peak, distance), noise)
 
 
 def _causal_sums(rates: jax.Array, loads: jax.Array) -> jax.Array:
@@ -266,7 +270,7 @@ def _arguments(
     function: str, schedule: Rates, steps: int | None, grad_norms: Rates, distance: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Rates and norms, one a step, and the distance."""
-    rates = rates_of(function, schedule, steps)
+    rates = run_rates(function, schedule, steps)
     if not is_traced(distance) and not (np.isfinite(distance) & (np.asarray(distance) > 0)).all():
         raise ValueError(
             f"{function}: distance={distance!r} is not accepted; distance must be a finite number "
@@ -277,10 +281,10 @@ def _arguments(
     return rates.astype(wide), norms.astype(wide), jnp.asarray(distance, wide)
 
 
-def rates_of(function: str, schedule: Rates, steps: int | None = None) -> jax.Array:
+def run_rates(function: str, schedule: Rates, steps: int | None = None) -> jax.Array:
     """The rates of a run, one a step: of ``steps`` updates, or of as many as the schedule says."""
     if steps is None:
-        steps = length_of(function, schedule)
+        steps = run_length(function, schedule)
     elif isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(
             f"{function}: steps={steps!r} is not accepted; steps must be a whole number above 0."
@@ -288,7 +292,7 @@ def rates_of(function: str, schedule: Rates, steps: int | None = None) -> jax.Ar
     return _one_a_step(function, "schedule", schedule, int(steps))
 
 
-def length_of(function: str, schedule: Rates) -> int:
+def run_length(function: str, schedule: Rates) -> int:
     """The length of a run, where the schedule says it."""
     if np.ndim(schedule) == 1:  # type: ignore[arg-type]
         return int(np.shape(schedule)[0])  # type: ignore[arg-type]

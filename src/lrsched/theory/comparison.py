@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrsched.theory.bound import Rates, rates_of
+from lrsched._plotting import plot
+from lrsched.theory.bound import Rates, run_rates
 from lrsched.theory.laws import LossLaw
 
 _BATCH: Final = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Comparison:
+class ComparisonResult:
     """What came of `compare`.
 
     Attributes:
@@ -40,14 +41,12 @@ class Comparison:
         Returns:
           The axes.
         """
-        from lrsched.pictures.plots import plot_comparison
-
-        return plot_comparison(self, ax)
+        return plot("plot_comparison", self, ax)
 
 
 def compare(
     schedules: Mapping[str, Rates] | Sequence[Rates], law: LossLaw, steps: int | None = None
-) -> Comparison:
+) -> ComparisonResult:
     """The final losses that a law predicts for schedules, thousands of them in one program.
 
     Intervals are of each schedule by itself. Most of what is not known of a law, such as ``L0``, is
@@ -79,7 +78,7 @@ def compare(
     if not named:
         raise ValueError("compare: schedules is empty; at least one is needed.")
     rates = [
-        rates_of("compare", schedule, steps).astype(jnp.float32) for schedule in named.values()
+        run_rates("compare", schedule, steps).astype(jnp.float32) for schedule in named.values()
     ]
     lengths = np.array([len(each) for each in rates])
     losses = np.empty((len(rates), 3))
@@ -102,7 +101,7 @@ def compare(
         table[name] = values
     for name, of in (("area", np.sum), ("peak", np.max), ("last", lambda each: each[-1])):
         table[name] = [of(np.asarray(each, np.float64)) for each in rates]
-    return Comparison(table)
+    return ComparisonResult(table)
 
 
 @jax.jit

@@ -32,7 +32,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched.arguments import is_traced
-from lrsched.theory.bound import Rates, rates_of
+from lrsched.theory.bound import Rates, run_rates
 
 Numbers: TypeAlias = Mapping[str, Any]
 
@@ -42,7 +42,7 @@ _LEAST: Final = 1e-4
 _ROUNDING: Final = 1e-8
 
 
-class Curve(NamedTuple):
+class LossCurve(NamedTuple):
     """What was seen of one run.
 
     Attributes:
@@ -56,7 +56,7 @@ class Curve(NamedTuple):
     losses: ArrayLike
 
 
-class Terms(NamedTuple):
+class LawTerm(NamedTuple):
     """What a law adds to the power law on the sum of the rates.
 
     Attributes:
@@ -77,7 +77,7 @@ class Terms(NamedTuple):
         return ("L0", "A", "alpha", *((self.scale,) if self.scale else ()), *self.shape)
 
 
-def windows(steps: int) -> np.ndarray:
+def age_bins(steps: int) -> np.ndarray:
     """Ages in updates that part the past: 0, 1, 2, ..., and from 20 on in steps of 10 %."""
     edges = [0]
     while edges[-1] < steps:
@@ -99,7 +99,7 @@ def _relaxations(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array
     tails = weights ** -numbers["beta"]
     whole = jnp.cumsum(rates)
     before = whole - rates
-    edges = windows(len(rates))
+    edges = age_bins(len(rates))
     sums = {
         sign: [
             _summed(jnp.maximum(sign * drops, 0) * x) for x in (jnp.ones_like(rates), tails, before)
@@ -172,27 +172,27 @@ def _summed(values: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.zeros_like(values[:1]), jnp.cumsum(values)])
 
 
-LAWS: Final[dict[str, Terms]] = {
-    "multi-power": Terms("B", ("C", "beta", "gamma"), _relaxations, _last_relaxations),
-    "annealing": Terms("C", ("memory",), _annealed, _last_annealed),
-    "power": Terms(
+LAWS: Final[dict[str, LawTerm]] = {
+    "multi-power": LawTerm("B", ("C", "beta", "gamma"), _relaxations, _last_relaxations),
+    "annealing": LawTerm("C", ("memory",), _annealed, _last_annealed),
+    "power": LawTerm(
         None, (), lambda _, rates, at: jnp.zeros_like(rates)[at - 1], lambda _, rates: 0 * rates[0]
     ),
 }
 
 
-def loss_along(terms: Terms, numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array:
+def loss_along(terms: LawTerm, numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array:
     """The loss after each of ``at`` updates."""
     drop = terms.along(numbers, rates, at) if terms.scale else 0
     return _less(terms, numbers, jnp.cumsum(rates)[at - 1], drop)
 
 
-def last_loss(terms: Terms, numbers: Numbers, rates: jax.Array) -> jax.Array:
+def last_loss(terms: LawTerm, numbers: Numbers, rates: jax.Array) -> jax.Array:
     """The loss after the last update."""
     return _less(terms, numbers, jnp.sum(rates), terms.last(numbers, rates) if terms.scale else 0)
 
 
-def _less(terms: Terms, numbers: Numbers, area: jax.Array, drop: ArrayLike) -> jax.Array:
+def _less(terms: LawTerm, numbers: Numbers, area: jax.Array, drop: ArrayLike) -> jax.Array:
     """``L0 + A S**-alpha`` less the drop; infinite before the first rate above 0."""
     begun = area > 0
     power = jnp.where(begun, area, 1) ** -numbers["alpha"]
@@ -202,7 +202,7 @@ def _less(terms: Terms, numbers: Numbers, area: jax.Array, drop: ArrayLike) -> j
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LossLaw:
-    """A law with its numbers, as `fit` returns it, or with those of a paper.
+    """A law with its numbers, as `fit_loss_law` returns it, or with those of a paper.
 
     A pytree whose numbers are leaves: gradients flow through them and through the rates, and
     ``jax.vmap`` runs over thousands of schedules.
@@ -247,7 +247,7 @@ class LossLaw:
             )
 
     @property
-    def _terms(self) -> Terms:
+    def _terms(self) -> LawTerm:
         return LAWS[self.law]
 
     def predict(
@@ -267,7 +267,7 @@ class LossLaw:
           ValueError: the schedule has no horizon and there are no ``steps``, a rate is negative, or
             ``at`` is not within the run.
         """
-        rates = _floats(rates_of("predict", schedule, steps))
+        rates = _floats(run_rates("predict", schedule, steps))
         found: jax.Array = _predict(self.law, self.numbers, rates, _places("at", at, len(rates)))
         return found
 
@@ -281,7 +281,7 @@ class LossLaw:
         Returns:
           A scalar.
         """
-        rates = _floats(rates_of("final_loss", schedule, steps))
+        rates = _floats(run_rates("final_loss", schedule, steps))
         found: jax.Array = _last(self.law, self.numbers, rates)
         return found
 
@@ -309,7 +309,7 @@ class LossLaw:
         Raises:
           ValueError: the numbers have not been fitted, or as in `predict`.
         """
-        rates = _floats(rates_of("interval", schedule, steps))
+        rates = _floats(run_rates("interval", schedule, steps))
         return self._interval(rates, _places("at", at, len(rates)), level)
 
     def final_interval(
@@ -322,7 +322,7 @@ class LossLaw:
           steps: as in `predict`.
           level: as in `interval`.
         """
-        return self._interval(_floats(rates_of("final_interval", schedule, steps)), None, level)
+        return self._interval(_floats(run_rates("final_interval", schedule, steps)), None, level)
 
     def _interval(
         self, rates: jax.Array, at: jax.Array | None, level: float
@@ -348,7 +348,7 @@ class LossLaw:
         errors = np.sqrt(np.maximum(np.diag(np.asarray(self.covariance)), 0))
         return dict(zip(self.numbers, errors.tolist(), strict=True))
 
-    def scores(self, curves: Sequence[Curve]) -> np.ndarray:
+    def scores(self, curves: Sequence[LossCurve]) -> np.ndarray:
         """How well the law says what was seen, also of runs that it was not fitted to.
 
         Args:
@@ -361,7 +361,7 @@ class LossLaw:
           the interval of 95 %, NaN where the numbers have not been fitted.
         """
         rows = []
-        for curve in checked("scores", curves):
+        for curve in validate_curves("scores", curves):
             rates, at = _floats(jnp.asarray(curve.rates)), jnp.asarray(curve.steps)
             losses, within = curve.losses, float("nan")
             if self.covariance is None:
@@ -384,7 +384,7 @@ jax.tree_util.register_dataclass(
 )
 
 
-class Seen(NamedTuple):
+class CheckedCurve(NamedTuple):
     """A curve that has been checked, as arrays of NumPy in float64."""
 
     rates: np.ndarray
@@ -392,11 +392,11 @@ class Seen(NamedTuple):
     losses: np.ndarray
 
 
-def checked(function: str, curves: Sequence[Curve]) -> list[Seen]:
+def validate_curves(function: str, curves: Sequence[LossCurve]) -> list[CheckedCurve]:
     """The curves as arrays, or a ``ValueError`` that says what is wrong with which."""
     found = []
     for place, curve in enumerate(curves):
-        rates = np.asarray(rates_of(function, curve.rates), np.float64)
+        rates = np.asarray(run_rates(function, curve.rates), np.float64)
         steps, losses = np.asarray(curve.steps), np.asarray(curve.losses, np.float64)
         if steps.ndim != 1 or steps.shape != losses.shape or len(steps) == 0:
             raise ValueError(
@@ -409,7 +409,9 @@ def checked(function: str, curves: Sequence[Curve]) -> list[Seen]:
                 "must be finite and above 0."
             )
         found.append(
-            Seen(rates, np.asarray(_places(f"steps of curve {place}", steps, len(rates))), losses)
+            CheckedCurve(
+                rates, np.asarray(_places(f"steps of curve {place}", steps, len(rates))), losses
+            )
         )
     if not found:
         raise ValueError(f"{function}: curves is empty; at least one is needed.")

@@ -50,7 +50,7 @@ def transfer_rate(
     return rate * (optimal_rate(to_schedule, to_steps, grad_norms) / known)
 
 
-def keep_rate(
+def match_optimal_rate(
     make: Callable[[float], Rates],
     schedule: Rates,
     between: tuple[float, float] = (0.01, 0.99),
@@ -79,9 +79,9 @@ def keep_rate(
 
     >>> import lrsched
     >>> from lrsched import theory
-    >>> short = lrsched.wsd(1.0, steps=1000, warmup=0, cooldown=0.2, shape="linear")
-    >>> longer = lambda cooldown: lrsched.wsd(1.0, 1500, 0, cooldown, shape="linear")
-    >>> cooldown = theory.keep_rate(longer, short)
+    >>> short = lrsched.wsd(1.0, steps=1000, warmup=0, cooldown=0.2, ramp="linear")
+    >>> longer = lambda cooldown: lrsched.wsd(1.0, 1500, 0, cooldown, ramp="linear")
+    >>> cooldown = theory.match_optimal_rate(longer, short)
     >>> 0.2 < cooldown < 0.99
     True
     >>> rates = theory.optimal_rate(short), theory.optimal_rate(longer(cooldown))
@@ -99,8 +99,8 @@ def keep_rate(
     if not turns:
         ends = " and ".join(f"{1 + found[i]:.3g}" for i in (0, -1))
         raise ValueError(
-            f"keep_rate: between={between!r} holds no number at which the best rate is the same; "
-            f"at its ends it is {ends} times that of the schedule."
+            f"match_optimal_rate: between={between!r} holds no number at which the best rate is "
+            f"the same; at its ends it is {ends} times that of the schedule."
         )
     low, high, sign = places[turns[-1]], places[turns[-1] + 1], found[turns[-1]]
     for _ in range(20):

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import least_squares, nnls
 
-from lrsched.theory.laws import LAWS, Curve, LossLaw, Seen, Terms, checked, loss_along
+from lrsched.theory.laws import (
+    LAWS,
+    CheckedCurve,
+    LawTerm,
+    LossCurve,
+    LossLaw,
+    loss_along,
+    validate_curves,
+)
 
 _RECORDS: Final = 3.0
 _PRIORS: Final[dict[str, tuple[float, float]]] = {
@@ -28,13 +36,13 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "relaxation": (1.0, 100.0),
 }
 # Where every drop has had its whole effect: what the drops do in the long run is well seen.
-_QUASI_STATIC: Final = Terms(
+_QUASI_STATIC: Final = LawTerm(
     "B", (), lambda _, rates, at: -rates[at - 1], lambda _, rates: -rates[-1]
 )
 
 
-def fit(
-    curves: Sequence[Curve],
+def fit_loss_law(
+    curves: Sequence[LossCurve],
     law: str = "multi-power",
     *,
     fixed: Mapping[str, float] | None = None,
@@ -82,29 +90,34 @@ def fit(
     >>> at = jnp.array([50, 100, 150, 200])
     >>> runs = [lrsched.linear(0.1, 0.1, steps=200), lrsched.linear(0.1, 0.0, steps=200)]
     >>> truth = theory.LossLaw("power", {"L0": 2.0, "A": 1.0, "alpha": 0.5})
-    >>> curves = [theory.Curve(run, at, truth.predict(run, at=at)) for run in runs]
-    >>> law = theory.fit(curves, law="power")
+    >>> curves = [theory.LossCurve(run, at, truth.predict(run, at=at)) for run in runs]
+    >>> law = theory.fit_loss_law(curves, law="power")
     >>> {name: round(value, 3) for name, value in law.numbers.items()}
     {'L0': 2.0, 'A': 1.0, 'alpha': 0.5}
     """
     if law not in LAWS:
         raise ValueError(
-            f"fit: law={law!r} is not accepted; law must be one of {', '.join(map(repr, LAWS))}."
+            f"fit_loss_law: law={law!r} is not accepted; law must be one of "
+            f"{', '.join(map(repr, LAWS))}."
         )
     terms, held = LAWS[law], dict(fixed or {})
     if unknown := held.keys() - set(terms.names):
         raise ValueError(
-            f"fit: fixed has {sorted(unknown)[0]!r}; the law {law!r} has {', '.join(terms.names)}."
+            f"fit_loss_law: fixed has {sorted(unknown)[0]!r}; the law {law!r} has "
+            f"{', '.join(terms.names)}."
         )
     if not (isinstance(starts, int) and starts >= 1):
-        raise ValueError(f"fit: starts={starts!r} is not accepted; it must be 1 or more.")
+        raise ValueError(f"fit_loss_law: starts={starts!r} is not accepted; it must be 1 or more.")
     if not huber > 0:
-        raise ValueError(f"fit: huber={huber!r} is not accepted; huber must be above 0.")
-    seen = [_after(place, curve, after) for place, curve in enumerate(checked("fit", curves))]
+        raise ValueError(f"fit_loss_law: huber={huber!r} is not accepted; huber must be above 0.")
+    seen = [
+        _after(place, curve, after)
+        for place, curve in enumerate(validate_curves("fit_loss_law", curves))
+    ]
     if terms.scale and not any((np.diff(curve.rates) < 0).any() for curve in seen):
         raise ValueError(
-            f"fit: the rate falls in none of the curves, so that they say nothing of what the law "
-            f"{law!r} is about; add a curve under another schedule, or take law='power'."
+            f"fit_loss_law: the rate falls in none of the curves, so that the law {law!r} cannot be "
+            f"fitted; add a curve under another schedule, or take law='power'."
         )
     with jax.enable_x64(True):
         data, random = _data(seen, huber), np.random.default_rng(seed)
@@ -136,18 +149,18 @@ class _Found(NamedTuple):
     spread: float
 
 
-def _after(place: int, curve: Seen, after: int | None) -> Seen:
+def _after(place: int, curve: CheckedCurve, after: int | None) -> CheckedCurve:
     least = int(np.argmax(curve.rates)) if after is None else after
     kept = curve.steps > least
     if not kept.any():
         raise ValueError(
-            f"fit: curve {place} has no records after {least} updates; give after=, the number of "
-            "updates of the warmup, whose records are left out."
+            f"fit_loss_law: curve {place} has no records after {least} updates; give after=, the "
+            "number of updates of the warmup, whose records are left out."
         )
-    return Seen(curve.rates, curve.steps[kept], curve.losses[kept])
+    return CheckedCurve(curve.rates, curve.steps[kept], curve.losses[kept])
 
 
-def _data(curves: Sequence[Seen], huber: float) -> _Data:
+def _data(curves: Sequence[CheckedCurve], huber: float) -> _Data:
     steps = max(len(curve.rates) for curve in curves)
     records = max(len(curve.steps) for curve in curves)
     rates, at, losses, weights = zip(
@@ -169,7 +182,7 @@ def _data(curves: Sequence[Seen], huber: float) -> _Data:
 
 
 def _best(
-    terms: Terms,
+    terms: LawTerm,
     data: _Data,
     held: Mapping[str, float],
     priors: Mapping[str, tuple[float, float]],
@@ -213,7 +226,7 @@ def _best(
     return _Found(ordered, covariance, float(max(1.0, noise) * data.huber))
 
 
-def _start(terms: Terms, data: _Data, random: np.random.Generator) -> dict[str, float]:
+def _start(terms: LawTerm, data: _Data, random: np.random.Generator) -> dict[str, float]:
     """A random shape, with the coefficients that are best for it."""
     drawn = {name: float(np.exp(random.uniform(*np.log(ends)))) for name, ends in _RANGES.items()}
     drawn["C"] = data.peak ** (drawn["gamma"] - 1) / drawn["relaxation"]
@@ -228,7 +241,7 @@ def _start(terms: Terms, data: _Data, random: np.random.Generator) -> dict[str, 
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _columns(terms: Terms, count: int, shape: Any, data: _Data) -> jax.Array:
+def _columns(terms: LawTerm, count: int, shape: Any, data: _Data) -> jax.Array:
     """What each coefficient is multiplied by, ``(coefficients, curves, records)``."""
 
     def of(which: jax.Array) -> jax.Array:
@@ -239,7 +252,7 @@ def _columns(terms: Terms, count: int, shape: Any, data: _Data) -> jax.Array:
     return jnp.stack([of(row) for row in jnp.eye(count)])
 
 
-def _of_all(terms: Terms, numbers: Any, data: _Data) -> jax.Array:
+def _of_all(terms: LawTerm, numbers: Any, data: _Data) -> jax.Array:
     along = functools.partial(loss_along, terms, numbers)
     losses: jax.Array = jax.vmap(along)(jnp.asarray(data.rates), jnp.asarray(data.at))
     return losses
@@ -248,7 +261,7 @@ def _of_all(terms: Terms, numbers: Any, data: _Data) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 @functools.partial(jax.jacfwd, argnums=6, has_aux=True)
 def _residuals(
-    terms: Terms,
+    terms: LawTerm,
     names: tuple[str, ...],
     priors: tuple[str, ...],
     known: Any,

@@ -19,7 +19,7 @@ from lrsched.arguments import (
     validate_arguments,
 )
 from lrsched.schedules.constant import table
-from lrsched.theory.bound import Rates, length_of
+from lrsched.theory.bound import Rates, run_length
 
 _POINTS: Final = 2048
 
@@ -94,7 +94,7 @@ def refine(
     [0.007, 0.017, 0.1, 0.05, 0.0]
     """
     run = schedule_or_steps
-    steps = length_of("refine", run) if isinstance(run, Schedule) else run
+    steps = run_length("refine", run) if isinstance(run, Schedule) else run
     if peak is None:
         peak = jnp.max(run(np.arange(steps + 1))) if isinstance(run, Schedule) else 1.0
     norms = _along(grad_norms, steps)
