@@ -230,18 +230,19 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
 def _every(stride: int, leaf: jax.Array) -> jax.Array:
     """Return every ``stride``-th number of the flattened array, with 0 for rows that lack one.
 
-    Rows stay on their devices, which ``leaf.ravel()[::stride]`` would not keep. A vector keeps its
-    length, with zeros in between.
+    Rows stay on their devices, which ``leaf.ravel()[::stride]`` would not keep. A vector, and an
+    array whose last axis is sharded explicitly, keep their shape, with zeros in between.
     """
-    if leaf.ndim < 2:
-        return jnp.where(jnp.arange(leaf.size).reshape(leaf.shape) % stride == 0, leaf, 0)
-    *rows, columns = leaf.shape
-    row = jnp.arange(math.prod(rows)).reshape(rows)[..., None, None]
-    first = -(row % stride) * (columns % stride) % stride
+    *rows, columns = leaf.shape or (1,)
+    row = jnp.arange(math.prod(rows)).reshape(rows)[..., None]
+    first = -(row % stride) * (columns % stride) % stride  # column of the first number of each row
+    if leaf.ndim < 2 or jax.typeof(leaf).sharding.spec[-1] is not None:
+        is_selected = jnp.arange(columns) % stride == first
+        return jnp.where(is_selected.reshape(leaf.shape), leaf, 0)
     groups = -(-columns // stride)
     padding = [(0, 0)] * len(rows) + [(0, groups * stride - columns)]
     grouped = jnp.pad(leaf, padding).reshape(*rows, groups, stride)
-    return jnp.sum(jnp.where(jnp.arange(stride) == first, grouped, 0), axis=-1)
+    return jnp.sum(jnp.where(jnp.arange(stride) == first[..., None], grouped, 0), axis=-1)
 
 
 prodigy = adaptive_transform(Prodigy)
