@@ -11,7 +11,7 @@ import numpy as np
 from rich.padding import Padding
 
 import lrsched
-from lrsched._schedule import Schedule, to_dict
+from lrsched._schedule import Schedule
 from lrsched.cli import listing, printing
 from lrsched.cli import parser as parsing
 from lrsched.cli.completion import script
@@ -20,6 +20,7 @@ from lrsched.cli.inputs import read_schedule, resolve_until
 from lrsched.cli.parser import argument, command, positive_int, positive_number
 from lrsched.expressions import LIBRARIES, parse_call
 from lrsched.pictures import curves, terminal
+from lrsched.serialize import to_dict
 
 _ABOUT: Final = (
     "Inspect learning-rate schedules, and try rates on small workloads. A SCHEDULE is an "

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from lrsched._schedule import Schedule, from_dict
+from lrsched._schedule import Schedule
 from lrsched.expressions import LIBRARIES, parse
 from lrsched.pictures import curves
+from lrsched.serialize import from_dict
 
 MAX_KIB: Final = {".json": 1024, ".yaml": 128, ".yml": 128}
 """Largest file that is read, by its suffix, in KiB.
