@@ -68,7 +68,7 @@ def test_a_schedule_is_shown_as_a_curve_as_wide_as_the_terminal(arguments, run):
 
 def test_strings_and_underscores_are_arguments_too(run):
     arguments = ("--peak=1", "--steps", "100", "--warmup", "10", "--cooldown", "0.2")
-    shown = run("show", "wsd", *arguments, "--shape", "cosine")
+    shown = run("show", "wsd", *arguments, "--ramp", "cosine")
     assert shown.startswith("wsd(peak=1.0, steps=100, warmup=10, cooldown=0.2, ramp='cosine')")
 
 
