@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lrsched
@@ -189,31 +189,6 @@ def test_a_composition_compiles_once_for_other_numbers():
     )
     assert len(traces) == 1
     assert second == pytest.approx(2 * float(first))
-
-
-@given(finite(), st.integers(0, 30), st.integers(1, 60))
-def test_repacing_keeps_the_past_and_comes_to_the_same_end(a, start, steps):
-    assume(start < min(a.horizon, steps))
-    repaced = lrsched.repace(a, start, steps)
-    before, after = repaced(STEPS), a(STEPS)
-    np.testing.assert_array_equal(before[: start + 1], after[: start + 1])
-    assert repaced.horizon == steps
-    assert repaced(steps) == a(a.horizon)
-
-
-def test_what_is_over_cannot_be_repaced():
-    with pytest.raises(ValueError, match="start=10 is not accepted; start must be before"):
-        lrsched.repace(lrsched.linear(1.0, 0.0, 10), 10, 20)
-    with pytest.raises(ValueError, match="start=5 is not accepted; start must be below steps=5"):
-        lrsched.repace(lrsched.linear(1.0, 0.0, 10), 5, 5)
-    with pytest.raises(ValueError, match="must have a horizon"):
-        lrsched.repace(lrsched.constant(1.0), 5, 10)
-
-
-@given(finite())
-def test_an_idle_hand_changes_no_bit(a):
-    np.testing.assert_array_equal(lrsched.by_hand(a)(STEPS), a(STEPS))
-    assert lrsched.by_hand(a).horizon == a.horizon
 
 
 @given(finite(), st.integers(1, 40))

@@ -28,7 +28,6 @@ from lrsched.arguments import (
     FINITE_FLOAT,
     ArgumentType,
     FiniteFloat,
-    NonNegativeInt,
     PositiveInt,
     SignedInt,
     is_traced,
@@ -216,84 +215,6 @@ def constant(step: jax.Array, value: FiniteFloat, steps: PositiveInt | None = No
     [0.5, 0.5, 0.25]
     """
     return value
-
-
-@schedule(horizon=inner_horizon, phases=inner_phases)
-def by_hand(
-    step: jax.Array, inner: Inner, scale: FiniteFloat = 1.0, held: FiniteFloat = -1.0
-) -> ArrayLike:
-    """A schedule that a hand can change while it is in use: ``scale inner(t)``, or a held value.
-
-    Every learning rate in an optimizer's state is one, so that `set_learning_rate` and
-    `scale_learning_rate` change numbers and not the program.
-
-    Args:
-      inner: the schedule.
-      scale: what it is multiplied by.
-      held: the value in its place, times ``scale``; below 0 there is none.
-
-    >>> import lrsched
-    >>> schedule = lrsched.by_hand(lrsched.linear(1.0, 0.0, steps=4), scale=0.5)
-    >>> schedule([0, 2]).tolist(), schedule.replace(held=0.1)([0, 2]).tolist()
-    ([0.5, 0.25], [0.05000000074505806, 0.05000000074505806])
-    """
-    return scale * jnp.where(jnp.asarray(held) < 0, inner(step), held)
-
-
-def in_hand(schedule: Schedule) -> Schedule:
-    """A schedule as `by_hand` of it, unless it is one."""
-    return schedule if schedule.is_instance_of(by_hand) else by_hand(schedule)
-
-
-def _check_repace(schedule: Schedule) -> None:
-    check_inner_has_horizon(schedule)
-    inner, start, steps = schedule.inner, schedule.start, schedule.steps
-    if np.any(np.asarray(start) >= inner.horizon):
-        raise ValueError(
-            f"repace: start={start!r} is not accepted; start must be before the horizon "
-            f"{inner.horizon}, as there is nothing left to go through after it."
-        )
-    if np.any(np.asarray(start) >= steps):
-        raise ValueError(f"repace: start={start!r} is not accepted; start must be below {steps=}.")
-
-
-def _stretched_phases(inner: Schedule, start: int, steps: Any) -> list[PhaseStart]:
-    """Return the first whole steps at which the stretched schedule is at its phase boundaries."""
-    old, new = int(inner.horizon) - start, int(steps) - start
-    return [
-        (name, at if at <= start else start - (start - at) * new // old)
-        for name, at in phase_starts(inner, inner.horizon + 1)
-    ]
-
-
-def _repaced_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
-    return _stretched_phases(schedule.inner, int(schedule.start), schedule.steps)
-
-
-@schedule(horizon="steps", check=_check_repace, phases=_repaced_phases)
-def repace(step: jax.Array, inner: Inner, start: NonNegativeInt, steps: PositiveInt) -> ArrayLike:
-    """The rest of a course in another number of steps, without a jump.
-
-    ``inner(t)`` until ``start``, then ``inner(start + (t - start) (h - start) / (steps - start))``
-    with ``h = inner.horizon``: what is left at ``start`` is left to be gone through until
-    ``steps``, faster or slower than planned.
-
-    Args:
-      inner: the schedule; it needs a horizon.
-      start: the step from which the pace is another.
-      steps: the length of the whole.
-
-    Raises:
-      ValueError: ``inner`` has no horizon, or ``start`` is not before it and ``steps``.
-
-    >>> import lrsched
-    >>> lrsched.repace(lrsched.linear(1.0, 0.0, steps=4), start=2, steps=6)([1, 2, 4, 6]).tolist()
-    [0.75, 0.5, 0.25, 0.0]
-    """
-    start, steps = jnp.asarray(start), jnp.asarray(steps)
-    since = jnp.clip(step - start, 0, steps - start)
-    rest = rescale_step(since, inner.horizon - start, steps - start)
-    return jnp.where(step < start, inner(step), inner(start + rest))
 
 
 def _check_join(schedule: Schedule) -> None:
@@ -537,7 +458,10 @@ def shift(step: jax.Array, inner: Inner, steps: SignedInt) -> ArrayLike:
 
 
 def _stretch_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
-    return _stretched_phases(schedule.inner, 0, schedule.steps)
+    """Return the first whole steps at which the stretched schedule is in its phases."""
+    horizon, steps = int(schedule.inner.horizon), int(schedule.steps)
+    starts = phase_starts(schedule.inner, horizon + 1)
+    return [(name, -(-at * steps // horizon)) for name, at in starts]
 
 
 @schedule(horizon="steps", check=check_inner_has_horizon, phases=_stretch_phases)

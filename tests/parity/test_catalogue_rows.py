@@ -21,11 +21,7 @@ def row(source):
 
 
 def t5x_rsqrt_decay(t):
-<<<<<<< HEAD:tests/parity/test_recipes.py
-    """The factors "constant * linear_warmup * rsqrt_decay" of T5X."""
-=======
     """T5X with the factors "constant * linear_warmup * rsqrt_decay"."""
->>>>>>> compat:tests/parity/test_catalogue_rows.py
     return 0.5 * np.minimum(1.0, t / WARMUP) / np.sqrt(np.maximum(t, WARMUP))
 
 

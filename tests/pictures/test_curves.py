@@ -51,7 +51,9 @@ from lrsched.pictures import curves as curve
             [("initial", 0, 5), ("warmup", 5, 15), ("stable", 15, 45), ("cooldown", 45, 55)],
         ),
         (
-            lrsched.repace(lrsched.wsd(1.0, 50, 10, 0.2), 20, 80),
+            lrsched.edited(
+                lrsched.wsd(1.0, 50, 10, 0.2), pace_step=20, pace_position=20, pace_end=80
+            ),
             [("warmup", 0, 10), ("stable", 10, 60), ("cooldown", 60, 80)],
         ),
         (
@@ -77,7 +79,9 @@ def test_the_phases_of_a_course_follow_one_another_without_a_gap(schedule, expec
         lrsched.exponential(1.0, 0.5, every=7, staircase=True),
         lrsched.piecewise_constant([1.0, 0.5, 0.2], [11, 30]),
         lrsched.stretch(lrsched.multistep(1.0, [2, 3, 7]), 20),
-        lrsched.repace(lrsched.multistep(1.0, [2, 8, 11]), 5, 25),
+        lrsched.edited(
+            lrsched.multistep(1.0, [2, 8, 11]), pace_step=5, pace_position=5, pace_end=25
+        ),
         lrsched.reverse(lrsched.multistep(1.0, [4, 11, 20])),
         lrsched.shift(lrsched.multistep(1.0, [4, 11, 20]), -6),
         lrsched.repeat(lrsched.constant(1.0, 3) >> lrsched.constant(0.5, 2)).inner,

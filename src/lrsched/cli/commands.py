@@ -413,7 +413,7 @@ def sweep(
         )
     result = sweep(
         WORKLOADS[workload](optimizer),
-        [lrsched.by_hand(shape, scale=rate) for rate in rates],
+        [rate * shape for rate in rates],
         seeds=seeds,
         num_evaluations=min(_EVALUATIONS, shape.horizon),
         progress=False,
