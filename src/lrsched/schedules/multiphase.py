@@ -31,13 +31,20 @@ from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 
 def check_phases_fit(function: str, steps: Any, **phases: Any) -> None:
-    """Raise ``ValueError``, with the sum, where the phases are longer than the whole."""
+    """Raise ``ValueError`` if the phases are longer than the whole schedule.
+
+    Args:
+      function: Name of the schedule, for the message.
+      steps: Total number of steps.
+      **phases: Length of each phase by argument name, in steps or as a fraction of ``steps``.
+    """
     lengths = [resolve_steps_on_host(phase, steps) for phase in phases.values()]
-    if np.any(sum(lengths) > np.asarray(steps)):
+    total = sum(lengths)
+    if not np.all(total <= steps):
         named = " and ".join(f"{name}={phase!r}" for name, phase in phases.items())
         raise ValueError(
-            f"{function}: {named} take {' + '.join(map(str, lengths))} = {sum(lengths)} steps, "
-            f"more than steps={steps!r}, the length of the whole."
+            f"{function}: {named} are not accepted; together they take "
+            f"{' + '.join(map(str, lengths))} = {total} steps, more than {steps=}."
         )
 
 
