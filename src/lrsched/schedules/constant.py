@@ -39,14 +39,18 @@ def piecewise_constant(step: jax.Array, values: FiniteFloats, boundaries: Bounda
     any number of pieces.
 
     Args:
-      values: the rates, one more than there are boundaries.
-      boundaries: the steps of the jumps, increasing.
+      values: Values, one more than there are boundaries.
+      boundaries: Steps of the jumps, increasing.
+
+    Returns:
+      A `Schedule` whose horizon is the last boundary.
 
     Raises:
-      ValueError: the numbers of values and boundaries do not match, or boundaries do not increase.
+      ValueError: If ``len(values) != len(boundaries) + 1``, or the boundaries do not increase.
 
-    Source: Keras' ``PiecewiseConstantDecay``, which keeps the earlier value at the boundary itself;
-    here and in optax and PyTorch the boundary has the new one.
+    References:
+      Keras' ``PiecewiseConstantDecay``, which keeps the earlier value at the boundary itself; here
+      and in optax and PyTorch the boundary has the new one.
 
     >>> import lrsched
     >>> lrsched.piecewise_constant([1.0, 0.5, 0.25], [10, 20])([9, 10, 19, 20, 99]).tolist()
@@ -62,7 +66,10 @@ def table(step: jax.Array, values: FiniteFloats) -> ArrayLike:
     Any schedule tabulated has this one structure, so that one compiled program serves them all.
 
     Args:
-      values: the rate at the steps 0, 1, 2, ...
+      values: Values at the steps 0, 1, 2, ....
+
+    Returns:
+      A `Schedule` whose horizon is the last index.
 
     >>> import lrsched
     >>> lrsched.table([0.5, 1.0, 0.25])([0, 1, 2, 3]).tolist()

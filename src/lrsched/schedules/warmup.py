@@ -37,12 +37,16 @@ def warmup(
     begins ``s`` after it. Step 0 trains with ``init``: ``init=1 / w`` makes the first update count.
 
     Args:
-      steps: the length; 0 is no warmup.
-      ramp: "linear", "cosine", "mirror-cosine", "1-sqrt", "square", "exponential" or a function
-        from [0, 1] to [0, 1]: ``lambda x: x**p`` for a polynomial.
-      init: the factor at step 0.
+      steps: Length of the warmup, in steps. 0 disables it.
+      ramp: Ramp: "linear", "cosine", "mirror-cosine", "1-sqrt", "square", "exponential" or a
+        function from [0, 1] to [0, 1], such as ``lambda x: x**p``.
+      init: Factor at step 0.
 
-    Source: Goyal et al. 2017 (arXiv 1706.02677).
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      Goyal et al. 2017 (arXiv 1706.02677).
 
     >>> import lrsched
     >>> lrsched.warmup(4)([0, 1, 2, 4, 5]).tolist()
@@ -59,9 +63,13 @@ def log_warmup(step: jax.Array, steps: PositiveInt) -> ArrayLike:
     """A factor that rises as a logarithm: ``log(t + 1) / log(steps)``, then 1.
 
     Args:
-      steps: the length; it is 1 from step ``steps - 1`` on.
+      steps: Number of steps. The factor is 1 from step ``steps - 1`` on.
 
-    Source: DeepSpeed's ``WarmupLR``, whose default it is.
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      DeepSpeed's ``WarmupLR``, whose default it is.
 
     >>> import lrsched
     >>> [round(float(rate), 6) for rate in lrsched.log_warmup(16)([0, 1, 3, 15, 99])]
@@ -77,9 +85,13 @@ def exponential_warmup(step: jax.Array, timescale: PositiveFloat) -> ArrayLike:
     """A factor that nears 1 for ever: ``1 - exp(-(t + 1) / timescale)``.
 
     Args:
-      timescale: the steps in which it rises to ``1 - 1 / e``.
+      timescale: Number of steps after which the factor is ``1 - 1 / e``.
 
-    Source: Ma & Yarats 2021 (arXiv 1910.04209), as pytorch-warmup counts it.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Ma & Yarats 2021 (arXiv 1910.04209), as pytorch-warmup counts it.
 
     >>> import lrsched
     >>> round(float(lrsched.exponential_warmup(10.0)(9)), 6)
@@ -117,13 +129,17 @@ def untuned_warmup(
     Or ``1 - exp(-(t + 1) (1 - b2))`` for the exponential one.
 
     Args:
-      b2: Adam's second moment decay; the linear one takes ``2 / (1 - b2)`` steps.
+      b2: Decay rate of Adam's second moment. The linear warmup takes ``2 / (1 - b2)`` steps.
       ramp: "linear" or "exponential".
 
-    Raises:
-      ValueError: ``b2`` is not within (0, 1).
+    Returns:
+      A `Schedule` without a horizon.
 
-    Source: Ma & Yarats 2021 (arXiv 1910.04209).
+    Raises:
+      ValueError: If ``b2`` is not in (0, 1).
+
+    References:
+      Ma & Yarats 2021 (arXiv 1910.04209).
 
     >>> import lrsched
     >>> lrsched.untuned_warmup(b2=0.75)([0, 3, 7, 8]).tolist()
@@ -141,12 +157,16 @@ def radam_warmup(step: jax.Array, b2: RectifiableDecay = 0.999) -> ArrayLike:
     ``d`` is the first ``s`` with ``r > 4``.
 
     Args:
-      b2: Adam's second moment decay, above 0.6.
+      b2: Decay rate of Adam's second moment, in (0.6, 1).
+
+    Returns:
+      A `Schedule` without a horizon.
 
     Raises:
-      ValueError: ``b2`` is not within (0.6, 1).
+      ValueError: If ``b2`` is not in (0.6, 1).
 
-    Source: Liu et al. 2020 (arXiv 1908.03265); the offset is that of pytorch-warmup.
+    References:
+      Liu et al. 2020 (arXiv 1908.03265); the offset is that of pytorch-warmup.
 
     >>> import lrsched
     >>> [round(float(rate), 4) for rate in lrsched.radam_warmup(0.999)([0, 100, 10_000])]
