@@ -1,4 +1,4 @@
-"""Rates that stay, between jumps: by steps, by a list of values, by a table."""
+"""Piecewise constant schedules and tables."""
 
 from typing import Any
 
@@ -33,10 +33,10 @@ def _check_lengths(schedule: Schedule) -> None:
     phases=lambda schedule, until: segment_phases(schedule.boundaries, until),
 )
 def piecewise_constant(step: jax.Array, values: FiniteFloats, boundaries: Boundaries) -> ArrayLike:
-    """One value after another: ``values[i]`` after ``i`` of the boundaries, at or before ``t``.
+    """Piecewise constant values: ``values[i]`` where ``i`` boundaries are at or before ``t``.
 
-    ``values[i + 1]`` is in force from step ``boundaries[i]`` on. The program has the same size for
-    any number of pieces.
+    ``values[i + 1]`` applies from step ``boundaries[i]`` on. The compiled program has the same size
+    for any number of segments.
 
     Args:
       values: Values, one more than there are boundaries.
@@ -61,9 +61,9 @@ def piecewise_constant(step: jax.Array, values: FiniteFloats, boundaries: Bounda
 
 @schedule(horizon=lambda schedule: np.shape(schedule.values)[-1] - 1)
 def table(step: jax.Array, values: FiniteFloats) -> ArrayLike:
-    """A rate for every step, read from a list: ``values[t]``, the last one held after its end.
+    """A table with one value for each step: ``values[t]``. After its end, the last value applies.
 
-    Any schedule tabulated has this one structure, so that one compiled program serves them all.
+    All tables of one length share one compiled program.
 
     Args:
       values: Values at the steps 0, 1, 2, ....

@@ -1,4 +1,4 @@
-"""Rates that rise and fall: triangles, one cycle, cosines with restarts, noise."""
+"""Cyclic schedules: triangles, one cycle, cosines with restarts; noise."""
 
 import itertools
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def triangular(
     cycle_factor: PositiveFloat = 1.0,
     step_factor: PositiveFloat = 1.0,
 ) -> ArrayLike:
-    """A triangle wave for ever: from ``base`` up to ``peak`` and back (CLR).
+    """A triangle wave without an end: from ``base`` up to ``peak`` and back (CLR).
 
     With ``u = up_steps``, ``d = down_steps``, ``n = floor(t / (u + d))`` and ``c = t - n (u + d)``,
     the height ``h`` is ``c / u`` while ``c < u``, then ``(u + d - c) / d``, and the rate is
@@ -129,7 +129,7 @@ def one_cycle(
     ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
-    """One rise to ``peak`` and one long fall.
+    """One rise to ``peak`` and one longer fall (1cycle).
 
     It rises from ``peak / div_factor`` and falls to ``peak / (div_factor final_div_factor)``.
 
@@ -182,7 +182,7 @@ def one_cycle_momentum(
     ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
-    """The momentum that goes with `one_cycle`: ``high`` to ``low`` while the rate rises, and back.
+    """The momentum of `one_cycle`: from ``high`` to ``low`` while the rate rises, and back.
 
     Args:
       low: Momentum at the highest rate, 0.85 in the paper.
@@ -218,7 +218,7 @@ def _three_phases(
     ramp: Ramp,
     three_phase: bool,
 ) -> jax.Array:
-    """Values joined by ramps: a rise, and one fall over the rest or two, the first as long."""
+    """Return values joined by ramps: a rise, and one fall or two, the first as long as the rise."""
     first, turn, back, last = values
     rise = resolve_steps(warmup, steps)
     up = lerp(first, turn, evaluate_ramp(ramp, step, rise))
@@ -258,7 +258,7 @@ def cosine_restarts(
     decay: PositiveFloat = 1.0,
     warmup: NonNegativeInt = 0,
 ) -> ArrayLike:
-    """Cosines with warm restarts (SGDR), for ever, each cycle ``growth`` times the one before.
+    """Cosines with warm restarts (SGDR), without an end. Each cycle is ``growth`` times as long.
 
     Cycle ``k`` begins at ``steps (growth**k - 1) / (growth - 1)``, rises in a line from ``end`` to
     ``peak decay**k`` if there is a warmup, and falls along a cosine to ``end``. With a whole
@@ -305,7 +305,7 @@ Cycle: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 def int_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
-    """The cycle that ``step`` is in, in exact integers.
+    """Return the cycle of ``step``, in exact integers.
 
     At most 32 begin before step 2**31 where they grow, so their starts are a table; without growth
     it is a division.
@@ -328,7 +328,7 @@ def int_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
 
 
 def _real_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
-    """The cycle that ``step`` is in: a logarithm's guess, and the starts around it."""
+    """Return the cycle of ``step``: estimated by a logarithm, corrected by the nearest starts."""
     excess = jnp.maximum(growth - 1, 2.0**-23)
     guess = jnp.floor(jnp.log1p(step * excess / steps) / jnp.log1p(excess))
     cycle = jnp.maximum(guess - 1, 0)
@@ -356,10 +356,10 @@ def noise(
     scale: FiniteFloat,
     distribution: Annotated[str, _NOISES] = "normal",
 ) -> ArrayLike:
-    """A schedule with noise of its own at every step: ``inner(t) max(1 + scale z_t, 0)``.
+    """A schedule with multiplicative noise: ``inner(t) max(1 + scale z_t, 0)``.
 
     ``z_t`` is drawn from the key ``fold_in(key(seed), t)``: the same at the same step, in any order
-    of evaluation. It goes on after the horizon of ``inner``.
+    of evaluation. From the horizon of ``inner`` on, the noise is constant too.
 
     Args:
       inner: Schedule to perturb.

@@ -1,4 +1,4 @@
-"""Rates that fall: along a line, a power, a geometric sequence, a cosine, or by steps."""
+"""Decays: linear, polynomial, geometric, cosine, by steps, and others."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from lrsched.schedules.ramps import evaluate_ramp
 
 @schedule(horizon="steps")
 def linear(step: jax.Array, init: FiniteFloat, end: FiniteFloat, steps: PositiveInt) -> ArrayLike:
-    """A straight line: ``init + (end - init) t / steps``.
+    """Linear interpolation: ``init + (end - init) t / steps``.
 
     Args:
       init: Value at step 0.
@@ -51,7 +51,7 @@ def polynomial(
     steps: PositiveInt,
     power: PositiveFloat = 1.0,
 ) -> ArrayLike:
-    """A power of what is left: ``end + (init - end) (1 - t / steps)**power``.
+    """Polynomial decay: ``end + (init - end) (1 - t / steps)**power``.
 
     Args:
       init: Value at step 0.
@@ -88,7 +88,7 @@ def exponential(
     end: FiniteFloat | None = None,
     staircase: bool = False,
 ) -> ArrayLike:
-    """A geometric sequence: ``init * factor**(t / every)``, stopped at ``end``.
+    """Exponential decay or growth: ``init * factor**(t / every)``, limited by ``end``.
 
     ``factor`` is a float32 number, so ``0.9, every=1000`` is more exact than ``0.99989`` each step.
 
@@ -125,9 +125,9 @@ def exponential(
 def step_decay(
     step: jax.Array, init: FiniteFloat, factor: PositiveFloat, every: PositiveInt
 ) -> ArrayLike:
-    """A cut at fixed intervals: ``init * factor**floor(t / every)``.
+    """Decay at fixed intervals: ``init * factor**floor(t / every)``.
 
-    The rule of the guides: by 10 (``factor=0.1``) or by 2 (``factor=0.5``) every so many epochs.
+    Common choices are ``factor=0.1`` and ``factor=0.5`` every few epochs.
 
     Args:
       init: Value at step 0.
@@ -159,7 +159,7 @@ def _last_milestone(schedule: Schedule) -> Any:
 def multistep(
     step: jax.Array, init: FiniteFloat, milestones: Boundaries, factor: PositiveFloat = 0.1
 ) -> ArrayLike:
-    """A cut at each milestone: ``init * factor**k`` after ``k`` of them, at or before ``t``.
+    """Decay at each milestone: ``init * factor**k`` where ``k`` milestones are at or before ``t``.
 
     Args:
       init: Value at step 0.
@@ -190,10 +190,10 @@ def cosine(
     end: FiniteFloat = 0.0,
     exponent: PositiveFloat = 1.0,
 ) -> ArrayLike:
-    """Half a cosine: ``end + (peak - end) ((1 + cos(pi t / steps)) / 2)**exponent``.
+    """Cosine decay: ``end + (peak - end) ((1 + cos(pi t / steps)) / 2)**exponent``.
 
-    Written as a squared sine of the steps that are left, it is right to the last step before an
-    end of zero, where the formula above loses everything in float32.
+    It is computed as a squared sine of the remaining steps, which is exact up to the last step
+    before an end of zero. The formula above loses all relative accuracy there in float32.
 
     Args:
       peak: Value at step 0.
@@ -222,7 +222,7 @@ def cosine(
 def k_decay(
     step: jax.Array, peak: FiniteFloat, steps: PositiveInt, k: PositiveFloat, end: FiniteFloat = 0.0
 ) -> ArrayLike:
-    """A cosine of a power of the time: ``end + (peak - end) (1 + cos(pi (t / steps)**k)) / 2``.
+    """Cosine decay in a power of the time: ``end + (peak - end) (1 + cos(pi (t / steps)**k)) / 2``.
 
     Args:
       peak: Value at step 0.
@@ -242,7 +242,7 @@ def k_decay(
     """
     done, left = fraction(step, steps), fraction(steps - step, steps)
     k = jnp.asarray(k)
-    # 1 - done**k, exact near the end too, where it is k left.
+    # 1 - done**k, also exact near the end, where it is about k * left.
     rest = jnp.where(left < 1, -jnp.expm1(k * jnp.log1p(-jnp.minimum(left, 0.75))), 1.0)
     rest = jnp.where(left < 0.75, rest, 1 - done**k)
     return lerp(end, peak, evaluate_ramp("cosine", rest, 1), evaluate_ramp("cosine", done**k, 1))
@@ -257,7 +257,7 @@ def tanh(
     upper: FiniteFloat = 3.0,
     end: FiniteFloat = 0.0,
 ) -> ArrayLike:
-    """Half a hyperbolic tangent: ``end + (peak - end) (1 - tanh z) / 2``.
+    """Hyperbolic tangent decay: ``end + (peak - end) (1 - tanh z) / 2``.
 
     With ``z = lower + (upper - lower) t / steps``. It begins a little below ``peak`` and ends a
     little above ``end``.
@@ -329,7 +329,7 @@ def _check_max_steps(schedule: Schedule) -> None:
 
 
 def _hyperbola(step: jax.Array, steps: ArrayLike, max_steps: ArrayLike) -> jax.Array:
-    """``1 + h(t) - h(0)``, with ``h(t) = sqrt((n - t) / u (2 - (n + t) / u))``."""
+    """Return ``1 + h(t) - h(0)``, with ``h(t) = sqrt((n - t) / u (2 - (n + t) / u))``."""
     whole, left = fraction(steps, max_steps), fraction(steps - step, max_steps)
     beyond = fraction(jnp.asarray(max_steps) - steps, max_steps)
     start = jnp.sqrt(whole * (1 + beyond))
@@ -345,7 +345,7 @@ def hyperbolic(
     max_steps: PositiveInt,
     end: FiniteFloat = 0.0,
 ) -> ArrayLike:
-    """HyperbolicLR: ``peak + (peak - end) (h(t) - h(0))``, one early course for any length.
+    """HyperbolicLR: ``peak + (peak - end) (h(t) - h(0))``, similar early on for any length.
 
     With ``h(t) = sqrt((steps - t) / max_steps (2 - (steps + t) / max_steps))``; ``end`` is reached
     only where ``max_steps`` is ``steps``.
@@ -462,7 +462,7 @@ def cosine_waves(
     waves: PositiveFloat,
     end: FiniteFloat = 0.0,
 ) -> ArrayLike:
-    """A cosine of several waves: ``end + (peak - end) (1 + cos(2 pi waves t / steps)) / 2``.
+    """Cosine with several waves: ``end + (peak - end) (1 + cos(2 pi waves t / steps)) / 2``.
 
     Args:
       peak: Value at step 0.

@@ -1,4 +1,4 @@
-"""Rates in phases: a rise, a stable stretch, a cooldown."""
+"""Schedules of several phases: warmup, stable phase, cooldown, interpolation between points."""
 
 from typing import Annotated, Any
 
@@ -144,10 +144,10 @@ def cooldown(
     end: FiniteFloat = 0.0,
     ramp: Ramp = "1-sqrt",
 ) -> ArrayLike:
-    """Any schedule, annealed from any step: ``inner(t)``, then from ``inner(start)`` to ``end``.
+    """Cooldown of any schedule: ``inner(t)`` until ``start``, then from there to ``end``.
 
     After ``start`` it is ``end + (inner(start) - end) ramp((start + steps - t) / steps)``. It
-    ends an endless schedule, and branches off a constant or stable phase as often as one likes.
+    ends a schedule without a horizon, and branches off a constant or stable phase.
 
     Args:
       inner: Schedule until ``start``.
@@ -204,10 +204,10 @@ def points(
     values: FiniteFloats,
     interpolation: Annotated[str, _CURVES] = "linear",
 ) -> ArrayLike:
-    """A curve through points ``(steps[i], values[i])``; held before the first and after the last.
+    """Interpolation of points ``(steps[i], values[i])``, constant before and after them.
 
-    "monotone" is the cubic of Fritsch & Carlson with Brodlie's weights: smooth, and without a bump
-    between two points. The program has the same size for any number of points.
+    "monotone" is the cubic of Fritsch & Carlson with Brodlie's weights: smooth, without overshoot
+    between two points. The compiled program has the same size for any number of points.
 
     Args:
       steps: Steps of the points, increasing.
@@ -245,7 +245,7 @@ def points(
 
 
 def _monotone_slopes(at: jax.Array, values: jax.Array) -> jax.Array:
-    """The slopes at the points of the cubic that keeps the data's ups and downs (PCHIP)."""
+    """Return the slopes of the monotone cubic at the points (PCHIP)."""
     lengths = jnp.diff(at)
     rises = jnp.diff(values) / lengths
     before, after = rises[:-1], rises[1:]

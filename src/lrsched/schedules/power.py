@@ -1,4 +1,4 @@
-"""Rates that fall as a power of the time, for ever: no horizon to choose."""
+"""Decays by a power of the time, which need no horizon."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from lrsched.schedules.decay import staircase_phases
 def inverse_sqrt(
     step: jax.Array, peak: FiniteFloat, timescale: PositiveInt, shift: NonNegativeInt = 0
 ) -> ArrayLike:
-    """A decay without an end: ``peak / sqrt(1 + (t + shift) / timescale)``.
+    """Inverse square root decay: ``peak / sqrt(1 + (t + shift) / timescale)``.
 
     After a linear warmup of ``timescale`` steps this is the schedule of the Transformer,
     ``peak sqrt(timescale / step)`` on the whole run's steps.
@@ -41,7 +41,7 @@ def inverse_sqrt(
 
 @schedule(phases=lambda schedule, until: [("warmup", 0), ("decay", schedule.warmup)])
 def noam(step: jax.Array, scale: FiniteFloat, width: PositiveInt, warmup: PositiveInt) -> ArrayLike:
-    """The Transformer's own: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
+    """The Transformer's: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
 
     Args:
       scale: Scale of the value, 1 in the paper.
@@ -71,7 +71,9 @@ def inverse_time(
     every: PositiveInt = 1,
     staircase: bool = False,
 ) -> ArrayLike:
-    """The oldest decay, ``init / (1 + rate t / every)``; Robbins & Monro's condition holds for it.
+    """Inverse time decay: ``init / (1 + rate t / every)``.
+
+    It satisfies the conditions of Robbins & Monro.
 
     Args:
       init: Value at step 0.
@@ -97,7 +99,7 @@ def inverse_time(
 def power_law(
     step: jax.Array, peak: FiniteFloat, exponent: PositiveFloat, timescale: PositiveFloat
 ) -> ArrayLike:
-    """A power of the time: ``peak (1 + t / timescale)**-exponent``.
+    """Power-law decay: ``peak (1 + t / timescale)**-exponent``.
 
     Args:
       peak: Value at step 0.
@@ -128,8 +130,8 @@ def power_scheduler(
 ) -> ArrayLike:
     """The Power scheduler: ``min(peak, batch_size amplitude n**-exponent)``, ``n`` tokens so far.
 
-    It needs no horizon: the stable phase of a WSD whose rate suits any number of tokens and any
-    batch size; cool it down with `cooldown`.
+    It is the stable phase of a WSD schedule for any number of tokens and any batch size. `cooldown`
+    ends it.
 
     Args:
       peak: Highest value.

@@ -1,4 +1,4 @@
-"""Rates that rise at first: factors to multiply any schedule with, or to put before it."""
+"""Warmups: factors to multiply a schedule by, or to put before it."""
 
 from typing import Annotated, TypeAlias
 
@@ -33,8 +33,9 @@ def warmup(
 ) -> ArrayLike:
     """A factor that rises from ``init`` to 1: ``init + (1 - init) ramp(t / steps)``, then 1.
 
-    ``warmup(w) * s`` lets the clock of ``s`` run during the warmup; ``warmup(w) * peak >> s``
-    begins ``s`` after it. Step 0 trains with ``init``: ``init=1 / w`` makes the first update count.
+    In ``warmup(w) * s``, the step count of ``s`` includes the warmup; in ``warmup(w) * peak >> s``,
+    ``s`` begins after it. The first update has the factor ``init``; the default of 0 skips it, and
+    ``init=1 / w`` does not.
 
     Args:
       steps: Length of the warmup, in steps. 0 disables it.
@@ -60,7 +61,7 @@ def warmup(
 
 @schedule(horizon="steps", phases=_rising)
 def log_warmup(step: jax.Array, steps: PositiveInt) -> ArrayLike:
-    """A factor that rises as a logarithm: ``log(t + 1) / log(steps)``, then 1.
+    """A factor that rises logarithmically: ``log(t + 1) / log(steps)``, then 1.
 
     Args:
       steps: Number of steps. The factor is 1 from step ``steps - 1`` on.
@@ -82,7 +83,7 @@ def log_warmup(step: jax.Array, steps: PositiveInt) -> ArrayLike:
 
 @schedule
 def exponential_warmup(step: jax.Array, timescale: PositiveFloat) -> ArrayLike:
-    """A factor that nears 1 for ever: ``1 - exp(-(t + 1) / timescale)``.
+    """A factor that approaches 1 exponentially: ``1 - exp(-(t + 1) / timescale)``.
 
     Args:
       timescale: Number of steps after which the factor is ``1 - 1 / e``.
@@ -124,7 +125,7 @@ RectifiableDecay: TypeAlias = Annotated[
 def untuned_warmup(
     step: jax.Array, b2: OpenUnitFloat = 0.999, ramp: Annotated[str, _UNTUNED] = "linear"
 ) -> ArrayLike:
-    """Adam's warmup without a length to tune: ``min(1, (t + 1) (1 - b2) / 2)``.
+    """Untuned warmup for Adam: ``min(1, (t + 1) (1 - b2) / 2)``.
 
     Or ``1 - exp(-(t + 1) (1 - b2))`` for the exponential one.
 
@@ -181,11 +182,9 @@ def radam_warmup(step: jax.Array, b2: RectifiableDecay = 0.999) -> ArrayLike:
 
 
 def _sma_length(count: jax.Array, rate: jax.Array) -> jax.Array:
-    """RAdam's ``r`` after ``count`` updates with ``b2 = exp(-rate)``.
-
-    The textbook formula subtracts two numbers near ``2 / (1 - b2)`` to get one near 4. With
-    ``x = count rate`` and ``x / (exp(x) - 1) = 1 - x / 2 + psi(x)`` they cancel on paper.
-    """
+    """Return RAdam's ``r`` after ``count`` updates with ``b2 = exp(-rate)``."""
+    # The formula of the paper subtracts two numbers near 2 / (1 - b2) to get one near 4. With
+    # x = count * rate and x / (exp(x) - 1) = 1 - x / 2 + psi(x), they cancel analytically.
 
     def psi(x: jax.Array) -> jax.Array:
         y = x * x
