@@ -9,9 +9,9 @@ import importlib
 from typing import NoReturn
 
 from lrsched import compat as compat
-from lrsched import pictures as _pictures  # noqa: F401  (registers the plots of results)
+from lrsched import pictures as _pictures  # noqa: F401  (registers what draws itself)
 from lrsched import recipes, scaling, units
-from lrsched._schedule import Schedule, from_dict, schedule, to_dict
+from lrsched._schedule import Schedule, schedule
 from lrsched.adaptive.averaging import (
     AverageState,
     LawaState,
@@ -118,6 +118,7 @@ from lrsched.schedules.warmup import (
     untuned_warmup,
     warmup,
 )
+from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.groups import (
     LayerwiseDecayState,
     LearningRateGroupsState,
