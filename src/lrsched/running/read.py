@@ -187,7 +187,7 @@ def _array(leaf: Any) -> jax.Array:
 
 @jax.jit
 def _steps(rate: RateState, count: jax.Array) -> jax.Array:
-    """Return the step at which the schedule was read last; compiled, as it is several operations."""
+    """Return the step at which the schedule was read last, in one compiled call."""
     rate, count = _unwrapped(rate, count)
     return rate_step(rate, jnp.maximum(count - 1, 0))
 
