@@ -136,7 +136,7 @@ def test_points_of_any_number_are_one_program():
             "interpolation must be one of 'linear', 'cos",
         ),
         (lambda: lrsched.points([], []), r"is not accepted"),
-        (lambda: lrsched.cooldown(0.1, 2**31 - 1, 5), r"is above 2\*\*31 - 1"),
+        (lambda: lrsched.cooldown(0.1, 2**31 - 1, 5), r"must be at most 2\*\*31 - 1"),
         (lambda: lrsched.cooldown(0.1, -1, 5), "start=-1 is not accepted"),
         (
             lambda: lrsched.wsd(0.1, 100, 60, 50),

@@ -25,7 +25,7 @@ from lrsched.adaptive.base import bias_correction_factor, safe_divide, zero_coun
 from lrsched.adaptive.controller import concrete_size
 from lrsched.algebra import LearningRate, as_schedule
 from lrsched.arguments import DecayRate, NonNegativeFloat, PositiveInt
-from lrsched.transforms.learning_rate import evaluate_scalar, to_state
+from lrsched.transforms.rate import evaluate_scalar, to_state
 
 if TYPE_CHECKING:
     import chex

@@ -20,7 +20,15 @@ from jax.typing import ArrayLike, DTypeLike
 from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
 from lrsched.transforms.composition import RateFactor, rate_factor, scheduled_rate_factor
-from lrsched.transforms.learning_rate import current_step, evaluate_scalar, in_use, to_state
+from lrsched.transforms.rate import (
+    RateState,
+    current_step,
+    evaluate_rate,
+    evaluate_scalar,
+    init_rate,
+    to_state,
+    with_live_numbers,
+)
 
 Memory = TypeVar("Memory")
 
@@ -30,7 +38,8 @@ class AdaptiveState(NamedTuple):
 
     Attributes:
       count: int32 scalar, the updates that this transform has applied; the schedule's clock.
-      schedule: the schedule of the outer rate.
+      rate: the schedule of the outer rate with its edits; a plain schedule where edits would not
+        reach the rate that is applied.
       learning_rate: float32 scalar, the rate of the latest update: the outer one times the
         method's own estimate; around a base optimizer, what the base's rate is multiplied by.
         Before the first update it is 0.
@@ -41,7 +50,7 @@ class AdaptiveState(NamedTuple):
     """
 
     count: jax.Array  # type: ignore[assignment]
-    schedule: Schedule
+    rate: RateState | Schedule
     learning_rate: jax.Array
     ignored: jax.Array
     remainders: list[jax.Array]
@@ -50,7 +59,7 @@ class AdaptiveState(NamedTuple):
 
 @rate_factor.register
 def _(state: AdaptiveState) -> RateFactor:
-    return scheduled_rate_factor(state)._replace(inner=state.memory)
+    return scheduled_rate_factor(state)._replace(inner_state=state.memory)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +169,7 @@ def adaptive_transform(
         narrow = [p for p in jax.tree.leaves(params) if _is_narrow(p)]
         return AdaptiveState(
             jnp.zeros([], jnp.int32),
-            in_use(schedule) if is_applied else to_state(schedule),
+            init_rate(schedule) if is_applied else to_state(schedule),
             jnp.zeros([], jnp.float32),
             jnp.zeros([], jnp.int32),
             [jnp.zeros_like(p, jnp.float32) for p in narrow],
@@ -181,10 +190,16 @@ def adaptive_transform(
         if needs_value and value is None:
             raise ValueError(f"{name} needs the loss: update(updates, state, params, value=loss).")
         now = current_step(state.count, step)
+        outer: RateState | Schedule = state.rate
+        if isinstance(outer, RateState):
+            outer = with_live_numbers(outer, schedule)
+            outer_rate = evaluate_rate(outer, now)
+        else:
+            outer_rate = evaluate_scalar(outer, now)
         metric: Any = _widened(jnp.asarray(value)) if needs_value else value
         known: MethodInputs[Any] = MethodInputs(
             _widened(state.memory),
-            evaluate_scalar(state.schedule, now).astype(_width(params)),
+            outer_rate.astype(_width(params)),
             _widened(updates),
             add_rounding_errors(params, state.remainders),
             metric,
@@ -217,7 +232,7 @@ def adaptive_transform(
         applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
         return applied, AdaptiveState(
             jnp.where(is_finite, optax.safe_increment(now), state.count),
-            state.schedule,
+            outer,
             jnp.where(moves, moved.learning_rate, 0).astype(jnp.float32),
             state.ignored + ~is_finite,
             _lost(known.params, wanted, params, applied),

@@ -20,7 +20,8 @@ from jax.typing import ArrayLike
 
 from lrsched.adaptive.base import cast_like, copy_aliased_leaves, tree_where, zero_count
 from lrsched.transforms.composition import RateFactor, rate_factor, unwrap_nnx
-from lrsched.transforms.learning_rate import scale_update, to_state
+from lrsched.transforms.learning_rate import scale_update
+from lrsched.transforms.rate import to_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,7 +147,7 @@ class ControllerState(NamedTuple):
 
 @rate_factor.register
 def _(state: ControllerState) -> RateFactor:
-    return RateFactor(state.scale, is_scale=True)
+    return RateFactor(state.scale, is_multiplier=True)
 
 
 def scale_by_controller(controller: Controller) -> optax.GradientTransformationExtraArgs:

@@ -651,7 +651,7 @@ class _OLMoLengths:
                 f"or {key}_fraction, one of the two."
             )
         ((name, value),) = values.items()
-        return round(total() * value) if name == names[2] else round(value / self.unit)
+        return int(round(total() * value) if name == names[2] else round(value / self.unit))
 
 
 def _olmo_schedule(

@@ -35,6 +35,7 @@ from lrsched import (
 )
 from lrsched.arguments import (
     Boundaries,
+    CycleGrowth,
     FiniteFloat,
     FiniteFloats,
     NonNegativeFloat,
@@ -49,7 +50,6 @@ from lrsched.compat._cycles import cycle_at
 from lrsched.compat._plateau import Count, Rate, min_scale_of
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.numerics import fraction, int_power, lerp
-from lrsched.schedules.cyclic import CycleGrowth
 from lrsched.schedules.ramps import evaluate_ramp
 
 __all__ = [

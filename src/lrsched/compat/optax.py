@@ -531,7 +531,8 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
     return join(*(warmup_cosine_decay_schedule(**kwargs) for kwargs in cosine_kwargs))
 
 
-def _check_join(schedules: tuple[Schedule, ...], boundaries: tuple[Any, ...]) -> None:
+def _check_join(schedule: Schedule) -> None:
+    schedules, boundaries = schedule.schedules, schedule.boundaries
     if len(schedules) != len(boundaries) + 1:
         raise ValueError(
             f"join_schedules: {len(schedules)} schedules and {len(boundaries)} boundaries do not "
@@ -543,13 +544,13 @@ def _check_join(schedules: tuple[Schedule, ...], boundaries: tuple[Any, ...]) ->
         )
 
 
-def _joined_horizon(schedules: tuple[Schedule, ...], boundaries: tuple[Any, ...]) -> Any:
-    last = schedules[-1].horizon
-    return None if last is None else sum(boundaries[-1:]) + last
+def _joined_horizon(schedule: Schedule) -> Any:
+    last = schedule.schedules[-1].horizon
+    return None if last is None else sum(schedule.boundaries[-1:]) + last
 
 
-def _joined_phases(until: int, schedules: Any, boundaries: Any) -> list[PhaseStart]:
-    starts = np.asarray(boundaries, int)
+def _joined_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    schedules, starts = schedule.schedules, np.asarray(schedule.boundaries, int)
     return concatenate_phases(schedules, [*np.diff(starts, prepend=0).tolist(), None], until)
 
 

@@ -39,6 +39,7 @@ from lrsched.arguments import (
     POSITIVE_FLOAT,
     POSITIVE_INT,
     ArgumentType,
+    CycleGrowth,
     FiniteFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -50,7 +51,6 @@ from lrsched.compat._cycles import cycle_at
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, fraction, int_power, lerp
-from lrsched.schedules.cyclic import CycleGrowth
 from lrsched.schedules.ramps import RAMPS, evaluate_ramp
 
 __all__ = [
@@ -142,22 +142,24 @@ def _warmed(
     return _overlaid(curve, steps, init, target)
 
 
-def _overlaid_phases(until: int, curve: Schedule, steps: Any, **_: Any) -> list[PhaseStart]:
-    after = [(name, max(at, int(steps))) for name, at in phase_starts(curve, until)]
+def _overlaid_horizon(schedule: Schedule) -> Any:
+    horizon, steps = schedule.curve.horizon, schedule.steps
+    if horizon is None:
+        return None
+    return jnp.maximum(horizon, steps) if is_traced((horizon, steps)) else max(horizon, steps)
+
+
+def _overlaid_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    steps = int(schedule.steps)
+    after = [(name, max(at, steps)) for name, at in phase_starts(schedule.curve, until)]
     return [("warmup", 0), *after]
 
 
-def _overlaid_horizon(curve: Schedule, steps: Any, **_: Any) -> Any:
-    horizon = curve.horizon
-    if horizon is None:
-        return None
-    # The warmup may be longer than the curve under it, which it then cuts off.
-    return (
-        jnp.maximum(horizon, steps) if is_traced((horizon, steps)) else np.maximum(horizon, steps)
-    )
-
-
-@schedule(name="timm.overlaid_warmup", horizon=_overlaid_horizon, phases=_overlaid_phases)
+@schedule(
+    name="timm.overlaid_warmup",
+    horizon=_overlaid_horizon,
+    phases=_overlaid_phases,
+)
 def _overlaid(
     step: jax.Array, curve: Inner, steps: PositiveInt, init: FiniteFloat, target: FiniteFloat
 ) -> ArrayLike:

@@ -700,7 +700,7 @@ def _total_steps(
     )
 
 
-@schedule(name="torch.one_cycle", horizon=lambda steps, **_: steps - 1)
+@schedule(name="torch.one_cycle", horizon=lambda schedule: schedule.steps - 1)
 def _one_cycle(
     step: jax.Array,
     first: FiniteFloat,

@@ -168,7 +168,7 @@ def svg(at: np.ndarray, values: np.ndarray, label: str, width: int = 240, height
 def _leaps_at(schedule: Schedule, step: int) -> bool:
     """Whether another piece or cycle begins there."""
     name, start = phase_starts(schedule, step + 1)[-1]
-    return start == step and ("piece" in name or "cycle" in name)
+    return start == step and ("segment" in name or "cycle" in name)
 
 
 def _longest(schedule: Schedule) -> int:

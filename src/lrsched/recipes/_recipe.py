@@ -13,8 +13,9 @@ import jax
 import optax
 import optax.contrib
 
-from lrsched._schedule import Schedule, from_dict, to_dict
+from lrsched._schedule import Schedule
 from lrsched.arguments import bind_arguments
+from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.weight_decay import with_weight_decay
 

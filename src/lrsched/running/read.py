@@ -6,11 +6,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lrsched._schedule import Schedule
 from lrsched.adaptive.averaging import average_of
 from lrsched.adaptive.base import AdaptiveState
 from lrsched.adaptive.controller import ControllerState
-from lrsched.transforms.composition import RateNode, compose_rates, has_rate, iter_rate_nodes
+from lrsched.transforms.composition import (
+    Group,
+    RateNode,
+    compose_groups,
+    compose_rates,
+    group_label,
+    has_rate,
+    iter_rate_nodes,
+    unwrap_nnx,
+)
+from lrsched.transforms.rate import RateState, rate_end, rate_step
 
 
 def learning_rate(opt_state: Any) -> jax.Array:
@@ -118,24 +127,46 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     {'learning_rate': 0.5, 'schedule_step': 0, 'controller_scale': 1.0, 'received_metrics': 0,
      'nonfinite_metrics': 0}
     """
-    found = {
-        "/".join(filter(None, ("learning_rate", group))): rate
-        for group, rate in learning_rates(opt_state).items()
+    learning_rates(opt_state)  # raises where there is none
+    nodes = list(iter_rate_nodes(opt_state))
+    names = {
+        group: node.rate_factor.names[label]
+        for node in nodes
+        if len(node.rate_factor.names) > 1
+        for label, group in zip(
+            node.rate_factor.rates, node.groups(node.rate_factor.rates), strict=True
+        )
     }
-    for part in iter_rate_nodes(opt_state):
-        for name, value in _measured(part).items():
-            key = "/".join((name, *part.group))
-            count = sum(known == key or known.startswith(f"{key}_") for known in found)
-            found[f"{key}_{count + 1}" if count else key] = value
-    return found
+    result = {}
+    for group, rate in compose_groups(opt_state).items():
+        name, outer = (names[group], group[:-1]) if group in names else ("learning_rate", group)
+        result[_key(name, outer)] = rate
+    result = dict(sorted(result.items()))
+    for node in nodes:
+        for name, value in _measured(node).items():
+            key = _key(name, node.group)
+            count = sum(known == key or known.startswith(f"{key}_") for known in result)
+            result[f"{key}_{count + 1}" if count else key] = value
+    return result
 
 
-def _measured(part: RateNode) -> dict[str, jax.Array]:
-    state, measured = part.state, {}
-    if part.rate_factor.put is not None and not part.rate_factor.is_scale:
-        measured["schedule_step"] = jnp.maximum(jnp.asarray(state.count) - 1, 0)
-        if (done := _is_done(part.rate_factor.schedules, state.count)) is not None:
+def _key(name: str, group: Group) -> str:
+    return "/".join(filter(None, (name, group_label(group))))
+
+
+def _measured(node: RateNode) -> dict[str, jax.Array]:
+    state, factor = node.state, node.rate_factor
+    measured = {}
+    if factor.with_rates is not None and not factor.is_multiplier:
+        rate = next(iter((*factor.rates.values(), *factor.hyperparameters.values())), None)
+        if rate is None:
+            measured["schedule_step"] = jnp.maximum(_array(state.count) - 1, 0)
+        else:
+            measured["schedule_step"] = _steps(rate, state.count)
+        if factor.rates and (done := _is_done(rate, state.count)) is not None:
             measured["schedule_done"] = done
+    for name in factor.hyperparameters:
+        measured[name] = state.values[name]
     if isinstance(state, ControllerState):
         measured |= {
             "controller_scale": state.scale,
@@ -146,13 +177,34 @@ def _measured(part: RateNode) -> dict[str, jax.Array]:
         measured["ignored_updates"] = state.ignored
         if hasattr(state.memory, "estimate"):
             measured["estimate"] = state.memory.estimate
-    return {name: jnp.asarray(value) for name, value in measured.items()}
+    return {name: _array(value) for name, value in measured.items()}
+
+
+def _array(leaf: Any) -> jax.Array:
+    (array,) = jax.tree.leaves(leaf)
+    return jnp.asarray(array)
 
 
 @jax.jit
-def _is_done(schedule: Schedule, count: jax.Array) -> jax.Array | None:
+def _steps(rate: RateState, count: jax.Array) -> jax.Array:
+    """Return the step at which the schedule was read last; compiled, as it is several operations."""
+    rate, count = _unwrapped(rate, count)
+    return rate_step(rate, jnp.maximum(count - 1, 0))
+
+
+@jax.jit
+def _is_done(rate: RateState, count: jax.Array) -> jax.Array | None:
     """Compiled, as a horizon of concrete numbers would be fetched from its device."""
-    return None if schedule.horizon is None else jnp.asarray(count) >= jnp.asarray(schedule.horizon)
+    rate, count = _unwrapped(rate, count)
+    end = rate_end(rate)
+    return None if end is None else rate_step(rate, count) >= jnp.asarray(end)
+
+
+def _unwrapped(rate: RateState, count: Any) -> tuple[RateState, jax.Array]:
+    unwrapped: tuple[RateState, jax.Array] = unwrap_nnx(
+        (rate, count), jax.tree.structure(rate.edits.scale)
+    )
+    return unwrapped
 
 
 def eval_params(opt_state: Any, params: Any) -> Any:

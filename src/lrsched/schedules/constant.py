@@ -8,16 +8,18 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched._phases import segment_phases
-from lrsched._schedule import schedule
+from lrsched._schedule import Schedule, schedule
 from lrsched.arguments import Boundaries, FiniteFloats
 from lrsched.numerics import count_passed
 
 
-def _last_boundary(boundaries: Any, **_: Any) -> Any:
-    return boundaries[-1] if np.shape(boundaries)[-1] else 0
+def _last_boundary(schedule: Schedule) -> Any:
+    boundaries = schedule.boundaries
+    return boundaries[..., -1] if np.shape(boundaries)[-1] else 0
 
 
-def _check_lengths(values: Any, boundaries: Any) -> None:
+def _check_lengths(schedule: Schedule) -> None:
+    values, boundaries = schedule.values, schedule.boundaries
     if np.shape(values)[-1] != np.shape(boundaries)[-1] + 1:
         raise ValueError(
             f"piecewise_constant: {np.shape(values)[-1]} values and {np.shape(boundaries)[-1]} "
@@ -28,7 +30,7 @@ def _check_lengths(values: Any, boundaries: Any) -> None:
 @schedule(
     horizon=_last_boundary,
     check=_check_lengths,
-    phases=lambda until, boundaries, **_: segment_phases(boundaries, until),
+    phases=lambda schedule, until: segment_phases(schedule.boundaries, until),
 )
 def piecewise_constant(step: jax.Array, values: FiniteFloats, boundaries: Boundaries) -> ArrayLike:
     """One value after another: ``values[i]`` after ``i`` of the boundaries, at or before ``t``.
@@ -53,7 +55,7 @@ def piecewise_constant(step: jax.Array, values: FiniteFloats, boundaries: Bounda
     return jnp.asarray(values)[count_passed(jnp.asarray(boundaries), step)]
 
 
-@schedule(horizon=lambda values: np.shape(values)[-1] - 1)
+@schedule(horizon=lambda schedule: np.shape(schedule.values)[-1] - 1)
 def table(step: jax.Array, values: FiniteFloats) -> ArrayLike:
     """A rate for every step, read from a list: ``values[t]``, the last one held after its end.
 

@@ -1,18 +1,19 @@
 """Rates that rise and fall: triangles, one cycle, cosines with restarts, noise."""
 
 import itertools
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable
+from typing import Annotated, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._phases import numbered_phases
-from lrsched._schedule import PhaseStart, schedule
-from lrsched.algebra import Inner, inner_phases
+from lrsched._phases import FINAL, numbered_phases
+from lrsched._schedule import PhaseStart, Schedule, schedule
+from lrsched.algebra import Inner, inner_horizon, inner_phases
 from lrsched.arguments import (
-    CYCLE_GROWTH,
+    CycleGrowth,
     FiniteFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -21,23 +22,27 @@ from lrsched.arguments import (
     StepsOrFraction,
     one_of,
 )
-from lrsched.numerics import MAX_STEP, count_passed, fraction, int_power, lerp, resolve_steps
+from lrsched.numerics import (
+    MAX_STEP,
+    clip_finite,
+    count_passed,
+    fraction,
+    int_power,
+    lerp,
+    resolve_steps,
+    resolve_steps_on_host,
+)
 from lrsched.schedules.multiphase import check_phases_fit
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
-CycleGrowth: TypeAlias = Annotated[ArrayLike, CYCLE_GROWTH]
-"""A multiplier of lengths: an int is exact, a float rounds each length to whole steps."""
+
+def _triangular_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    up_steps, down_steps = schedule.up_steps, schedule.down_steps
+    period = int(up_steps) + int(up_steps if down_steps is None else down_steps)
+    return numbered_phases("cycle", range(0, until, period), until)
 
 
-def _triangles(until: int, up_steps: Any, down_steps: Any, **_: Any) -> list[PhaseStart]:
-    return numbered_phases(
-        "cycle",
-        range(0, until, int(up_steps) + int(up_steps if down_steps is None else down_steps)),
-        until,
-    )
-
-
-@schedule(phases=_triangles)
+@schedule(phases=_triangular_phases)
 def triangular(
     step: jax.Array,
     base: FiniteFloat,
@@ -75,7 +80,9 @@ def triangular(
     cycle = (step // period).astype(jnp.int32)
     position = step - cycle * period
     rising = position < up_steps
-    top = lerp(base, peak, int_power(cycle_factor, cycle) * int_power(step_factor, step))
+    # The factors may grow beyond float32. The top stays finite, as its product with 0 is NaN else.
+    height = clip_finite(int_power(cycle_factor, cycle) * int_power(step_factor, step))
+    top = clip_finite(lerp(base, peak, height))
     return lerp(
         base,
         top,
@@ -88,17 +95,25 @@ def triangular(
     )
 
 
-def _check_one_cycle(function: str, steps: Any, warmup: Any, three_phase: bool) -> None:
-    phases = {"warmup": warmup} | ({"fall": warmup} if three_phase else {})
-    check_phases_fit(function, steps, **phases)
+def _check_one_cycle(schedule: Schedule) -> None:
+    phases = {"warmup": schedule.warmup}
+    phases |= {"fall": schedule.warmup} if schedule.three_phase else {}
+    check_phases_fit(schedule._structure.definition.name, schedule.steps, **phases)
+
+
+def _turning_phases(*names: str) -> Callable[[Schedule, int], list[PhaseStart]]:
+    def phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+        rise, steps = int(resolve_steps_on_host(schedule.warmup, schedule.steps)), schedule.steps
+        turns = (0, rise, 2 * rise if schedule.three_phase else int(steps))
+        return list(zip(names, turns, strict=True))
+
+    return phases
 
 
 @schedule(
     horizon="steps",
-    check=lambda steps, warmup, three_phase, **_: _check_one_cycle(
-        "one_cycle", steps, warmup, three_phase
-    ),
-    phases=lambda until, **its: _turns(("rise", "fall", "tail"), **its),
+    check=_check_one_cycle,
+    phases=_turning_phases("rise", "fall", "tail"),
 )
 def one_cycle(
     step: jax.Array,
@@ -138,17 +153,15 @@ def one_cycle(
     >>> schedule.replace(three_phase=True)([30, 60, 80, 100]).tolist()
     [1.0, 0.25, 0.1875, 0.125]
     """
-    init = peak / jnp.asarray(div_factor)
-    last = init / final_div_factor
+    init = clip_finite(peak / jnp.asarray(div_factor))
+    last = clip_finite(init / final_div_factor)
     return _three_phases(step, steps, warmup, (init, peak, init, last), ramp, three_phase)
 
 
 @schedule(
     horizon="steps",
-    check=lambda steps, warmup, three_phase, **_: _check_one_cycle(
-        "one_cycle_momentum", steps, warmup, three_phase
-    ),
-    phases=lambda until, **its: _turns(("fall", "rise", "held"), **its),
+    check=_check_one_cycle,
+    phases=_turning_phases("fall", "rise", FINAL),
 )
 def one_cycle_momentum(
     step: jax.Array,
@@ -182,13 +195,6 @@ def one_cycle_momentum(
     return _three_phases(step, steps, warmup, (high, low, high, high), ramp, three_phase)
 
 
-def _turns(
-    names: tuple[str, str, str], steps: Any, warmup: Any, three_phase: bool, **_: Any
-) -> list[PhaseStart]:
-    rise = int(resolve_steps(warmup, steps))
-    return list(zip(names, (0, rise, 2 * rise if three_phase else int(steps)), strict=True))
-
-
 def _three_phases(
     step: jax.Array,
     steps: ArrayLike,
@@ -209,16 +215,17 @@ def _three_phases(
     return jnp.where(step < rise, up, jnp.where(step < 2 * rise, down, tail))
 
 
-def _check_restarts(steps: Any, warmup: Any, **_: Any) -> None:
+def _check_restarts(schedule: Schedule) -> None:
+    steps, warmup = schedule.steps, schedule.warmup
     if np.any(np.asarray(warmup) >= np.asarray(steps)):
         raise ValueError(
-            f"cosine_restarts: warmup={warmup!r} leaves nothing of the first cycle, "
-            f"steps={steps!r}; it must be shorter."
+            f"cosine_restarts: warmup={warmup!r} is not accepted; warmup must be below the length "
+            f"of the first cycle, {steps=}."
         )
 
 
-def _restarts(until: int, steps: Any, growth: Any, **_: Any) -> list[PhaseStart]:
-    first, growth = int(steps), np.asarray(growth)
+def _restart_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    first, growth = int(schedule.steps), np.asarray(schedule.growth)
     if growth.dtype.kind == "f":
         real = (_real_start(cycle, first, growth) for cycle in itertools.count())
         return numbered_phases("cycle", real, until)
@@ -226,7 +233,7 @@ def _restarts(until: int, steps: Any, growth: Any, **_: Any) -> list[PhaseStart]
     return numbered_phases("cycle", itertools.accumulate(lengths, initial=0), until)
 
 
-@schedule(check=_check_restarts, phases=_restarts)
+@schedule(check=_check_restarts, phases=_restart_phases)
 def cosine_restarts(
     step: jax.Array,
     peak: FiniteFloat,
@@ -269,7 +276,7 @@ def cosine_restarts(
     fall = length - warmup
     left = jnp.where(past < 0, fraction(length - local, fall), 1 - past)
     done = jnp.where(past < 0, fraction(local - jnp.asarray(warmup), fall), past)
-    top = peak * int_power(decay, cycle)
+    top = clip_finite(peak * int_power(decay, cycle))
     falling = lerp(end, top, evaluate_ramp("cosine", left, 1), evaluate_ramp("cosine", done, 1))
     return jnp.where(local < warmup, lerp(end, top, fraction(local, warmup)), falling)
 
@@ -322,7 +329,7 @@ def _real_start(cycle: ArrayLike, steps: ArrayLike, growth: ArrayLike) -> jax.Ar
 _NOISES = one_of("Noise", ("normal", "uniform"))
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, phases=inner_phases)
+@schedule(horizon=inner_horizon, phases=inner_phases)
 def noise(
     step: jax.Array,
     inner: Inner,

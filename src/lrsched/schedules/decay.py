@@ -8,8 +8,14 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched._phases import numbered_phases, segment_phases
-from lrsched._schedule import PhaseStart, schedule
-from lrsched.arguments import Boundaries, FiniteFloat, PositiveFloat, PositiveInt
+from lrsched._schedule import PhaseStart, Schedule, schedule
+from lrsched.arguments import (
+    Boundaries,
+    FiniteFloat,
+    OpenUnitFloat,
+    PositiveFloat,
+    PositiveInt,
+)
 from lrsched.numerics import count_passed, fraction, int_power, lerp
 from lrsched.schedules.ramps import evaluate_ramp
 
@@ -58,9 +64,11 @@ def polynomial(
     return lerp(end, init, fraction(steps - step, steps) ** power)
 
 
-def staircase_phases(until: int, every: Any, staircase: bool = True, **_: Any) -> list[PhaseStart]:
-    """The phases of a decay that falls by steps; of one that does not, none."""
-    return numbered_phases("piece", range(0, until, int(every)), until) if staircase else []
+def staircase_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    """Return the segments of a decay that falls by steps; no phases if ``staircase`` is false."""
+    if not schedule.parameters.get("staircase", True):
+        return []
+    return numbered_phases("segment", range(0, until, int(schedule.every)), until)
 
 
 @schedule(phases=staircase_phases)
@@ -122,13 +130,14 @@ def step_decay(
     return init * int_power(factor, step // every)
 
 
-def _last_milestone(milestones: Any, **_: Any) -> Any:
-    return milestones[-1] if np.shape(milestones)[-1] else 0
+def _last_milestone(schedule: Schedule) -> Any:
+    milestones = schedule.milestones
+    return milestones[..., -1] if np.shape(milestones)[-1] else 0
 
 
 @schedule(
     horizon=_last_milestone,
-    phases=lambda until, milestones, **_: segment_phases(milestones, until),
+    phases=lambda schedule, until: segment_phases(schedule.milestones, until),
 )
 def multistep(
     step: jax.Array, init: FiniteFloat, milestones: Boundaries, factor: PositiveFloat = 0.1
@@ -242,18 +251,13 @@ def tanh(
     return lerp(end, peak, jax.nn.sigmoid(-2 * middle), jax.nn.sigmoid(2 * middle))
 
 
-def _check_rex(beta: Any, **_: Any) -> None:
-    if np.any(np.asarray(beta) >= 1):
-        raise ValueError(f"rex: beta={beta!r} is not below 1; it must be.")
-
-
-@schedule(horizon="steps", check=_check_rex)
+@schedule(horizon="steps")
 def rex(
     step: jax.Array,
     peak: FiniteFloat,
     steps: PositiveInt,
     end: FiniteFloat = 0.0,
-    beta: PositiveFloat = 0.5,
+    beta: OpenUnitFloat = 0.5,
 ) -> ArrayLike:
     """Reflected exponential: ``end + (peak - end) x / (1 - beta + beta x)``, ``x = 1 - t / steps``.
 
@@ -278,9 +282,13 @@ def rex(
     return lerp(end, peak, weight, kept * fraction(step, steps) / (kept + beta * left))
 
 
-def _check_bound(name: str, steps: Any, max_steps: Any) -> None:
+def _check_max_steps(schedule: Schedule) -> None:
+    steps, max_steps = schedule.steps, schedule.max_steps
     if np.any(np.asarray(max_steps) < np.asarray(steps)):
-        raise ValueError(f"{name}: max_steps={max_steps!r} is below {steps=}; it must not be.")
+        raise ValueError(
+            f"{schedule._structure.definition.name}: max_steps={max_steps!r} is not accepted; "
+            f"max_steps must be at least {steps=}."
+        )
 
 
 def _hyperbola(step: jax.Array, steps: ArrayLike, max_steps: ArrayLike) -> jax.Array:
@@ -292,10 +300,7 @@ def _hyperbola(step: jax.Array, steps: ArrayLike, max_steps: ArrayLike) -> jax.A
     return beyond**2 / (1 + start) + jnp.where(now > 0, jnp.sqrt(jnp.where(now > 0, now, 1)), 0)
 
 
-@schedule(
-    horizon="steps",
-    check=lambda steps, max_steps, **_: _check_bound("hyperbolic", steps, max_steps),
-)
+@schedule(horizon="steps", check=_check_max_steps)
 def hyperbolic(
     step: jax.Array,
     peak: FiniteFloat,
@@ -326,10 +331,7 @@ def hyperbolic(
     return lerp(end, peak, _hyperbola(step, steps, max_steps))
 
 
-@schedule(
-    horizon="steps",
-    check=lambda steps, max_steps, **_: _check_bound("exp_hyperbolic", steps, max_steps),
-)
+@schedule(horizon="steps", check=_check_max_steps)
 def exp_hyperbolic(
     step: jax.Array,
     peak: PositiveFloat,
@@ -358,17 +360,17 @@ def exp_hyperbolic(
     return end * (peak / jnp.asarray(end)) ** _hyperbola(step, steps, max_steps)
 
 
-def _check_chebyshev(steps: Any, ratio: Any, **_: Any) -> None:
-    lengths = np.asarray(steps, np.int64)
-    if np.any(lengths & (lengths - 1)):
-        raise ValueError(f"chebyshev: steps={steps!r} is no power of two; it must be one.")
-    if np.any(np.asarray(ratio) >= 1):
-        raise ValueError(f"chebyshev: ratio={ratio!r} is not below 1; it must be.")
+def _check_chebyshev(schedule: Schedule) -> None:
+    steps = np.asarray(schedule.steps, np.int64)
+    if np.any(steps & (steps - 1)):
+        raise ValueError(
+            f"chebyshev: steps={schedule.steps!r} is not accepted; steps must be a power of two."
+        )
 
 
-@schedule(horizon=lambda steps, **_: steps - 1, check=_check_chebyshev)
+@schedule(horizon=lambda schedule: schedule.steps - 1, check=_check_chebyshev)
 def chebyshev(
-    step: jax.Array, peak: FiniteFloat, steps: PositiveInt, ratio: PositiveFloat = 0.05
+    step: jax.Array, peak: FiniteFloat, steps: PositiveInt, ratio: OpenUnitFloat = 0.05
 ) -> ArrayLike:
     """Fractal Chebyshev steps: ``peak / ((1 + m) / 2 - (1 - m) / 2 cos a_i)``.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._phases import numbered_phases, phase_starts
+from lrsched._phases import FINAL, numbered_phases, phase_starts
 from lrsched._schedule import PhaseStart, Schedule, schedule
 from lrsched.algebra import Inner
 from lrsched.arguments import (
@@ -19,13 +19,20 @@ from lrsched.arguments import (
     StepsOrFraction,
     one_of,
 )
-from lrsched.numerics import MAX_STEP, count_passed, fraction, lerp, resolve_steps
+from lrsched.numerics import (
+    MAX_STEP,
+    count_passed,
+    fraction,
+    lerp,
+    resolve_steps,
+    resolve_steps_on_host,
+)
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 
 def check_phases_fit(function: str, steps: Any, **phases: Any) -> None:
     """Raise ``ValueError``, with the sum, where the phases are longer than the whole."""
-    lengths = [np.asarray(resolve_steps(phase, steps), np.int64) for phase in phases.values()]
+    lengths = [resolve_steps_on_host(phase, steps) for phase in phases.values()]
     if np.any(sum(lengths) > np.asarray(steps)):
         named = " and ".join(f"{name}={phase!r}" for name, phase in phases.items())
         raise ValueError(
@@ -34,17 +41,24 @@ def check_phases_fit(function: str, steps: Any, **phases: Any) -> None:
         )
 
 
+def _check_wsd(schedule: Schedule) -> None:
+    check_phases_fit("wsd", schedule.steps, warmup=schedule.warmup, cooldown=schedule.cooldown)
+
+
+def _wsd_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    steps = schedule.steps
+    return [
+        ("warmup", 0),
+        ("stable", int(resolve_steps_on_host(schedule.warmup, steps))),
+        ("cooldown", int(steps - resolve_steps_on_host(schedule.cooldown, steps))),
+        (FINAL, steps),
+    ]
+
+
 @schedule(
     horizon="steps",
-    check=lambda steps, warmup, cooldown, **_: check_phases_fit(
-        "wsd", steps, warmup=warmup, cooldown=cooldown
-    ),
-    phases=lambda until, steps, warmup, cooldown, **_: [
-        ("warmup", 0),
-        ("stable", resolve_steps(warmup, steps)),
-        ("cooldown", steps - resolve_steps(cooldown, steps)),
-        ("held", steps),
-    ],
+    check=_check_wsd,
+    phases=_wsd_phases,
 )
 def wsd(
     step: jax.Array,
@@ -91,16 +105,25 @@ def wsd(
     return jnp.where(step < rise, up, down)
 
 
-def _check_cooldown(start: Any, steps: Any, **_: Any) -> None:
+def _check_cooldown(schedule: Schedule) -> None:
+    start, steps = schedule.start, schedule.steps
     if np.any(np.asarray(start, np.int64) + steps > MAX_STEP):
-        raise ValueError(f"cooldown: start={start!r} + steps={steps!r} is above 2**31 - 1.")
+        raise ValueError(
+            f"cooldown: start={start!r} is not accepted; start + steps must be at most 2**31 - 1."
+        )
 
 
-def _annealed(until: int, inner: Schedule, start: Any, steps: Any, **_: Any) -> list[PhaseStart]:
-    return [*phase_starts(inner, int(start)), ("cooldown", start), ("held", start + steps)]
+def _cooldown_horizon(schedule: Schedule) -> Any:
+    return schedule.start + schedule.steps
 
 
-@schedule(horizon=lambda start, steps, **_: start + steps, check=_check_cooldown, phases=_annealed)
+def _cooldown_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    start = int(schedule.start)
+    phases = phase_starts(schedule.inner, start)
+    return [*phases, ("cooldown", start), (FINAL, start + int(schedule.steps))]
+
+
+@schedule(horizon=_cooldown_horizon, check=_check_cooldown, phases=_cooldown_phases)
 def cooldown(
     step: jax.Array,
     inner: Inner,
@@ -137,7 +160,10 @@ def cooldown(
     return jnp.where(step < start, inner(step), down)
 
 
-def _check_points(steps: Any, values: Any, **_: Any) -> None:
+def _check_points(schedule: Schedule) -> None:
+    steps, values = schedule.steps, schedule.values
+    if not np.shape(steps)[-1]:
+        raise ValueError("points: steps=[] is not accepted; steps must not be empty.")
     if np.shape(steps)[-1] != np.shape(values)[-1]:
         raise ValueError(
             f"points: {np.shape(steps)[-1]} steps and {np.shape(values)[-1]} values do not match."
@@ -147,12 +173,15 @@ def _check_points(steps: Any, values: Any, **_: Any) -> None:
 _CURVES = one_of("Curve", ("linear", "cosine", "monotone"))
 
 
-def _between(until: int, steps: Any, **_: Any) -> list[PhaseStart]:
-    starts = np.asarray(steps).tolist()
-    return [("held", 0), *numbered_phases("piece", starts[:-1], until), ("held", starts[-1])]
+def _points_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    starts = np.asarray(schedule.steps).tolist()
+    segments = numbered_phases("segment", starts[:-1], until)
+    return [("initial", 0), *segments, (FINAL, starts[-1])]
 
 
-@schedule(horizon=lambda steps, **_: steps[-1], check=_check_points, phases=_between)
+@schedule(
+    horizon=lambda schedule: schedule.steps[..., -1], check=_check_points, phases=_points_phases
+)
 def points(
     step: jax.Array,
     steps: Boundaries,

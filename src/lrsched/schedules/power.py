@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import schedule
 from lrsched.arguments import FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from lrsched.numerics import LARGEST
 from lrsched.schedules.decay import staircase_phases
 
 
@@ -34,7 +35,7 @@ def inverse_sqrt(
     return peak / jnp.sqrt(1 + (_ratio(step, timescale) + _ratio(shift, timescale)))
 
 
-@schedule(phases=lambda until, warmup, **_: [("warmup", 0), ("decay", warmup)])
+@schedule(phases=lambda schedule, until: [("warmup", 0), ("decay", schedule.warmup)])
 def noam(step: jax.Array, scale: FiniteFloat, width: PositiveInt, warmup: PositiveInt) -> ArrayLike:
     """The Transformer's own: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
 
@@ -129,7 +130,9 @@ def power_scheduler(
     [0.02, 0.006501, 0.002009]
     """
     tokens = jnp.maximum(step, 1).astype(jnp.float32) * jnp.asarray(tokens_per_step, jnp.float32)
-    law = jnp.asarray(batch_size) * amplitude * tokens ** -jnp.asarray(exponent)
+    # An infinite coefficient times a vanishing power would be NaN.
+    coefficient = jnp.minimum(jnp.asarray(batch_size) * amplitude, LARGEST)
+    law = coefficient * tokens ** -jnp.asarray(exponent)
     return jnp.where(step > 0, jnp.minimum(peak, law), peak)
 
 

@@ -1,21 +1,30 @@
 """Rates that rise at first: factors to multiply any schedule with, or to put before it."""
 
-from typing import Annotated, Any
+from typing import Annotated, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._schedule import PhaseStart, schedule
-from lrsched.arguments import FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt, one_of
+from lrsched._schedule import PhaseStart, Schedule, schedule
+from lrsched.arguments import (
+    ArgumentType,
+    FiniteFloat,
+    NonNegativeInt,
+    OpenUnitFloat,
+    PositiveFloat,
+    PositiveInt,
+    in_range,
+    one_of,
+)
 from lrsched.numerics import lerp
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 
-def _rising(until: int, steps: Any, **_: Any) -> list[PhaseStart]:
-    """As a factor it stands still after its length."""
-    return [("warmup", 0), ("constant", steps)]
+def _rising(schedule: Schedule, until: int) -> list[PhaseStart]:
+    """Return the phases of a factor that is constant after ``steps``."""
+    return [("warmup", 0), ("constant", schedule.steps)]
 
 
 @schedule(horizon="steps", phases=_rising)
@@ -79,22 +88,29 @@ def exponential_warmup(step: jax.Array, timescale: PositiveFloat) -> ArrayLike:
     return -jnp.expm1(-(step.astype(jnp.float32) + 1) / timescale)
 
 
-def _check_b2(name: str, least: float, b2: Any) -> None:
-    if not np.all((np.asarray(b2) > least) & (np.asarray(b2) < 1)):
-        raise ValueError(f"{name}: b2={b2!r} is not above {least} and below 1; it must be.")
+def _untuned_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    if schedule.ramp != "linear":
+        return []
+    steps = np.ceil(2 / (1 - np.float32(schedule.b2))) - 1
+    return [("warmup", 0), ("constant", int(steps))]
 
 
 _UNTUNED = one_of("Untuned", ("linear", "exponential"))
-
-
-@schedule(
-    check=lambda b2, **_: _check_b2("untuned_warmup", 0.0, b2),
-    phases=lambda until, b2, ramp: (
-        _rising(until, np.ceil(2 / (1 - np.float32(b2))) - 1) if ramp == "linear" else []
+RectifiableDecay: TypeAlias = Annotated[
+    ArrayLike,
+    ArgumentType(
+        "RectifiableDecay",
+        "a number above 0.6 and below 1",
+        in_range(gt=0.6, lt=1),
+        schema={"type": "number", "exclusiveMinimum": 0.6, "exclusiveMaximum": 1},
     ),
-)
+]
+"""Adam's second decay rate, for which the rectification of RAdam is defined."""
+
+
+@schedule(phases=_untuned_phases)
 def untuned_warmup(
-    step: jax.Array, b2: PositiveFloat = 0.999, ramp: Annotated[str, _UNTUNED] = "linear"
+    step: jax.Array, b2: OpenUnitFloat = 0.999, ramp: Annotated[str, _UNTUNED] = "linear"
 ) -> ArrayLike:
     """Adam's warmup without a length to tune: ``min(1, (t + 1) (1 - b2) / 2)``.
 
@@ -117,8 +133,8 @@ def untuned_warmup(
     return jnp.minimum(done / 2, 1.0) if ramp == "linear" else -jnp.expm1(-done)
 
 
-@schedule(check=lambda b2: _check_b2("radam_warmup", 0.6, b2))
-def radam_warmup(step: jax.Array, b2: PositiveFloat = 0.999) -> ArrayLike:
+@schedule
+def radam_warmup(step: jax.Array, b2: RectifiableDecay = 0.999) -> ArrayLike:
     """RAdam's rectification as a factor for Adam: ``sqrt(((r-4)(r-2) R) / ((R-4)(R-2) r))``.
 
     With ``R = 2 / (1 - b2) - 1`` and ``r = R - 2 s b2**s / (1 - b2**s)`` at ``s = t + d``, where
