@@ -32,6 +32,7 @@ from lrsched.numerics import MAX_STEP, fraction, lerp
 from lrsched.schedules.multiphase import cooldown
 from lrsched.schedules.ramps import RAMPS
 from lrsched.transforms.flax_serialization import register_with_flax
+from lrsched.transforms.fractional import evaluate_between
 
 if TYPE_CHECKING:
     import chex
@@ -285,7 +286,10 @@ def apply_edits(schedule: Schedule, edits: RateEdits, step: jax.Array) -> jax.Ar
 
 
 def _without_scale(schedule: Schedule, edits: RateEdits, step: jax.Array) -> jax.Array:
-    value = _evaluate_between(schedule, *_position(schedule.horizon, edits, step))
+    if (horizon := schedule.horizon) is None:
+        value = schedule(step)
+    else:
+        value = evaluate_between(schedule, *_position(horizon, edits, step))
     is_cooling = (edits.cooldown_steps > 0) & (step >= edits.cooldown_start)
     value = jnp.where(is_cooling, _cooled(edits, step), value)
     return jnp.where(edits.is_overridden > 0, edits.override, value)
@@ -308,7 +312,7 @@ def _cooled(edits: RateEdits, step: jax.Array) -> jax.Array:
 
 
 def _position(
-    horizon: "chex.Numeric | None", edits: RateEdits, step: jax.Array
+    horizon: "chex.Numeric", edits: RateEdits, step: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Return the position in the schedule at ``step``: its whole steps, and the fraction of one."""
     if jnp.issubdtype(step.dtype, jnp.floating):
@@ -316,8 +320,6 @@ def _position(
         part = step - whole
     else:
         whole, part = step, jnp.zeros_like(step, jnp.float32)
-    if horizon is None:
-        return whole, part
     # The positions lie on two lines, from (0, 0) to (pace_step, pace_position) and from there to
     # (pace_end, horizon). Each is followed from its nearer end: lengths are counted in int32 and
     # rounded once, so what is left of the schedule keeps its relative accuracy to the last step.
@@ -341,12 +343,6 @@ def _position(
     position = jnp.where(is_near_start, start, end) + rounded.astype(jnp.int32)
     is_paced = edits.pace_end > 0
     return jnp.where(is_paced, position, whole), jnp.where(is_paced, offset - rounded, part)
-
-
-def _evaluate_between(schedule: Schedule, whole: jax.Array, part: jax.Array) -> jax.Array:
-    """Return the schedule's value at ``whole + part``; bit-equal to it at whole steps."""
-    between = schedule(whole.astype(jnp.float32) + part)
-    return jnp.where(part > 0, between, schedule(whole))
 
 
 def rate_end(rate: RateState) -> "chex.Numeric | None":
