@@ -129,6 +129,7 @@ from lrsched.transforms.groups import (
 )
 from lrsched.transforms.inject import InjectSchedulesState, inject_schedules
 from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_learning_rate
+from lrsched.transforms.matrix import HyperballState, hyperball, muon
 from lrsched.transforms.rate import RateEdits, RateState, edited
 from lrsched.transforms.weight_decay import with_weight_decay
 
@@ -138,6 +139,7 @@ __all__ = [
     "AdaptiveState",
     "AverageState",
     "ControllerState",
+    "HyperballState",
     "InjectSchedulesState",
     "LawaState",
     "LayerwiseDecayState",
@@ -183,6 +185,7 @@ __all__ = [
     "greedy",
     "group_table",
     "hdm",
+    "hyperball",
     "hyperbolic",
     "hypergradient",
     "inject_schedules",
@@ -210,6 +213,7 @@ __all__ = [
     "momo_adam",
     "multiply",
     "multistep",
+    "muon",
     "mup_groups",
     "noam",
     "noise",
