@@ -67,6 +67,7 @@ from lrsched.algebra import (
     stretch,
 )
 from lrsched.config_schema import json_schema
+from lrsched.merging import merge_checkpoints, merge_weights
 from lrsched.running.edit import (
     check_resume,
     extend,
@@ -206,6 +207,8 @@ __all__ = [
     "log_warmup",
     "maximum",
     "mechanize",
+    "merge_checkpoints",
+    "merge_weights",
     "metrics",
     "migrate",
     "minimum",
