@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 
 _RATE = ArgumentType("Rate", "a number of 0 or more", in_range(ge=0))
 _NUMBER = ArgumentType("Number", "a finite number", in_range())
-_RAMP = argument_type_of(Ramp)
-assert _RAMP is not None
+_RAMP = argument_type_of(Ramp) or _NUMBER
 _MULTIPLIER = "multiplier"
 
 
@@ -524,10 +523,10 @@ def _hyperparameter_sites(
         )
     chosen = [site for site in named if group in (None, group_label(site.group))]
     if not chosen:
-        known = dict.fromkeys(repr(group_label(site.group)) for site in named)
+        labels = dict.fromkeys(repr(group_label(site.group)) for site in named)
         raise ValueError(
             f"set_hyperparameter: group={group!r} is not accepted; group must be one of "
-            f"{', '.join(known)}."
+            f"{', '.join(labels)}."
         )
     return chosen
 

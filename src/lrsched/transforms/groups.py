@@ -250,7 +250,9 @@ def layerwise_decay(
     def schedule(num_depths: int) -> Schedule:
         depths = np.arange(num_depths)
         powers = (
-            decay**depths if isinstance(decay, jax.Array) else np.float32(float(decay) ** depths)
+            decay**depths
+            if isinstance(decay, jax.Array)
+            else np.float32(np.float64(decay) ** depths)
         )
         return constant(powers)
 

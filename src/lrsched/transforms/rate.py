@@ -9,7 +9,7 @@ import functools
 import json
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,11 @@ from lrsched.arguments import (
     NonNegativeInt,
     UnitFloat,
     is_traced,
+    one_of,
 )
 from lrsched.numerics import MAX_STEP, fraction, lerp
 from lrsched.schedules.multiphase import cooldown
-from lrsched.schedules.ramps import RAMPS, Ramp
+from lrsched.schedules.ramps import RAMPS
 from lrsched.transforms.flax_serialization import register_with_flax
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ Data = TypeVar("Data")
 RATE_VERSION: Final = 1
 """Version of the record; part of every fingerprint, so that other versions do not pass as this."""
 _RAMP_NAMES: Final = tuple(RAMPS)
+NamedRamp: TypeAlias = Annotated[str, one_of("NamedRamp", _RAMP_NAMES)]
+"""Name of a ramp; a function is program and cannot be a number of the record."""
 _MAX_FLOAT: Final = float(np.finfo(np.float32).max)
 
 
@@ -81,10 +84,19 @@ class RateEdits(NamedTuple):
     cooldown_ramp: jax.Array
 
 
-NO_EDITS: Final = RateEdits(
-    np.float32(1), np.float32(0), *[np.int32(0)] * 4, np.float32(0), *[np.int32(0)] * 3,
-    np.float32(0), np.float32(0), np.float32(1), np.int32(0),
-)  # fmt: skip
+_FLOATS: Final = (
+    *("scale", "override", "pace_fraction"),
+    *("cooldown_from", "cooldown_end", "cooldown_remaining"),
+)
+_ONES: Final = ("scale", "cooldown_remaining")
+
+
+def _unedited(name: str) -> Any:
+    dtype = np.float32 if name in _FLOATS else np.int32
+    return dtype(name in _ONES)
+
+
+NO_EDITS: Final = RateEdits(*map(_unedited, RateEdits._fields))
 """The record of a rate that was not edited."""
 
 
@@ -161,6 +173,7 @@ def check_fingerprint(rate: RateState, name: str) -> None:
     Raises:
       ValueError: If the stored fingerprint is not that of the stored schedule.
     """
+    stored: Any
     (stored,) = jax.tree.leaves(rate.fingerprint)
     if isinstance(stored, jax.Array) and (
         is_traced(stored) or not stored.is_fully_addressable or not stored.is_ready()
@@ -187,9 +200,9 @@ def with_live_numbers(rate: RateState, configured: Schedule) -> RateState:
     leaves, structure = jax.tree.flatten(configured)
     if not any(map(_is_live, leaves)):
         return rate
-    stored, stored_structure = jax.tree.flatten(rate.schedule)
-    if structure != stored_structure:
-        return rate
+    stored = jax.tree.leaves(rate.schedule)
+    if jax.tree.structure(rate.schedule) != structure:
+        return rate  # another schedule was set, where the transform had no arrays of its own
     current = [
         jnp.asarray(leaf, old.dtype) if _is_live(leaf) else old
         for leaf, old in zip(leaves, stored, strict=True)
@@ -219,7 +232,7 @@ def as_step(function: str, step: ArrayLike) -> jax.Array:
         # NaN fails both comparisons, and a cast of what int32 cannot hold is undefined.
         whole = jnp.where((step > 0) & (step < 2.0**31), step, 0).astype(jnp.int32)
         return jnp.where(step >= 2.0**31, MAX_STEP, whole)
-    return jnp.clip(step, 0, min(MAX_STEP, jnp.iinfo(step.dtype).max)).astype(jnp.int32)
+    return jnp.clip(step, 0, min(MAX_STEP, np.iinfo(step.dtype).max)).astype(jnp.int32)
 
 
 def evaluate_scalar(schedule: Schedule, step: ArrayLike) -> jax.Array:
@@ -243,7 +256,7 @@ def evaluate_rate(rate: RateState, step: ArrayLike) -> jax.Array:
     Raises:
       ValueError: If the value is not a scalar.
     """
-    value = _evaluate_rate(rate, jnp.asarray(step))
+    value: jax.Array = _evaluate_rate(rate, jnp.asarray(step))
     if value.shape != jnp.shape(step):
         raise ValueError(
             f"the schedule {rate.schedule} gives an array of shape {value.shape}; a learning rate "
@@ -358,8 +371,7 @@ def edit_rate(
     shape = jnp.shape(rate.edits.scale)
     for _ in shape:
         edit = jax.vmap(edit)
-    step, *others = (jnp.broadcast_to(jnp.asarray(x), shape) for x in (step, *numbers))
-    return edit(rate, step, *others)
+    return edit(rate, *(jnp.broadcast_to(jnp.asarray(x), shape) for x in (step, *numbers)))
 
 
 def override_rate(rate: RateState, step: jax.Array, value: jax.Array) -> RateState:
@@ -535,7 +547,7 @@ def edited(
     cooldown_from: FiniteFloat = 0.0,
     cooldown_end: FiniteFloat = 0.0,
     cooldown_remaining: UnitFloat = 1.0,
-    cooldown_ramp: Ramp = "linear",
+    cooldown_ramp: NamedRamp = "linear",
 ) -> ArrayLike:
     """A schedule with the edits of a running job: what `learning_rate_schedule` reads back.
 
