@@ -531,7 +531,8 @@ def ramp_index(ramp: str) -> int:
 
 
 @schedule(
-    horizon=lambda **its: _edited_horizon(**its), phases=lambda until, **its: _phases(until, **its)
+    horizon=lambda schedule: _edited_horizon(**schedule.parameters),
+    phases=lambda schedule, until: _phases(until, **schedule.parameters),
 )
 def edited(
     step: jax.Array,
@@ -636,7 +637,7 @@ def _phases(
         found = [(name, reached(start)) for name, start in starts]
     if cooldown_steps:
         before = [(name, start) for name, start in found if start < cooldown_start]
-        found = [*before, ("cooldown", cooldown_start), ("held", cooldown_start + cooldown_steps)]
+        found = [*before, ("cooldown", cooldown_start), ("final", cooldown_start + cooldown_steps)]
     return found
 
 
