@@ -94,7 +94,7 @@ def main(steps: int = 200, warmup: int = 20, saved_at: int = 120, cooldown: int 
     assert not lrsched.check_resume(loaded, schedule)
 
     print(f"loaded; {steps} updates become {3 * steps // 2}")
-    longer = trained(lrsched.extend(loaded, steps=3 * steps // 2), steps, log)
+    longer = trained(lrsched.extend(loaded, total_steps=3 * steps // 2), steps, log)
     print(f"and no more than that: to zero within {cooldown}")
     state = trained(lrsched.start_cooldown(longer, steps=cooldown), steps + cooldown, log)
     return log, float(loss_of(longer.params, held_out)), float(loss_of(state.params, held_out))

@@ -291,7 +291,10 @@ def test_doctor_finds_nothing_here(run):
             ("convert", "--from", "torch", "StepLR(3)", "--base-lr", "-1"),
             "--base-lr: -1 is not accepted",
         ),
-        (("convert", "--from", "torch", "ReduceLROnPlateau(opt)"), "use it in Python from lrsched.compat.torch"),
+        (
+            ("convert", "--from", "torch", "ReduceLROnPlateau(opt)"),
+            "use it in Python from lrsched.compat.torch",
+        ),
         (("frobnicate",), "frobnicate"),
         (("convert", "StepLR(30)"), "--from"),
         (("sweep", "--workload", "imagenet"), "imagenet"),

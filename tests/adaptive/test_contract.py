@@ -35,6 +35,7 @@ from tests.adaptive.methods import (
     update,
 )
 
+ROOT = Path(__file__).parents[2]
 every_method = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
 every_finder = pytest.mark.parametrize("make", FINDERS.values(), ids=FINDERS)
 every_controller = pytest.mark.parametrize("make", CONTROLLERS.values(), ids=CONTROLLERS)
@@ -367,7 +368,7 @@ def test_sharded_over_8_devices_is_unsharded_with_one_all_reduce():
     script = Path(__file__).parent / "sharded.py"
     environment = os.environ | {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
-        "PYTHONPATH": str(script.parents[2]),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "src"))),
     }
     done = subprocess.run(
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False

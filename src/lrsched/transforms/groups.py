@@ -30,6 +30,7 @@ from lrsched.transforms.rate import (
     evaluate_rate,
     evaluate_scalar,
     init_rate,
+    is_live,
     with_live_numbers,
 )
 
@@ -450,7 +451,8 @@ def _check_groups(known: Mapping[str, Group], rates: Mapping[str, RateState]) ->
             )
         if configured == FROZEN != rate.schedule:
             configured = constant(0.0)  # what a frozen group is after it was thawed
-        if not is_traced((rate.schedule, configured)) and rate.schedule != configured:
+        is_known = not is_traced((rate.schedule, configured)) and not is_live(configured)
+        if is_known and rate.schedule != configured:
             warnings.warn(
                 f"learning_rate_groups: the state's multiplier of the group {label!r}, "
                 f"{rate.schedule}, applies, and not the optimizer's, {configured}; "

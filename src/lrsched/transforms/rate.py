@@ -32,6 +32,7 @@ from lrsched.numerics import MAX_STEP, fraction, lerp
 from lrsched.schedules.multiphase import cooldown
 from lrsched.schedules.ramps import RAMPS
 from lrsched.transforms.flax_serialization import register_with_flax
+from lrsched.transforms.fractional import evaluate_between
 
 if TYPE_CHECKING:
     import chex
@@ -124,7 +125,7 @@ def init_rate(schedule: Schedule) -> RateState:
         to_state(schedule),
         jax.tree.map(jnp.array, NO_EDITS),
         jnp.array(fingerprint(schedule)),
-        jnp.array(any(map(_is_live, jax.tree.leaves(schedule))), jnp.int32),
+        jnp.array(is_live(schedule), jnp.int32),
     )
 
 
@@ -197,21 +198,22 @@ def with_live_numbers(rate: RateState, configured: Schedule) -> RateState:
     a transform again at every update. Python and NumPy numbers are configuration, and the state's
     own numbers apply, so that one transform serves vmapped and restored states.
     """
-    leaves, structure = jax.tree.flatten(configured)
-    if not any(map(_is_live, leaves)):
+    if not is_live(configured):
         return rate
+    leaves, structure = jax.tree.flatten(configured)
     stored = jax.tree.leaves(rate.schedule)
     if jax.tree.structure(rate.schedule) != structure:
         return rate  # another schedule was set, where the transform had no arrays of its own
     current = [
-        jnp.asarray(leaf, old.dtype) if _is_live(leaf) else old
+        jnp.asarray(leaf, old.dtype) if is_live(leaf) else old
         for leaf, old in zip(leaves, stored, strict=True)
     ]
     return rate._replace(schedule=jax.tree.unflatten(structure, current))
 
 
-def _is_live(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array)
+def is_live(tree: "chex.ArrayTree") -> bool:
+    """Return whether a schedule, or a number, has JAX arrays, which are their caller's."""
+    return any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(tree))
 
 
 def current_step(count: jax.Array, step: ArrayLike | None) -> jax.Array:
@@ -285,7 +287,10 @@ def apply_edits(schedule: Schedule, edits: RateEdits, step: jax.Array) -> jax.Ar
 
 
 def _without_scale(schedule: Schedule, edits: RateEdits, step: jax.Array) -> jax.Array:
-    value = _evaluate_between(schedule, *_position(schedule.horizon, edits, step))
+    if (horizon := schedule.horizon) is None:
+        value = schedule(step)
+    else:
+        value = evaluate_between(schedule, *_position(horizon, edits, step))
     is_cooling = (edits.cooldown_steps > 0) & (step >= edits.cooldown_start)
     value = jnp.where(is_cooling, _cooled(edits, step), value)
     return jnp.where(edits.is_overridden > 0, edits.override, value)
@@ -308,7 +313,7 @@ def _cooled(edits: RateEdits, step: jax.Array) -> jax.Array:
 
 
 def _position(
-    horizon: "chex.Numeric | None", edits: RateEdits, step: jax.Array
+    horizon: "chex.Numeric", edits: RateEdits, step: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Return the position in the schedule at ``step``: its whole steps, and the fraction of one."""
     if jnp.issubdtype(step.dtype, jnp.floating):
@@ -316,8 +321,6 @@ def _position(
         part = step - whole
     else:
         whole, part = step, jnp.zeros_like(step, jnp.float32)
-    if horizon is None:
-        return whole, part
     # The positions lie on two lines, from (0, 0) to (pace_step, pace_position) and from there to
     # (pace_end, horizon). Each is followed from its nearer end: lengths are counted in int32 and
     # rounded once, so what is left of the schedule keeps its relative accuracy to the last step.
@@ -341,12 +344,6 @@ def _position(
     position = jnp.where(is_near_start, start, end) + rounded.astype(jnp.int32)
     is_paced = edits.pace_end > 0
     return jnp.where(is_paced, position, whole), jnp.where(is_paced, offset - rounded, part)
-
-
-def _evaluate_between(schedule: Schedule, whole: jax.Array, part: jax.Array) -> jax.Array:
-    """Return the schedule's value at ``whole + part``; bit-equal to it at whole steps."""
-    between = schedule(whole.astype(jnp.float32) + part)
-    return jnp.where(part > 0, between, schedule(whole))
 
 
 def rate_end(rate: RateState) -> "chex.Numeric | None":
@@ -530,10 +527,41 @@ def ramp_index(ramp: str) -> int:
 # Reading a rate back as one schedule.
 
 
-@schedule(
-    horizon=lambda schedule: _edited_horizon(**schedule.parameters),
-    phases=lambda schedule, until: _phases(until, **schedule.parameters),
-)
+def _edited_horizon(schedule: Schedule) -> Any:
+    horizon, pace_end = schedule.inner.horizon, schedule.pace_end
+    start, steps = schedule.cooldown_start, schedule.cooldown_steps
+    if is_traced((pace_end, start, steps)):
+        if horizon is None:
+            return None
+        end = jnp.where(pace_end > 0, pace_end, horizon)
+        return jnp.where(steps > 0, start + steps, end)
+    if np.any(np.asarray(steps) > 0):
+        return start + steps
+    return pace_end if horizon is not None and np.any(pace_end) else horizon
+
+
+def _edited_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    """Return the first whole steps at which the schedule is in its phases."""
+    inner, first, end = schedule.inner, int(schedule.pace_step), int(schedule.pace_end)
+    start, steps = int(schedule.cooldown_start), int(schedule.cooldown_steps)
+    anchor = int(schedule.pace_position)
+
+    def reached(position: int) -> int:
+        if position <= anchor:
+            return -(-position * first // max(anchor, 1))
+        remaining = max(int(inner.horizon) - anchor, 1)
+        return first - (anchor - position) * (end - first) // remaining
+
+    found = phase_starts(inner, until)
+    if end and inner.horizon is not None:
+        found = [(name, reached(at)) for name, at in phase_starts(inner, inner.horizon + 1)]
+    if steps:
+        before = [(name, at) for name, at in found if at < start]
+        found = [*before, ("cooldown", start), ("final", start + steps)]
+    return found
+
+
+@schedule(horizon=_edited_horizon, phases=_edited_phases)
 def edited(
     step: jax.Array,
     inner: Inner,
@@ -597,48 +625,6 @@ def edited(
         )
     )
     return apply_edits(inner, edits, step)
-
-
-def _edited_horizon(
-    inner: Schedule, pace_end: Any, cooldown_start: Any, cooldown_steps: Any, **_: Any
-) -> Any:
-    if is_traced((pace_end, cooldown_start, cooldown_steps)):
-        end = inner.horizon
-        end = None if end is None else jnp.where(pace_end > 0, pace_end, end)
-        cooled = cooldown_start + cooldown_steps
-        return end if end is None else jnp.where(cooldown_steps > 0, cooled, end)
-    if np.any(np.asarray(cooldown_steps) > 0):
-        return cooldown_start + cooldown_steps
-    return pace_end if inner.horizon is not None and np.any(pace_end) else inner.horizon
-
-
-def _phases(
-    until: int,
-    inner: Schedule,
-    pace_step: Any,
-    pace_position: Any,
-    pace_end: Any,
-    cooldown_start: Any,
-    cooldown_steps: Any,
-    **_: Any,
-) -> list[PhaseStart]:
-    """Return the phases of the schedule at the first whole steps at which it is in them."""
-
-    def reached(position: int) -> int:
-        if position <= pace_position:
-            return -(-position * int(pace_step) // max(int(pace_position), 1))
-        rest = int(inner.horizon) - int(pace_position)
-        given = int(pace_end) - int(pace_step)
-        return int(pace_step) - (int(pace_position) - position) * given // rest
-
-    found = phase_starts(inner, until)
-    if pace_end and inner.horizon is not None:
-        starts = phase_starts(inner, inner.horizon + 1)
-        found = [(name, reached(start)) for name, start in starts]
-    if cooldown_steps:
-        before = [(name, start) for name, start in found if start < cooldown_start]
-        found = [*before, ("cooldown", cooldown_start), ("final", cooldown_start + cooldown_steps)]
-    return found
 
 
 def rate_schedule(rate: RateState) -> Schedule:

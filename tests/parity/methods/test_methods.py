@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import lrsched
+from lrsched.transforms.rate import evaluate_rate
 from tests.parity.methods import problem
 from tests.parity.methods.record import NUMBERS
 
@@ -82,7 +83,7 @@ def estimates(state, params):
     if hasattr(memory, "scales"):
         found |= {"s": jnp.sum(memory.scales)}
     if hasattr(memory, "max_distance") and isinstance(memory.max_distance, dict):
-        rate = state.schedule(state.count - 1)
+        rate = evaluate_rate(state.rate, state.count - 1)
         for name in params:
             eta = rate * memory.max_distance[name] / jnp.sqrt(memory.grad_sq_sum[name])
             found[f"eta_{name}"] = jnp.where(memory.max_distance[name] > 0, eta, applied)
