@@ -66,13 +66,13 @@ def test_a_schedule_is_shown_as_a_curve_as_wide_as_the_terminal(arguments, run):
     assert rows[-1].endswith("100")
 
 
-def test_strings_and_underscores_are_arguments_too(run):
+def test_strings_and_names_with_underscores_are_arguments(run):
     arguments = ("--peak=1", "--steps", "100", "--warmup", "10", "--cooldown", "0.2")
-    shown = run("show", "wsd", *arguments, "--shape", "cosine")
+    shown = run("show", "wsd", *arguments, "--ramp", "cosine")
     assert shown.startswith("wsd(peak=1.0, steps=100, warmup=10, cooldown=0.2, ramp='cosine')")
 
 
-def test_a_curve_is_numbers_for_a_machine(run):
+def test_json_has_the_steps_and_rates_of_a_curve(run):
     found = run("show", "linear", "1", "0", "4", "--json")
     assert found["steps"] == [0, 1, 2, 3, 4]
     assert found["rates"] == [1.0, 0.75, 0.5, 0.25, 0.0]
@@ -95,7 +95,7 @@ def _jump():
     return np.array([0, 50, 51, 100]), np.array([1.0, 1.0, 0.0, 0.0])
 
 
-def test_a_comparison_has_the_numbers(run):
+def test_a_comparison_has_peak_last_rate_area_and_horizon(run):
     found = run("compare", "linear(1.0, 0.0, 4)", "constant(0.5)", "--until", "4", "--json")
     assert found["schedules"] == [
         {"schedule": "linear(1.0, 0.0, 4)", "peak": 1.0, "last": 0.25, "area": 2.5, "horizon": 4},
@@ -120,7 +120,7 @@ def test_a_description_has_phases_areas_and_the_rates_at_their_boundaries(run, t
     assert run("describe", str(file.with_suffix(".yaml")), "--json") == found
 
 
-def test_a_peers_call_is_printed_as_an_expression_and_as_json(run):
+def test_a_call_of_another_library_is_printed_as_an_expression_and_as_json(run):
     call = "CosineAnnealingLR(optimizer, T_max=50)"
     text, data = run("convert", "--from", "torch", call, "--base-lr", "0.1").splitlines()
     assert text == "torch.cosine_annealing(base_lr=0.1, half_period=50, eta_min=0.0)"
@@ -129,7 +129,7 @@ def test_a_peers_call_is_printed_as_an_expression_and_as_json(run):
 
 
 @pytest.mark.parametrize(
-    ("peer", "call", "note"),
+    ("library", "call", "note"),
     [
         ("torch", "StepLR(optimizer, 30)", "so 1.0 is used; pass the rate by --base-lr"),
         ("timm", "CosineLRScheduler(optimizer, t_initial=30)", "1.0 is used"),
@@ -139,17 +139,17 @@ def test_a_peers_call_is_printed_as_an_expression_and_as_json(run):
         ("optax", "cosine_decay_schedule(1e-3, 100)", ""),
     ],
 )
-def test_a_rate_that_a_call_lacks_is_not_taken_in_silence(peer, call, note, capsys):
-    assert main(["convert", "--from", peer, call, "--json"]) == 0
+def test_a_default_rate_and_an_unused_rate_are_noted(library, call, note, capsys):
+    assert main(["convert", "--from", library, call, "--json"]) == 0
     found = capsys.readouterr()
     json.loads(found.out)
     assert note in found.err
     assert bool(note) == bool(found.err)
-    assert main(["convert", "--from", peer, call, "--base-lr", "0.5"]) == 0
+    assert main(["convert", "--from", library, call, "--base-lr", "0.5"]) == 0
     assert ("no effect" in capsys.readouterr().err) == (not note)
 
 
-def test_a_narrow_terminal_has_one_number_a_line(run, monkeypatch):
+def test_a_narrow_terminal_shows_one_value_a_line(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     wide = run("bound", "linear(0.1, 0.0, 100)")
     monkeypatch.setenv("COLUMNS", "60")
@@ -160,7 +160,7 @@ def test_a_narrow_terminal_has_one_number_a_line(run, monkeypatch):
     ]
 
 
-def test_ones_own_schedules_are_known_once_imported(run, tmp_path, monkeypatch):
+def test_schedules_of_an_imported_module_are_known(run, tmp_path, monkeypatch):
     (tmp_path / "tent_of_mine.py").write_text(
         "import jax.numpy as jnp\nimport lrsched\n\n\n"
         '@lrsched.schedule(horizon="steps", name="tent_of_mine")\n'
@@ -199,7 +199,7 @@ def test_the_version_is_printed(run):
     assert run("--version").startswith(f"lrsched {lrsched.__version__} ")
 
 
-def test_a_bound_stands_beside_that_of_linear_decay(run):
+def test_a_bound_is_printed_beside_that_of_linear_decay(run):
     ours, linear = run("bound", "cosine(0.1, 400)", "--json")
     expected = theory.final_bound(lrsched.cosine(0.1, 400))
     assert ours["optimal bound"] == pytest.approx(float(expected.optimal_values))
@@ -207,7 +207,7 @@ def test_a_bound_stands_beside_that_of_linear_decay(run):
     assert linear["optimal bound"] == pytest.approx(0.10063, rel=1e-4)
 
 
-def test_pictures_go_into_files(run, tmp_path):
+def test_pictures_are_saved_to_files(run, tmp_path):
     for name, arguments in {"one": ("show", EXPRESSION), "two": ("compare", "1.0", "2.0")}.items():
         file = tmp_path / f"{name}.png"
         assert str(file) in run(*arguments, "--png", str(file))
@@ -215,7 +215,7 @@ def test_pictures_go_into_files(run, tmp_path):
     plt.close("all")
 
 
-def test_rates_are_looked_for_on_bundled_workloads(run, tmp_path, monkeypatch):
+def test_range_test_and_sweep_run_on_bundled_workloads(run, tmp_path, monkeypatch):
     once = functools.cache(workloads.diabetes)
     monkeypatch.setattr(workloads, "WORKLOADS", {"digits": once, "diabetes": once})
     monkeypatch.setattr(tuning, "range_test", functools.cache(tuning.range_test))
@@ -245,7 +245,7 @@ def test_the_schema_is_printed(run):
     assert json.loads(run("schema")) == lrsched.json_schema()
 
 
-def test_a_doctor_finds_the_namesake_and_what_is_too_old(run, monkeypatch):
+def test_doctor_finds_the_namesake_and_what_is_too_old(run, monkeypatch):
     known = importlib.metadata.version
     found = {"lrsched": "0.5.0", "optax": "0.1.0"}
     monkeypatch.setattr(importlib.metadata, "version", lambda name: found.get(name) or known(name))
@@ -258,7 +258,7 @@ def test_a_doctor_finds_the_namesake_and_what_is_too_old(run, monkeypatch):
     ]
 
 
-def test_a_doctor_finds_nothing_here(run):
+def test_doctor_finds_nothing_here(run):
     found = run("doctor", "--json")
     assert found["jax"]
     assert found["devices"]
@@ -291,7 +291,10 @@ def test_a_doctor_finds_nothing_here(run):
             ("convert", "--from", "torch", "StepLR(3)", "--base-lr", "-1"),
             "--base-lr: -1 is not accepted",
         ),
-        (("convert", "--from", "torch", "ReduceLROnPlateau(opt)"), "is in lrsched.compat.torch"),
+        (
+            ("convert", "--from", "torch", "ReduceLROnPlateau(opt)"),
+            "use it in Python from lrsched.compat.torch",
+        ),
         (("frobnicate",), "frobnicate"),
         (("convert", "StepLR(30)"), "--from"),
         (("sweep", "--workload", "imagenet"), "imagenet"),

@@ -67,6 +67,7 @@ from lrsched.algebra import (
     stretch,
 )
 from lrsched.config_schema import json_schema
+from lrsched.merging import merge_checkpoints, merge_weights
 from lrsched.running.edit import (
     check_resume,
     extend,
@@ -129,6 +130,7 @@ from lrsched.transforms.groups import (
 )
 from lrsched.transforms.inject import InjectSchedulesState, inject_schedules
 from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_learning_rate
+from lrsched.transforms.matrix import HyperballState, hyperball, muon
 from lrsched.transforms.rate import RateEdits, RateState, edited
 from lrsched.transforms.weight_decay import with_weight_decay
 
@@ -138,6 +140,7 @@ __all__ = [
     "AdaptiveState",
     "AverageState",
     "ControllerState",
+    "HyperballState",
     "InjectSchedulesState",
     "LawaState",
     "LayerwiseDecayState",
@@ -183,6 +186,7 @@ __all__ = [
     "greedy",
     "group_table",
     "hdm",
+    "hyperball",
     "hyperbolic",
     "hypergradient",
     "inject_schedules",
@@ -203,6 +207,8 @@ __all__ = [
     "log_warmup",
     "maximum",
     "mechanize",
+    "merge_checkpoints",
+    "merge_weights",
     "metrics",
     "migrate",
     "minimum",
@@ -210,6 +216,7 @@ __all__ = [
     "momo_adam",
     "multiply",
     "multistep",
+    "muon",
     "mup_groups",
     "noam",
     "noise",

@@ -98,7 +98,7 @@ class ScheduleDefinition:
         result = Schedule(
             StaticData(self, tuple(dynamic), tuple(static.items())), (*dynamic.values(),)
         )
-        if self.check is not None and not is_traced(result):
+        if self.check is not None and not is_traced(result._children):
             # The parameters are known: a check must not be staged into a surrounding trace.
             with jax.ensure_compile_time_eval():
                 self.check(result)
@@ -466,11 +466,10 @@ def _evaluate(schedule: Schedule, step: ArrayLike) -> jax.Array:
 
 
 class _EagerProgram:
-    """The evaluation of one schedule at Python integers.
+    """The evaluation of one schedule at Python integers, as a logger asks for it.
 
-    A call of `_evaluate` flattens the schedule in Python and converts each leaf. Here both are done
-    once, so that a call is one dispatch of the compiled program. The arguments stay NumPy arrays:
-    a jax array that is made under a trace would be a tracer and could not be kept.
+    A call of `_evaluate` flattens the schedule in Python and transfers each leaf. Here both are
+    done once, so that a call is one dispatch of the compiled program.
     """
 
     __slots__ = ("constant", "leaves", "program", "schedule")
@@ -478,24 +477,30 @@ class _EagerProgram:
     def __init__(self, schedule: Schedule) -> None:
         leaves, tree = jax.tree.flatten(schedule)
         self.schedule = schedule
-        self.leaves = None if any(map(_is_live, leaves)) else [*map(_as_host_array, leaves)]
-        self.program = _program_of(tree) if self.leaves is not None else None
         self.constant: jax.Array | None = None
+        self.program: Callable[..., jax.Array] | None = None
+        self.leaves: list[jax.Array] = []
+        if not any(map(_is_live, leaves)):
+            # Under a trace, the leaves would be tracers, which must not outlive it.
+            with jax.ensure_compile_time_eval():
+                self.leaves = [_as_array(np.asarray(leaf)) for leaf in leaves]
+            self.program = _program_of(tree)
 
     def __call__(self, step: int) -> jax.Array:
         constant = self.constant
         # A caller may have donated the array to a compiled function, which deletes it.
         if constant is not None and not constant.is_deleted():
             return constant
-        count = np.int32(min(max(step, 0), MAX_STEP))
-        if self.program is None or self.leaves is None:
-            result: jax.Array = _evaluate(self.schedule, count)
-            return result
-        value: jax.Array = self.program(count, *self.leaves)
-        definition = self.schedule._structure.definition
-        if not definition.reads_step and not isinstance(value, jax.core.Tracer):
-            self.constant = value
-        return value
+        count = min(max(step, 0), MAX_STEP)
+        if self.program is not None:
+            value = self.program(count, *self.leaves)
+            if not isinstance(value, jax.core.Tracer):
+                if not self.schedule._structure.definition.reads_step:
+                    self.constant = value
+                return value
+        # Within a trace, the arrays of this cache may belong to other devices or another mesh.
+        traced: jax.Array = _evaluate(self.schedule, np.int32(count))
+        return traced
 
 
 @functools.lru_cache(maxsize=512)
@@ -511,11 +516,6 @@ def _program_of(tree: Any) -> Callable[..., jax.Array]:
 def _is_live(leaf: Any) -> bool:
     """Return whether a leaf is not a number of the host: a jax array, a tracer, or no number."""
     return isinstance(leaf, jax.Array) or not is_number(leaf)
-
-
-def _as_host_array(leaf: Any) -> np.ndarray:
-    array = np.asarray(leaf)
-    return array.astype(np.int32 if array.dtype.kind in "iu" else np.float32)
 
 
 def _as_step(step: ArrayLike) -> ArrayLike:

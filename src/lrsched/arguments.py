@@ -336,6 +336,10 @@ def _parse_boundaries(value: Any) -> Any:
 
 def _parse_steps_or_fraction(value: Any) -> Any:
     """Return an int for a length in steps and a float for a fraction: the dtype says which."""
+    if type(value) is int and 0 <= value <= MAX_STEP:
+        return value
+    if type(value) is float and 0 < value < 1:
+        return value
     length = _parse_number(value, lambda values: (values >= 0) & (values <= MAX_STEP))
     if _is_unknown(length) or jnp.issubdtype(jnp.result_type(length), jnp.integer):
         return length

@@ -134,8 +134,12 @@ def resolve_steps(length: ArrayLike, total: ArrayLike) -> jax.Array:
     return jnp.where(length < 1, jnp.rint(length * total), length).astype(jnp.int32)
 
 
-def resolve_steps_on_host(length: ArrayLike, total: ArrayLike) -> np.ndarray:
+def resolve_steps_on_host(length: ArrayLike, total: ArrayLike) -> np.ndarray | int:
     """Return what `resolve_steps` computes, for known numbers and without a call of jax."""
+    if type(length) is int:
+        return length
+    if type(length) is float and type(total) is int:
+        return int(np.rint(np.float32(length) * np.float32(total)))
     values = np.asarray(length)
     if values.dtype.kind in "iu":
         return values.astype(np.int64)

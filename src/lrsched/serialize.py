@@ -19,8 +19,9 @@ from lrsched.arguments import STEPS_OR_FRACTION, ArgumentType, is_traced, short_
 # Each level of nesting is a level of tracing when the schedule is evaluated, and tracing 64 levels
 # reaches Python's recursion limit. The limit also ends the reading of a cyclic mapping.
 MAX_DEPTH: Final = 32
-# A YAML file of a few hundred bytes can describe billions of values with aliases.
-MAX_VALUES: Final = 1_000_000
+# A YAML file of a few hundred bytes can describe billions of values with aliases. A list of numbers
+# counts as one value.
+MAX_VALUES: Final = 100_000
 
 
 def to_dict(schedule: Schedule) -> dict[str, Any]:
@@ -62,8 +63,8 @@ def from_dict(data: Mapping[str, Any]) -> Schedule:
 
     Raises:
       ValueError: If ``data`` names no registered schedule, a parameter is missing, not known or not
-        accepted, or the mapping is cyclic, nested deeper than 32 levels or has more than a million
-        values.
+        accepted, or the mapping is cyclic, nested deeper than 32 levels or has more than 100,000
+        values, of which a list of numbers is one.
 
     >>> import lrsched
     >>> lrsched.from_dict({"schedule": "linear", "init": 1, "end": 0, "steps": 10})
@@ -136,6 +137,8 @@ class _Reader:
                 raise ValueError(
                     "from_dict: the mapping is not accepted; its lists nest too deeply."
                 )
+            if all(type(item) is int or type(item) is float for item in value):
+                return list(value)
             return [self.value(item, argument_type, depth + 1) for item in value]
         if argument_type is None or argument_type.static:
             return value

@@ -42,7 +42,7 @@ FINDERS = {
     "hdm": lrsched.hdm,
     "hypergradient": lambda rate=1.0: lrsched.hypergradient(None, rate, initial_rate=0.1),
     "hypergradient, of adam": lambda rate=1.0: lrsched.hypergradient(
-        optax.scale_by_adam(), rate, kind="additive", hypergradient_rate=1e-3
+        optax.scale_by_adam(), rate, update_rule="additive", hypergradient_rate=1e-3
     ),
     "kt": lambda rate=1.0: optax.chain(optax.clip_by_global_norm(1.0), lrsched.kt(rate)),
     "ldog": lrsched.ldog,

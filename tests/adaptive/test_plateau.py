@@ -61,7 +61,7 @@ def test_smoothed_metrics_are_compared(smoothing):
 
 
 def averages(metrics, window_size=1, ema_decay=0.0, accumulation_size=1):
-    """Each observation, with the index of the metric at which it is complete."""
+    """Yield each observation with the index of the metric at which it is complete."""
     blocks = [
         (end - 1, np.mean(metrics[end - accumulation_size : end]))
         for end in range(accumulation_size, len(metrics) + 1, accumulation_size)

@@ -10,7 +10,7 @@ import lrsched
 
 
 def record(sizes, **options):
-    """What is recorded of gradients ``[3 size, -4 size]``, whose norms are 5 and 7 times that."""
+    """Return the record of gradients ``[3 size, -4 size]``, of norms ``5 size`` and ``7 size``."""
     optimizer = lrsched.record_norms(**options)
 
     def step(state, size):

@@ -318,6 +318,12 @@ BAD = [
         "last_batch_iteration=7 .* step count is in the optimizer state",
     ),
     (lambda: from_deepspeed({"type": "WarmupLR", "params": {"steps": 7}}), "steps=7 .* the keys"),
+    (
+        lambda: from_deepspeed({"type": "WarmupLR", "params": {}}, base_lr=[0.1, 0.3]),
+        "base_lr=.* one value for each parameter group",
+    ),
+    (lambda: from_olmo({"type": "constant"}, np.ones(2)), "base_lr=.* parameter group"),
+    (lambda: from_torchtitan({"lr_scheduler": {}, "optimizer": 3}, steps=9), "base_lr=None"),
     (lambda: from_megatron({"lr": 0.1}), "train_iters or train_samples is missing"),
     (lambda: from_megatron({"train_iters": 9}), "lr is missing"),
     (lambda: from_megatron(7), "must be a mapping"),

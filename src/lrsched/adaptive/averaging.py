@@ -148,8 +148,8 @@ def track_average(average: Average) -> optax.GradientTransformation:
     ) -> tuple[optax.Updates, Any]:
         if params is None:
             raise ValueError("an average needs the parameters: update(updates, state, params).")
-        # Apply the updates in the parameters' dtype first: the average is of the parameters as they
-        # are stored, not of a more precise version that nobody trains.
+        # Apply the updates in the parameters' dtype first: the average is of the parameters that
+        # the next step reads, after rounding.
         new_params = jax.tree.map(
             lambda p: p.astype(_wide_dtype(p)), optax.apply_updates(params, updates)
         )
@@ -397,8 +397,8 @@ def _move(average: chex.ArrayTree, params: optax.Params, fraction: ArrayLike) ->
 
     def move(old: jax.Array, p: jax.Array) -> jax.Array:
         new = old + fraction * (p - old.astype(_wide_dtype(old)))
-        # What is not finite would stay in an average for all later updates: a parameter, or a
-        # traced hyperparameter that nobody could check.
+        # A non-finite number would stay in the average for all later updates. It comes from a
+        # parameter, or from a traced hyperparameter, which passes unchecked.
         return jnp.where(jnp.isfinite(new), new, old).astype(old.dtype)
 
     return jax.tree.map(move, average, params)

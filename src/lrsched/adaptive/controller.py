@@ -106,7 +106,7 @@ def concrete_size(name: str, size: ArrayLike) -> int:
 
     Args:
       name: Name of the argument.
-      size: Its value, a Python integer or an array.
+      size: Size, a Python integer or an array.
 
     Returns:
       The size.
@@ -227,8 +227,8 @@ def _split_live(controller: State) -> tuple[State, dict[str, jax.Array]]:
                 f"{type(controller).__name__}: {name} of shape {value.shape} is not accepted; "
                 f"{name} must be one number (use jax.vmap for several)."
             )
-    # A static field is the size of an array. Of a concrete JAX array the number can be read; a
-    # traced one stays, because `update` reads static fields from the state, and `init` refuses it.
+    # A static field is the size of an array, so a concrete JAX array becomes a Python number. A
+    # traced one stays: `update` reads static fields from the state, and `init` refuses it.
     static = {
         field.name: arrays.pop(field.name)
         for field in fields

@@ -275,7 +275,7 @@ class AdaLRS:
       window: Number of losses in a window. Fewer than 3 give no useful slope.
       up_factor: Factor of the rate in a trial, above 1.
       down_factor: Divisor of the rate after a failed trial, at least 1.
-      shrink_factor: Factor of each change relative to the one before, in [0, 1].
+      shrink_factor: Factor of each change relative to the previous change, in [0, 1].
       rtol: Fraction by which a descent must be smaller to count as slower.
       min_scale: Smallest factor that the rate is multiplied by in total, in [0, 1].
       max_scale: Largest factor that the rate is multiplied by in total, at least 1.

@@ -160,7 +160,7 @@ def _as_expression(name: str, rest: Sequence[str]) -> str:
 
 
 def _as_literal(text: str) -> str:
-    """Return a literal or a call unchanged, and anything else quoted: ``--shape cosine``."""
+    """Return a literal or a call unchanged, and anything else quoted: ``--ramp cosine``."""
     with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ast.literal_eval(text)

@@ -30,8 +30,9 @@ class Command(NamedTuple):
     """One command.
 
     Attributes:
-      function: What it does. Its keywords are the arguments; its result is the exit code.
-      arguments: Its arguments.
+      function: Function that the command calls with its arguments as keywords. Its result is the
+        exit code.
+      arguments: Arguments of the command.
       usage: Usage line, or `None` for the default one.
       takes_rest: Whether unknown words and options belong to the command, in order, as the keyword
         ``rest``.
@@ -52,7 +53,7 @@ def argument(*names: str, **options: Any) -> Argument:
 
     Args:
       *names: Name of a positional argument, or names of an option.
-      **options: Such as ``help``, ``type`` and ``default``.
+      **options: Options of ``add_argument``, such as ``help``, ``type`` and ``default``.
 
     Returns:
       The declaration.
@@ -69,7 +70,7 @@ def command(
 
     Args:
       name: Name of the command.
-      *arguments: Its arguments, whose destinations are keywords of the function.
+      *arguments: Arguments of the command; their destinations are keywords of the function.
       usage: Usage line, if the default one is not enough.
       takes_rest: Whether unknown words and options belong to the command, as the keyword ``rest``.
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._schedule import Schedule, is_number, schedule
+from lrsched._schedule import Schedule, schedule
 from lrsched.algebra import add, constant, join, maximum, shift
 from lrsched.arguments import (
     FINITE_FLOAT,
@@ -47,6 +48,20 @@ _NON_NEGATIVE: Final = ArgumentType("NonNegativeFloat", "a number of 0 or more",
 _UNIT: Final = ArgumentType("UnitFloat", "a number from 0 to 1", in_range(ge=0, le=1))
 
 
+def _number(function: str, name: str, argument_type: ArgumentType, value: Any) -> Any:
+    """Return a checked scalar. Arrays, which the types accept for ``jax.vmap``, are refused.
+
+    Raises:
+      ValueError: If ``value`` is not accepted, or has one value for each parameter group.
+    """
+    if np.ndim(value) > 0 or isinstance(value, Mapping):
+        raise ValueError(
+            f"{function}: {name}={value!r} is not accepted; a list there has one value for each "
+            "parameter group. Convert the section once for each group."
+        )
+    return argument_type.validate(function, name, value)
+
+
 def _read(function: str, section: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
     """Return the values of a section, with defaults, checked by their types.
 
@@ -58,15 +73,10 @@ def _read(function: str, section: Mapping[str, Any], spec: Spec) -> dict[str, An
             raise ValueError(
                 f"{function}: {key}={value!r} is not accepted; the keys are {', '.join(spec)}."
             )
-        if value == "auto":
+        if isinstance(value, str) and value == "auto":
             raise ValueError(
                 f"{function}: {key}='auto' is not accepted; write the number that the trainer "
                 "fills in."
-            )
-        if isinstance(value, list | tuple) and any(map(is_number, value)):
-            raise ValueError(
-                f"{function}: {key}={value!r} is not accepted; a list there has one value for each "
-                "parameter group. Convert the section once for each group."
             )
     values: dict[str, Any] = {}
     for key, (argument_type, default) in spec.items():
@@ -74,7 +84,7 @@ def _read(function: str, section: Mapping[str, Any], spec: Spec) -> dict[str, An
         if value is REQUIRED:
             raise ValueError(f"{function}: {key} is missing; the section must have it.")
         is_absent = value is None and default is None
-        values[key] = None if is_absent else argument_type.validate(function, key, value)
+        values[key] = None if is_absent else _number(function, key, argument_type, value)
     return values
 
 
@@ -82,6 +92,13 @@ def _section(function: str, name: str, given: Any) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise ValueError(f"{function}: {name}={given!r} is not accepted; {name} must be a mapping.")
     return given
+
+
+def _lookup(config: Any, *keys: str) -> Any:
+    """Return a value of nested mappings, or None if any key is missing."""
+    for key in keys:
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config
 
 
 def _warmed(init: ArrayLike, peak: ArrayLike, steps: int, decay: Schedule) -> Schedule:
@@ -125,9 +142,8 @@ def from_deepspeed(config: Mapping[str, Any], base_lr: float | None = None) -> S
     function = "from_deepspeed"
     config = _section(function, "config", config)
     if "scheduler" in config:
-        optimizer = config.get("optimizer") or {}
         if base_lr is None:
-            base_lr = (optimizer.get("params") or {}).get("lr")
+            base_lr = _lookup(config, "optimizer", "params", "lr")
         config = _section(function, "scheduler", config["scheduler"])
     name = str(config.get("type"))
     if name not in _DEEPSPEED:
@@ -152,7 +168,7 @@ def _deepspeed_warmup(low: Any, high: Any, params: Mapping[str, Any]) -> Schedul
 def _base_lr_of(name: str, base_lr: float | None) -> float:
     if base_lr is None:
         raise ValueError(f"from_deepspeed: {name} needs base_lr, the optimizer's learning rate.")
-    return float(FINITE_FLOAT.validate("from_deepspeed", "base_lr", base_lr))
+    return float(_number("from_deepspeed", "base_lr", FINITE_FLOAT, base_lr))
 
 
 def _warmup_lr(base_lr: float | None, params: Mapping[str, Any]) -> Schedule:
@@ -498,13 +514,13 @@ def from_torchtitan(
     function = "from_torchtitan"
     config = _section(function, "config", config)
     if "lr_scheduler" in config:
-        base_lr = (config.get("optimizer") or {}).get("lr") if base_lr is None else base_lr
-        steps = (config.get("training") or {}).get("steps") if steps is None else steps
+        base_lr = _lookup(config, "optimizer", "lr") if base_lr is None else base_lr
+        steps = _lookup(config, "training", "steps") if steps is None else steps
         config = _section(function, "lr_scheduler", config["lr_scheduler"])
     values = _read(function, config, _TORCHTITAN)
-    peak = POSITIVE_FLOAT.validate(function, "base_lr", base_lr)
+    peak = _number(function, "base_lr", POSITIVE_FLOAT, base_lr)
     total = values["total_steps"]
-    total = POSITIVE_INT.validate(function, "steps", steps) if total is None else total
+    total = _number(function, "steps", POSITIVE_INT, steps) if total is None else total
     # torchtitan shortens phases that do not fit, the decay last.
     warmup = min(values["warmup_steps"], total)
     ratio = values["decay_ratio"]
@@ -609,7 +625,7 @@ def from_olmo(
             f"{', '.join(_OLMO)}. Compose others with a >> b."
         )
     values = _read(f"{function}: {name}", section, {**_OLMO_COMMON, **_OLMO[name][1]})
-    peak = POSITIVE_FLOAT.validate(function, "base_lr", base_lr)
+    peak = _number(function, "base_lr", POSITIVE_FLOAT, base_lr)
     lengths = _OLMoLengths(f"{function}: {name}", values, steps, tokens_per_step)
     return shift(_olmo_schedule(name, values, float(peak), lengths), -1)
 
@@ -627,11 +643,11 @@ class _OLMoLengths:
         self.function, self.values, self.unit = function, values, 1
         self.steps = steps
         if values["units"] == "tokens":
-            self.unit = POSITIVE_INT.validate(function, "tokens_per_step", tokens_per_step)
+            self.unit = _number(function, "tokens_per_step", POSITIVE_INT, tokens_per_step)
 
     @property
     def run(self) -> int:
-        return int(POSITIVE_INT.validate(self.function, "steps", self.steps))
+        return int(_number(self.function, "steps", POSITIVE_INT, self.steps))
 
     @property
     def total(self) -> int:

@@ -104,7 +104,7 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
         number of observations that were skipped because a metric was not finite.
     ``estimate``
         of Prodigy and D-Adaptation, the distance that the next update multiplies its rate by;
-    ``ignored_updates``
+    ``nonfinite_updates``
         of an adaptive method, the updates left out because they were not finite.
 
     Groups have their label behind a slash (``learning_rate/head``); the second of its kind in one
@@ -174,9 +174,9 @@ def _measured(node: RateNode) -> dict[str, jax.Array]:
             "nonfinite_metrics": state.nonfinite_count,
         }
     if isinstance(state, AdaptiveState):
-        measured["ignored_updates"] = state.ignored
-        if hasattr(state.memory, "estimate"):
-            measured["estimate"] = state.memory.estimate
+        measured["nonfinite_updates"] = state.nonfinite_count
+        if hasattr(state.method_state, "estimate"):
+            measured["estimate"] = state.method_state.estimate
     return {name: _array(value) for name, value in measured.items()}
 
 

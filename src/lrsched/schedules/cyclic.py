@@ -1,4 +1,4 @@
-"""Rates that rise and fall: triangles, one cycle, cosines with restarts, noise."""
+"""Cyclic schedules: triangles, one cycle, cosines with restarts; noise."""
 
 import itertools
 from collections.abc import Callable
@@ -52,22 +52,26 @@ def triangular(
     cycle_factor: PositiveFloat = 1.0,
     step_factor: PositiveFloat = 1.0,
 ) -> ArrayLike:
-    """A triangle wave for ever: from ``base`` up to ``peak`` and back (CLR).
+    """A triangle wave without an end: from ``base`` up to ``peak`` and back (CLR).
 
     With ``u = up_steps``, ``d = down_steps``, ``n = floor(t / (u + d))`` and ``c = t - n (u + d)``,
     the height ``h`` is ``c / u`` while ``c < u``, then ``(u + d - c) / d``, and the rate is
     ``base + (peak - base) h cycle_factor**n step_factor**t``.
 
     Args:
-      base: the lowest rate, at step 0.
-      peak: the highest rate.
-      up_steps: steps from base to peak.
-      down_steps: steps from peak to base; as ``up_steps`` by default.
-      cycle_factor: 0.5 is "triangular2".
-      step_factor: below 1 it is "exp_range" with this ``gamma``.
+      base: Lowest value, at step 0.
+      peak: Highest value.
+      up_steps: Number of steps from ``base`` to ``peak``.
+      down_steps: Number of steps from ``peak`` to ``base``. If ``None``, ``up_steps``.
+      cycle_factor: Factor of the height at each cycle. 0.5 is PyTorch's "triangular2".
+      step_factor: Factor of the height at each step: ``gamma`` of PyTorch's "exp_range".
 
-    Source: Smith 2017, cyclical learning rates (arXiv 1506.01186); PyTorch's ``CyclicLR``, whose
-    ``scale_fn`` is a product: ``base + scale * triangular(0.0, peak - base, up_steps)``.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Smith 2017, cyclical learning rates (arXiv 1506.01186); PyTorch's ``CyclicLR``, whose
+      ``scale_fn`` is a product: ``base + scale * triangular(0.0, peak - base, up_steps)``.
 
     >>> import lrsched
     >>> lrsched.triangular(0.0, 1.0, up_steps=4)([0, 2, 4, 6, 8, 10]).tolist()
@@ -125,25 +129,31 @@ def one_cycle(
     ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
-    """One rise to ``peak`` and one long fall.
+    """One rise to ``peak`` and one longer fall (1cycle).
 
     It rises from ``peak / div_factor`` and falls to ``peak / (div_factor final_div_factor)``.
 
     Args:
-      peak: the highest rate, at step ``warmup``.
-      steps: the length of the whole.
-      warmup: the rise: steps, or a fraction of ``steps`` (rounded to the nearest step).
-      div_factor: ``peak`` over the first rate.
-      final_div_factor: the first rate over the last one.
-      ramp: of each phase: a name as in `wsd`, or a function from [0, 1] to [0, 1].
-      three_phase: fall back to the first rate in as many steps as the rise takes, then to the last.
+      peak: Highest value, at step ``warmup``.
+      steps: Total number of steps.
+      warmup: Length of the rise: steps, or a fraction of ``steps`` rounded to the nearest step.
+      div_factor: Ratio of ``peak`` to the first value.
+      final_div_factor: Ratio of the first value to the last one.
+      ramp: Ramp of each phase. See `wsd`.
+      three_phase: Whether to fall to the first value in as many steps as the rise takes, and then
+        to the last one.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: the phases are longer than ``steps``.
+      ValueError: If the phases are longer than ``steps``.
 
-    Source: Smith & Topin 2018 (arXiv 1708.07120); ``optax.cosine_onecycle_schedule``. PyTorch's
-    ``OneCycleLR`` peaks one step earlier and ends at ``steps - 1``. The slanted triangle of ULMFiT
-    (Howard & Ruder 2018) is ``warmup=0.1, div_factor=32, final_div_factor=1, ramp="linear"``.
+    References:
+      Smith & Topin 2018 (arXiv 1708.07120); ``optax.cosine_onecycle_schedule``. PyTorch's
+      ``OneCycleLR`` peaks one step earlier and ends at ``steps - 1``. The slanted triangle of
+      ULMFiT (Howard & Ruder 2018) is ``warmup=0.1, div_factor=32, final_div_factor=1,
+      ramp="linear"``.
 
     >>> import lrsched
     >>> schedule = lrsched.one_cycle(
@@ -172,20 +182,25 @@ def one_cycle_momentum(
     ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
-    """The momentum that goes with `one_cycle`: ``high`` to ``low`` while the rate rises, and back.
+    """The momentum of `one_cycle`: from ``high`` to ``low`` while the rate rises, and back.
 
     Args:
-      low: the momentum at the highest rate, 0.85 in the paper.
-      high: the momentum at both ends, 0.95 in the paper.
-      steps: the length of the whole.
-      warmup: as in `one_cycle`.
-      ramp: as in `one_cycle`.
-      three_phase: as in `one_cycle`; the momentum stays ``high`` in the third phase.
+      low: Momentum at the highest rate, 0.85 in the paper.
+      high: Momentum at both ends, 0.95 in the paper.
+      steps: Total number of steps.
+      warmup: Length of the fall: steps, or a fraction of ``steps`` rounded to the nearest step.
+      ramp: Ramp of each phase. See `wsd`.
+      three_phase: Whether the momentum rises in as many steps as it falls, and then stays at
+        ``high``.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: the phases are longer than ``steps``.
+      ValueError: If the phases are longer than ``steps``.
 
-    Source: Smith 2018 (arXiv 1803.09820); PyTorch's ``cycle_momentum``.
+    References:
+      Smith 2018 (arXiv 1803.09820); PyTorch's ``cycle_momentum``.
 
     >>> import lrsched
     >>> momentum = lrsched.one_cycle_momentum(0.75, 1.0, steps=100, ramp="linear")
@@ -203,7 +218,7 @@ def _three_phases(
     ramp: Ramp,
     three_phase: bool,
 ) -> jax.Array:
-    """Values joined by ramps: a rise, and one fall over the rest or two, the first as long."""
+    """Return values joined by ramps: a rise, and one fall or two, the first as long as the rise."""
     first, turn, back, last = values
     rise = resolve_steps(warmup, steps)
     up = lerp(first, turn, evaluate_ramp(ramp, step, rise))
@@ -243,7 +258,7 @@ def cosine_restarts(
     decay: PositiveFloat = 1.0,
     warmup: NonNegativeInt = 0,
 ) -> ArrayLike:
-    """Cosines with warm restarts (SGDR), for ever, each cycle ``growth`` times the one before.
+    """Cosines with warm restarts (SGDR), without an end. Each cycle is ``growth`` times as long.
 
     Cycle ``k`` begins at ``steps (growth**k - 1) / (growth - 1)``, rises in a line from ``end`` to
     ``peak decay**k`` if there is a warmup, and falls along a cosine to ``end``. With a whole
@@ -251,18 +266,22 @@ def cosine_restarts(
     step, in float32. The program has the same size for any number of cycles.
 
     Args:
-      peak: the rate at step 0.
-      steps: the length of the first cycle, its warmup included.
-      end: the rate that each cycle falls to; the step after it is the next one's first.
-      growth: how many times longer each cycle is than the one before; 1 or more.
-      decay: what each restart multiplies the peak by.
-      warmup: steps of the rise in each cycle.
+      peak: Value at step 0, or at the end of the first warmup.
+      steps: Length of the first cycle, including its warmup, in steps.
+      end: Value at the end of each cycle. The next step is the first of the next cycle.
+      growth: Factor of the length at each cycle. Must be at least 1.
+      decay: Factor of the peak at each cycle.
+      warmup: Length of the linear rise in each cycle, in steps. 0 disables it.
+
+    Returns:
+      A `Schedule` without a horizon.
 
     Raises:
-      ValueError: ``warmup >= steps``.
+      ValueError: If ``warmup >= steps``.
 
-    Source: Loshchilov & Hutter 2017 (arXiv 1608.03983). PyTorch's closed form and timm take a
-    logarithm and miss restarts, the one at 1210 for ``steps=10, growth=3`` among them.
+    References:
+      Loshchilov & Hutter 2017 (arXiv 1608.03983). PyTorch's closed form and timm take a logarithm
+      and miss restarts, the one at 1210 for ``steps=10, growth=3`` among them.
 
     >>> import lrsched
     >>> schedule = lrsched.cosine_restarts(1.0, steps=10, growth=3, decay=0.5)
@@ -286,7 +305,7 @@ Cycle: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 def int_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
-    """The cycle that ``step`` is in, in exact integers.
+    """Return the cycle of ``step``, in exact integers.
 
     At most 32 begin before step 2**31 where they grow, so their starts are a table; without growth
     it is a division.
@@ -309,7 +328,7 @@ def int_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
 
 
 def _real_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
-    """The cycle that ``step`` is in: a logarithm's guess, and the starts around it."""
+    """Return the cycle of ``step``: estimated by a logarithm, corrected by the nearest starts."""
     excess = jnp.maximum(growth - 1, 2.0**-23)
     guess = jnp.floor(jnp.log1p(step * excess / steps) / jnp.log1p(excess))
     cycle = jnp.maximum(guess - 1, 0)
@@ -337,18 +356,22 @@ def noise(
     scale: FiniteFloat,
     distribution: Annotated[str, _NOISES] = "normal",
 ) -> ArrayLike:
-    """A schedule with noise of its own at every step: ``inner(t) max(1 + scale z_t, 0)``.
+    """A schedule with multiplicative noise: ``inner(t) max(1 + scale z_t, 0)``.
 
     ``z_t`` is drawn from the key ``fold_in(key(seed), t)``: the same at the same step, in any order
-    of evaluation. It goes on after the horizon of ``inner``.
+    of evaluation. From the horizon of ``inner`` on, the noise is constant too.
 
     Args:
-      inner: the schedule.
-      seed: of the noise.
-      scale: the size of the noise, relative to the rate.
-      distribution: "normal" for a standard normal ``z_t``, "uniform" for one in [-1, 1).
+      inner: Schedule to perturb.
+      seed: Seed of the noise.
+      scale: Scale of the noise relative to the value.
+      distribution: ``"normal"`` for a standard normal ``z_t``, ``"uniform"`` for one in [-1, 1).
 
-    Source: Neelakantan et al. 2015 put noise on gradients; timm's ``lr_noise`` puts it on the rate.
+    Returns:
+      A `Schedule` with the horizon of ``inner``.
+
+    References:
+      Neelakantan et al. 2015 put noise on gradients; timm's ``lr_noise`` puts it on the rate.
 
     >>> import lrsched
     >>> schedule = lrsched.noise(lrsched.constant(1.0), seed=0, scale=0.1, distribution="uniform")

@@ -24,7 +24,6 @@ from lrsched.tuning.batched_runner import (
     make_run_spec,
     metric_names,
     normalize_seeds,
-    tree_stack,
 )
 from lrsched.tuning.checkpoint import (
     Checkpoint,
@@ -261,16 +260,13 @@ class _SweepGroup:
         self.saves.save({**self.metadata, "plan": dataclasses.asdict(self.runner.plan)}, arrays)
 
     def _fill_lanes(self) -> None:
-        selected = np.zeros(self.runner.lanes, bool)
+        lanes = []
         for lane in self.runner.lane_order:
             if self.run_of_lane[lane] < 0 and self.waiting:
-                self.run_of_lane[lane] = self.waiting.pop()
-                self.num_evaluated[lane], selected[lane] = 0, True
-        if selected.any():
-            # Lanes that do not start need a spec too, for the sake of the shape.
-            any_run = self.run_of_lane[selected][0]
-            specs = [self.runs[i].spec for i in np.where(selected, self.run_of_lane, any_run)]
-            self.states = self.runner.start_runs(self.states, selected, tree_stack(specs))
+                self.run_of_lane[lane], self.num_evaluated[lane] = self.waiting.pop(), 0
+                lanes.append(int(lane))
+        specs = [self.runs[i].spec for i in self.run_of_lane[lanes]]
+        self.states = self.runner.start_runs(self.states, lanes, specs)
 
     def _stop_step(self, lane: int) -> int:
         """Return the step at which the run in a lane is evaluated next; 0 for an empty lane."""

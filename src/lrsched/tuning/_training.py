@@ -214,7 +214,6 @@ def as_metric_dict(metrics: Metrics) -> dict[str, jax.Array]:
     return {name: jnp.asarray(value, jnp.float32) for name, value in named.items()}
 
 
-@functools.partial(jax.jit, static_argnames="batch_size")
 def shuffled_indices(
     key: Key, step: jax.Array, num_examples: int | jax.Array, batch_size: int
 ) -> jax.Array:
@@ -243,6 +242,21 @@ def shuffled_indices(
     References:
       Hoang, Morris, Rogaway 2012, "An enciphering scheme based on a card shuffle".
     """
+    num_epochs = None
+    if isinstance(num_examples, int):
+        num_epochs = 1 + -(-batch_size // num_examples)
+    is_short = num_epochs is not None and num_epochs <= _MAX_TABULATED_EPOCHS
+    return _shuffled_indices(key, step, num_examples, batch_size, num_epochs if is_short else None)
+
+
+@functools.partial(jax.jit, static_argnames=("batch_size", "num_epochs"))
+def _shuffled_indices(
+    key: Key,
+    step: jax.Array,
+    num_examples: int | jax.Array,
+    batch_size: int,
+    num_epochs: int | None,
+) -> jax.Array:
     # Swap-or-not shuffle (Hoang et al. 2012): each round swaps x and (pivot - x) mod size on one
     # hash bit. Any position is computed in O(rounds) without storing a permutation, so vmapped runs
     # need no index array and a resumed run needs no data state.
@@ -250,21 +264,46 @@ def shuffled_indices(
     # Split the step before multiplying: step * batch_size exceeds 32 bits in a long run.
     quotient, remainder = jnp.divmod(jnp.asarray(step, jnp.uint32), size)
     position = remainder * jnp.uint32(batch_size) + jnp.arange(batch_size, dtype=jnp.uint32)
+    first_epoch = quotient * jnp.uint32(batch_size) + position[0] // size
     epoch, index = quotient * jnp.uint32(batch_size) + position // size, position % size
-    epoch_hash = epoch
+    # A mini-batch touches few epochs. Hash the rounds of each of them once, not of each position:
+    # that halves the time to compile and most of the time to run.
+    hashed = epoch if num_epochs is None else first_epoch + jnp.arange(num_epochs, dtype=jnp.uint32)
     for word in jax.random.key_data(key).reshape(-1):
-        epoch_hash = _hash32(epoch_hash ^ word)
-    for round_ in range(_SHUFFLE_ROUNDS):
-        pivot = _hash32(epoch_hash + jnp.uint32(2 * round_)) % size
+        hashed = _hash32(hashed ^ word)
+    rounds = jnp.arange(_SHUFFLE_ROUNDS, dtype=jnp.uint32)[:, None]
+    pivots = _hash32(hashed + 2 * rounds) % size
+    round_hashes = _hash32(hashed + (2 * rounds + 1))
+    if num_epochs is not None:
+        # Without the barrier XLA would fuse the hashes into each position again.
+        pivots, round_hashes = _optimization_barrier((pivots, round_hashes))
+
+    def of_position(hashes: jax.Array) -> jax.Array:
+        if num_epochs is None:
+            return hashes
+        # A chain of selects: a gather would not fuse with the round.
+        value = hashes[0]
+        for i in range(1, num_epochs):
+            value = jnp.where(epoch - first_epoch == i, hashes[i], value)
+        return value
+
+    def swap(index: jax.Array, hashes: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        pivot, round_hash = map(of_position, hashes)
         partner = jnp.where(pivot >= index, pivot - index, pivot + (size - index))
         # The bit must be the same for both partners, or two positions would get one example.
-        round_hash = _hash32(epoch_hash + jnp.uint32(2 * round_ + 1))
         swap_bit = _hash32(jnp.maximum(index, partner) ^ round_hash) >> 31
-        index = jnp.where(swap_bit == 1, partner, index)
+        return jnp.where(swap_bit == 1, partner, index), None
+
+    # Unrolled in part: all rounds in one fusion take LLVM as long as the rest of a small model, and
+    # a loop over single rounds takes longer to run.
+    index, _ = jax.lax.scan(swap, index, (pivots, round_hashes), unroll=_UNROLLED_ROUNDS)
     indices: jax.Array = index.astype(jnp.int32)
     return indices
 
 
+_UNROLLED_ROUNDS: Final = 8
+# Longer chains of selects than this cost more than they save.
+_MAX_TABULATED_EPOCHS: Final = 4
 # Orders of 20 examples pass a chi-square test of uniformity and neighbourhood from here on.
 _SHUFFLE_ROUNDS: Final = 24
 

@@ -141,24 +141,32 @@ class BatchedRunner:
         )
         began = time.perf_counter()
         programs = _Programs(training, plan, num_records)
-        specs = self.shard(tree_stack([example] * self.lanes))
+        specs = self.shard(tree_stack([example] * len(devices)))
+        lanes = self.shard(np.zeros(len(devices), np.int32))
         selected = self.shard(np.ones(self.lanes, bool))
-        self._shapes = jax.eval_shape(jax.vmap(programs.start_run), specs)
+        self._shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((self.lanes, *x.shape), x.dtype),
+            jax.eval_shape(programs.start_run, example),
+        )
         states = self.empty_states()
         limit = jnp.int32(1)
         advance = programs.advance_once if plan.loop == "host" else programs.advance
         lowered = [
-            self._lower(programs.start_runs, states, selected, specs),
+            self._lower(programs.start_lane, states, lanes, specs),
             self._lower(advance, states, self._data, limit, num_replicated=2),
         ]
         if training.evaluate is not None:
             lowered.append(
                 self._lower(programs.evaluate, states, selected, self._data, num_replicated=1)
             )
+        # The first program runs once for each run, so the time of LLVM is not worth it: at level 0
+        # it compiles in a third of the time (the option is that of XLA's CPU compiler).
+        quickly = {"xla_backend_optimization_level": 0} if devices[0].platform == "cpu" else None
+        options = [quickly, *[None] * (len(lowered) - 1)]
         # XLA compiles without the interpreter's lock, so the programs compile side by side.
         with ThreadPoolExecutor() as pool:
-            compiled = list(pool.map(lambda program: program.compile(), lowered))
-        self._start_runs, self._advance, *evaluate = compiled
+            compiled = list(pool.map(lambda program, o: program.compile(o), lowered, options))
+        self._start_lane, self._advance, *evaluate = compiled
         self._evaluate = evaluate[0] if evaluate else None
         self.compile_seconds: float = time.perf_counter() - began
 
@@ -171,10 +179,28 @@ class BatchedRunner:
         states: RunStates = self.shard(jax.tree.map(_zeros, self._shapes))
         return states
 
-    def start_runs(self, states: RunStates, selected: np.ndarray, specs: RunSpec) -> RunStates:
-        """Start the runs of ``specs`` in the selected lanes."""
-        started: RunStates = self._start_runs(states, *self.shard((selected, specs)))
-        return started
+    def start_runs(self, states: RunStates, lanes: Sequence[int], specs: Sequence[RunSpec]) -> Any:
+        """Start a run in each of these lanes.
+
+        Args:
+          states: The states, which are donated.
+          lanes: Distinct lanes.
+          specs: The run of each of the lanes.
+
+        Returns:
+          The states with the new runs.
+        """
+        per_device = self.plan.lanes
+        waiting: list[list[tuple[int, RunSpec]]] = [[] for _ in range(self.lanes // per_device)]
+        for lane, spec in zip(lanes, specs, strict=True):
+            waiting[lane // per_device].append((lane % per_device, spec))
+        while any(waiting):
+            # A device without a run to start gets a lane that does not exist.
+            starting = [runs.pop() if runs else (per_device, specs[0]) for runs in waiting]
+            local_lanes = np.array([lane for lane, _ in starting], np.int32)
+            stacked = tree_stack([spec for _, spec in starting])
+            states = self._start_lane(states, *self.shard((local_lanes, stacked)))
+        return states
 
     def advance(self, states: RunStates, limit: int) -> RunStates:
         """Do at most ``limit`` updates of every run; return early where a run has stopped.
@@ -252,18 +278,16 @@ class _Programs:
             diverged=jnp.bool(False),
         )
 
-    def start_runs(self, states: RunStates, selected: jax.Array, specs: RunSpec) -> RunStates:
-        def start_group(group: tuple[RunStates, jax.Array, RunSpec]) -> RunStates:
-            states, selected, specs = group
-            # A group is skipped where none of its lanes starts: initial parameters are expensive.
-            started: RunStates = jax.lax.cond(
-                jnp.any(selected),
-                lambda: _tree_select(selected, self._map(self.start_run, specs), states),
-                lambda: states,
-            )
-            return started
+    def start_lane(self, states: RunStates, lanes: jax.Array, specs: RunSpec) -> RunStates:
+        """Start one run on each device, in the given lane of it; none where there is no such lane.
 
-        started: RunStates = self._map_groups(start_group, (states, selected, specs))
+        One run at a time: the program has neither a loop nor a batch, and compiles fastest.
+        """
+        run = self.start_run(jax.tree.map(lambda x: x[0], specs))
+        # "drop": a lane out of bounds means that nothing starts on this device.
+        started: RunStates = jax.tree.map(
+            lambda old, new: old.at[lanes[0]].set(new, mode="drop"), states, run
+        )
         return started
 
     def advance_once(self, states: RunStates, data: Any, limit: jax.Array) -> RunStates:
@@ -517,10 +541,9 @@ _wait: Any = jax.block_until_ready
 
 
 def _seconds_per_update(runner: BatchedRunner, example: RunSpec, steps: int) -> float:
-    selected, specs = np.ones(runner.lanes, bool), tree_stack([example] * runner.lanes)
-    count = 1
+    specs, count = [example] * runner.lanes, 1
     while True:
-        states = runner.start_runs(runner.empty_states(), selected, specs)
+        states = runner.start_runs(runner.empty_states(), range(runner.lanes), specs)
         states = states._replace(stop_step=runner.shard(np.full(runner.lanes, steps, np.int32)))
         _wait(states)
         began = time.perf_counter()
@@ -560,8 +583,7 @@ def start_all(
         plan = ExecutionPlan(runs_per_device if batched else 1, runs_per_device)
     runner = get_runner(training, plan, specs, [steps] * len(specs), num_records, devices)
     padded = [*specs, *[specs[0]] * (runner.lanes - len(specs))]
-    selected = np.ones(runner.lanes, bool)
-    return runner, runner.start_runs(runner.empty_states(), selected, tree_stack(padded))
+    return runner, runner.start_runs(runner.empty_states(), range(runner.lanes), padded)
 
 
 def _has_cpu_convolutions(training: Training, example: RunSpec, device: Device) -> bool:

@@ -26,7 +26,7 @@ NEVER_BELOW_1 = "optax.reduce_on_plateau(factor=0.5, patience=0)"
 
 
 def is_relative(call):
-    """Whether the margin is relative to the best value, which the libraries get wrong below 0."""
+    """Return whether the margin is relative to the best value: libraries are wrong below 0."""
     is_absolute = call.startswith("keras") or "rtol=0.0" in call or "'abs'" in call
     return not is_absolute and ("transformers" not in call or "'rel'" in call)
 
