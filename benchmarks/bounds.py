@@ -42,7 +42,7 @@ class Options:
 def trapezoid(steps: int, cooldown: float) -> lrsched.Schedule:
     """A plateau of 1, and a line to zero that takes this part of the whole."""
     fall = round(cooldown * steps)
-    return lrsched.wsd(1.0, steps, warmup=0, cooldown=fall, shape="linear")
+    return lrsched.wsd(1.0, steps, warmup=0, cooldown=fall, ramp="linear")
 
 
 SHAPES: dict[str, Callable[[int], lrsched.Schedule]] = {
@@ -51,7 +51,7 @@ SHAPES: dict[str, Callable[[int], lrsched.Schedule]] = {
     "cosine": lambda steps: lrsched.cosine(1.0, steps),
     "WSD, 20 % cooldown": lambda steps: trapezoid(steps, 0.2),
     "linear to zero": lambda steps: lrsched.linear(1.0, 0.0, steps),
-    "1-sqrt to zero": lambda steps: lrsched.wsd(1.0, steps, 0, cooldown=steps, shape="1-sqrt"),
+    "1-sqrt to zero": lambda steps: lrsched.wsd(1.0, steps, 0, cooldown=steps, ramp="1-sqrt"),
 }
 FRACTIONS = tuple(np.linspace(0, 1, 21).tolist())
 

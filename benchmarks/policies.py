@@ -75,7 +75,7 @@ def after_warmup(rest: Schedules) -> Schedules:
 
 def stable_decay(shape: str) -> Schedules:
     """A linear rise, the rate, and a fall to zero of that shape over the last fifth."""
-    return lambda rate, steps: lrsched.wsd(rate, steps, warmup=0.05, cooldown=0.2, shape=shape)
+    return lambda rate, steps: lrsched.wsd(rate, steps, warmup=0.05, cooldown=0.2, ramp=shape)
 
 
 def restarts(rate: float, steps: int) -> lrsched.Schedule:
@@ -85,7 +85,7 @@ def restarts(rate: float, steps: int) -> lrsched.Schedule:
 
 def triangles(rate: float, steps: int) -> lrsched.Schedule:
     """Three triangles from a tenth of the rate."""
-    return lrsched.triangular(rate / 10, rate, up=max(1, steps // 6))
+    return lrsched.triangular(rate / 10, rate, up_steps=max(1, steps // 6))
 
 
 def inverse_sqrt(rate: float, steps: int) -> lrsched.Schedule:

@@ -81,7 +81,7 @@ def schedules(peak: float, steps: int) -> dict[str, lrsched.Schedule]:
         "linear to zero": rise >> lrsched.linear(peak, 0.0, steps - warmup),
         "inverse square root": lrsched.inverse_sqrt(peak, warmup),
         "WSD, 1-sqrt": lrsched.wsd(peak, steps, warmup, 0.2),
-        "WSD, linear": lrsched.wsd(peak, steps, warmup, 0.2, shape="linear"),
+        "WSD, linear": lrsched.wsd(peak, steps, warmup, 0.2, ramp="linear"),
         "constant, twice as long": rise >> lrsched.constant(peak),
         "cosine, twice as long": cosine(2 * steps, 0.1),
     }
@@ -101,7 +101,9 @@ def trained(
     run: tuning.Training, shapes: Sequence[lrsched.Schedule], steps: int, seeds: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training losses in windows, ``(schedules, seeds, windows)``, and the final held-out ones."""
-    found = tuning.sweep(run, shapes, steps=steps, seeds=seeds, records=RECORDS, progress=False)
+    found = tuning.sweep(
+        run, shapes, steps=steps, seeds=seeds, num_loss_records=RECORDS, progress=False
+    )
     each = found.train_loss.reshape(len(shapes), len(seeds), -1)
     return each, found.validation_loss[:, -1].reshape(each.shape[:2])
 

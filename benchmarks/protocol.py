@@ -245,24 +245,28 @@ class Bench:
         steps: int,
         seeds: list[int],
         evaluations: int = 1,
-    ) -> tuning.Sweep:
+    ) -> tuning.SweepResult:
         return tuning.sweep(
             self.run(POLICIES[policy].optimizer),
             tables,
             steps=steps,
             seeds=seeds,
-            evaluations=evaluations,
-            records=RECORDS,
+            num_evaluations=evaluations,
+            num_loss_records=RECORDS,
             plan=self._plan,
             progress=False,
         )
 
     @cached_property
-    def _plan(self) -> tuning.Plan | None:
+    def _plan(self) -> tuning.ExecutionPlan | None:
         """Always the same on a CPU, so that the bits are; an accelerator's is measured."""
         if jax.default_backend() != "cpu":
             return None
-        return tuning.Plan(1, 8) if self.workload.scan else tuning.Plan(1, 1, loop="host")
+        return (
+            tuning.ExecutionPlan(1, 8)
+            if self.workload.scan
+            else tuning.ExecutionPlan(1, 1, loop="host")
+        )
 
     @cached_property
     def _data_digest(self) -> str:

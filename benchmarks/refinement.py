@@ -68,7 +68,9 @@ def recorded(workload: Workload) -> Recorded:
 
     @jax.jit
     def trained(schedule: lrsched.Schedule) -> optax.OptState:
-        def step(state: tuning.State, i: jax.Array) -> tuple[tuning.State, jax.Array]:
+        def step(
+            state: tuning.TrainingState, i: jax.Array
+        ) -> tuple[tuning.TrainingState, jax.Array]:
             return run.step(state, run.batch(run.data, key, i))
 
         state, _ = jax.lax.scan(step, run.init(schedule, key), np.arange(workload.steps))

@@ -42,7 +42,7 @@ PAIRS: dict[str, tuple[Schedule, Schedule]] = {
         optax.warmup_cosine_decay_schedule(0.0, 1.0, 500, STEPS),
     ),
     "warmup-stable-decay": (
-        lrsched.wsd(1.0, STEPS, warmup=500, cooldown=2000, shape="linear"),
+        lrsched.wsd(1.0, STEPS, warmup=500, cooldown=2000, ramp="linear"),
         optax.join_schedules(
             [
                 optax.linear_schedule(0.0, 1.0, 500),

@@ -38,7 +38,7 @@ from rich.table import Table
 from benchmarks.workloads.base import cross_entropy
 from benchmarks.workloads.digits_mlp import load
 from lrsched import constant, tuning
-from lrsched.tuning.batched_runner import Fleet
+from lrsched.tuning.batched_runner import cached_runners
 
 SIZES = (64, 128, 128, 10)
 STEPS, BATCH = 300, 128
@@ -189,7 +189,7 @@ def torch_model() -> Any:
 
 def ours(rates: np.ndarray, devices: int) -> tuple[float, float]:
     """Seconds of compiling and choosing the plan, and of running."""
-    mesh = jax.make_mesh((devices,), ("members",), devices=jax.devices()[:devices])
+    mesh = jax.make_mesh((devices,), ("runs",), devices=jax.devices()[:devices])
     found = tuning.sweep(
         _run(), [constant(float(rate)) for rate in rates], steps=STEPS, mesh=mesh, progress=False
     )
@@ -209,7 +209,9 @@ def range_tests() -> dict[str, float]:
     for seeds in (1, 8):
         for name in ("with its compilation", "again"):
             began = time.perf_counter()
-            tuning.range_test(run, low=1e-7, high=10.0, steps=100, seeds=seeds, diverged=1e30)
+            tuning.range_test(
+                run, low=1e-7, high=10.0, steps=100, seeds=seeds, divergence_factor=1e30
+            )
             found[f"lrsched, seeds: {seeds}, {name}"] = time.perf_counter() - began
     if find_spec("torch_lr_finder"):
         import torch as pytorch
@@ -230,15 +232,15 @@ def range_tests() -> dict[str, float]:
 
 def on_devices(count: int, rates: np.ndarray) -> dict[str, Any]:
     """The sweep on so many host devices."""
-    run, mesh = _run(), jax.make_mesh((count,), ("members",), devices=jax.devices()[:count])
+    run, mesh = _run(), jax.make_mesh((count,), ("runs",), devices=jax.devices()[:count])
     schedules = [constant(float(rate)) for rate in rates]
-    plan = tuning.Plan(1, max(1, min(8, len(rates) // count)))
+    plan = tuning.ExecutionPlan(1, max(1, min(8, len(rates) // count)))
     seconds = min(
         tuning.sweep(run, schedules, steps=STEPS, mesh=mesh, plan=plan, progress=False).run_seconds
         for _ in range(3)
     )
-    (fleet,) = (made for made in run.compiled.values() if isinstance(made, Fleet))
-    return {"seconds": seconds, "collectives": len(re.findall(COLLECTIVE, fleet.as_text()))}
+    (runner,) = cached_runners(run)
+    return {"seconds": seconds, "collectives": len(re.findall(COLLECTIVE, runner.as_text()))}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A schedule from the numbers of a MaxText configuration, to read, save, sweep and change."""
+"""Build a schedule from a MaxText configuration, to read, save, sweep and change it."""
 
 import lrsched
 
@@ -15,7 +15,18 @@ CONFIG = {
 
 
 def schedule_of(config):
-    """MaxText's schedule: both ends of each phase are steps of it, and 0 comes after the last."""
+    """Return MaxText's schedule for a configuration.
+
+    The warmup reaches the peak at its boundary (``transition_steps=warmup_steps``, as in MaxText
+    since February 2026). The decay has both of its ends among its steps, and after the last step
+    the rate is 0.
+
+    Args:
+      config: Mapping with the keys of `CONFIG`.
+
+    Returns:
+      A schedule of ``learning_rate_schedule_steps`` steps, or of ``steps`` if that is -1.
+    """
     peak = config["learning_rate"]
     end = peak * config["learning_rate_final_fraction"]
     steps = config["learning_rate_schedule_steps"]
@@ -26,14 +37,13 @@ def schedule_of(config):
     shape = config["wsd_decay_style"] if is_wsd else "cosine"
     fall = {"linear": lrsched.linear, "cosine": lrsched.cosine}[shape]
 
-    rise = max(warmup - 1, 0)
-    falling = lrsched.shift(fall(peak, steps=decay - 1, end=end), steps - decay - rise)
+    falling = lrsched.shift(fall(peak, steps=decay - 1, end=end), steps - decay - warmup)
     schedule = falling >> lrsched.piecewise_constant([end, 0.0], boundaries=[1])
-    return lrsched.linear(0.0, peak, steps=rise) >> schedule if rise else schedule
+    return lrsched.linear(0.0, peak, steps=warmup) >> schedule if warmup else schedule
 
 
 if __name__ == "__main__":
     schedule = schedule_of(CONFIG)
     print(schedule)
-    for step in (0, 9, 50, 80, 99, 100):
+    for step in (0, 10, 50, 80, 99, 100):
         print(f"{step:>4} {float(schedule(step)):.2e}")

@@ -61,7 +61,7 @@ def main(trials: int = 64, batch: int = 16, steps: int = 200, seeds: int = 8):
         validation=(validation, test),
         metric=judge,
     )
-    tuning.search(run, study, propose, trials=trials, batch=batch, progress=False)
+    tuning.search(run, study, propose, n_trials=trials, trials_per_batch=batch, progress=False)
 
     print("trial  validation loss     peak  warmup  cooldown")
     for trial in sorted(study.trials, key=lambda trial: trial.value)[:5]:

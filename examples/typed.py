@@ -43,7 +43,7 @@ assert_type(sawtooth(0.1, period=100), lrsched.Schedule)
 if TYPE_CHECKING:
     lrsched.cosine(3e-4)  # pyright: ignore[reportCallIssue]
     lrsched.cosine(3e-4, steps="long")  # pyright: ignore[reportArgumentType]
-    lrsched.wsd(1.0, steps=100, warmup=0.1, cooldown=0.2, shape=3)  # pyright: ignore[reportArgumentType]
+    lrsched.wsd(1.0, steps=100, warmup=0.1, cooldown=0.2, ramp=3)  # pyright: ignore[reportArgumentType]
     sawtooth(0.1, periods=100)  # pyright: ignore[reportCallIssue]
 
 print(f"{rate} starts at {rate(0):.1e}; the rate applied was {lrsched.learning_rate(state):.1e}")

@@ -337,14 +337,14 @@ def cases(steps: int) -> list[Case]:
         Case(lrsched.tanh(0.1, steps), tanh(0.1, steps), steps),
         Case(lrsched.rex(0.1, steps), rex(0.1, steps), steps),
         Case(lrsched.rex(0.1, steps, end=0.01, beta=0.9), rex(0.1, steps, 0.01, 0.9), steps),
-        Case(lrsched.hyperbolic(0.1, steps, bound=steps), hyperbolic(0.1, steps, steps), steps),
+        Case(lrsched.hyperbolic(0.1, steps, max_steps=steps), hyperbolic(0.1, steps, steps), steps),
         Case(
-            lrsched.hyperbolic(0.1, third, bound=steps, end=1e-3),
+            lrsched.hyperbolic(0.1, third, max_steps=steps, end=1e-3),
             hyperbolic(0.1, third, steps, 1e-3),
             third,
         ),
         Case(
-            lrsched.exp_hyperbolic(0.1, third, bound=steps, end=1e-3),
+            lrsched.exp_hyperbolic(0.1, third, max_steps=steps, end=1e-3),
             exp_hyperbolic(0.1, third, steps, 1e-3),
             third,
         ),
@@ -384,12 +384,12 @@ def cases(steps: int) -> list[Case]:
             steps,
         ),
         Case(
-            lrsched.triangular(0.01, 0.1, up=tenth, cycle_factor=0.5),
+            lrsched.triangular(0.01, 0.1, up_steps=tenth, cycle_factor=0.5),
             triangular(0.01, 0.1, tenth, tenth, 0.5),
             steps,
         ),
         Case(
-            lrsched.triangular(0.01, 0.1, up=tenth, step_factor=1 - 2**-20),
+            lrsched.triangular(0.01, 0.1, up_steps=tenth, step_factor=1 - 2**-20),
             triangular(0.01, 0.1, tenth, tenth, 1.0, 1 - 2**-20),
             steps,
         ),
@@ -422,12 +422,12 @@ def cases(steps: int) -> list[Case]:
             steps,
         ),
         Case(
-            lrsched.wsd(0.01, steps, warmup=0, cooldown=0.5, end=1e-4, shape="linear"),
+            lrsched.wsd(0.01, steps, warmup=0, cooldown=0.5, end=1e-4, ramp="linear"),
             wsd(0.01, steps, 0, np.rint(steps / 2), lambda x: x, 1e-4),
             steps,
         ),
         Case(
-            lrsched.triangular(0.0, 0.1, up=tenth, down=third),
+            lrsched.triangular(0.0, 0.1, up_steps=tenth, down_steps=third),
             triangular(0.0, 0.1, tenth, third),
             steps,
         ),

@@ -11,12 +11,12 @@ jsonschema = pytest.importorskip("jsonschema")
 
 TEXT = """
 schedule: join
-parts:
+operands:
 - schedule: multiply
-  parts: [{schedule: warmup, steps: 1e2}, 3e-4]
-- {schedule: wsd, peak: 3e-4, steps: 1e4, warmup: 0, cooldown: 2e3, shape: linear}
+  operands: [{schedule: warmup, steps: 1e2}, 3e-4]
+- {schedule: wsd, peak: 3e-4, steps: 1e4, warmup: 0, cooldown: 2e3, ramp: linear}
 """
-EXPECTED = lrsched.warmup(100) * 3e-4 >> lrsched.wsd(3e-4, 10_000, 0, 2000, shape="linear")
+EXPECTED = lrsched.warmup(100) * 3e-4 >> lrsched.wsd(3e-4, 10_000, 0, 2000, ramp="linear")
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +28,21 @@ def validator():
 
 def test_yaml_is_read_though_it_takes_3e_4_for_a_string():
     data = yaml.safe_load(TEXT)
-    assert data["parts"][1]["peak"] == "3e-4"
+    assert data["operands"][1]["peak"] == "3e-4"
     assert lrsched.from_dict(data) == EXPECTED
 
 
 def test_omegaconf_is_read():
     omegaconf = pytest.importorskip("omegaconf")
     config = omegaconf.OmegaConf.create("peak: 3e-4\nrate:" + TEXT.replace("\n", "\n  "))
-    config.rate.parts[1].peak = "${peak}"
+    config.rate.operands[1].peak = "${peak}"
     assert lrsched.from_dict(config.rate) == EXPECTED
 
 
 def test_ml_collections_are_read():
     ml_collections = pytest.importorskip("ml_collections")
     config = ml_collections.ConfigDict(lrsched.to_dict(EXPECTED))
-    config.parts[1]["steps"] = 1e4
+    config.operands[1]["steps"] = 1e4
     assert lrsched.from_dict(config) == EXPECTED
     bounded = lrsched.clip(lrsched.cosine(0.1, 10), 0.0, 0.05)  # frozen, it takes no list of dicts
     frozen = ml_collections.FrozenConfigDict(lrsched.to_dict(bounded))

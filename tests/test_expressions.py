@@ -61,7 +61,25 @@ def test_nothing_else_is_read(text):
 
 
 @pytest.mark.parametrize(
-    ("peer", "call", "expected"),
+    ("text", "message"),
+    [
+        ("'cosine(1.0, 5)'", "it is a string; write the call without quotes"),
+        ("constant(value=2, value=3)", "constant: value is passed twice"),
+        ("from_function('sin')", "function='sin' is not accepted; .* a function of the step"),
+        ("from_function(len)", "'len' is not accepted, as the value of a name"),
+        ("cosine(lr=1e-3, steps=70)", "lr is called peak here"),
+        ("linear(0.3, 0.0, T_max=70)", "T_max is called steps here"),
+        ("cosine(1e-3, step=70)", "step is called steps here"),
+        ("int('3')", "'3' is not accepted|\"'3'\" is not accepted"),
+    ],
+)
+def test_a_refusal_names_the_remedy(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("library", "call", "expected"),
     [
         *(
             ("transformers", f"get_scheduler({start}, num_training_steps=100)", LINEAR)
@@ -83,6 +101,33 @@ def test_nothing_else_is_read(text):
             ),
         ),
         ("torch", "OneCycleLR(optimizer, 0.3, 50)", torch.OneCycleLR(0.3, 50)),
+        ("torch", "StepLR(self.optimizer, 70 // 9)", torch.StepLR(0.1, 7)),
+        (
+            "torch",
+            "ExponentialLR(model.base_optimizer, 0.7)",
+            torch.ExponentialLR(0.1, 0.7),
+        ),
+        ("torch", "StepLR(optimizer=self.opt, step_size=3)", torch.StepLR(0.1, 3)),
+        (
+            "torch",
+            "PolynomialLR(optimizer, int(0.35 * 420), power=max(1, 2.5))",
+            torch.PolynomialLR(0.1, 147, power=2.5),
+        ),
+        (
+            "torch",
+            "LinearLR(optimizer, total_iters=round(math.ceil(7.1) % 5))",
+            torch.LinearLR(0.1, total_iters=3),
+        ),
+        (
+            "torch",
+            "{'scheduler': StepLR(self.optimizer, 4), 'interval': 'epoch', 'monitor': 'val_loss'}",
+            torch.StepLR(0.1, 4),
+        ),
+        (
+            "torch",
+            "{'scheduler': StepLR(self.optimizer, 4), 'frequency': 6}",
+            lrsched.staircase(torch.StepLR(0.1, 4), every=6),
+        ),
         ("torch", "scheduler = StepLR(optimizer, 3)\n", torch.StepLR(0.1, 3)),
         (
             "timm",
@@ -106,21 +151,28 @@ def test_nothing_else_is_read(text):
         ),
     ],
 )
-def test_a_peers_call_becomes_ours(peer, call, expected):
-    assert parse_call(call, peer, base_lr=0.1) == expected
+def test_a_call_of_a_library_becomes_ours(library, call, expected):
+    assert parse_call(call, library, base_lr=0.1) == expected
 
 
 @pytest.mark.parametrize(
-    ("peer", "call", "message"),
+    ("library", "call", "message"),
     [
         ("torch", "ReduceLROnPlateau(optimizer)", "follows a metric"),
         ("torch", "LambdaLR(optimizer, lambda t: 0.9**t)", "'lambda t: 0.9\\*\\*t' is not"),
-        ("torch", "StepLR(optimizer, epochs)", "'epochs' is not accepted; what a name stands for"),
+        ("torch", "StepLR(optimizer, epochs)", "'epochs' is not accepted, as the value of a name"),
+        ("torch", "StepLR(self.hparams.lr, 3)", "'self.hparams.lr' is not accepted, as the value"),
+        ("torch", "StepLR(args, 3)", "the optimizer may be left out"),
+        ("torch", "{'sched': StepLR(optimizer, 3)}", "a dictionary without a 'scheduler'"),
+        ("torch", "[StepLR(optimizer, 3), StepLR(optimizer, 4)]", "it is a list; write one call"),
+        ("torch", "'StepLR'", "it is a string; write one call"),
+        ("torch", "StepLR(optimizer, step_size=3, step_size=4)", "step_size is passed twice"),
+        ("torch", "StepLR(optimizer, 9 // 0)", "division by zero|modulo by zero"),
         ("torch", "CosineLR(T_max=5)", "has no 'CosineLR'; the nearest are"),
         ("torch", "StepLR(optimizer)", "step_size"),
-        ("jax", "f()", "peer='jax' is not accepted"),
+        ("jax", "f()", "library='jax' is not accepted"),
     ],
 )
-def test_what_has_no_schedule_says_why(peer, call, message):
+def test_what_has_no_schedule_says_why(library, call, message):
     with pytest.raises(ValueError, match=message):
-        parse_call(call, peer)
+        parse_call(call, library)

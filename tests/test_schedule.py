@@ -214,7 +214,7 @@ def test_a_schedule_of_arrays_equals_the_one_of_numbers():
 
 def test_leaves_are_named():
     paths = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(nested())]
-    assert ".parts[1].parts[0].parts[0].peak" in paths
+    assert ".operands[1].operands[0].operands[0].peak" in paths
 
 
 def test_a_schedule_may_hold_anything_as_leaves():
@@ -229,7 +229,7 @@ def test_parameters_are_read_and_replaced_but_not_written():
     assert (schedule.peak, schedule.steps, schedule.end) == (0.1, 100, 0.0)
     assert "peak" in dir(schedule)
     assert schedule.replace(peak=0.2, steps=50) == lrsched.cosine(0.2, 50)
-    assert nested().replace(parts=(2.0, 3.0)) == lrsched.multiply(2.0, 3.0)
+    assert nested().replace(operands=(2.0, 3.0)) == lrsched.multiply(2.0, 3.0)
     with pytest.raises(AttributeError, match=r"use \.replace\(peak=\.\.\.\)"):
         schedule.peak = 0.2
     with pytest.raises(AttributeError, match="cosine has no parameter 'summit'"):
@@ -358,7 +358,7 @@ def test_json_is_plain_and_takes_defaults():
     data = lrsched.to_dict(lrsched.linear(1, 0, 10) >> 0.5)
     assert data == {
         "schedule": "join",
-        "parts": [{"schedule": "linear", "init": 1.0, "end": 0.0, "steps": 10}, 0.5],
+        "operands": [{"schedule": "linear", "init": 1.0, "end": 0.0, "steps": 10}, 0.5],
     }
     assert lrsched.from_dict({"schedule": "cosine", "peak": 1, "steps": 5}).end == 0.0
 
@@ -368,9 +368,7 @@ def test_errors_of_from_dict_teach():
         lrsched.from_dict({"schedule": "cosin"})
     with pytest.raises(ValueError, match="must be a mapping with a key 'schedule'"):
         lrsched.from_dict({"name": "cosine"})
-    with pytest.raises(
-        ValueError, match="cosine: got an unexpected keyword argument 'top'; it takes peak"
-    ):
+    with pytest.raises(ValueError, match="cosine has no parameter 'top'; it has peak"):
         lrsched.from_dict({"schedule": "cosine", "top": 1, "peak": 1, "steps": 5})
     with pytest.raises(ValueError, match="missing a required argument: 'steps'"):
         lrsched.from_dict({"schedule": "cosine", "peak": 1})
@@ -381,9 +379,9 @@ def test_errors_of_from_dict_teach():
 
 
 def test_functions_and_tracers_cannot_be_written_down():
-    with pytest.raises(ValueError, match=r"warmup: shape=sqrt cannot be written down"):
-        lrsched.to_dict(lrsched.warmup(5, shape=jnp.sqrt))
-    with pytest.raises(ValueError, match=r"cosine: peak=.* cannot be written down"):
+    with pytest.raises(ValueError, match=r"warmup: ramp=sqrt cannot be written as JSON"):
+        lrsched.to_dict(lrsched.warmup(5, ramp=jnp.sqrt))
+    with pytest.raises(ValueError, match=r"cosine: peak=.* cannot be written as JSON"):
         jax.jit(lambda peak: lrsched.to_dict(lrsched.cosine(peak, 5)) and peak)(1.0)
 
 

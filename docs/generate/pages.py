@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from docs.generate import adaptive, benchmarks, examples, porting, reference, schedules
+from docs.generate import adaptive, benchmarks, examples, porting, recipes, reference, schedules
 
 PARTS: dict[str, Callable[[], str]] = {
     "report": benchmarks.link,
+    "recipes": recipes.section,
     "schedules": schedules.section,
     **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
 }

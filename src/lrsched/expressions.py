@@ -1,22 +1,27 @@
-"""Schedules written as text: calls and the algebra over registered names, nothing that runs code.
+"""Read schedules written as text: calls of schedules and their algebra, without running code.
 
-What `repr` of a schedule shows is such a text. It is read as a syntax tree, never evaluated.
+`repr` of a schedule is such a text. It is parsed into a syntax tree that is interpreted node by
+node, never evaluated by Python, so that a configuration file cannot run code.
 """
 
 import ast
 import importlib
 import inspect
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lrsched._schedule import REGISTRY, Schedule, get_definition
-from lrsched.algebra import as_schedule
+from lrsched.algebra import as_schedule, staircase
+from lrsched.compat import LIBRARIES
 
-LIBRARIES: Final = ("keras", "optax", "timm", "torch", "transformers")
-_OF_THEIR_OWN: Final = ("CyclicLR",)
-"""Whose ``base_lr`` is an argument at the peer's too, and not the optimizer's rate."""
-_LONGEST: Final = 100_000
+__all__ = ["LIBRARIES", "parse", "parse_call"]
+
+_OWN_BASE_LR: Final = ("CyclicLR",)
+"""Functions whose ``base_lr`` is an argument of the original as well, not the optimizer's rate."""
+_MAX_LENGTH: Final = 100_000
+_OPTIMIZER_NAMES: Final = ("optimizer", "opt", "optim")
 _SIGNS: Final[Mapping[type, Callable[[Any], Any]]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
@@ -27,116 +32,168 @@ _OPERATORS: Final[Mapping[type, tuple[Callable[[Any, Any], Any], bool]]] = {
     ast.RShift: (operator.rshift, True),
     ast.Sub: (operator.sub, False),
     ast.Div: (operator.truediv, False),
+    ast.FloorDiv: (operator.floordiv, False),
+    ast.Mod: (operator.mod, False),
     ast.Pow: (lambda base, exponent: _power(base, exponent), False),
 }
+"""Each operator's function, and whether its operands may be schedules."""
+_NUMBER_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    "int": int,
+    "float": float,
+    "round": round,
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "math.ceil": math.ceil,
+    "math.floor": math.floor,
+    "math.sqrt": math.sqrt,
+}
+"""Functions of numbers that training scripts apply to lengths: ``int(0.9 * total_steps)``."""
 
 
 def parse(text: str) -> Schedule:
-    """The schedule that an expression is: ``warmup(500) * 3e-4 >> cosine(3e-4, steps=9500)``.
+    """Return the schedule that an expression describes.
 
     Args:
-      text: calls of registered schedules, ``>>``, ``*`` and ``+`` of them, numbers and arithmetic
-        of numbers, strings, lists, None, True and False. ``lrsched.`` before a name is left out;
-        ``torch.StepLR(0.1, 30)`` is that of `lrsched.compat`.
+      text: Calls of registered schedules; ``>>``, ``*`` and ``+`` of them; numbers, arithmetic of
+        numbers and ``int``, ``round``, ``min``, ``max`` of them; strings, lists, tuples, None,
+        True and False. ``lrsched.`` before a name is optional; ``torch.StepLR(0.1, 30)`` is the
+        function of `lrsched.compat`.
+
+    Returns:
+      The schedule; a number is read as a constant schedule.
 
     Raises:
-      ValueError: anything else, with the part of the text that is not accepted.
+      ValueError: If the text is anything else. The message has the part that is not accepted.
 
-    >>> from lrsched.expressions import parse
-    >>> parse("warmup(500) * 3e-4 >> cosine(3e-4, steps=10_000 - 500)").horizon
-    10000
+    Example:
+      >>> from lrsched.expressions import parse
+      >>> parse("warmup(500) * 3e-4 >> cosine(3e-4, steps=10_000 - 500)").horizon
+      10000
     """
-    return as_schedule(_Reader(text, _named).read())
-
-
-def parse_call(text: str, peer: str, base_lr: float = 1.0) -> Schedule:
-    """Our schedule for a peer's call as it stands in a training script.
-
-    Args:
-      text: ``CosineAnnealingLR(optimizer, T_max=50)``; a module's name before it and the optimizer,
-        which must be a plain name, may be left out.
-      peer: "keras", "optax", "timm", "torch" or "transformers".
-      base_lr: the optimizer's rate, for the calls that follow one.
-
-    Raises:
-      ValueError: another peer, something else than a call, or a rule that follows a metric.
-
-    >>> from lrsched.expressions import parse_call
-    >>> parse_call("StepLR(optimizer, step_size=30)", "torch", base_lr=0.1)
-    step_decay(init=0.1, factor=0.1, every=30)
-    """
-    if peer not in LIBRARIES:
+    value = _Reader(text, _find_factory).read()
+    if isinstance(value, str):
         raise ValueError(
-            f"peer={peer!r} is not accepted; it must be one of {', '.join(LIBRARIES)}."
+            f"{text!r} is not accepted: it is a string; write the call without quotes."
         )
-    module = importlib.import_module(f"lrsched.compat.{peer}")
+    return as_schedule(value)
+
+
+def parse_call(text: str, library: str, base_lr: float = 1.0) -> Schedule:
+    """Return the schedule for a call of another library as it stands in a training script.
+
+    Args:
+      text: A call such as ``CosineAnnealingLR(optimizer, T_max=50)``, an assignment of one, or
+        Lightning's ``{"scheduler": call, "interval": ...}``, whose ``frequency`` is applied. A
+        module's name before the call and the optimizer may be left out.
+      library: ``"keras"``, ``"optax"``, ``"timm"``, ``"torch"`` or ``"transformers"``.
+      base_lr: Learning rate of the optimizer, for calls that depend on one.
+
+    Returns:
+      The schedule. Its steps are the calls of ``scheduler.step()``.
+
+    Raises:
+      ValueError: If the library is not known, or the text is not a call of one of its schedules.
+
+    Example:
+      >>> from lrsched.expressions import parse_call
+      >>> parse_call("StepLR(self.optimizer, step_size=90 // 3)", "torch", base_lr=0.1)
+      step_decay(init=0.1, factor=0.1, every=30)
+    """
+    if library not in LIBRARIES:
+        raise ValueError(
+            f"parse_call: library={library!r} is not accepted; library must be one of "
+            f"{', '.join(LIBRARIES)}."
+        )
+    module = importlib.import_module(f"lrsched.compat.{library}")
 
     def factory(name: str) -> Callable[..., Any]:
         short = name.rpartition(".")[2]
         try:
-            found: Callable[..., Any] = getattr(module, short)
+            function: Callable[..., Any] = getattr(module, short)
         except AttributeError as error:
             raise ValueError(str(error)) from None
         if short not in module.__all__:
-            raise ValueError(f"{short!r} is no schedule of {peer}.")
-        parameters = list(inspect.signature(found).parameters)
-        if short in _OF_THEIR_OWN or "base_lr" not in parameters:
-            return found
-        place = parameters.index("base_lr")
+            raise ValueError(f"{short!r} is not a schedule of {library}.")
+        parameters = list(inspect.signature(function).parameters)
+        if short in _OWN_BASE_LR or "base_lr" not in parameters:
+            return function
+        position = parameters.index("base_lr")
 
-        def at_the_rate(*args: Any, **kwargs: Any) -> Any:
-            """The rate goes where the optimizer stood, which is not first in `get_scheduler`."""
+        def with_base_lr(*args: Any, **kwargs: Any) -> Any:
+            # The rate goes where the optimizer was, which is not first in `get_scheduler`.
             if "base_lr" in kwargs:
-                return found(*args, **kwargs)
-            if len(args) < place:
-                return found(*args, base_lr=base_lr, **kwargs)
-            return found(*args[:place], base_lr, *args[place:], **kwargs)
+                return function(*args, **kwargs)
+            if len(args) < position:
+                return function(*args, base_lr=base_lr, **kwargs)
+            return function(*args[:position], base_lr, *args[position:], **kwargs)
 
-        return at_the_rate
+        return with_base_lr
 
-    found = _Reader(text, factory, left_out=("optimizer", "opt", "optim")).read()
-    if isinstance(found, tuple) and isinstance(found[0], Schedule):
-        found = found[0]  # timm returns the number of epochs beside it
-    if not isinstance(found, Schedule):
-        raise ValueError(
-            f"{text} follows a metric, so that it is a transform and no schedule; in Python it is "
-            f"in lrsched.compat.{peer}."
+    value = _Reader(text, factory, has_optimizer=True).read()
+    frequency = 1
+    if isinstance(value, dict) and "scheduler" in value:
+        value, frequency = value["scheduler"], value.get("frequency", 1)
+    if isinstance(value, tuple) and value and isinstance(value[0], Schedule):
+        value = value[0]  # timm's create_scheduler_v2 returns the number of epochs beside it.
+    if not isinstance(value, Schedule):
+        raise ValueError(_no_schedule(text, value, library))
+    return value if frequency == 1 else staircase(value, every=frequency)
+
+
+def _no_schedule(text: str, value: Any, library: str) -> str:
+    if hasattr(value, "init") and hasattr(value, "update"):
+        return (
+            f"{text} follows a metric, so that it is a transform and no schedule; use it in Python "
+            f"from lrsched.compat.{library}."
         )
-    return found
+    kinds: dict[type, str] = {
+        dict: "a dictionary without a 'scheduler'",
+        list: "a list",
+        str: "a string",
+    }
+    kind = kinds.get(type(value), "not a call")
+    return (
+        f"{text} is not accepted, as it is {kind}; write one call, "
+        "such as StepLR(optimizer, step_size=30)."
+    )
 
 
-def _named(name: str) -> Callable[..., Any]:
+def _find_factory(name: str) -> Callable[..., Any]:
     name = name.removeprefix("lrsched.").removeprefix("lr.").removeprefix("compat.")
-    peer, _, short = name.rpartition(".")
-    if peer in LIBRARIES and name not in REGISTRY:
-        module = importlib.import_module(f"lrsched.compat.{peer}")
+    library, _, short = name.rpartition(".")
+    if library in LIBRARIES and name not in REGISTRY:
+        module = importlib.import_module(f"lrsched.compat.{library}")
         if short in module.__all__:
-            found: Callable[..., Any] = getattr(module, short)
-            return found
+            function: Callable[..., Any] = getattr(module, short)
+            return function
     return get_definition(name).create
 
 
 class _Reader:
-    """One pass over the syntax tree; whatever it does not know is refused."""
+    """Interpreter of the syntax tree of one expression. It refuses every node it does not know.
+
+    Attributes:
+      text: The expression.
+      factory: Returns the function that a dotted name stands for; raises ``ValueError``.
+      has_optimizer: Whether arguments that name an optimizer are left out.
+    """
 
     def __init__(
-        self,
-        text: str,
-        factory: Callable[[str], Callable[..., Any]],
-        left_out: tuple[str, ...] = (),
+        self, text: str, factory: Callable[[str], Callable[..., Any]], has_optimizer: bool = False
     ) -> None:
-        self.text, self.factory, self.left_out = text, factory, left_out
+        self.text, self.factory, self.has_optimizer = text, factory, has_optimizer
 
     def read(self) -> Any:
-        if len(self.text) > _LONGEST:
-            raise ValueError(f"the expression is longer than {_LONGEST} characters.")
+        if len(self.text) > _MAX_LENGTH:
+            raise ValueError(f"the expression is longer than {_MAX_LENGTH} characters.")
         try:
             return self.value(self.expression())
         except SyntaxError as error:
             raise ValueError(f"{self.text!r} is not an expression: {error.msg}.") from None
         except (RecursionError, MemoryError):
             raise ValueError("the expression is nested too deeply.") from None
-        except (TypeError, ZeroDivisionError, OverflowError) as error:
+        except (TypeError, ArithmeticError, AttributeError, LookupError) as error:
             raise ValueError(f"{self.text!r} is not accepted: {error}.") from None
 
     def expression(self) -> ast.expr:
@@ -163,27 +220,34 @@ class _Reader:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
                 return self.operation(op, left, right)
             case ast.Call(func=function, args=args, keywords=keywords):
-                given = [arg for arg in args if not self.is_left_out(arg)]
-                named = {word.arg: word.value for word in keywords if word.arg != "optimizer"}
-                if None in named:
-                    self.refuse(node)
-                values = [self.value(arg) for arg in given]
-                by_name = {str(name): self.value(value) for name, value in named.items()}
-                return self.made(self.name(function), values, by_name)
+                return self.call(node, self.name(function), args, keywords)
         return self.refuse(node)
 
-    def made(self, name: str, values: list[Any], by_name: dict[str, Any]) -> Any:
+    def call(
+        self, node: ast.Call, name: str, args: list[ast.expr], keywords: list[ast.keyword]
+    ) -> Any:
+        if name in _NUMBER_FUNCTIONS and not keywords:
+            return _NUMBER_FUNCTIONS[name](*map(self.number, args))
+        values = [self.value(arg) for arg in args if not self.is_optimizer(arg)]
+        by_name: dict[str, Any] = {}
+        for keyword in keywords:
+            if keyword.arg is None:
+                return self.refuse(node)
+            if keyword.arg in by_name:
+                raise ValueError(f"{name}: {keyword.arg} is passed twice; pass it once.")
+            if not (self.has_optimizer and keyword.arg == "optimizer"):
+                by_name[keyword.arg] = self.value(keyword.value)
         try:
             return self.factory(name)(*values, **by_name)
         except TypeError as error:
             raise ValueError(str(error)) from None
 
     def operation(self, op: ast.operator, left: ast.expr, right: ast.expr) -> Any:
-        compute, is_of_schedules = _OPERATORS[type(op)]
+        compute, accepts_schedules = _OPERATORS[type(op)]
         first, second = self.value(left), self.value(right)
         has_schedule = isinstance(first, Schedule) or isinstance(second, Schedule)
         for node, value in ((left, first), (right, second)):
-            if not (_is_number(value) or (is_of_schedules and isinstance(value, Schedule))):
+            if not (_is_number(value) or (accepts_schedules and isinstance(value, Schedule))):
                 self.refuse(node)
         if isinstance(op, ast.RShift) and not has_schedule:
             self.refuse(left)
@@ -201,19 +265,28 @@ class _Reader:
                 return f"{self.name(value)}.{attr}"
         return str(self.refuse(node))
 
-    def is_left_out(self, node: ast.expr) -> bool:
-        return isinstance(node, ast.Name) and node.id in self.left_out
+    def is_optimizer(self, node: ast.expr) -> bool:
+        if not self.has_optimizer or not isinstance(node, ast.Name | ast.Attribute):
+            return False
+        last = node.id if isinstance(node, ast.Name) else node.attr
+        return last in _OPTIMIZER_NAMES or last.endswith("_optimizer")
 
     def refuse(self, node: ast.expr) -> Any:
-        part = ast.get_source_segment(self.text.strip(), node) or ast.unparse(node)
-        if isinstance(node, ast.Name):
+        segment = ast.get_source_segment(self.text.strip(), node) or ast.unparse(node)
+        if isinstance(node, ast.Name | ast.Attribute):
+            hint = "; the optimizer may be left out" if self.has_optimizer else ""
             raise ValueError(
-                f"{part!r} is not accepted; what a name stands for is not known here: write the "
-                "number, or the call, in its place."
+                f"{segment!r} is not accepted, as the value of a name is not known here; write the "
+                f"number or the call in its place{hint}."
+            )
+        if isinstance(node, ast.Lambda):
+            raise ValueError(
+                f"{segment!r} is not accepted, as functions are not read from text; pass it in "
+                "Python, or list the rates in table([...])."
             )
         raise ValueError(
-            f"{part!r} is not accepted; an expression has calls of schedules, >>, * and + of them, "
-            "numbers, strings and lists."
+            f"{segment!r} is not accepted; an expression has calls of schedules, >>, * and + of "
+            "them, numbers, strings and lists."
         )
 
 
@@ -222,6 +295,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _power(base: float, exponent: float) -> float:
+    # 9**9**9 would take all memory before anything could check its size.
     if abs(exponent) > 64 or abs(base) > 2**31:
         raise OverflowError(f"{base}**{exponent} is too large")
     return float(base**exponent) if exponent < 0 else base**exponent

@@ -1,4 +1,4 @@
-"""The example's schedules beside MaxText's formula, in float64, at every step."""
+"""The example's schedules against MaxText's formula in float64, at every step."""
 
 import runpy
 
@@ -19,7 +19,7 @@ def maxtext(config):
 
     def at(step):
         if step < warmup:
-            return peak * step / (warmup - 1)
+            return peak * step / warmup
         if step < total - decay:
             return peak
         if step >= total:
@@ -38,6 +38,7 @@ def maxtext(config):
         {"wsd_decay_style": "cosine"},
         {"wsd_decay_steps_fraction": 0.9},
         {"warmup_steps_fraction": 0.0},
+        {"warmup_steps_fraction": 0.37, "wsd_decay_style": "cosine"},
         {"lr_schedule_type": "cosine"},
         {"lr_schedule_type": "cosine", "warmup_steps_fraction": 0.25, "steps": 100},
     ],

@@ -25,7 +25,7 @@ def test_down_is_as_long_as_up_by_default():
 
 
 def test_one_cycle_has_the_values_of_optax():
-    ours = lrsched.one_cycle(0.5, 50, div=10.0, final_div=100.0)
+    ours = lrsched.one_cycle(0.5, 50, div_factor=10.0, final_div_factor=100.0)
     theirs = optax.cosine_onecycle_schedule(50, 0.5, 0.3, div_factor=10.0, final_div_factor=100.0)
     steps = np.arange(51)
     np.testing.assert_allclose(ours(steps), jax.vmap(theirs)(steps), rtol=1e-4, atol=1e-8)
@@ -110,7 +110,7 @@ def test_every_cycle_begins_with_its_warmup():
 
 def test_rate_and_momentum_of_one_cycle_mirror_each_other():
     steps = np.arange(101)
-    rate = np.asarray(lrsched.one_cycle(1.0, 100, div=1e6, final_div=1.0)(steps))
+    rate = np.asarray(lrsched.one_cycle(1.0, 100, div_factor=1e6, final_div_factor=1.0)(steps))
     momentum = np.asarray(lrsched.one_cycle_momentum(0.85, 0.95, 100)(steps))
     np.testing.assert_allclose(momentum, 0.95 - 0.1 * rate, atol=1e-6)
 
@@ -143,17 +143,20 @@ def test_the_program_is_small_and_free_of_loops():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: lrsched.triangular(0, 1, 0), "up=0 is not accepted"),
+        (lambda: lrsched.triangular(0, 1, 0), "up_steps=0 is not accepted"),
         (lambda: lrsched.one_cycle(0.1, 100, warmup=200), "warmup=200 .* more than steps=100"),
-        (lambda: lrsched.one_cycle(0.1, 100, div=0), "div=0 is not accepted"),
+        (lambda: lrsched.one_cycle(0.1, 100, div_factor=0), "div_factor=0 is not accepted"),
         (lambda: lrsched.cosine_restarts(0.1, 10, growth=0.5), "growth=0.5 is not accepted"),
         (lambda: lrsched.cosine_restarts(0.1, 10, growth=0), "growth=0 is not accepted"),
-        (lambda: lrsched.cosine_restarts(0.1, 10, warmup=10), "warmup=10 leaves nothing of the"),
+        (lambda: lrsched.cosine_restarts(0.1, 10, warmup=10), "warmup=10 is not accepted"),
         (
             lambda: lrsched.one_cycle(0.1, 100, warmup=60, three_phase=True),
             r"take 60 \+ 60 = 120 steps, more than steps=100",
         ),
-        (lambda: lrsched.noise(lrsched.constant(1.0), 0, 0.1, "pink"), "shape must be one of 'nor"),
+        (
+            lambda: lrsched.noise(lrsched.constant(1.0), 0, 0.1, "pink"),
+            "distribution must be one of",
+        ),
         (lambda: lrsched.triangular(0, 1, 5, cycle_factor=0), "cycle_factor=0 is not accepted"),
     ],
 )

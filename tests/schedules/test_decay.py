@@ -111,8 +111,8 @@ def test_special_cases_are_each_other():
 
 def test_the_early_course_of_hyperbolic_is_the_same_for_any_length():
     steps = np.arange(20)
-    short = 0.1 - np.asarray(lrsched.hyperbolic(0.1, 200, bound=1000)(steps))
-    long = 0.1 - np.asarray(lrsched.hyperbolic(0.1, 800, bound=1000)(steps))
+    short = 0.1 - np.asarray(lrsched.hyperbolic(0.1, 200, max_steps=1000)(steps))
+    long = 0.1 - np.asarray(lrsched.hyperbolic(0.1, 800, max_steps=1000)(steps))
     cosines = [0.1 - np.asarray(lrsched.cosine(0.1, n)(steps)) for n in (200, 800)]
     assert short[-1] / long[-1] < 2 < cosines[0][-1] / cosines[1][-1]
 
@@ -129,12 +129,21 @@ def test_chebyshev_solves_a_quadratic_faster_than_any_constant_rate():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: lrsched.rex(0.1, 5, beta=1.0), "rex: beta=1.0 is not below 1"),
-        (lambda: lrsched.hyperbolic(0.1, 50, bound=40), "hyperbolic: bound=40 is below steps=50"),
-        (lambda: lrsched.exp_hyperbolic(0.1, 50, 40, 0.01), "bound=40 is below steps=50"),
+        (lambda: lrsched.rex(0.1, 5, beta=1.0), "rex: beta=1.0 is not accepted"),
+        (
+            lambda: lrsched.hyperbolic(0.1, 50, max_steps=40),
+            "hyperbolic: max_steps=40 is not accepted; max_steps must be at least steps=50",
+        ),
+        (
+            lambda: lrsched.exp_hyperbolic(0.1, 50, 40, 0.01),
+            "max_steps=40 is not accepted; max_steps must be at least steps=50",
+        ),
         (lambda: lrsched.exp_hyperbolic(0.1, 50, 50, 0), "end=0 is not accepted"),
-        (lambda: lrsched.chebyshev(0.1, 48), "steps=48 is no power of two"),
-        (lambda: lrsched.chebyshev(0.1, 64, ratio=1), "ratio=1.0 is not below 1"),
+        (
+            lambda: lrsched.chebyshev(0.1, 48),
+            "steps=48 is not accepted; steps must be a power of two",
+        ),
+        (lambda: lrsched.chebyshev(0.1, 64, ratio=1), "ratio=1 is not accepted"),
         (lambda: lrsched.k_decay(0.1, 5, k=0), "k=0 is not accepted"),
         (lambda: lrsched.multistep(0.1, [60, 30]), r"milestones=\[60, 30\] is not accepted"),
         (lambda: lrsched.step_decay(0.1, 0.0, 10), "factor=0.0 is not accepted; factor must be"),

@@ -9,19 +9,19 @@ import lrsched
 from lrsched.schedules.ramps import RAMPS
 
 STEPS = np.arange(320)
-"""More than any length that is drawn; one shape, so that each schedule compiles once."""
+"""More than any length that is drawn; one ramp, so that each schedule compiles once."""
 
 
-@pytest.mark.parametrize("shape", RAMPS)
+@pytest.mark.parametrize("ramp", RAMPS)
 @given(
     rise=st.integers(0, 100),
     stable=st.integers(0, 100),
     fall=st.integers(0, 100),
     end=st.floats(0, 0.25, width=32, allow_subnormal=False),
 )
-def test_wsd_rises_stays_and_falls(shape, rise, stable, fall, end):
+def test_wsd_rises_stays_and_falls(ramp, rise, stable, fall, end):
     steps = max(rise + stable + fall, 1)
-    schedule = lrsched.wsd(0.25, steps, rise, fall, end, shape)
+    schedule = lrsched.wsd(0.25, steps, rise, fall, end, ramp)
     values = np.asarray(schedule(STEPS))
     assert np.all((values >= 0) & (values <= 0.25))
     assert np.all(np.diff(values[: rise + 1]) >= 0)
@@ -36,16 +36,14 @@ def test_wsd_rises_stays_and_falls(shape, rise, stable, fall, end):
     st.integers(5, 100),
     st.sampled_from(["linear", "cosine"]),
 )
-def test_there_is_no_jump_at_any_seam(rise, hold, fall, shape):
+def test_there_is_no_jump_at_any_seam(rise, hold, fall, ramp):
     steps = rise + hold + fall
     steepest = 0.5 * np.pi / min(rise, fall) + 1e-6
     for schedule in (
-        lrsched.wsd(1.0, steps, rise, fall, shape=shape),
-        lrsched.one_cycle(1.0, rise + fall, rise, shape=shape),
-        lrsched.warmup(rise, shape)
-        >> lrsched.constant(1.0, hold or 1)
-        >> lrsched.cosine(1.0, fall),
-        lrsched.cooldown(lrsched.warmup(rise, shape), rise + hold, fall, shape=shape),
+        lrsched.wsd(1.0, steps, rise, fall, ramp=ramp),
+        lrsched.one_cycle(1.0, rise + fall, rise, ramp=ramp),
+        lrsched.warmup(rise, ramp) >> lrsched.constant(1.0, hold or 1) >> lrsched.cosine(1.0, fall),
+        lrsched.cooldown(lrsched.warmup(rise, ramp), rise + hold, fall, ramp=ramp),
     ):
         assert np.max(np.abs(np.diff(schedule(STEPS)))) <= steepest, schedule
 
@@ -71,7 +69,7 @@ def test_one_minus_sqrt_is_the_formula_of_the_paper():
 
 
 def test_any_function_is_a_cooldown():
-    schedule = lrsched.wsd(1.0, 100, warmup=0, cooldown=100, shape=lambda left: left**3)
+    schedule = lrsched.wsd(1.0, 100, warmup=0, cooldown=100, ramp=lambda left: left**3)
     assert schedule(50) == 0.125
 
 
@@ -98,13 +96,13 @@ def test_a_cooldown_of_a_constant_is_wsd():
     )
 
 
-@pytest.mark.parametrize("shape", ["linear", "cosine", "monotone"])
-def test_points_are_met_and_held(shape):
+@pytest.mark.parametrize("interpolation", ["linear", "cosine", "monotone"])
+def test_points_are_met_and_held(interpolation):
     steps, values = [3, 10, 11, 40], [0.5, 0.125, 0.25, 1.0]
-    schedule = lrsched.points(steps, values, shape)
+    schedule = lrsched.points(steps, values, interpolation)
     assert schedule(steps).tolist() == values
     assert schedule([0, 99]).tolist() == [0.5, 1.0]
-    assert lrsched.points([5], [0.25], shape)([0, 5, 9]).tolist() == [0.25] * 3
+    assert lrsched.points([5], [0.25], interpolation)([0, 5, 9]).tolist() == [0.25] * 3
     assert schedule.horizon == 40
 
 
@@ -133,20 +131,23 @@ def test_points_of_any_number_are_one_program():
     [
         (lambda: lrsched.points([1, 2], [0.1]), "points: 2 steps and 1 values do not match"),
         (lambda: lrsched.points([2, 1], [0.1, 1]), r"steps=\[2, 1\] is not accepted"),
-        (lambda: lrsched.points([1, 2], [1, 2], "spline"), "shape must be one of 'linear', 'cos"),
+        (
+            lambda: lrsched.points([1, 2], [1, 2], "spline"),
+            "interpolation must be one of 'linear', 'cos",
+        ),
         (lambda: lrsched.points([], []), r"is not accepted"),
-        (lambda: lrsched.cooldown(0.1, 2**31 - 1, 5), r"is above 2\*\*31 - 1"),
+        (lambda: lrsched.cooldown(0.1, 2**31 - 1, 5), r"must be at most 2\*\*31 - 1"),
         (lambda: lrsched.cooldown(0.1, -1, 5), "start=-1 is not accepted"),
         (
             lambda: lrsched.wsd(0.1, 100, 60, 50),
-            r"wsd: warmup=60 and cooldown=50 take 60 \+ 50 = 110 steps, more than steps=100",
+            r"cooldown=50 are not accepted; together they take 60 \+ 50 = 110 steps, more",
         ),
         (lambda: lrsched.wsd(0.1, 100, 0.6, 0.5), r"take 60 \+ 50 = 110 steps"),
         (lambda: lrsched.wsd(0.1, 100, 1.5, 10), "warmup=1.5 is not accepted; warmup must be a"),
         (lambda: lrsched.wsd(0.1, 100, 1.0, 10), "warmup=1.0 is not accepted"),
         (lambda: lrsched.wsd(0.1, 100, -1, 10), "warmup=-1 is not accepted"),
         (lambda: lrsched.wsd(0.1, 100, 10, "long"), "cooldown='long' is not accepted"),
-        (lambda: lrsched.wsd(0.1, 100, 10, 10, shape="sqrt"), "shape must be one of 'linear'"),
+        (lambda: lrsched.wsd(0.1, 100, 10, 10, ramp="sqrt"), "ramp must be one of 'linear'"),
     ],
 )
 def test_bad_input(make, message):

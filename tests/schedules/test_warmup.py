@@ -9,10 +9,10 @@ import lrsched
 from lrsched.schedules.ramps import RAMPS
 
 
-@pytest.mark.parametrize("shape", RAMPS)
+@pytest.mark.parametrize("ramp", RAMPS)
 @given(steps=st.integers(0, 300), init=st.floats(0, 1, width=32, allow_subnormal=False))
-def test_a_warmup_rises_from_init_to_one(shape, steps, init):
-    values = np.asarray(lrsched.warmup(steps, shape, init)(np.arange(310)))
+def test_a_warmup_rises_from_init_to_one(ramp, steps, init):
+    values = np.asarray(lrsched.warmup(steps, ramp, init)(np.arange(310)))
     assert values[0] == (np.float32(init) if steps else 1)
     assert np.all(values[steps:] == 1)
     assert np.all(np.diff(values) >= -2e-7)
@@ -34,7 +34,7 @@ def test_as_a_factor_the_clock_runs_as_a_prefix_it_waits():
 
 
 def test_any_function_of_the_unit_interval_is_a_shape():
-    assert lrsched.warmup(4, shape=jnp.sqrt)(1) == 0.5
+    assert lrsched.warmup(4, ramp=jnp.sqrt)(1) == 0.5
 
 
 def test_untuned_warmups_are_those_of_the_paper():
@@ -71,18 +71,24 @@ def test_the_radam_warmup_is_optaxs_rectification(b2):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: lrsched.untuned_warmup(1.0), "b2=1.0 is not above 0.0 and below 1"),
-        (lambda: lrsched.untuned_warmup(0.9, "cosine"), "shape must be one of 'linear', 'exp"),
-        (lambda: lrsched.radam_warmup(0.5), "b2=0.5 is not above 0.6 and below 1"),
+        (
+            lambda: lrsched.untuned_warmup(1.0),
+            "b2=1.0 is not accepted; b2 must be a number above 0 and",
+        ),
+        (lambda: lrsched.untuned_warmup(0.9, "cosine"), "ramp must be one of 'linear', 'exp"),
+        (
+            lambda: lrsched.radam_warmup(0.5),
+            "b2=0.5 is not accepted; b2 must be a number above 0.6",
+        ),
         (lambda: lrsched.log_warmup(0), "steps=0 is not accepted"),
         (lambda: lrsched.exponential_warmup(0), "timescale=0 is not accepted"),
         (
             lambda: lrsched.warmup(5, "sine"),
-            "shape='sine' is not accepted; shape must be one of 'linear', 'cosine', "
+            "ramp='sine' is not accepted; ramp must be one of 'linear', 'cosine', "
             "'mirror-cosine', '1-sqrt', "
             r"'square', 'exponential', or a function from \[0, 1\] to \[0, 1\]",
         ),
-        (lambda: lrsched.warmup(5, 3), "shape=3 is not accepted"),
+        (lambda: lrsched.warmup(5, 3), "ramp=3 is not accepted"),
         (lambda: lrsched.warmup(-1), "steps=-1 is not accepted"),
     ],
 )

@@ -102,7 +102,7 @@ def test_linear_to_zero_is_best_of_the_shapes_and_cooldowns_are_between():
     at_end = {
         fraction: float(
             theory.final_bound(
-                lrsched.wsd(1.0, 400, 0, fraction, shape="linear"), 400
+                lrsched.wsd(1.0, 400, 0, fraction, ramp="linear"), 400
             ).optimal_values
         )
         for fraction in (0, 0.2, 0.5, 0.8)

@@ -42,7 +42,7 @@ def test_under_a_law_it_is_better_than_what_people_use():
         "cosine": rise >> lrsched.cosine(PEAK, STEPS - 60),
         "linear": rise >> lrsched.linear(PEAK, 0.0, STEPS - 60),
         **{
-            f"wsd {cooldown} {shape}": lrsched.wsd(PEAK, STEPS, 60, cooldown, shape=shape)
+            f"wsd {cooldown} {shape}": lrsched.wsd(PEAK, STEPS, 60, cooldown, ramp=shape)
             for cooldown in (0.1, 0.2, 0.3, 0.5)
             for shape in ("linear", "1-sqrt", "cosine")
         },

@@ -9,7 +9,7 @@ from lrsched import theory
 
 
 def stable(steps, cooldown=0.2):
-    return lrsched.wsd(1.0, steps, 0, cooldown, shape="linear")
+    return lrsched.wsd(1.0, steps, 0, cooldown, ramp="linear")
 
 
 def test_the_optimal_rate_of_one_schedule_becomes_that_of_the_other():

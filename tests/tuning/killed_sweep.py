@@ -9,8 +9,8 @@ import signal
 import sys
 
 from lrsched import tuning
-from lrsched.tuning import sweep as module
-from lrsched.tuning.batched_runner import Fleet
+from lrsched.tuning import _sweep as module
+from lrsched.tuning.batched_runner import BatchedRunner
 from lrsched.tuning.checkpoint import Checkpoint
 from tests.tuning.problems import digits
 from tests.tuning.test_sweep import PEAKS
@@ -20,27 +20,28 @@ import lrsched  # isort: skip
 directory, *kill = sys.argv[1:]
 module._FIRST_LIMIT = 8
 calls, saves = [], []
-advance, save = Fleet.advance, Checkpoint.save
+advance, save = BatchedRunner.advance, Checkpoint.save
 
 
-def counted_advance(fleet, members, limit):
+def counted_advance(runner, states, limit):
     calls.append(1)
-    return advance(fleet, members, 8)
+    return advance(runner, states, 8)
 
 
 def counted_save(self, *args):
-    save(self, *args)
+    written = save(self, *args)
     saves.append(1)
     if kill and len(saves) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
+    return written
 
 
-Fleet.advance, Checkpoint.save = counted_advance, counted_save
+BatchedRunner.advance, Checkpoint.save = counted_advance, counted_save
 schedules = [lrsched.cosine(peak, steps=50) for peak in PEAKS]
 found = tuning.sweep(
     digits(),
     schedules,
-    plan=tuning.Plan(1, 2),
+    plan=tuning.ExecutionPlan(1, 2),
     checkpoint=directory,
     checkpoint_seconds=0,
     progress=False,

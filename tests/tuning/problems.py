@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import StandardScaler
 
 from lrsched import tuning
-from lrsched.tuning.batched_runner import Fleet
+from lrsched.tuning.batched_runner import cached_runners
 
 
 def split(x, y, examples):
@@ -59,6 +59,6 @@ def digits(optimizer=optax.adam):
     return tuning.training(loss_fn, model, optimizer, train, batch_size=64, validation=held_out)
 
 
-def fleets_of(run):
-    """The fleets that were compiled of a run."""
-    return [program for program in run.compiled.values() if isinstance(program, Fleet)]
+def runners_of(run):
+    """Return the runners that were compiled for a run."""
+    return cached_runners(run)

@@ -5,8 +5,8 @@ import pytest
 
 import lrsched
 from lrsched import tuning
-from lrsched.tuning._range_test import RangeTest
-from tests.tuning.problems import digits, fleets_of, logistic
+from lrsched.tuning._range_test import RangeTestResult
+from tests.tuning.problems import digits, logistic, runners_of
 
 
 def quadratic(curvature):
@@ -32,7 +32,7 @@ def test_the_rates_grow_as_they_say_and_each_is_applied():
     np.testing.assert_allclose(found.rates, np.geomspace(1e-3, 1.0, 50), rtol=1e-5)
     w = np.concatenate([[1.0], np.cumprod(1 - found.rates.astype(float))])[:-1]
     np.testing.assert_allclose(found.losses[0], w**2 / 2, rtol=1e-4)
-    straight = tuning.range_test(run, low=0.01, high=1.0, steps=50, growth="linear", seeds=1)
+    straight = tuning.range_test(run, low=0.01, high=1.0, steps=50, rate_spacing="linear", seeds=1)
     np.testing.assert_allclose(straight.rates, np.linspace(0.01, 1.0, 50), rtol=1e-5)
 
 
@@ -43,8 +43,8 @@ def test_it_stops_working_once_every_seed_has_diverged():
     assert np.all(np.isnan(found.smoothed) == np.isnan(found.losses))
     run = logistic(optax.sgd)
     tuning.range_test(run, low=1e-2, high=1e12, steps=200, seeds=2)
-    (fleet,) = fleets_of(run)
-    assert fleet.slots == 2
+    (runner,) = runners_of(run)
+    assert runner.lanes == 2
 
 
 def test_seeds_differ_and_bound_the_confidence():
@@ -57,16 +57,16 @@ def test_seeds_differ_and_bound_the_confidence():
 def test_a_model_of_nnx_and_a_second_test_that_compiles_nothing():
     run = digits()
     first = tuning.range_test(run, seeds=2)
-    compiled = dict(run.compiled)
+    compiled = runners_of(run)
     second = tuning.range_test(run, low=1e-5, high=0.5, seeds=2)
-    assert run.compiled == compiled
+    assert runners_of(run) == compiled
     assert first.range.low < second.range.high
 
 
 def curve(losses):
     """A range test over four decades whose losses are these, of one seed."""
     losses = np.asarray(losses, float)[None]
-    return RangeTest(np.geomspace(1e-4, 1.0, losses.shape[1]), losses, losses)
+    return RangeTestResult(np.geomspace(1e-4, 1.0, losses.shape[1]), losses, losses)
 
 
 FLAT_FALL_RISE = np.concatenate(
@@ -93,7 +93,9 @@ def test_steepest_and_slide_on_a_curve_with_one_steep_place():
 
 @pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop", "adam"])
 def test_the_range_of_an_optimizer_is_looked_up_by_its_name(name):
-    found = tuning.range_test(logistic(getattr(optax, name)), steps=10, seeds=1, diverged=1e30)
+    found = tuning.range_test(
+        logistic(getattr(optax, name)), steps=10, seeds=1, divergence_factor=1e30
+    )
     np.testing.assert_allclose(found.rates[[0, -1]], tuning.RANGES[name], rtol=1e-5)
 
 
@@ -103,9 +105,9 @@ def test_the_range_of_an_optimizer_is_looked_up_by_its_name(name):
         (logistic, {"low": 1.0, "high": 0.1}, "low=1.0, high=0.1 are not accepted"),
         (logistic, {"low": 0.0}, "above 0"),
         (logistic, {"steps": 2}, "steps=2 is not accepted"),
-        (logistic, {"growth": "cubic"}, "growth=.cubic. is not accepted"),
+        (logistic, {"rate_spacing": "cubic"}, "rate_spacing=.cubic. is not accepted"),
         (logistic, {"seeds": []}, "seeds is empty"),
-        (logistic, {"diverged": 1.0}, "diverged above 1"),
+        (logistic, {"divergence_factor": 1.0}, "divergence_factor must be above 1"),
     ],
 )
 def test_bad_input(run, others, message):

@@ -6,7 +6,7 @@ import pytest
 
 import lrsched
 from lrsched import tuning
-from tests.tuning.problems import fleets_of, logistic
+from tests.tuning.problems import logistic, runners_of
 from tests.tuning.test_training import evaluated, trained
 
 PEAKS = [float(peak) for peak in np.logspace(-4, 0, 9)]
@@ -34,7 +34,7 @@ def test_what_halving_goes_on_with_is_the_run_that_it_began():
 def test_a_population_copies_its_best_and_finds_a_schedule():
     run = logistic(optax.sgd)
     starts = [lrsched.constant(rate) for rate in np.logspace(-4, -1, 8)]
-    found = tuning.population_based_training(run, starts, steps=60, rounds=6)
+    found = tuning.population_based_training(run, starts, steps=60, num_rounds=6)
     assert found.steps == [10, 20, 30, 40, 50, 60]
     assert np.all(np.sort(found.parents, axis=1)[1:, 0] >= 0)
     replaced = np.sum(found.parents[1:] != np.arange(8), axis=1)
@@ -46,7 +46,7 @@ def test_a_population_copies_its_best_and_finds_a_schedule():
 def test_the_schedule_of_the_best_member_leads_to_it_again():
     run = logistic(optax.sgd)
     starts = [lrsched.constant(rate) for rate in np.logspace(-4, -1, 8)]
-    found = tuning.population_based_training(run, starts, steps=60, rounds=6, seed=3)
+    found = tuning.population_based_training(run, starts, steps=60, num_rounds=6, seed=3)
     state, _ = trained(run, found.best(), 60, seed=3)
     np.testing.assert_allclose(evaluated(run, state), found.losses[-1].min(), rtol=1e-4)
 
@@ -60,9 +60,9 @@ def test_optuna_proposes_and_is_told():
         return lrsched.wsd(peak, steps=40, warmup=trial.suggest_int("warmup", 1, 10), cooldown=10)
 
     run = logistic()
-    tuning.search(run, study, propose, trials=24, batch=8, progress=False)
+    tuning.search(run, study, propose, n_trials=24, trials_per_batch=8, progress=False)
     assert len(study.trials) == 24
-    assert len(fleets_of(run)) == 1
+    assert len(runners_of(run)) == 1
     assert 1e-3 < study.best_params["peak"] < 3
 
 
@@ -76,7 +76,7 @@ def test_auto_is_near_the_best_by_brute_force():
     )
     ours = tuning.sweep(run, [found.schedule], seeds=2, progress=False)
     assert ours.mean_losses()[0] < 1.1 * brute.mean_losses().min()
-    assert tuning.auto(run, steps=100, shape="wsd").schedule(100) == 0
+    assert tuning.auto(run, steps=100, family="wsd").schedule(100) == 0
 
 
 def test_a_controller_is_told_the_validation_loss_along_the_way():
@@ -90,7 +90,7 @@ def test_a_controller_is_told_the_validation_loss_along_the_way():
     rising = logistic(optimizer, metric=lambda params, batch: jax.numpy.sum(params["w"] ** 2))
     steady = logistic(optimizer, metric=lambda params, batch: -jax.numpy.sum(params["w"] ** 2))
     one, other = (
-        tuning.sweep(run, [lrsched.constant(0.1)], steps=100, evaluations=10, progress=False)
+        tuning.sweep(run, [lrsched.constant(0.1)], steps=100, num_evaluations=10, progress=False)
         for run in (rising, steady)
     )
     growth = np.diff(np.abs(one.validation_loss[0])), np.diff(np.abs(other.validation_loss[0]))
@@ -103,11 +103,11 @@ def test_a_controller_is_told_the_validation_loss_along_the_way():
         (tuning.successive_halving, {"schedules": COSINES[:1]}, "1 schedules are not accepted"),
         (tuning.successive_halving, {"keep": 1.0}, "keep=1.0 is not accepted"),
         (tuning.successive_halving, {"schedules": [COSINES[0], lrsched.constant(0.1)]}, "2 struct"),
-        (tuning.population_based_training, {"rounds": 0}, "rounds=0 is not accepted"),
-        (tuning.population_based_training, {"part": 0.6}, "part=0.6"),
-        (tuning.successive_halving, {"training": logistic(validation=None)}, "no validation"),
-        (tuning.auto, {"shape": "round"}, "shape='round' is not accepted"),
-        (tuning.auto, {"probes": 1}, "probes=1"),
+        (tuning.population_based_training, {"num_rounds": 0}, "num_rounds=0 is not accepted"),
+        (tuning.population_based_training, {"replace_fraction": 0.6}, "replace_fraction=0.6"),
+        (tuning.successive_halving, {"training": logistic(validation=None)}, "no validation set"),
+        (tuning.auto, {"family": "round"}, "family='round' is not accepted"),
+        (tuning.auto, {"num_probes": 1}, "num_probes=1"),
     ],
 )
 def test_bad_input(function, others, message):

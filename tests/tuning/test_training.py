@@ -36,7 +36,7 @@ def evaluated(run, state):
 )
 def test_every_epoch_is_a_permutation(examples, batch_size, seed):
     key, steps = jax.random.key(seed), jnp.arange(-(-900 // batch_size))
-    order = jax.vmap(lambda step: tuning.shuffled(key, step, examples, batch_size))(steps)
+    order = jax.vmap(lambda step: tuning.shuffled_indices(key, step, examples, batch_size))(steps)
     for epoch in np.split(np.ravel(order)[: 3 * examples], 3):
         assert sorted(epoch) == list(range(examples))
 
@@ -44,7 +44,7 @@ def test_every_epoch_is_a_permutation(examples, batch_size, seed):
 def test_orders_are_uniform_and_differ_between_epochs_and_seeds():
     def first_epochs(seed):
         key = jax.random.key(seed)
-        return jnp.concatenate([tuning.shuffled(key, step, 20, 20) for step in range(2)])
+        return jnp.concatenate([tuning.shuffled_indices(key, step, 20, 20) for step in range(2)])
 
     orders = np.asarray(jax.vmap(first_epochs)(jnp.arange(4000))).reshape(-1, 20)
     counts = np.array([np.bincount(place, minlength=20) for place in orders.T])
@@ -58,7 +58,7 @@ def test_orders_are_uniform_and_differ_between_epochs_and_seeds():
 
 def test_the_order_is_right_at_any_step_of_a_long_run():
     far = 2**31 - 1
-    orders = [tuning.shuffled(jax.random.key(0), far - i, 1000, 500) for i in range(2)]
+    orders = [tuning.shuffled_indices(jax.random.key(0), far - i, 1000, 500) for i in range(2)]
     assert len(set(np.ravel(orders).tolist())) in range(500, 1001)
     assert all(0 <= int(i) < 1000 for i in np.ravel(orders))
 
@@ -94,7 +94,7 @@ def test_it_is_the_training_that_one_would_write_by_hand():
         return optax.sigmoid_binary_cross_entropy(x @ params["w"] + params["b"], y).mean()
 
     for step in range(10):
-        chosen = tuning.shuffled(to_order, jnp.int32(step), 400, 32)
+        chosen = tuning.shuffled_indices(to_order, jnp.int32(step), 400, 32)
         x, y = (array[chosen] for array in run.data)
         loss, gradients = jax.value_and_grad(loss_fn)(params, x, y)
         updates, opt_state = optimizer.update(gradients, opt_state, params)
@@ -108,7 +108,7 @@ def test_a_model_of_nnx_keeps_its_statistics_and_is_evaluated_in_its_mode():
     run = digits()
     state, losses = trained(run, SCHEDULE, 20)
     assert losses[-1] < 0.7 * losses[0]
-    statistics = nnx.to_pure_dict(state.others)
+    statistics = nnx.to_pure_dict(state.model_state)
     assert int(statistics["dropout"]["rngs"]["count"]) == 20
     assert np.any(np.asarray(statistics["norm"]["mean"]) != 0)
     first, again = (evaluated(run, state) for _ in range(2))

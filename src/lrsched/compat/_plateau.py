@@ -1,20 +1,30 @@
-"""What the peers' rules that follow a metric have in common: absolute rates become scales."""
+"""Conversions shared by the ported controllers: thresholds, and absolute rates as scales."""
 
 from typing import Annotated, TypeAlias
 
-from lrsched.arguments import one_of
+from lrsched.arguments import NON_NEGATIVE_INT, POSITIVE_FLOAT, POSITIVE_INT, one_of
 
 ThresholdMode: TypeAlias = Annotated[str, one_of("ThresholdMode", ("rel", "abs"))]
-"""Whether a threshold is a part of the best metric, or absolute."""
+"""Whether a threshold is relative to the best metric, or absolute."""
+Rate: TypeAlias = Annotated[float, POSITIVE_FLOAT]
+"""A learning rate as a Python number: controllers compare it when they are made."""
+Count: TypeAlias = Annotated[int, NON_NEGATIVE_INT]
+"""A number of metrics, 0 or more."""
+PositiveCount: TypeAlias = Annotated[int, POSITIVE_INT]
+"""A number of metrics, 1 or more."""
 
 
 def tolerances(threshold: float, threshold_mode: str) -> tuple[float, float]:
-    """A threshold as ``rtol`` and ``atol``."""
+    """Return a threshold as the pair ``(rtol, atol)``."""
     return (threshold, 0.0) if threshold_mode == "rel" else (0.0, threshold)
 
 
 def min_scale_of(function: str, min_lr: float, base_lr: float) -> float:
-    """``min_lr`` as a part of ``base_lr``."""
+    """Return ``min_lr`` as a fraction of ``base_lr``.
+
+    Raises:
+      ValueError: If ``min_lr`` is outside ``[0, base_lr]``.
+    """
     if not 0 <= min_lr <= base_lr:
         raise ValueError(
             f"{function}: min_lr={min_lr!r} is not accepted; min_lr must be from 0 to "

@@ -1,64 +1,154 @@
-"""How a peer's function takes its arguments: checked, under the peer's own names."""
+"""The decorator of ported functions: argument checks in the words of the source library."""
 
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import NoReturn, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeAlias, TypeVar, overload
 
-from lrsched.arguments import bind_arguments, validate_arguments
+from lrsched._schedule import is_number
+from lrsched.arguments import (
+    ArgumentType,
+    argument_type_of,
+    bind_arguments,
+    validate_arguments,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Missing: TypeAlias = Callable[[str], NoReturn]
+MissingAttribute: TypeAlias = Callable[[str], NoReturn]
+
+REFUSED: Final[Mapping[str, str]] = {
+    "last_epoch": "the step count is in the optimizer state, which a checkpoint restores; to begin "
+    "later without one, use lrsched.shift(schedule, -steps)",
+}
+"""Arguments that change the rate in the source library, and what replaces them here."""
+DROPPED: Final = frozenset({"verbose"})
+"""Keywords of older versions of the source libraries that do not change the rate."""
 
 
-def ported(*unused: str, **elsewhere: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Check a function's arguments by their annotations, as `lrsched.schedule` does for its own.
+@overload
+def ported(function: Callable[P, R], /) -> Callable[P, R]: ...
 
-    So that what is refused is called what the peer calls it, whatever it is built from.
+
+@overload
+def ported(
+    *, refused: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def ported(
+    function: Callable[..., Any] | None = None, /, *, refused: Mapping[str, str] | None = None
+) -> Any:
+    """Check the arguments of a ported function by their annotations.
+
+    Errors use the argument names of the source library, not those of the resulting schedule.
+    Arguments that do not change the rate (``verbose``, ``name``) are accepted and ignored.
 
     Args:
-      *unused: parameters that mean nothing here; anything but their default is refused.
-      **elsewhere: parameters that something else of ours is for; the same, and it is named.
+      function: The ported function, if the decorator is used without parentheses.
+      refused: Names of arguments that must keep their default, with the clause that says what
+        replaces them. A name that the function lacks is refused if it is passed as a keyword.
+        Added to `REFUSED`.
+
+    Returns:
+      The function with checks, or a decorator.
+
+    Raises:
+      ValueError: From the decorated function, if an argument is not accepted, has one value for
+        each parameter group, or is an optimizer.
     """
-    refused = dict.fromkeys(unused, "a schedule has no use for it") | elsewhere
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        check = validate_arguments(function)
-        signature = inspect.signature(function)
-
-        @wraps(check)
-        def refusing(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = bind_arguments(function.__name__, signature, args, kwargs).arguments
-            for key in refused:
-                default = signature.parameters[key].default
-                if given[key] != default:
-                    raise ValueError(
-                        f"{function.__name__}: {key}={given[key]!r} is not accepted; {key} must be "
-                        f"left at {default!r}, as {refused[key]}."
-                    )
-            return check(*args, **kwargs)
-
-        return refusing
-
-    return decorate
+    if function is None:
+        return lambda decorated: _ported(decorated, {**REFUSED, **(refused or {})})
+    return _ported(function, REFUSED)
 
 
-def missing_attribute(module: str, ours: list[str], known: Mapping[str, str]) -> Missing:
-    """A module's ``__getattr__``: what the peer has and ours does not, with the nearest of ours.
+def _ported(function: Callable[..., R], refused: Mapping[str, str]) -> Callable[..., R]:
+    validated = validate_arguments(function)
+    name = function.__name__
+    signature = inspect.signature(function, eval_str=True)
+    types = {key: argument_type_of(p.annotation) for key, p in signature.parameters.items()}
+    foreign = DROPPED - types.keys()
+
+    @wraps(validated)
+    def call(*args: Any, **kwargs: Any) -> R:
+        kwargs = {key: value for key, value in kwargs.items() if key not in foreign}
+        for key in kwargs.keys() - types.keys() & (refused.keys() | {"optimizer"}):
+            reason = refused.get(key, _rate_for_optimizer(name, next(iter(types))))
+            raise ValueError(f"{name}: {key} is not accepted; {reason}.")
+        for key, value in bind_arguments(name, signature, args, kwargs).arguments.items():
+            default = signature.parameters[key].default
+            if key in refused and value != default:
+                raise ValueError(
+                    f"{name}: {key}={value!r} is not accepted; {key} must be left at {default!r}, "
+                    f"as {refused[key]}."
+                )
+            if _is_optimizer(value):
+                kind = type(value).__name__
+                raise ValueError(
+                    f"{name}: {key}=<{kind}> is not accepted; {_rate_for_optimizer(name, key)}."
+                )
+            if _is_per_group(types[key], value):
+                raise ValueError(
+                    f"{name}: {key}={value!r} is not accepted; a list there has one value for each "
+                    f"parameter group. Make one schedule for each group, and assign them with "
+                    "lrsched.learning_rate_groups or optax.partition."
+                )
+        return validated(*args, **kwargs)
+
+    return call
+
+
+def _rate_for_optimizer(function: str, argument: str) -> str:
+    return (
+        f"{argument} takes the place of the optimizer: pass its learning rate, as in "
+        f"{function}(0.1, ...)"
+    )
+
+
+def _is_optimizer(value: Any) -> bool:
+    """Return whether ``value`` is an optimizer of optax (``init``, ``update``) or PyTorch."""
+    return hasattr(value, "param_groups") or (hasattr(value, "init") and hasattr(value, "update"))
+
+
+def _is_per_group(argument_type: ArgumentType | None, value: Any) -> bool:
+    """Return whether ``value`` is a list although the argument takes a single value.
+
+    Arrays pass: they are batches for ``jax.vmap``, and no source library writes groups as arrays.
+    """
+    if argument_type is None or not isinstance(value, list | tuple) or not value:
+        return False
+    if not all(is_number(item) or callable(item) for item in value):
+        return False
+    try:
+        argument_type.parse(value[0])
+    except TypeError:
+        return False  # The argument takes lists.
+    except ValueError:
+        return True  # It takes numbers, and this one is out of range.
+    return True
+
+
+def missing_attribute(
+    module: str, public: list[str], replacements: Mapping[str, str]
+) -> MissingAttribute:
+    """Return a module's ``__getattr__`` that names the nearest function.
 
     Args:
-      module: the module's name.
-      ours: its public names.
-      known: names of the peer that ours lacks, with what to use in their place.
+      module: Name of the module.
+      public: Public names of the module.
+      replacements: Names of the source library that the module lacks, with the clause that says
+        what to use instead.
+
+    Returns:
+      A function of a name that always raises ``AttributeError``.
     """
 
     def refuse(name: str) -> NoReturn:
-        instead = known.get(name)
-        if instead is None:
-            near = difflib.get_close_matches(name, ours, n=3, cutoff=0.4)
-            instead = f"the nearest are {', '.join(near or ours)}"
-        raise AttributeError(f"{module} has no {name!r}; {instead}.", name=name)
+        clause = replacements.get(name)
+        if clause is None:
+            near = difflib.get_close_matches(name, public, n=3, cutoff=0.4)
+            clause = f"the nearest are {', '.join(near or public)}"
+        raise AttributeError(f"{module} has no {name!r}; {clause}.", name=name)
 
     return refuse

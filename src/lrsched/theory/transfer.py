@@ -84,8 +84,8 @@ def match_optimal_rate(
 
     >>> import lrsched
     >>> from lrsched import theory
-    >>> short = lrsched.wsd(1.0, steps=1000, warmup=0, cooldown=0.2, shape="linear")
-    >>> longer = lambda cooldown: lrsched.wsd(1.0, 1500, 0, cooldown, shape="linear")
+    >>> short = lrsched.wsd(1.0, steps=1000, warmup=0, cooldown=0.2, ramp="linear")
+    >>> longer = lambda cooldown: lrsched.wsd(1.0, 1500, 0, cooldown, ramp="linear")
     >>> cooldown = theory.match_optimal_rate(longer, short)
     >>> 0.2 < cooldown < 0.99
     True

@@ -1,36 +1,38 @@
-"""Finding the learning rate: range tests, sweeps of thousands of runs, and automatic choice."""
+"""Choose a learning rate: range tests, sweeps of thousands of runs, searches, automatic choice."""
 
-from lrsched.tuning._auto import Auto, auto
-from lrsched.tuning._range_test import ANY_RANGE, RANGES, Range, RangeTest, range_test
+from lrsched.tuning._auto import AutoResult, auto
+from lrsched.tuning._range_test import ANY_RANGE, RANGES, RangeTestResult, range_test
 from lrsched.tuning._search import (
-    Halving,
-    Population,
+    HalvingResult,
+    PopulationResult,
     population_based_training,
     search,
     successive_halving,
 )
 from lrsched.tuning._sweep import sweep
-from lrsched.tuning._training import State, Training, shuffled, training
-from lrsched.tuning.batched_runner import Plan
-from lrsched.tuning.results import Sweep
+from lrsched.tuning._training import Training, TrainingState, shuffled_indices, training
+from lrsched.tuning.batched_runner import ExecutionPlan
+from lrsched.tuning.results import RateRange, Sensitivity, SweepResult, Verdict
 
 __all__ = [
     "ANY_RANGE",
     "RANGES",
-    "Auto",
-    "Halving",
-    "Plan",
-    "Population",
-    "Range",
-    "RangeTest",
-    "State",
-    "Sweep",
+    "AutoResult",
+    "ExecutionPlan",
+    "HalvingResult",
+    "PopulationResult",
+    "RangeTestResult",
+    "RateRange",
+    "Sensitivity",
+    "SweepResult",
     "Training",
+    "TrainingState",
+    "Verdict",
     "auto",
     "population_based_training",
     "range_test",
     "search",
-    "shuffled",
+    "shuffled_indices",
     "successive_halving",
     "sweep",
     "training",

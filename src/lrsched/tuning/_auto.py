@@ -1,4 +1,4 @@
-"""A schedule without a person: a range test, a few short runs, the budget for the horizon."""
+"""Automatic choice of a schedule: a range test, short sweeps, a rule for the horizon."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,107 +10,137 @@ from lrsched import scaling
 from lrsched._schedule import Schedule
 from lrsched.schedules.decay import linear
 from lrsched.schedules.multiphase import wsd
-from lrsched.schedules.warmup import warmup as rise
-from lrsched.tuning._range_test import RangeTest, range_test
+from lrsched.schedules.warmup import warmup
+from lrsched.tuning._range_test import RangeTestResult, range_test
 from lrsched.tuning._sweep import sweep
 from lrsched.tuning._training import Training
-from lrsched.tuning.results import Sweep
+from lrsched.tuning.results import SweepResult, Verdict, short_repr
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Auto:
-    """What `auto` chose, and why.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class AutoResult:
+    """The choice of `auto` and its evidence. ``print`` shows the choice and the probes.
 
     Attributes:
-      schedule: to train with.
-      peak: its highest rate.
-      range_test: where the probes' peaks come from.
-      probes: the short runs that the peak comes from.
+      schedule: The schedule to train with.
+      peak: Its highest rate.
+      range_test: The range test that gave the peaks of the probes.
+      probes: The short runs that gave the peak.
     """
 
     schedule: Schedule
     peak: float
-    range_test: RangeTest
-    probes: Sweep
+    range_test: RangeTestResult
+    probes: SweepResult
+
+    __repr__ = short_repr
+
+    def __str__(self) -> str:
+        return f"chosen: {self.schedule}, peak {self.peak:.4g}\nprobes: {self.probes}"
+
+    def verdict(self, rate: float) -> Verdict:
+        """Say whether a rate is too low, good or too high, by the range test.
+
+        Args:
+          rate: The rate in question.
+
+        Returns:
+          The verdict, as of `RangeTestResult.verdict`.
+        """
+        return self.range_test.verdict(rate)
 
 
 def auto(
     training: Training,
     steps: int,
     *,
-    shape: str = "linear",
-    probes: int = 9,
-    part: float = 1 / 8,
+    family: str = "linear",
+    num_probes: int = 9,
+    probe_fraction: float = 1 / 8,
     low: float | None = None,
     high: float | None = None,
     seeds: int | Sequence[int] = 2,
-) -> Auto:
-    """Choose a schedule for a budget of updates, without a person.
+) -> AutoResult:
+    """Choose a schedule for a budget of updates automatically.
 
     1. A `range_test` with the optimizer that will be used gives the usable range.
-    2. ``probes`` peaks across it and three times beyond are tried in short runs of ``part`` of the
-       budget, under the shape that will be used: a range test alone knows no horizon. The peak is
-       the geometric middle of those that come within a hundredth of the whole fall of the best.
-    3. `scaling.horizon` carries it from the short runs to the whole.
-    4. The schedule is warmup and linear to zero, or warmup, the peak, and a cooldown to zero
-       (``"wsd"``), for a run that may be extended or branched.
+    2. ``num_probes`` peaks, from the low end to three times the high end of it, are tried in short
+       runs of ``probe_fraction`` of the budget with the schedule family that will be used, because
+       a range test does not depend on the horizon. The peak is the geometric mean of those whose
+       loss comes within 1 % of the fall of the best one.
+    3. `scaling.horizon` transfers it from the short runs to the whole run.
+    4. The schedule is a warmup and a linear decay to zero, or a warmup, a constant peak and a
+       cooldown to zero (``"wsd"``), for a run that may be extended or branched.
 
-    The probes cost ``probes * part * seeds`` budgets. Where examples are held out, add a controller
-    to the optimizer (`reduce_on_overfitting`): it lowers the rate if the validation loss rises
-    while the training loss falls. A peak found at another batch size, width or depth is carried
-    over by `lrsched.scaling`.
+    The probes cost ``num_probes * probe_fraction * seeds`` budgets. With a validation set, add a
+    controller to the optimizer (`reduce_on_overfitting`), which lowers the rate if the validation
+    loss rises while the training loss falls. `lrsched.scaling` transfers a peak that was found at
+    another batch size, width or depth.
 
     Args:
-      training: what is trained.
-      steps: the budget in updates.
-      shape: "linear" or "wsd".
-      probes: how many peaks.
-      part: of the budget, for each of them.
-      low: the first rate of the range test, by default as there.
-      high: its last.
-      seeds: of the range test and the probes.
+      training: The training.
+      steps: Budget in updates.
+      family: ``"linear"`` or ``"wsd"``.
+      num_probes: Number of peaks. At least 2.
+      probe_fraction: Length of each probe as a fraction of the budget, above 0 and at most 1.
+      low: First rate of the range test. Defaults to that of `RANGES` for the optimizer.
+      high: Last rate of the range test. Defaults to that of `RANGES` for the optimizer.
+      seeds: Number of seeds, or the seeds, of the range test and of the probes.
+
+    Returns:
+      The schedule, its peak, the range test and the probes.
 
     Raises:
-      ValueError: another shape, fewer than 2 probes, a part that is not above 0 and at most 1, or
-        no rate that lowers the loss.
+      ValueError: If an argument is out of range, or no rate lowers the loss.
 
-    >>> import jax.numpy as jnp, optax
-    >>> from lrsched import tuning
-    >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
-    >>> x = jnp.linspace(-1, 1, 64)
-    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), batch_size=16)
-    >>> found = tuning.auto(run, steps=200)
-    >>> found.schedule.horizon, float(found.schedule(200))
-    (200, 0.0)
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from lrsched import tuning
+      >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
+      >>> x = jnp.linspace(-1, 1, 64)
+      >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), batch_size=16)
+      >>> result = tuning.auto(run, steps=200)
+      >>> result.schedule.horizon, float(result.schedule(200))
+      (200, 0.0)
     """
-    if shape not in _SHAPES:
+    if family not in _FAMILIES:
         raise ValueError(
-            f"auto: shape={shape!r} is not accepted; shape must be one of "
-            f"{', '.join(map(repr, _SHAPES))}."
+            f"auto: family={family!r} is not accepted; family must be one of "
+            f"{', '.join(map(repr, _FAMILIES))}."
         )
-    if not (isinstance(probes, int) and probes >= 2 and 0 < part <= 1):
+    if not (isinstance(num_probes, int) and num_probes >= 2):
         raise ValueError(
-            f"auto: probes={probes!r}, part={part!r} are not accepted; at least 2 probes, of a "
-            "part above 0 and at most 1."
+            f"auto: num_probes={num_probes!r} is not accepted; num_probes must be a whole number "
+            "of at least 2."
+        )
+    if not 0 < probe_fraction <= 1:
+        raise ValueError(
+            f"auto: probe_fraction={probe_fraction!r} is not accepted; probe_fraction must be "
+            "above 0 and at most 1."
         )
     tested = range_test(training, low=low, high=high, seeds=seeds)
-    peaks, short = np.geomspace(tested.range.low, 3 * tested.range.high, probes), int(part * steps)
-    schedules = [_SHAPES[shape](float(peak), max(20, short)) for peak in peaks]
-    tried = sweep(training, schedules, seeds=seeds, progress=False)
-    losses = tried.mean_losses()
-    best, first = np.min(losses), np.nanmedian(tested.losses[:, 0])
-    middle = np.exp(np.mean(np.log(peaks[losses <= best + 0.01 * (first - best)])))
-    peak = float(scaling.horizon(middle, steps, max(20, short)))
-    return Auto(_SHAPES[shape](peak, steps), peak, tested, tried)
+    # Runs of fewer than 20 updates say nothing about a schedule with a warmup.
+    probe_steps = max(20, int(probe_fraction * steps))
+    # Up to three times the high end: a decaying schedule endures a higher peak than the growing
+    # rate of the range test.
+    peaks = np.geomspace(tested.range.low, 3 * tested.range.high, num_probes)
+    schedules = [_FAMILIES[family](float(peak), probe_steps) for peak in peaks]
+    probes = sweep(training, schedules, seeds=seeds, progress=False)
+    losses = probes.mean_losses()
+    best, initial = np.min(losses), np.nanmedian(tested.losses[:, 0])
+    is_nearly_best = losses <= best + 0.01 * (initial - best)
+    centre = np.exp(np.mean(np.log(peaks[is_nearly_best])))
+    peak = float(scaling.horizon(centre, steps, probe_steps))
+    return AutoResult(_FAMILIES[family](peak, steps), peak, tested, probes)
 
 
 def _linear(peak: float, steps: int) -> Schedule:
-    rising = max(1, round(_WARMUP * steps))
-    return rise(rising) * peak >> linear(peak, 0.0, steps - rising)
+    warmup_steps = max(1, round(_WARMUP_FRACTION * steps))
+    return warmup(warmup_steps) * peak >> linear(peak, 0.0, steps - warmup_steps)
 
 
-_WARMUP: Final = 0.05
-_SHAPES: Final[dict[str, Callable[[float, int], Schedule]]] = {
+_WARMUP_FRACTION: Final = 0.05
+_FAMILIES: Final[dict[str, Callable[[float, int], Schedule]]] = {
     "linear": _linear,
-    "wsd": lambda peak, steps: wsd(peak, steps, warmup=_WARMUP, cooldown=0.2),
+    "wsd": lambda peak, steps: wsd(peak, steps, warmup=_WARMUP_FRACTION, cooldown=0.2),
 }

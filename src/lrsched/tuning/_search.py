@@ -1,9 +1,9 @@
-"""Searches over schedules that stop bad runs early, copy good ones, or ask a tuner what to try."""
+"""Searches over schedules: early stopping, population-based training, and Optuna."""
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -11,22 +11,25 @@ import numpy as np
 from lrsched._schedule import Schedule
 from lrsched.running.edit import scale_learning_rate
 from lrsched.schedules.constant import piecewise_constant
-from lrsched.tuning import batched_runner as fleets
 from lrsched.tuning._sweep import sweep
 from lrsched.tuning._training import Training
-from lrsched.tuning.batched_runner import Fleet, Members
-from lrsched.tuning.results import Sweep, brief
+from lrsched.tuning.batched_runner import BatchedRunner, RunStates, make_run_spec, start_all
+from lrsched.tuning.results import SweepResult, short_repr, text_table
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Halving:
-    """What came of `successive_halving`.
+class HalvingResult:
+    """The result of `successive_halving`. ``print`` shows the loss of each schedule at each rung.
 
     Attributes:
-      schedules: all that took part.
-      losses: at the end of each rung, ``(rungs, schedules)``; NaN for those that had been left out.
-      steps: the step at which each rung ended.
-      updates: those of all members together.
+      schedules: All schedules that took part.
+      losses: Loss at the end of each rung, of shape ``(rungs, schedules)``; NaN for the schedules
+        that had been stopped.
+      steps: Step at which each rung ended.
+      updates: Number of updates of all runs together.
     """
 
     schedules: list[Schedule]
@@ -34,10 +37,26 @@ class Halving:
     steps: list[int]
     updates: int
 
-    __repr__ = brief
+    __repr__ = short_repr
+
+    def __str__(self) -> str:
+        order = sorted(
+            range(len(self.schedules)),
+            key=lambda i: [-int(np.sum(~np.isnan(self.losses[:, i]))), self._last_loss(i)],
+        )
+        rows = [
+            [*("" if np.isnan(x) else float(x) for x in self.losses[:, i]), str(self.schedules[i])]
+            for i in order
+        ]
+        columns = [*(f"step {step}" for step in self.steps), "schedule"]
+        return f"best: {self.best()} ({self.updates} updates)\n{text_table(columns, rows)}"
+
+    def _last_loss(self, i: int) -> float:
+        losses = self.losses[~np.isnan(self.losses[:, i]), i]
+        return float(losses[-1]) if len(losses) else np.inf
 
     def best(self) -> Schedule:
-        """The schedule with the lowest loss of those that came to the end."""
+        """Return the schedule with the lowest loss among those that were trained to the end."""
         return self.schedules[int(np.nanargmin(self.losses[-1]))]
 
 
@@ -48,66 +67,79 @@ def successive_halving(
     steps: int,
     keep: float = 1 / 3,
     seed: int = 0,
-) -> Halving:
-    """Train all for a while, keep the best third, train those on for three times as long, ...
+) -> HalvingResult:
+    """Train all schedules briefly, keep the best third, train them three times as long, and repeat.
 
-    Every member follows its own schedule from the start to ``steps``; nothing is trained twice.
-    Rungs end at ``steps keep**k``. Losses of unfinished runs are compared: a rate that is low from
-    the start looks better early than it is, so give the schedules one shape.
+    Every run follows its own schedule from the start to ``steps``; no update is done twice. Rungs
+    end at ``steps keep**k``. The losses of unfinished runs are compared, and a rate that is low
+    from the start looks better early than it is, so use schedules of one shape.
 
     Args:
-      training: what is trained, with held-out examples to compare by.
-      schedules: all that take part. They must fit into the devices' memory together.
-      steps: the updates of those that come to the end.
-      keep: the part that goes on after each rung.
-      seed: of the initial parameters and batches of all of them.
+      training: The training, with a validation set by which runs are ranked.
+      schedules: All schedules that take part, of one structure. They must fit into the memory of
+        the devices together.
+      steps: Number of updates of the runs that reach the end.
+      keep: Fraction of the runs that continue after each rung, between 0 and 1 (exclusive).
+      seed: Seed of the initial parameters and batches of all runs.
+
+    Returns:
+      The losses at the rungs, and the best schedule.
 
     Raises:
-      ValueError: fewer than two schedules, ``keep`` not between 0 and 1, nothing held out, or every
-        member diverged.
+      ValueError: If there are fewer than two schedules, ``keep`` is out of range, there is no
+        validation set, or every run diverged.
 
-    Source: Jamieson & Talwalkar 2016 (arXiv 1502.07943).
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> from lrsched import tuning
+      >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
+      >>> x = jnp.linspace(-1, 1, 64)
+      >>> data = (x, 2 * x)
+      >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, data, validation=data)
+      >>> peaks = [1e-4, 1e-3, 1e-2, 1e-1]
+      >>> result = tuning.successive_halving(
+      ...     run, [lrsched.cosine(peak, steps=90) for peak in peaks], steps=90)
+      >>> result.best(), result.steps, result.updates
+      (cosine(peak=0.1, steps=90), [30, 90], 240)
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> from lrsched import tuning
-    >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
-    >>> x = jnp.linspace(-1, 1, 64)
-    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), validation=(x, 2 * x))
-    >>> peaks = [1e-4, 1e-3, 1e-2, 1e-1]
-    >>> found = tuning.successive_halving(
-    ...     run, [lrsched.cosine(peak, steps=90) for peak in peaks], steps=90)
-    >>> found.best(), found.steps, found.updates
-    (cosine(peak=0.1, steps=90), [30, 90], 240)
+    References:
+      Jamieson & Talwalkar 2016 (arXiv 1502.07943).
     """
     if not 0 < keep < 1:
-        raise ValueError(f"successive_halving: keep={keep!r} is not accepted; 0 < keep < 1.")
+        raise ValueError(
+            f"successive_halving: keep={keep!r} is not accepted; keep must be between 0 and 1 "
+            "(exclusive)."
+        )
     listed = list(schedules)
-    crew, members = _all_at_once("successive_halving", training, listed, steps, seed)
-    rungs = int(np.log(len(listed)) / -np.log(keep) + 1e-9)
-    ends = [max(1, round(steps * keep ** (rungs - rung))) for rung in range(rungs + 1)]
-    alive, losses, updates = np.arange(len(listed)), [], 0
-    for before, end in itertools.pairwise([0, *ends]):
-        if end == before:
+    runner, states = _start_schedules("successive_halving", training, listed, steps, seed)
+    # 1e-9: log(9) / log(3) is 1.9999999999999996 in float64.
+    num_rungs = int(np.log(len(listed)) / -np.log(keep) + 1e-9)
+    ends = [max(1, round(steps * keep ** (num_rungs - rung))) for rung in range(num_rungs + 1)]
+    running, losses, updates = np.arange(len(listed)), [], 0
+    for begin, end in itertools.pairwise([0, *ends]):
+        if end == begin:
             continue
-        members, found = _trained(crew, members, alive, end)
+        states, rung_losses = _train_until(runner, states, running, end)
         losses.append(np.full(len(listed), np.nan))
-        losses[-1][alive] = found
-        updates += int(np.sum(np.asarray(members.step)[alive])) - before * len(alive)
-        kept = np.argsort(found, kind="stable")[: max(1, int(np.ceil(keep * len(alive))))]
-        alive = alive[kept] if end != ends[-1] else alive
-    return Halving(listed, np.array(losses), sorted(set(ends)), updates)
+        losses[-1][running] = rung_losses
+        updates += int(np.sum(np.asarray(states.step)[running])) - begin * len(running)
+        num_kept = max(1, int(np.ceil(keep * len(running))))
+        best = np.argsort(rung_losses, kind="stable")[:num_kept]
+        running = running[best] if end != ends[-1] else running
+    return HalvingResult(listed, np.array(losses), sorted(set(ends)), updates)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Population:
-    """What came of `population_based_training`.
+class PopulationResult:
+    """The result of `population_based_training`. ``print`` shows the losses of each round.
 
     Attributes:
-      schedules: that the members began with.
-      losses: at the end of each round, ``(rounds, members)``.
-      factors: what each member's rate was multiplied by in each round.
-      parents: the member that each one was copied from before each round; itself, if none.
-      steps: the step at which each round ended.
+      schedules: The schedules with which the runs started.
+      losses: Loss at the end of each round, of shape ``(rounds, runs)``.
+      factors: Factor on the rate of each run in each round, of shape ``(rounds, runs)``.
+      parents: The run from which each run was copied before each round, or the run itself, of shape
+        ``(rounds, runs)``.
+      steps: Step at which each round ended.
     """
 
     schedules: list[Schedule]
@@ -116,15 +148,24 @@ class Population:
     parents: np.ndarray
     steps: list[int]
 
-    __repr__ = brief
+    __repr__ = short_repr
+
+    def __str__(self) -> str:
+        rows = []
+        for step, losses, factors in zip(self.steps, self.losses, self.factors, strict=True):
+            best = int(np.argmin(losses))
+            spread = [float(losses[best]), float(np.median(losses)), float(np.max(losses))]
+            rows.append([step, *spread, float(factors[best])])
+        columns = ["step", "lowest loss", "median loss", "highest loss", "factor of the best"]
+        return f"best: {self.best()}\n{text_table(columns, rows)}"
 
     def best(self) -> Schedule:
-        """The schedule that led to the best member, from its first ancestor on."""
-        member, factors = int(np.argmin(self.losses[-1])), []
+        """Return the schedule that led to the best run, from its first ancestor on."""
+        run, factors = int(np.argmin(self.losses[-1])), []
         for round_ in reversed(range(len(self.steps))):
-            factors.append(float(self.factors[round_, member]))
-            member = int(self.parents[round_, member])
-        return self.schedules[member] * piecewise_constant(factors[::-1], self.steps[:-1])
+            factors.append(float(self.factors[round_, run]))
+            run = int(self.parents[round_, run])
+        return self.schedules[run] * piecewise_constant(factors[::-1], self.steps[:-1])
 
 
 def population_based_training(
@@ -132,174 +173,199 @@ def population_based_training(
     schedules: Sequence[Schedule],
     *,
     steps: int,
-    rounds: int = 10,
-    part: float = 0.25,
-    factors: tuple[float, ...] = (0.8, 1.25),
+    num_rounds: int = 10,
+    replace_fraction: float = 0.25,
+    perturbation_factors: tuple[float, ...] = (0.8, 1.25),
     seed: int = 0,
-) -> Population:
-    """Train a population; after each round the worst go on from the best ones at another rate.
+) -> PopulationResult:
+    """Train a population; after each round the worst runs continue from the best at another rate.
 
-    The members' rates differ by their schedules at first. After each round the worst ``part`` take
-    over parameters, optimizer state and rate of members of the best ``part`` (exploit), and their
-    rate is multiplied by one of ``factors`` (explore), as a hand does by `scale_learning_rate`.
-    What the best member has been through is a schedule, and can be used again.
+    The rates of the runs differ by their schedules at first. After each round the worst runs take
+    over parameters, optimizer state and rate of the best ones (exploit), and their rate is
+    multiplied by one of ``perturbation_factors`` (explore), by `scale_learning_rate`. The rate that
+    the best run has followed is a schedule and can be reused.
 
     Args:
-      training: what is trained, with held-out examples to compare by.
-      schedules: one for each member. They must fit into the devices' memory together.
-      steps: the updates of each.
-      rounds: how many.
-      part: how many are replaced, as a part of all.
-      factors: what a rate is multiplied by.
-      seed: of the initial parameters, the batches, and the choices.
+      training: The training, with a validation set by which runs are ranked.
+      schedules: One schedule for each run, of one structure. They must fit into the memory of the
+        devices together.
+      steps: Number of updates of each run.
+      num_rounds: Number of rounds, from 1 to ``steps``.
+      replace_fraction: Fraction of the runs that are replaced, above 0 and at most 0.5.
+      perturbation_factors: Factors from which one is drawn for each replaced run.
+      seed: Seed of the initial parameters, the batches and the draws.
+
+    Returns:
+      The losses of the rounds, and the schedule of the best run.
 
     Raises:
-      ValueError: fewer than two schedules, more rounds than steps, ``part`` not from above 0 to a
-        half, nothing held out, or every member diverged.
+      ValueError: If there are fewer than two schedules, an argument is out of range, there is no
+        validation set, or every run diverged.
 
-    Source: Jaderberg et al. 2017 (arXiv 1711.09846), with its truncation selection.
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> from lrsched import tuning
+      >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
+      >>> x = jnp.linspace(-1, 1, 64)
+      >>> data = (x, 2 * x)
+      >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.sgd, data, validation=data)
+      >>> result = tuning.population_based_training(
+      ...     run, [lrsched.constant(rate) for rate in (1e-4, 1e-3, 1e-2, 1e-1)], steps=50)
+      >>> result.best()(0).item(), result.losses.shape
+      (0.10000000149011612, (10, 4))
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> from lrsched import tuning
-    >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
-    >>> x = jnp.linspace(-1, 1, 64)
-    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.sgd, (x, 2 * x), validation=(x, 2 * x))
-    >>> found = tuning.population_based_training(
-    ...     run, [lrsched.constant(rate) for rate in (1e-4, 1e-3, 1e-2, 1e-1)], steps=50)
-    >>> found.best()(0).item(), found.losses.shape
-    (0.10000000149011612, (10, 4))
+    References:
+      Jaderberg et al. 2017 (arXiv 1711.09846), with its truncation selection.
     """
     listed = list(schedules)
-    if not (isinstance(rounds, int) and 1 <= rounds <= steps):
+    if not (isinstance(num_rounds, int) and 1 <= num_rounds <= steps):
         raise ValueError(
-            f"population_based_training: rounds={rounds!r} is not accepted; rounds must be a whole "
-            f"number from 1 to the {steps} steps."
+            f"population_based_training: num_rounds={num_rounds!r} is not accepted; num_rounds "
+            f"must be a whole number from 1 to the {steps} steps."
         )
-    if not (0 < part <= 0.5 and factors):
+    if not 0 < replace_fraction <= 0.5:
         raise ValueError(
-            f"population_based_training: part={part!r}, factors={factors!r} are not accepted; part "
-            "must be above 0 and at most 0.5, factors not empty."
+            f"population_based_training: replace_fraction={replace_fraction!r} is not accepted; "
+            "replace_fraction must be above 0 and at most 0.5."
         )
-    crew, members = _all_at_once("population_based_training", training, listed, steps, seed)
+    if not perturbation_factors:
+        raise ValueError(
+            f"population_based_training: perturbation_factors={perturbation_factors!r} is not "
+            "accepted; perturbation_factors must have at least one factor."
+        )
+    runner, states = _start_schedules("population_based_training", training, listed, steps, seed)
     rng, count = np.random.default_rng(seed), len(listed)
-    replaced = max(1, int(part * count))
-    ends = [steps * (round_ + 1) // rounds for round_ in range(rounds)]
+    num_replaced = max(1, int(replace_fraction * count))
+    ends = [steps * (round_ + 1) // num_rounds for round_ in range(num_rounds)]
     scale, parent = np.ones(count), np.arange(count)
     losses, scales, parents = [], [], []
-    rescaled = jax.jit(jax.vmap(scale_learning_rate))
+    scale_states = jax.jit(jax.vmap(scale_learning_rate))
     for end in ends:
         parents.append(parent)
         scales.append(scale)
-        members, found = _trained(crew, members, np.arange(count), end)
-        losses.append(found)
-        order = np.argsort(found, kind="stable")
+        states, round_losses = _train_until(runner, states, np.arange(count), end)
+        losses.append(round_losses)
+        order = np.argsort(round_losses, kind="stable")
         parent, change = np.arange(count), np.ones(count)
-        parent[order[-replaced:]] = rng.choice(order[:replaced], replaced)
-        change[order[-replaced:]] = rng.choice(factors, replaced)
+        parent[order[-num_replaced:]] = rng.choice(order[:num_replaced], num_replaced)
+        change[order[-num_replaced:]] = rng.choice(perturbation_factors, num_replaced)
         scale = scale[parent] * change
         if end != ends[-1]:
-            everyone = [*parent, *range(count, crew.slots)]
-            changes = np.ones(crew.slots, np.float32)
+            lanes = [*parent, *range(count, runner.lanes)]
+            changes = np.ones(runner.lanes, np.float32)
             changes[:count] = change
-            members = crew.pick(members, everyone)
-            members = members._replace(state=rescaled(members.state, crew.spread(changes)))
-    return Population(listed, np.array(losses), np.array(scales), np.array(parents), ends)
+            states = runner.gather(states, lanes)
+            states = states._replace(state=scale_states(states.state, runner.shard(changes)))
+    return PopulationResult(listed, np.array(losses), np.array(scales), np.array(parents), ends)
 
 
 def search(
     training: Training,
-    study: Any,
+    study: "optuna.Study",
     propose: Callable[[Any], Schedule],
     *,
-    trials: int = 64,
-    batch: int = 16,
+    n_trials: int = 64,
+    trials_per_batch: int = 16,
     progress: bool = True,
     **sweep_arguments: Any,
-) -> Sweep:
-    """Let an Optuna study choose the schedules, a batch of trials at a time in one program.
+) -> SweepResult:
+    """Let an Optuna study choose the schedules, one batch of trials after another.
 
     Args:
-      training: what is trained.
-      study: an ``optuna.Study`` that minimises; any sampler of Optuna's goes.
-      propose: ``trial -> schedule``, with ``trial.suggest_float`` and its like. Schedules of one
+      training: The training.
+      study: An ``optuna.Study`` that minimises, with any sampler.
+      propose: ``trial -> schedule``, by ``trial.suggest_float`` and similar. Schedules of one
         structure are compiled once for all trials.
-      trials: how many in all.
-      batch: how many at once, asked for before any of them is told.
-      progress: show a bar for each batch.
-      **sweep_arguments: ``steps``, ``seeds`` and the others of `sweep`.
+      n_trials: Number of trials. At least 1.
+      trials_per_batch: Number of trials that are trained together; the sampler proposes all of them
+        before it learns the loss of one. At least 1.
+      progress: Whether to show a bar for each batch.
+      **sweep_arguments: ``steps``, ``seeds`` and other arguments of `sweep`.
 
     Returns:
-      The last batch's `Sweep`; the study has all trials.
+      The result of the last batch; the study has all trials.
 
     Raises:
-      ValueError: a study that maximises.
+      ValueError: If the study maximises, or a number of trials is below 1.
 
-    >>> import jax.numpy as jnp, lrsched, optax, optuna
-    >>> from lrsched import tuning
-    >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
-    >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
-    >>> x = jnp.linspace(-1, 1, 64)
-    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), batch_size=16)
-    >>> def propose(trial):
-    ...     return lrsched.cosine(trial.suggest_float("peak", 1e-4, 1.0, log=True), steps=50)
-    >>> study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
-    >>> _ = tuning.search(run, study, propose, trials=16, batch=8, progress=False)
-    >>> study.best_params["peak"] > 1e-2
-    True
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax, optuna
+      >>> from lrsched import tuning
+      >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+      >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
+      >>> x = jnp.linspace(-1, 1, 64)
+      >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), batch_size=16)
+      >>> def propose(trial):
+      ...     return lrsched.cosine(trial.suggest_float("peak", 1e-4, 1.0, log=True), steps=50)
+      >>> study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+      >>> _ = tuning.search(run, study, propose, n_trials=16, trials_per_batch=8, progress=False)
+      >>> study.best_params["peak"] > 1e-2
+      True
     """
     if study.direction.name != "MINIMIZE":
         raise ValueError(
-            "search: the study maximises, and losses are to be low; create_study(direction="
-            "'minimize')."
+            f"search: study={study!r} is not accepted: it maximises; study must minimise the loss: "
+            "create_study(direction='minimize')."
         )
-    found = None
-    for first in range(0, trials, batch):
-        asked = [study.ask() for _ in range(min(batch, trials - first))]
-        schedules = [propose(trial) for trial in asked]
-        found = sweep(training, schedules, progress=progress, **sweep_arguments)
-        for trial, loss in zip(asked, found.mean_losses(), strict=True):
+    for name, number in {"n_trials": n_trials, "trials_per_batch": trials_per_batch}.items():
+        if not (isinstance(number, int) and number >= 1):
+            raise ValueError(
+                f"search: {name}={number!r} is not accepted; {name} must be a whole number of at "
+                "least 1."
+            )
+    for first in range(0, n_trials, trials_per_batch):
+        trials = [study.ask() for _ in range(min(trials_per_batch, n_trials - first))]
+        schedules = [propose(trial) for trial in trials]
+        result = sweep(training, schedules, progress=progress, **sweep_arguments)
+        for trial, loss in zip(trials, result.mean_losses(), strict=True):
             study.tell(trial, float(loss))
-    if found is None:
-        raise ValueError(f"search: trials={trials!r} is not accepted; at least 1 is needed.")
-    return found
+    return result
 
 
-def _all_at_once(
+def _start_schedules(
     function: str, training: Training, schedules: list[Schedule], steps: int, seed: int
-) -> tuple[Fleet, Members]:
-    """Every schedule in a slot of its own, at its beginning."""
+) -> tuple[BatchedRunner, RunStates]:
+    """Start every schedule in a lane of its own."""
     if len(schedules) < 2:
         raise ValueError(
-            f"{function}: {len(schedules)} schedules are not accepted; at least 2 compete."
+            f"{function}: {len(schedules)} schedules are not accepted; at least 2 are needed."
         )
     if training.evaluate is None:
-        raise ValueError(f"{function}: the training has no validation to compare its members by.")
+        raise ValueError(
+            f"{function}: the training has no validation set to rank its runs by; pass validation= "
+            "to training."
+        )
     if jax.process_count() > 1:
-        raise ValueError(f"{function}: it runs in one process, on all of its devices.")
-    starts = [fleets.start(schedule, seed, steps, records=1) for schedule in schedules]
-    structures = {jax.tree.structure(start) for start in starts}
+        raise ValueError(
+            f"{function}: {jax.process_count()} processes are not accepted; it uses all devices of "
+            "one process."
+        )
+    specs = [make_run_spec(schedule, seed, steps, num_records=1) for schedule in schedules]
+    structures = {jax.tree.structure(spec) for spec in specs}
     if len(structures) > 1:
         raise ValueError(
-            f"{function}: the schedules have {len(structures)} structures; it takes one, with any "
-            "numbers."
+            f"{function}: the schedules have {len(structures)} structures; all must have one, with "
+            "any parameters."
         )
     devices = jax.local_devices()
     batched = devices[0].platform != "cpu"
-    return fleets.all_begun(training, starts, steps, 1, devices, batched=batched)
+    return start_all(training, specs, steps, 1, devices, batched=batched)
 
 
-def _trained(
-    crew: Fleet, members: Members, which: np.ndarray, until: int
-) -> tuple[Members, np.ndarray]:
-    """These members at step ``until``, and their losses; infinity where they diverged."""
-    stops = np.zeros(crew.slots, np.int32)
-    stops[which] = until
-    members = crew.advance(members._replace(until=crew.spread(stops)), until)
-    is_asked = np.zeros(crew.slots, bool)
-    is_asked[which] = True
-    members, metrics = crew.evaluate(members, is_asked)
+def _train_until(
+    runner: BatchedRunner, states: RunStates, lanes: np.ndarray, stop_step: int
+) -> tuple[RunStates, np.ndarray]:
+    """Train these lanes until a step; return their losses, infinite where they diverged."""
+    stops = np.zeros(runner.lanes, np.int32)
+    stops[lanes] = stop_step
+    states = runner.advance(states._replace(stop_step=runner.shard(stops)), stop_step)
+    selected = np.zeros(runner.lanes, bool)
+    selected[lanes] = True
+    states, metrics = runner.evaluate(states, selected)
     losses = metrics["loss"]
-    found = np.where(np.asarray(members.diverged) | ~np.isfinite(losses), np.inf, losses)[which]
-    if not np.isfinite(found).any():
-        raise ValueError(f"all {len(which)} members diverged before step {until}.")
-    return members, found
+    losses = np.where(np.asarray(states.diverged) | ~np.isfinite(losses), np.inf, losses)[lanes]
+    if not np.isfinite(losses).any():
+        raise ValueError(
+            f"all {len(lanes)} runs diverged before step {stop_step}; try lower rates."
+        )
+    return states, losses

@@ -1,11 +1,11 @@
-"""Thousands of training runs in one compiled program: the numbers of a schedule are its data."""
+"""Sweeps: thousands of training runs in one compiled program, because schedules are data."""
 
 import dataclasses
 import hashlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,23 +15,48 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lrsched._schedule import Schedule
-from lrsched.tuning import batched_runner as fleets
 from lrsched.tuning._training import Training
-from lrsched.tuning.batched_runner import Fleet, Plan, Start
-from lrsched.tuning.checkpoint import Checkpoint, flattened, restored
-from lrsched.tuning.results import Results, Sweep, gathered, nothing_yet, table_of
+from lrsched.tuning.batched_runner import (
+    BatchedRunner,
+    ExecutionPlan,
+    RunSpec,
+    get_runner,
+    make_run_spec,
+    metric_names,
+    normalize_seeds,
+)
+from lrsched.tuning.checkpoint import (
+    Checkpoint,
+    Interrupt,
+    Save,
+    defer_interrupts,
+    flatten_arrays,
+    restore_arrays,
+)
+from lrsched.tuning.results import (
+    RunResults,
+    SweepResult,
+    allgather_results,
+    empty_results,
+    results_table,
+)
 
 
-class Job(NamedTuple):
-    """A member and the length of its run."""
+class SweepRun(NamedTuple):
+    """One run of a sweep.
 
-    start: Start
-    length: int
+    Attributes:
+      spec: Schedule and seed.
+      steps: Number of updates.
+    """
 
-    def counts(self, records: int) -> np.ndarray:
-        """How many updates each mean of its training loss is of; NaN after its end."""
-        window = int(self.start.window)
-        counts = np.clip(self.length - window * np.arange(records), 0, window).astype(np.float32)
+    spec: RunSpec
+    steps: int
+
+    def updates_per_record(self, num_records: int) -> np.ndarray:
+        """Return how many updates each loss record averages; NaN after the end of the run."""
+        size = int(self.spec.updates_per_record)
+        counts = np.clip(self.steps - size * np.arange(num_records), 0, size).astype(np.float32)
         return np.where(counts == 0, np.nan, counts)
 
 
@@ -41,100 +66,127 @@ def sweep(
     *,
     steps: int | None = None,
     seeds: int | Sequence[int] = 1,
-    evaluations: int = 1,
-    records: int = 100,
-    plan: Plan | None = None,
+    num_evaluations: int = 1,
+    num_loss_records: int = 100,
+    plan: ExecutionPlan | None = None,
     mesh: Mesh | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
-) -> Sweep:
-    """Train under every schedule and with every seed, many at once, in one compiled program.
+) -> SweepResult:
+    """Train with every schedule and every seed, many runs at once, in one compiled program.
 
-    Schedules of one structure (peaks, horizons, warmups of any values) need one compilation; each
-    further structure one more. Members run in slots: one that is through or has diverged makes room
-    for the next. How many are batched is found out by a short measurement, on the devices there
-    are; on a CPU each core can be a device of its own: ``jax.config.update("jax_num_cpu_devices",
-    os.cpu_count())`` at the beginning of a program. No member ever waits for another's numbers:
-    the program has no collectives.
+    Schedules of one structure (with any peaks, horizons and warmups) need one compilation, each
+    further structure one more. Runs occupy lanes: a run that is complete or has diverged makes room
+    for the next. A short measurement chooses how many are batched. On a CPU each core can be a
+    device: call ``jax.config.update("jax_num_cpu_devices", os.cpu_count())`` at the beginning of
+    the program. The compiled program has no collectives, so no run waits for another one.
 
-    With several processes (``jax.distributed``) each takes its share of the members, and all of
-    them return the whole.
+    With several processes (``jax.distributed``) each trains its share of the runs, and all of them
+    return the whole result.
+
+    With ``checkpoint``, the same call continues a sweep that was killed, with equal results in
+    every bit. SIGINT and SIGTERM take effect after the running call, of at most about two seconds,
+    and a save. A save that fails is a warning, and a damaged save is replaced by the one before it.
 
     Args:
-      training: what is trained.
-      schedules: a list of them; or one whose numbers have a leading axis.
-      steps: the updates of each run; by default each schedule's horizon.
-      seeds: how many, or which. Members of one seed have the same initial parameters and batches.
-      evaluations: how often in a run, at equal distances, the held-out examples are looked at.
-      records: the most means of the training loss that are kept of a run.
-      plan: how members are put on a device; by default measured.
-      mesh: the devices; by default all.
-      checkpoint: a directory; a sweep that was killed goes on from it. It needs orbax.
-      checkpoint_seconds: the time between two saves.
-      progress: show a bar with the time left. It needs rich.
+      training: The training.
+      schedules: A list of schedules; or one schedule whose parameters have a leading axis.
+      steps: Number of updates of each run. Defaults to the horizon of each schedule.
+      seeds: Number of seeds, or the seeds. Runs with equal seeds have the same initial parameters
+        and batches.
+      num_evaluations: Number of evaluations on the validation set in each run, at equal distances.
+      num_loss_records: Maximum number of means of the training loss to keep of each run.
+      plan: How runs are laid out on each device. Defaults to the fastest one measured.
+      mesh: Devices. Defaults to all devices.
+      checkpoint: Directory of saves, for one sweep at a time. Disabled by default.
+      checkpoint_seconds: Time between two saves.
+      progress: Whether to show a bar with the remaining time, by rich.
+
+    Returns:
+      The losses and metrics of all runs.
 
     Raises:
-      ValueError: no schedule, no seed, a schedule without a horizon where ``steps`` is None, a
-        checkpoint of another sweep, or a member that does not fit into memory.
+      ValueError: If there is no schedule or no seed, a schedule has no horizon while ``steps`` is
+        ``None``, the checkpoint is of another sweep or in use by another one, or one run does not
+        fit into memory.
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> from lrsched import tuning
-    >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
-    >>> x = jnp.linspace(-1, 1, 64)
-    >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), batch_size=16)
-    >>> found = tuning.sweep(
-    ...     run, [lrsched.cosine(peak, steps=50) for peak in (1e-3, 1e-2, 1e-1)], progress=False)
-    >>> found.table[["peak", "updates"]].tolist()
-    [(0.001, 50), (0.01, 50), (0.1, 50)]
-    >>> found.best()
-    cosine(peak=0.1, steps=50)
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> from lrsched import tuning
+      >>> loss_fn = lambda w, batch: jnp.mean((batch[0] * w - batch[1]) ** 2)
+      >>> x = jnp.linspace(-1, 1, 64)
+      >>> run = tuning.training(loss_fn, jnp.zeros(()), optax.adam, (x, 2 * x), batch_size=16)
+      >>> result = tuning.sweep(
+      ...     run, [lrsched.cosine(peak, steps=50) for peak in (1e-3, 1e-2, 1e-1)], progress=False)
+      >>> result.table[["peak", "updates"]].tolist()
+      [(0.001, 50), (0.01, 50), (0.1, 50)]
+      >>> result.best()
+      cosine(peak=0.1, steps=50)
     """
     began = time.perf_counter()
-    listed = unstacked(schedules) if isinstance(schedules, Schedule) else list(schedules)
+    listed = unstack_schedules(schedules) if isinstance(schedules, Schedule) else list(schedules)
     if not listed:
-        raise ValueError("sweep: schedules is empty; at least one is needed.")
-    seeds = fleets.listed_seeds("sweep", seeds)
-    for name, number in {"evaluations": evaluations, "records": records}.items():
+        raise ValueError("sweep: schedules is empty; at least one schedule is needed.")
+    for schedule in listed:
+        if not isinstance(schedule, Schedule):
+            raise ValueError(
+                f"sweep: {schedule!r} in schedules is not accepted; schedules must be lrsched "
+                "schedules, such as lrsched.constant(0.1) for a plain number."
+            )
+    seeds = normalize_seeds("sweep", seeds)
+    for name, number in {
+        "num_evaluations": num_evaluations,
+        "num_loss_records": num_loss_records,
+    }.items():
         if not (isinstance(number, int) and number >= 1):
             raise ValueError(
-                f"sweep: {name}={number!r} is not accepted; {name} must be a whole number of 1 or "
-                "more."
+                f"sweep: {name}={number!r} is not accepted; {name} must be a whole number of at "
+                "least 1."
             )
-    lengths = _lengths(listed, steps)
-    jobs = [
-        Job(fleets.start(schedule, seed, length, records), length)
+    lengths = _run_lengths(listed, steps)
+    runs = [
+        SweepRun(make_run_spec(schedule, seed, length, num_loss_records), length)
         for schedule, length in zip(listed, lengths, strict=True)
         for seed in seeds
     ]
-    names = fleets.metric_names(training, jobs[0].start)
-    results = nothing_yet(len(jobs), min(records, max(lengths)), evaluations, names)
-    saved = Checkpoint(checkpoint, checkpoint_seconds)
-    digest = _digest(jobs, results)
-    results, kept = _restored(saved, digest, results)
+    names = metric_names(training, runs[0].spec)
+    num_records = min(num_loss_records, max(lengths))
+    results = empty_results(len(runs), num_records, num_evaluations, names)
     devices = jax.local_devices() if mesh is None else list(mesh.local_devices)
     plans, compile_seconds = [], 0.0
-    with _bar(sum(lengths) * len(seeds), progress) as show:
+    with (
+        Checkpoint(checkpoint, checkpoint_seconds) as saves,
+        defer_interrupts(saves.is_enabled()) as interrupt,
+        _progress_bar(sum(lengths) * len(seeds), progress) as show,
+    ):
+        digest = _digest(runs, results)
+        results, save = _restore_results(saves, digest, results)
         show(int(results.updates.sum()))
-        for place, group in enumerate(_by_structure(jobs)):
-            mine = group[jax.process_index() :: jax.process_count()]
-            if results.done[mine].all():
+        for index, group in enumerate(_group_by_structure(runs)):
+            share = group[jax.process_index() :: jax.process_count()]
+            if results.done[share].all():
                 continue
-            held = kept if kept and kept.facts["group"] == place else None
-            chosen = Plan(**held.facts["plan"]) if held else plan
-            compiling = time.perf_counter()
-            wanted = [jobs[i].start for i in mine]
-            run_lengths = [jobs[i].length for i in mine]
-            fleet = fleets.fleet_for(
-                training, chosen, wanted, run_lengths, results.records, devices
+            group_save = save if save and save.metadata["group"] == index else None
+            group_plan = ExecutionPlan(**group_save.metadata["plan"]) if group_save else plan
+            compile_began = time.perf_counter()
+            runner = get_runner(
+                training,
+                group_plan,
+                [runs[i].spec for i in share],
+                [runs[i].steps for i in share],
+                results.num_records,
+                devices,
             )
-            compile_seconds += time.perf_counter() - compiling
-            plans.append(fleet.plan)
-            facts = {"group": place, "of": digest}
-            _Run(fleet, jobs, mine, results, saved, facts, held).go(show)
-    results = gathered(results)
-    return Sweep(
-        table_of(listed, seeds, results),
+            compile_seconds += time.perf_counter() - compile_began
+            plans.append(runner.plan)
+            metadata = {"group": index, "sweep": digest}
+            _SweepGroup(runner, runs, share, results, saves, metadata, group_save).train(
+                show, interrupt
+            )
+    results = allgather_results(results)
+    return SweepResult(
+        results_table(listed, seeds, results),
         listed,
         results.train_loss,
         results.metrics,
@@ -145,172 +197,176 @@ def sweep(
     )
 
 
-class _Run:
-    """The members of one structure on their way through the slots of a fleet."""
+class _SweepGroup:
+    """The runs of one structure on their way through the lanes of a runner."""
 
     def __init__(
         self,
-        fleet: Fleet,
-        jobs: Sequence[Job],
-        mine: Sequence[int],
-        results: Results,
-        saved: Checkpoint,
-        facts: dict[str, Any],
-        held: "_Held | None",
+        runner: BatchedRunner,
+        runs: Sequence[SweepRun],
+        share: Sequence[int],
+        results: RunResults,
+        saves: Checkpoint,
+        metadata: dict[str, Any],
+        save: Save | None,
     ) -> None:
-        self.fleet, self.jobs, self.results = fleet, jobs, results
-        self.saved, self.facts = saved, facts
-        self.members = fleet.blank()
-        self.at = np.full(fleet.slots, -1)
-        self.looks = np.zeros(fleet.slots, np.int32)
-        if held and len(held.arrays["at"]) == fleet.slots:
-            self.at, self.looks = held.arrays["at"], held.arrays["looks"]
-            self.members = fleet.spread(restored(held.arrays, "members", fleet.blank()))
-        self.waiting = [i for i in mine if not results.done[i] and i not in set(self.at)][::-1]
+        self.runner, self.runs, self.results = runner, runs, results
+        self.saves, self.metadata = saves, metadata
+        self.states = runner.empty_states()
+        # The run in each lane, or -1, and how often it has been evaluated.
+        self.run_of_lane = np.full(runner.lanes, -1)
+        self.num_evaluated = np.zeros(runner.lanes, np.int32)
+        # With another number of devices the saved lanes do not fit: their runs start again.
+        if save and len(save.arrays["run_of_lane"]) == runner.lanes:
+            self.run_of_lane = save.arrays["run_of_lane"]
+            self.num_evaluated = save.arrays["num_evaluated"]
+            self.states = runner.shard(restore_arrays(save.arrays, "states", self.states))
+        in_lanes = set(self.run_of_lane.tolist())
+        self.waiting = [i for i in share if not results.done[i] and i not in in_lanes][::-1]
 
-    def go(self, show: Callable[[int], None]) -> None:
-        """All of them to their ends."""
-        limit, longest = _FIRST_LIMIT, max(job.length for job in self.jobs)
+    def train(self, show: Callable[[int], None], interrupt: Interrupt) -> None:
+        """Train all runs to their ends."""
+        limit, longest = _FIRST_LIMIT, max(run.steps for run in self.runs)
         while True:
-            self._fill()
-            if np.all(self.at < 0):
+            self._fill_lanes()
+            if np.all(self.run_of_lane < 0):
                 return
-            until = np.array([self._stop(slot) for slot in range(len(self.at))], np.int32)
+            stop_steps = np.array([self._stop_step(i) for i in range(self.runner.lanes)], np.int32)
             began = time.perf_counter()
-            members = self.members._replace(until=self.fleet.spread(until))
-            self.members = self.fleet.advance(members, limit)
-            steps = np.asarray(self.members.step)
+            states = self.states._replace(stop_step=self.runner.shard(stop_steps))
+            self.states = self.runner.advance(states, limit)
+            steps = np.asarray(self.states.step)
             seconds = time.perf_counter() - began
+            # Calls of half a second to two: the host's work is negligible, the bar moves, and a
+            # save or an interrupt does not wait long.
             limit = limit * 2 if seconds < 0.5 else limit // 2 if seconds > 2 else limit
             limit = min(max(1, limit), longest)
-            self._take(steps, until)
+            self._collect(steps, stop_steps)
             show(int(self.results.updates.sum()))
-            if self.saved.is_due():
+            if interrupt.is_requested():
+                self.save()
+                interrupt.deliver()
+            if self.saves.is_due():
                 self.save()
 
     def save(self) -> None:
-        """What is needed to go on from here."""
+        """Save what is needed to continue from here."""
         arrays = {
-            **flattened("results", self.results),
-            **flattened("members", self.members),
-            "at": self.at,
-            "looks": self.looks,
+            **flatten_arrays("results", self.results),
+            **flatten_arrays("states", self.states),
+            "run_of_lane": self.run_of_lane,
+            "num_evaluated": self.num_evaluated,
         }
-        self.saved.save({**self.facts, "plan": dataclasses.asdict(self.fleet.plan)}, arrays)
+        self.saves.save({**self.metadata, "plan": dataclasses.asdict(self.runner.plan)}, arrays)
 
-    def _fill(self) -> None:
-        which = np.zeros(len(self.at), bool)
-        for slot in self.fleet.in_turn:
-            if self.at[slot] < 0 and self.waiting:
-                self.at[slot], self.looks[slot], which[slot] = self.waiting.pop(), 0, True
-        if which.any():
-            starts = [
-                self.jobs[max(i, 0)].start for i in np.where(which, self.at, self.at[which][0])
-            ]
-            self.members = self.fleet.refill(self.members, which, fleets.stacked(starts))
+    def _fill_lanes(self) -> None:
+        lanes = []
+        for lane in self.runner.lane_order:
+            if self.run_of_lane[lane] < 0 and self.waiting:
+                self.run_of_lane[lane], self.num_evaluated[lane] = self.waiting.pop(), 0
+                lanes.append(int(lane))
+        specs = [self.runs[i].spec for i in self.run_of_lane[lanes]]
+        self.states = self.runner.start_runs(self.states, lanes, specs)
 
-    def _stop(self, slot: int) -> int:
-        """The step at which the member in a slot is looked at next."""
-        if self.at[slot] < 0:
+    def _stop_step(self, lane: int) -> int:
+        """Return the step at which the run in a lane is evaluated next; 0 for an empty lane."""
+        if self.run_of_lane[lane] < 0:
             return 0
-        looks = self.results.metrics["loss"].shape[1]
-        return int(self.jobs[self.at[slot]].length * (int(self.looks[slot]) + 1) // looks)
+        num_evaluations = self.results.metrics["loss"].shape[1]
+        steps = self.runs[self.run_of_lane[lane]].steps
+        return int(steps * (int(self.num_evaluated[lane]) + 1) // num_evaluations)
 
-    def _take(self, steps: np.ndarray, until: np.ndarray) -> None:
-        """Writes down what members do that have stopped, and frees their slots at their end."""
-        diverged = np.asarray(self.members.diverged)
-        stopped = (self.at >= 0) & (diverged | (steps >= until))
-        self.results.updates[self.at[self.at >= 0]] = steps[self.at >= 0]
+    def _collect(self, steps: np.ndarray, stop_steps: np.ndarray) -> None:
+        """Record the results of the runs that have stopped, and free their lanes at their end."""
+        diverged = np.asarray(self.states.diverged)
+        is_occupied = self.run_of_lane >= 0
+        stopped = is_occupied & (diverged | (steps >= stop_steps))
+        self.results.updates[self.run_of_lane[is_occupied]] = steps[is_occupied]
         if not stopped.any():
             return
-        self.members, found = self.fleet.evaluate(self.members, stopped)
-        sums = np.asarray(self.members.sums)
-        for slot in np.flatnonzero(stopped):
-            i = self.at[slot]
-            if not diverged[slot]:
-                for name, values in found.items():
-                    self.results.metrics[name][i, self.looks[slot]] = values[slot]
-            self.looks[slot] += 1
-            if diverged[slot] or steps[slot] == self.jobs[i].length:
-                job = self.jobs[i]
-                self.results.train_loss[i] = sums[slot] / job.counts(self.results.records)
-                self.results.diverged[i], self.results.done[i] = diverged[slot], True
-                self.at[slot] = -1
+        self.states, metrics = self.runner.evaluate(self.states, stopped)
+        loss_sums = np.asarray(self.states.loss_sums)
+        for lane in np.flatnonzero(stopped):
+            i = self.run_of_lane[lane]
+            if not diverged[lane]:
+                for name, values in metrics.items():
+                    self.results.metrics[name][i, self.num_evaluated[lane]] = values[lane]
+            self.num_evaluated[lane] += 1
+            if diverged[lane] or steps[lane] == self.runs[i].steps:
+                counts = self.runs[i].updates_per_record(self.results.num_records)
+                self.results.train_loss[i] = loss_sums[lane] / counts
+                self.results.diverged[i], self.results.done[i] = diverged[lane], True
+                self.run_of_lane[lane] = -1
 
 
 _FIRST_LIMIT: Final = 32
-"""Updates of the first call; then calls of half a second to two."""
+"""Number of updates of the first call, before its speed is known."""
 
 
-class _Held(NamedTuple):
-    """What a checkpoint has of members on their way."""
-
-    facts: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-
-
-def _restored(saved: Checkpoint, digest: str, results: Results) -> tuple[Results, _Held | None]:
-    found = saved.load()
-    if found is None:
+def _restore_results(
+    saves: Checkpoint, digest: str, results: RunResults
+) -> tuple[RunResults, Save | None]:
+    save = saves.load()
+    if save is None:
         return results, None
-    held = _Held(*found)
-    if held.facts["of"] != digest:
+    if save.metadata["sweep"] != digest:
         raise ValueError(
-            "sweep: the checkpoint is of another sweep: its schedules, seeds, lengths, evaluations "
-            "or records differ; give this one another directory."
+            "sweep: the checkpoint is of another sweep: its schedules, seeds, lengths, "
+            "num_evaluations or num_loss_records differ; use another directory for this one."
         )
-    return restored(held.arrays, "results", results), held
+    return restore_arrays(save.arrays, "results", results), save
 
 
-def _digest(jobs: Sequence[Job], results: Results) -> str:
-    """Of all that the members are; functions count by their names."""
+def _digest(runs: Sequence[SweepRun], results: RunResults) -> str:
+    """Hash everything that defines the runs; functions count by their names."""
     shapes = results.train_loss.shape, results.metrics["loss"].shape
     with np.printoptions(threshold=sys.maxsize):
-        said = re.sub(r" at 0x[0-9a-f]+", "", repr((jobs, shapes)))
-    return hashlib.sha256(said.encode()).hexdigest()
+        # Addresses of functions differ between processes.
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr((runs, shapes)))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _lengths(schedules: Sequence[Schedule], steps: int | None) -> list[int]:
-    found = [schedule.horizon if steps is None else steps for schedule in schedules]
-    for schedule, length in zip(schedules, found, strict=True):
+def _run_lengths(schedules: Sequence[Schedule], steps: int | None) -> list[int]:
+    lengths = [schedule.horizon if steps is None else steps for schedule in schedules]
+    for schedule, length in zip(schedules, lengths, strict=True):
         if not (isinstance(length, int | np.integer) and length >= 1):
             raise ValueError(
                 f"sweep: steps={steps!r} is not accepted for {schedule}, whose horizon is "
-                f"{schedule.horizon}; steps must be a whole number of 1 or more where a schedule "
+                f"{schedule.horizon}; steps must be a whole number of at least 1 where a schedule "
                 "has no horizon."
             )
-    return [int(length) for length in found]
+    return [int(length) for length in lengths]
 
 
-def unstacked(schedules: Schedule) -> list[Schedule]:
-    """The schedules that the numbers along the leading axis of one are."""
-    leaves, tree = jax.tree.flatten(schedules)
+def unstack_schedules(schedules: Schedule) -> list[Schedule]:
+    """Return the schedules along the leading axis of the parameters of one schedule."""
+    leaves, treedef = jax.tree.flatten(schedules)
     arrays = [np.asarray(leaf) for leaf in leaves]
     lengths = {len(array) for array in arrays if array.ndim}
     if len(lengths) != 1:
         raise ValueError(
-            f"sweep: the numbers of {schedules} have leading axes of {sorted(lengths)}; those that "
-            "have one must have the same."
+            f"sweep: the parameters of {schedules} have leading axes of {sorted(lengths)}; those "
+            "that have one must have the same; pass a list of schedules for a single one."
         )
     (length,) = lengths
     return [
-        jax.tree.unflatten(tree, [x[i].item() if x.ndim else x.item() for x in arrays])
+        jax.tree.unflatten(treedef, [x[i].item() if x.ndim else x.item() for x in arrays])
         for i in range(length)
     ]
 
 
-def _by_structure(jobs: Sequence[Job]) -> list[list[int]]:
-    groups: dict[Any, list[int]] = {}
-    for i, job in enumerate(jobs):
-        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(job.start))
-        groups.setdefault((jax.tree.structure(job.start), shapes), []).append(i)
+def _group_by_structure(runs: Sequence[SweepRun]) -> list[list[int]]:
+    groups: dict[Hashable, list[int]] = {}
+    for i, run in enumerate(runs):
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(run.spec))
+        groups.setdefault((jax.tree.structure(run.spec), shapes), []).append(i)
     return list(groups.values())
 
 
 @contextmanager
-def _bar(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """A bar that is told how many updates are done."""
-    if not wanted:
+def _progress_bar(total: int, is_wanted: bool) -> Iterator[Callable[[int], None]]:
+    """Show a bar; the function that it yields receives the number of updates done."""
+    if not is_wanted:
         yield lambda done: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

@@ -1,10 +1,11 @@
-"""What is trained: pure functions of a schedule and a seed, so that many runs are one program."""
+"""A training run as pure functions of a schedule and a key, so that many runs are one program."""
 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,66 +13,71 @@ import numpy as np
 import optax
 
 from lrsched._schedule import Schedule
-from lrsched.adaptive.controller import looked_at, observe
+from lrsched.adaptive.controller import observe, observed_metric_names
 from lrsched.algebra import as_schedule
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
 from lrsched.transforms.inject import inject_schedules
+from lrsched.tuning._nnx import split_module
+
+if TYPE_CHECKING:
+    import chex
 
 Key: TypeAlias = jax.Array
 Batch: TypeAlias = Any
 Optimizer: TypeAlias = Callable[[Schedule], optax.GradientTransformation]
 Metrics: TypeAlias = jax.Array | dict[str, jax.Array]
-"""A number, lower is better; or several by their names, of which that is "loss"."""
-Call: TypeAlias = Callable[[Any, Batch, Any, bool], tuple[Any, Any]]
-"""``(params, batch, others, is_training) -> (loss, others)``."""
+"""A scalar, lower is better; or scalars by name, one of which is "loss"."""
+ModelFunction: TypeAlias = Callable[[Any, Batch, Any, bool], tuple[Any, Any]]
+"""``(params, batch, model_state, is_training) -> (loss, model_state)``."""
 
 
-class State(NamedTuple):
+class TrainingState(NamedTuple):
     """What one update hands to the next.
 
     Attributes:
-      params: the parameters.
-      opt_state: the optimizer's state; the schedule is in it.
-      others: what else a model keeps (batch statistics, keys of dropout); None where it has none.
+      params: The parameters.
+      opt_state: The state of the optimizer, which contains the schedule.
+      model_state: Other state of the model (batch statistics, dropout keys); ``None`` if it has
+        none.
     """
 
-    params: Any
+    params: optax.Params
     opt_state: optax.OptState
-    others: Any = None
+    model_state: "chex.ArrayTree | None" = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Training:
     """A training run as pure functions; `training` makes one from a loss and a model.
 
-    A train step of one's own goes in here: ``state`` is any tree whose optimizer state holds the
-    schedule, so that it can be read and changed.
+    Write one yourself to tune a train step of your own. ``state`` may be any pytree whose optimizer
+    state contains the schedule.
 
     Attributes:
       init: ``(schedule, key) -> state``.
       step: ``(state, batch) -> (state, loss)``: one update, and the loss before it.
-      batch: ``(data, key, step) -> batch``: the mini-batch of that update.
-      data: arrays that ``batch`` reads.
-      evaluate: ``(state, validation) -> (state, number)``, lower is better, and the state with its
-        controllers told; or in place of the number a dictionary of them, with "loss" to compare by.
-        None: none is held out.
-      validation: arrays that ``evaluate`` reads.
-      name: the optimizer's, where it has one; it chooses the range of a `range_test`.
-      compiled: the programs made of it so far, so that a second sweep compiles nothing.
+      batch: ``(data, key, step) -> batch``: the mini-batch of an update.
+      data: Arrays that ``batch`` reads.
+      evaluate: ``(state, validation) -> (state, metric)``, where the new state has passed the
+        metric to its controllers. The metric is a scalar, lower is better, or a dict of scalars
+        with "loss". ``None`` if there is no validation set.
+      validation: Arrays that ``evaluate`` reads.
+      name: Name of the optimizer; it selects the default range of `range_test`.
 
-    >>> import jax, jax.numpy as jnp, lrsched, optax
-    >>> from lrsched import tuning
-    >>> def init(schedule, key):
-    ...     params = jnp.array([3.0])
-    ...     return params, lrsched.scale_by_learning_rate(schedule).init(params)
-    >>> def step(state, batch):
-    ...     params, opt_state = state
-    ...     updates, opt_state = lrsched.scale_by_learning_rate(0.0).update(params, opt_state)
-    ...     return (params + updates, opt_state), jnp.sum(params**2) / 2
-    >>> run = tuning.Training(init, step, batch=lambda data, key, step: None)
-    >>> tuning.sweep(run, [lrsched.constant(0.5)], steps=2, progress=False).table["loss"].item()
-    1.125
+    Example:
+      >>> import jax, jax.numpy as jnp, lrsched, optax
+      >>> from lrsched import tuning
+      >>> def init(schedule, key):
+      ...     params = jnp.array([3.0])
+      ...     return params, lrsched.scale_by_learning_rate(schedule).init(params)
+      >>> def step(state, batch):
+      ...     params, opt_state = state
+      ...     updates, opt_state = lrsched.scale_by_learning_rate(0.0).update(params, opt_state)
+      ...     return (params + updates, opt_state), jnp.sum(params**2) / 2
+      >>> run = tuning.Training(init, step, batch=lambda data, key, step: None)
+      >>> tuning.sweep(run, [lrsched.constant(0.5)], steps=2, progress=False).table["loss"].item()
+      1.125
     """
 
     init: Callable[[Schedule, Key], Any]
@@ -81,7 +87,6 @@ class Training:
     evaluate: Callable[[Any, Any], tuple[Any, Metrics]] | None = None
     validation: Any = None
     name: str | None = None
-    compiled: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
 
 def training(
@@ -91,69 +96,87 @@ def training(
     data: Any,
     *,
     batch_size: int | None = None,
+    num_batches: int = 256,
     validation: Any = None,
     metric: Callable[[Any, Batch], Metrics] | None = None,
 ) -> Training:
-    """A `Training` from a loss function, a model, an optimizer and data.
+    """Make a `Training` from a loss function, a model, an optimizer and data.
 
     Args:
-      loss_fn: ``(model, batch) -> loss``; of parameters where ``model`` is a tree of them.
-      model: an ``nnx.Module``, or a tree of parameters, which all seeds start from; or a function
-        ``key -> model`` of either, called for each seed. It is not changed.
-      optimizer: ``rate -> transform``: ``optax.adam`` and all others of optax that take a rate;
-        `prodigy` and all others of ours; or a function such as ``lambda rate:
+      loss_fn: ``(model, batch) -> loss``, a scalar. Receives the parameters if ``model`` is a
+        pytree of them.
+      model: An ``nnx.Module`` or a pytree of parameters, from which all seeds start; or a function
+        ``key -> model`` of either, which is called for each seed. It is not modified.
+      optimizer: ``rate -> transform``: `optax.adam` and every other function of optax that takes
+        a rate, `prodigy` and every other one of this package, or a function such as ``lambda rate:
         optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.1))``.
-      data: a tree of arrays, examples first: each epoch goes through them in an order of its own;
-        or a function ``(key, step) -> batch``.
-      batch_size: how many of the examples are a mini-batch; all, if None.
-      validation: a batch that is held out, to choose by; controllers that look at ``validation``
-        (`reduce_on_overfitting`) are told the metric on it.
-      metric: ``(model, batch) -> number`` on it, lower is better; ``loss_fn`` by default. Or
-        several in a dictionary, ``{"loss": ..., "accuracy": ...}``: "loss" is what is chosen by.
-        An ``nnx.Module`` is in its ``eval()`` mode, averaged parameters are in their place.
+      data: A pytree of arrays with a leading axis of examples, visited in a new random order in
+        each epoch; a function ``(key, step) -> batch``; or an iterable of batches (a generator, a
+        PyTorch ``DataLoader``, a ``tf.data.Dataset``), of which the first ``num_batches`` are read
+        into memory and visited in a new random order in each epoch.
+      batch_size: Number of examples in a mini-batch. Defaults to all examples.
+      num_batches: Maximum number of batches that are read from an iterable. The default of 256
+        covers one `range_test`.
+      validation: A validation batch, by which runs are ranked. Controllers that observe
+        ``validation`` (`reduce_on_overfitting`) receive the metric on it.
+      metric: ``(model, batch) -> metric`` for the validation batch, lower is better. Defaults to
+        ``loss_fn``. May return a dict such as ``{"loss": ..., "accuracy": ...}``; runs are ranked
+        by "loss". An ``nnx.Module`` is in ``eval()`` mode, averaged parameters are in place.
+
+    Returns:
+      The training, which holds no compiled program.
 
     Raises:
-      ValueError: arrays of different lengths, no example, a batch size that is not from 1 to their
-        number, or a metric with nothing to look at.
+      ValueError: If the arrays differ in length or are empty, ``batch_size`` is not from 1 to
+        their length, ``metric`` is given without ``validation``, ``optimizer`` is not a function of
+        the rate, ``model`` is a class, or an iterable has no batch.
 
-    >>> import jax.numpy as jnp, optax
-    >>> from lrsched import tuning
-    >>> x = jnp.linspace(-1, 1, 64)
-    >>> def loss_fn(params, batch):
-    ...     x, y = batch
-    ...     return jnp.mean((params["w"] * x - y) ** 2)
-    >>> run = tuning.training(loss_fn, {"w": jnp.zeros(())}, optax.adam, (x, 2 * x), batch_size=16)
-    >>> found = tuning.range_test(run, steps=50)
-    >>> 1e-3 < found.suggestion() < 10
-    True
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from lrsched import tuning
+      >>> x = jnp.linspace(-1, 1, 64)
+      >>> def loss_fn(params, batch):
+      ...     x, y = batch
+      ...     return jnp.mean((params["w"] * x - y) ** 2)
+      >>> run = tuning.training(
+      ...     loss_fn, {"w": jnp.zeros(())}, optax.adam, (x, 2 * x), batch_size=16)
+      >>> result = tuning.range_test(run, steps=50)
+      >>> 1e-3 < result.suggestion() < 10
+      True
     """
     if metric is not None and validation is None:
-        raise ValueError("training: metric is given, but no validation; a metric looks at it.")
-    make, call = _model(loss_fn, model)
-    _, judge = _model(metric or loss_fn, model)
-    transform = _with_its_schedule_inside(optimizer, make)
-
-    def init(schedule: Schedule, key: Key) -> State:
-        params, others = make(key)
-        return State(params, transform(schedule).init(params), others)
-
-    def step(state: State, batch: Batch) -> tuple[State, jax.Array]:
-        (loss, others), gradients = jax.value_and_grad(call, has_aux=True)(
-            state.params, batch, state.others, True
+        raise ValueError(
+            "training: metric is given without a validation set (there is no validation=); pass "
+            "validation=, the batch that it evaluates."
         )
+    _check_optimizer(optimizer)
+    create, call = _model_functions(_scalar(loss_fn), model)
+    _, evaluate_model = _model_functions(metric or _scalar(loss_fn), model)
+    transform = _with_schedule_in_state(optimizer, create)
+
+    def init(schedule: Schedule, key: Key) -> TrainingState:
+        params, model_state = create(key)
+        return TrainingState(params, transform(schedule).init(params), model_state)
+
+    def step(state: TrainingState, batch: Batch) -> tuple[TrainingState, jax.Array]:
+        (loss, model_state), gradients = jax.value_and_grad(call, has_aux=True)(
+            state.params, batch, state.model_state, True
+        )
+        # Any rate will do here: the schedule that applies is the one in the state.
         update = optax.with_extra_args_support(transform(as_schedule(0.0))).update
         updates, opt_state = update(gradients, state.opt_state, state.params, value=loss)
-        return State(optax.apply_updates(state.params, updates), opt_state, others), loss
+        return TrainingState(
+            optax.apply_updates(state.params, updates), opt_state, model_state
+        ), loss
 
-    def evaluate(state: State, held_out: Any) -> tuple[State, dict[str, jax.Array]]:
+    def evaluate(state: TrainingState, batch: Batch) -> tuple[TrainingState, dict[str, jax.Array]]:
         params = eval_params(state.opt_state, state.params)
-        found = named(judge(params, held_out, state.others, False)[0])
-        if "validation" in looked_at(state.opt_state):
-            state = state._replace(opt_state=observe(state.opt_state, validation=found["loss"]))
-        return state, found
+        metrics = as_metric_dict(evaluate_model(params, batch, state.model_state, False)[0])
+        if "validation" in observed_metric_names(state.opt_state):
+            state = state._replace(opt_state=observe(state.opt_state, validation=metrics["loss"]))
+        return state, metrics
 
-    arrays, batch = _batches(data, batch_size)
-    name = getattr(inspect.unwrap(optimizer), "__name__", None)
+    arrays, batch = _batch_function(data, batch_size, num_batches)
     return Training(
         init,
         jax.jit(step),
@@ -161,94 +184,163 @@ def training(
         arrays,
         None if validation is None else evaluate,
         validation,
-        name,
+        getattr(inspect.unwrap(optimizer), "__name__", None),
     )
 
 
-def named(found: Metrics) -> dict[str, jax.Array]:
-    """Metrics by their names, in float32.
+def as_metric_dict(metrics: Metrics) -> dict[str, jax.Array]:
+    """Return metrics by name, as float32 scalars.
 
     Args:
-      found: a number, which is called "loss", or a dictionary that has one of this name.
-
-    Raises:
-      ValueError: a dictionary without it.
-
-    >>> from lrsched.tuning._training import named
-    >>> named(0.5)
-    {'loss': Array(0.5, dtype=float32)}
-    """
-    metrics = found if isinstance(found, dict) else {"loss": found}
-    if "loss" not in metrics:
-        raise ValueError(
-            f"the metric gives {', '.join(metrics)}; one of them must be called loss: the runs are "
-            "compared by it."
-        )
-    return {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
-
-
-@functools.partial(jax.jit, static_argnames="batch_size")
-def shuffled(key: Key, step: jax.Array, examples: int | jax.Array, batch_size: int) -> jax.Array:
-    """The examples of the mini-batch of an update: every epoch in a random order of its own.
-
-    Epochs follow one another without a seam: a mini-batch may end one and begin the next. The order
-    is computed where it is needed, by a swap-or-not shuffle, so that a run can go on at any step
-    and many runs keep nothing.
-
-    Args:
-      key: the seed's; it gives the orders of all epochs.
-      step: the updates so far.
-      examples: how many there are.
-      batch_size: how many are wanted.
+      metrics: A scalar, which is named "loss", or a dict that contains "loss".
 
     Returns:
-      Their indices, ``(batch_size,)``, int32.
+      A dict from name to float32 scalar.
 
-    Source: Hoang, Morris, Rogaway 2012 ("An enciphering scheme based on a card shuffle").
+    Raises:
+      ValueError: If a dict has no "loss".
 
-    >>> import jax, jax.numpy as jnp
-    >>> from lrsched import tuning
-    >>> batches = [tuning.shuffled(jax.random.key(0), step, 10, 5) for step in range(2)]
-    >>> sorted(jnp.concatenate(batches).tolist())
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    Example:
+      >>> from lrsched.tuning._training import as_metric_dict
+      >>> as_metric_dict(0.5)
+      {'loss': Array(0.5, dtype=float32)}
     """
-    size = jnp.uint32(examples)
-    whole, left = jnp.divmod(jnp.asarray(step, jnp.uint32), size)
-    place = left * jnp.uint32(batch_size) + jnp.arange(batch_size, dtype=jnp.uint32)
-    epoch, card = whole * jnp.uint32(batch_size) + place // size, place % size
-    deck = epoch
+    named = metrics if isinstance(metrics, dict) else {"loss": metrics}
+    if "loss" not in named:
+        raise ValueError(
+            f"training: the metric gives {', '.join(named)}; one of them must be called loss, by "
+            "which runs are ranked."
+        )
+    return {name: jnp.asarray(value, jnp.float32) for name, value in named.items()}
+
+
+def shuffled_indices(
+    key: Key, step: jax.Array, num_examples: int | jax.Array, batch_size: int
+) -> jax.Array:
+    """Compute the examples in the mini-batch of an update, with a new random order in each epoch.
+
+    Epochs follow one another without a gap: a mini-batch may end one and begin the next. The order
+    is computed where it is needed, so a run can continue at any step, and runs store no
+    permutation.
+
+    Args:
+      key: Random key of the run; it determines the orders of all epochs.
+      step: Number of updates done, int32.
+      num_examples: Number of examples in an epoch.
+      batch_size: Number of indices to return.
+
+    Returns:
+      Indices of examples, int32 of shape ``(batch_size,)``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from lrsched import tuning
+      >>> batches = [tuning.shuffled_indices(jax.random.key(0), step, 10, 5) for step in range(2)]
+      >>> sorted(jnp.concatenate(batches).tolist())
+      [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+    References:
+      Hoang, Morris, Rogaway 2012, "An enciphering scheme based on a card shuffle".
+    """
+    num_epochs = None
+    if isinstance(num_examples, int):
+        num_epochs = 1 + -(-batch_size // num_examples)
+    is_short = num_epochs is not None and num_epochs <= _MAX_TABULATED_EPOCHS
+    return _shuffled_indices(key, step, num_examples, batch_size, num_epochs if is_short else None)
+
+
+@functools.partial(jax.jit, static_argnames=("batch_size", "num_epochs"))
+def _shuffled_indices(
+    key: Key,
+    step: jax.Array,
+    num_examples: int | jax.Array,
+    batch_size: int,
+    num_epochs: int | None,
+) -> jax.Array:
+    # Swap-or-not shuffle (Hoang et al. 2012): each round swaps x and (pivot - x) mod size on one
+    # hash bit. Any position is computed in O(rounds) without storing a permutation, so vmapped runs
+    # need no index array and a resumed run needs no data state.
+    size = jnp.uint32(num_examples)
+    # Split the step before multiplying: step * batch_size exceeds 32 bits in a long run.
+    quotient, remainder = jnp.divmod(jnp.asarray(step, jnp.uint32), size)
+    position = remainder * jnp.uint32(batch_size) + jnp.arange(batch_size, dtype=jnp.uint32)
+    first_epoch = quotient * jnp.uint32(batch_size) + position[0] // size
+    epoch, index = quotient * jnp.uint32(batch_size) + position // size, position % size
+    # A mini-batch touches few epochs. Hash the rounds of each of them once, not of each position:
+    # that halves the time to compile and most of the time to run.
+    hashed = epoch if num_epochs is None else first_epoch + jnp.arange(num_epochs, dtype=jnp.uint32)
     for word in jax.random.key_data(key).reshape(-1):
-        deck = _mixed(deck ^ word)
-    for turn in range(_ROUNDS):
-        pivot = _mixed(deck + jnp.uint32(2 * turn)) % size
-        partner = jnp.where(pivot >= card, pivot - card, pivot + (size - card))
-        coin = _mixed(jnp.maximum(card, partner) ^ _mixed(deck + jnp.uint32(2 * turn + 1))) >> 31
-        card = jnp.where(coin == 1, partner, card)
-    chosen: jax.Array = card.astype(jnp.int32)
-    return chosen
+        hashed = _hash32(hashed ^ word)
+    rounds = jnp.arange(_SHUFFLE_ROUNDS, dtype=jnp.uint32)[:, None]
+    pivots = _hash32(hashed + 2 * rounds) % size
+    round_hashes = _hash32(hashed + (2 * rounds + 1))
+    if num_epochs is not None:
+        # Without the barrier XLA would fuse the hashes into each position again.
+        pivots, round_hashes = _optimization_barrier((pivots, round_hashes))
+
+    def of_position(hashes: jax.Array) -> jax.Array:
+        if num_epochs is None:
+            return hashes
+        # A chain of selects: a gather would not fuse with the round.
+        value = hashes[0]
+        for i in range(1, num_epochs):
+            value = jnp.where(epoch - first_epoch == i, hashes[i], value)
+        return value
+
+    def swap(index: jax.Array, hashes: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        pivot, round_hash = map(of_position, hashes)
+        partner = jnp.where(pivot >= index, pivot - index, pivot + (size - index))
+        # The bit must be the same for both partners, or two positions would get one example.
+        swap_bit = _hash32(jnp.maximum(index, partner) ^ round_hash) >> 31
+        return jnp.where(swap_bit == 1, partner, index), None
+
+    # Unrolled in part: all rounds in one fusion take LLVM as long as the rest of a small model, and
+    # a loop over single rounds takes longer to run.
+    index, _ = jax.lax.scan(swap, index, (pivots, round_hashes), unroll=_UNROLLED_ROUNDS)
+    indices: jax.Array = index.astype(jnp.int32)
+    return indices
 
 
-_ROUNDS = 24
+_UNROLLED_ROUNDS: Final = 8
+# Longer chains of selects than this cost more than they save.
+_MAX_TABULATED_EPOCHS: Final = 4
+# Orders of 20 examples pass a chi-square test of uniformity and neighbourhood from here on.
+_SHUFFLE_ROUNDS: Final = 24
 
 
-_kept: Any = jax.lax.optimization_barrier
+_optimization_barrier: Any = jax.lax.optimization_barrier
 
 
-def _mixed(x: jax.Array) -> jax.Array:
-    """A hash of 32 bits."""
+def _hash32(x: jax.Array) -> jax.Array:
+    """Mix 32 bits (the constants are those of C. Wellons's ``lowbias32`` search)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
     return x ^ (x >> 16)
 
 
-def _batches(
-    data: Any, batch_size: int | None
+def _batch_function(
+    data: Any, batch_size: int | None, num_batches: int
 ) -> tuple[Any, Callable[[Any, Key, jax.Array], Batch]]:
+    """Return the arrays to keep on the device, and the function that makes a mini-batch of them."""
+    if _is_iterable_of_batches(data):
+        if batch_size is not None:
+            raise ValueError(
+                f"training: batch_size={batch_size!r} is not accepted where data is an iterable of "
+                "batches, which are taken as they come; leave batch_size out."
+            )
+        stacked = _read_batches(data, num_batches)
+        count = len(jax.tree.leaves(stacked)[0])
+
+        def next_batch(arrays: Any, key: Key, step: jax.Array) -> Batch:
+            index = _optimization_barrier(shuffled_indices(key, step, count, 1))[0]
+            return jax.tree.map(lambda array: array[index], arrays)
+
+        return stacked, next_batch
     if callable(data):
         if batch_size is not None:
             raise ValueError(
-                f"training: batch_size={batch_size!r} is not accepted where data is a function of "
-                "the key and the step, which makes the mini-batch as large as it likes."
+                f"training: batch_size={batch_size!r} is not accepted: data is a function of the "
+                "key and the step, which determines the size of the mini-batch itself."
             )
         return None, lambda _, key, step: data(key, step)
     lengths = {len(leaf) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
@@ -257,60 +349,148 @@ def _batches(
             f"training: data has arrays of the lengths {sorted(lengths)}; all must have the same "
             "number of examples, at least one, along their first axis."
         )
-    (examples,) = lengths
-    size = examples if batch_size is None else batch_size
-    if not (isinstance(size, int) and 1 <= size <= examples):
+    (num_examples,) = lengths
+    size = num_examples if batch_size is None else batch_size
+    if not (isinstance(size, int) and 1 <= size <= num_examples):
         raise ValueError(
             f"training: batch_size={batch_size!r} is not accepted; batch_size must be a whole "
-            f"number from 1 to the {examples} examples."
+            f"number from 1 to the {num_examples} examples."
         )
 
     def batch(arrays: Any, key: Key, step: jax.Array) -> Batch:
-        if size == examples:
+        if size == num_examples:
             return arrays
-        # Without the barrier XLA computes an index anew for every number that it gathers.
-        chosen: Any = _kept(shuffled(key, step, examples, size))
-        return jax.tree.map(lambda array: array[chosen], arrays)
+        # Without the barrier XLA computes an index again for every number that it gathers.
+        indices: Any = _optimization_barrier(shuffled_indices(key, step, num_examples, size))
+        return jax.tree.map(lambda array: array[indices], arrays)
 
     return jax.tree.map(jnp.asarray, data), batch
 
 
-def _model(
+def _is_iterable_of_batches(data: Any) -> bool:
+    if inspect.isgeneratorfunction(data):
+        return True
+    is_leaf = bool(jax.tree_util.all_leaves([data]))
+    return (
+        is_leaf
+        and not callable(data)
+        and not hasattr(data, "shape")
+        and (hasattr(data, "__iter__") or hasattr(data, "__getitem__"))
+    )
+
+
+def _read_batches(data: Any, num_batches: int) -> Any:
+    """Stack the first batches of an iterable; a last, smaller batch is left out."""
+    if not (isinstance(num_batches, int) and num_batches >= 1):
+        raise ValueError(
+            f"training: num_batches={num_batches!r} is not accepted; num_batches must be a whole "
+            "number of at least 1."
+        )
+    source = data() if inspect.isgeneratorfunction(data) else data
+    # TensorFlow's tensors are converted by the data set itself: jax has no conversion for them.
+    iterator: Iterator[Any] = iter(getattr(source, "as_numpy_iterator", lambda: source)())
+    batches = [jax.tree.map(np.asarray, batch) for batch in itertools.islice(iterator, num_batches)]
+    if not batches:
+        raise ValueError(
+            f"training: data={data!r} is not accepted: it has no batch left; pass an iterable of "
+            "at least one batch (an iterator can be read once)."
+        )
+    shapes = [[x.shape for x in jax.tree.leaves(batch)] for batch in batches]
+    if len(batches) > 1 and shapes[-1] != shapes[0]:
+        batches, shapes = batches[:-1], shapes[:-1]
+    for i, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise ValueError(
+                f"training: batch {i} of data has arrays of the shapes {shape}, batch 0 of "
+                f"{shapes[0]}; all batches must have the same shapes (pad them, or drop others)."
+            )
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *batches)
+
+
+def _model_functions(
     function: Callable[[Any, Batch], Metrics], model: Any
-) -> tuple[Callable[[Key], tuple[Any, Any]], Call]:
-    """How a model is made for a seed, and how the function of it is called."""
-    build = model if _is_builder(model) else None
-    if _is_module(model if build is None else jax.eval_shape(build, jax.random.key(0))):
-        from lrsched.flax import functional
+) -> tuple[Callable[[Key], tuple[Any, Any]], ModelFunction]:
+    """Return the functions that create a model from a key and evaluate ``function`` of it."""
+    _check_model(model)
+    build = model if callable(model) and not _is_nnx_module(model) else None
+    if _is_nnx_module(model if build is None else jax.eval_shape(build, jax.random.key(0))):
+        return split_module(function, model, build)
 
-        return functional(function, model, build)
-
-    def make(key: Key) -> tuple[Any, None]:
+    def create(key: Key) -> tuple[Any, None]:
         params = model if build is None else build(key)
         return jax.tree.map(jnp.asarray, params), None
 
-    def call(params: Any, batch: Batch, others: Any, is_training: bool) -> tuple[Metrics, None]:
-        del others, is_training
+    def call(params: Any, batch: Batch, model_state: Any, is_training: bool) -> tuple[Any, None]:
+        del model_state, is_training
         return function(params, batch), None
 
-    return make, call
+    return create, call
 
 
-def _is_builder(model: Any) -> bool:
-    return callable(model) and not _is_module(model)
+def _check_model(model: Any) -> None:
+    if inspect.isclass(model):
+        raise ValueError(
+            f"training: model={model.__name__} is not accepted: it is a class; model must be an "
+            f"nnx.Module, a pytree of parameters, or a function of a key that makes one, such as "
+            f"lambda key: {model.__name__}(rngs=nnx.Rngs(key))."
+        )
+    if _is_of_package(model, "flax.linen"):
+        raise ValueError(
+            f"training: model={type(model).__name__} is not accepted: it is a flax.linen module, "
+            "which holds no parameters; pass lambda key: module.init(key, example_input) as model, "
+            "and call module.apply(model, inputs) in loss_fn."
+        )
 
 
-def _is_module(model: Any) -> bool:
-    return any(kind.__module__.startswith("flax.nnx") for kind in type(model).__mro__)
+def _check_optimizer(optimizer: Any) -> None:
+    if hasattr(optimizer, "init") and hasattr(optimizer, "update"):
+        raise ValueError(
+            "training: optimizer is a finished transform, whose rate cannot be varied; optimizer "
+            "must be a function of the rate, such as optax.adam or lambda rate: "
+            "optax.adamw(rate, weight_decay=0.1)."
+        )
+    if not callable(optimizer):
+        raise ValueError(
+            f"training: optimizer={optimizer!r} is not accepted; optimizer must be a function of "
+            "the rate, such as optax.adam."
+        )
 
 
-def _with_its_schedule_inside(
-    optimizer: Optimizer, make: Callable[[Key], tuple[Any, Any]]
+def _scalar(loss_fn: Callable[[Any, Batch], Any]) -> Callable[[Any, Batch], jax.Array]:
+    @functools.wraps(loss_fn)
+    def checked(model: Any, batch: Batch) -> jax.Array:
+        loss: jax.Array = loss_fn(model, batch)
+        if isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
+            got = (
+                f"an array of shape {np.shape(loss)}"
+                if hasattr(loss, "shape")
+                else (f"a {type(loss).__name__}")
+            )
+            raise ValueError(
+                f"training: loss_fn returns {got}; it must return a scalar loss and nothing else: "
+                "take the mean over the batch, and pass metric= for further values."
+            )
+        return loss
+
+    return checked
+
+
+def _is_nnx_module(model: Any) -> bool:
+    return _is_of_package(model, "flax.nnx")
+
+
+def _is_of_package(value: Any, package: str) -> bool:
+    # By name, as Flax is an optional dependency that must not be imported for a pytree.
+    return any(kind.__module__.startswith(package) for kind in type(value).__mro__)
+
+
+def _with_schedule_in_state(
+    optimizer: Optimizer, create: Callable[[Key], tuple[Any, Any]]
 ) -> Optimizer:
-    """The optimizer such that its state holds the schedule: injected, where it does not already."""
+    """Return the optimizer with the schedule in its state, injected where it is not there yet."""
 
     def init(key: Key) -> Any:
-        return optimizer(as_schedule(0.0)).init(make(key)[0])
+        return optimizer(as_schedule(0.0)).init(create(key)[0])
 
     if has_rate(jax.eval_shape(init, jax.random.key(0))):
         return optimizer

@@ -1,15 +1,16 @@
-"""Many training runs as one compiled program, over the devices of this process.
+"""Many training runs as one compiled program, on the devices of this process.
 
-A member is one run: a schedule and a seed. Members sit in slots; a slot whose member has stopped,
-because it is through or has diverged, is given the next one, so that neither costs anything more.
-Nothing travels between members, whatever becomes of one of them.
+A run is one schedule with one seed. Runs occupy lanes. A lane whose run has stopped, because it is
+complete or has diverged, receives the next run, so a stopped run costs no further time. The
+programs contain no collectives: no run reads the numbers of another one.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,468 +19,611 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as _PartitionSpec
 
 from lrsched._schedule import Schedule
-from lrsched.tuning._training import Training, named
+from lrsched.tuning._training import Training, as_metric_dict
+
+if TYPE_CHECKING:
+    import chex
 
 Device: TypeAlias = Any  # jax.Device, of which jax ships no type
 
-AXIS: Final = "members"
+AXIS: Final = "runs"
 PartitionSpec: Any = _PartitionSpec
 
 
-class Members(NamedTuple):
-    """Training runs in their slots, the leading axis of every array.
+class RunStates(NamedTuple):
+    """The training runs in their lanes; every array has a leading axis of lanes.
 
     Attributes:
-      state: of the `Training`.
-      order: the key of the mini-batches, as numbers.
-      step: the updates done.
-      until: the updates to do.
-      window: updates summed in one place of ``sums``.
-      sums: of the training loss.
-      diverged: whether a loss was not finite.
+      state: The states of the `Training`.
+      data_key: Raw data of the random keys that order the mini-batches, uint32.
+      step: Number of updates done, int32.
+      stop_step: Step at which each run pauses next, int32.
+      updates_per_record: Number of updates whose losses share one entry of ``loss_sums``, int32.
+      loss_sums: Sums of the training loss, float32 of shape ``(lanes, records)``.
+      diverged: Whether a loss was not finite, bool.
     """
 
-    state: Any
-    order: jax.Array
+    state: "chex.ArrayTree"
+    data_key: jax.Array
     step: jax.Array
-    until: jax.Array
-    window: jax.Array
-    sums: jax.Array
+    stop_step: jax.Array
+    updates_per_record: jax.Array
+    loss_sums: jax.Array
     diverged: jax.Array
 
 
-class Start(NamedTuple):
-    """What the run of a member is made of; a leading axis for many."""
+class RunSpec(NamedTuple):
+    """The inputs of one run; with a leading axis, of several.
+
+    Attributes:
+      schedule: The schedule, with NumPy scalars as parameters.
+      seed: Seed of the initial parameters and of the mini-batches, uint32.
+      updates_per_record: See `RunStates`, int32.
+    """
 
     schedule: Schedule
     seed: Any
-    window: Any
+    updates_per_record: Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """How members are put on a device.
+class ExecutionPlan:
+    """How runs are laid out on each device.
 
     Attributes:
-      width: how many are one batched computation (`jax.vmap`).
-      slots: how many one call works at, ``width`` at a time; a multiple of it.
-      loop: "device": updates in a ``while_loop``; "host": in a Python loop, as the CPU's
-        convolutions are ten times slower within a loop (jax issue 12868).
+      vmap_size: Number of runs in one batched computation (`jax.vmap`). At least 1.
+      lanes: Number of runs that one call advances, ``vmap_size`` at a time. A multiple of it.
+      loop: ``"device"`` puts the updates into a ``while_loop``; ``"host"`` calls one update at a
+        time from Python, for convolutions on a CPU, which are about ten times slower within a loop
+        (jax issue 12868).
+
+    Raises:
+      ValueError: If ``vmap_size < 1``, ``lanes`` is not a positive multiple of it, or ``loop`` has
+        another value.
+
+    Example:
+      >>> from lrsched import tuning
+      >>> tuning.ExecutionPlan(4, 8)
+      ExecutionPlan(vmap_size=4, lanes=8, loop='device')
     """
 
-    width: int
-    slots: int
+    vmap_size: int
+    lanes: int
     loop: str = "device"
 
+    def __post_init__(self) -> None:
+        if not (_is_whole(self.vmap_size) and self.vmap_size >= 1):
+            raise ValueError(
+                f"ExecutionPlan: vmap_size={self.vmap_size!r} is not accepted; vmap_size must be a "
+                "whole number of at least 1."
+            )
+        if not (_is_whole(self.lanes) and self.lanes >= 1 and self.lanes % self.vmap_size == 0):
+            raise ValueError(
+                f"ExecutionPlan: lanes={self.lanes!r} is not accepted; lanes must be a positive "
+                f"multiple of vmap_size={self.vmap_size}."
+            )
+        if self.loop not in ("device", "host"):
+            raise ValueError(
+                f"ExecutionPlan: loop={self.loop!r} is not accepted; loop must be 'device' or "
+                "'host'."
+            )
 
-class Fleet:
-    """The compiled functions of a plan.
+
+class BatchedRunner:
+    """The compiled programs of one execution plan.
 
     Attributes:
-      slots: how many members they work at, on all devices of this process.
-      in_turn: the slots in the order to fill them, one of each device after another.
-      compile_seconds: the time that the compilations took.
+      plan: The execution plan of each device.
+      lanes: Number of lanes on all devices of this process.
+      lane_order: The lanes in the order in which they are filled, which alternates between the
+        devices so that a short list of runs is spread over all of them.
+      compile_seconds: Time that tracing and compilation took.
     """
 
+    # The runner keeps no reference to its Training: the cache below is keyed weakly by it, and a
+    # value that referred to its key would keep both alive.
     def __init__(
         self,
         training: Training,
-        plan: Plan,
-        example: Start,
-        records: int,
+        plan: ExecutionPlan,
+        example: RunSpec,
+        num_records: int,
         devices: Sequence[Device],
     ) -> None:
-        self.plan: Plan = plan
-        self.slots: int = plan.slots * len(devices)
-        self.in_turn: np.ndarray = np.arange(self.slots).reshape(len(devices), -1).T.reshape(-1)
-        self._training = training
-        self._picked: Any = None
+        self.plan: ExecutionPlan = plan
+        self.lanes: int = plan.lanes * len(devices)
+        self.lane_order: np.ndarray = np.arange(self.lanes).reshape(len(devices), -1).T.reshape(-1)
+        self._gather: Any = None
         mesh = Mesh(np.array(devices), (AXIS,))
-        self._apart = NamedSharding(mesh, PartitionSpec(AXIS))
+        self._sharding = NamedSharding(mesh, PartitionSpec(AXIS))
         self._data = jax.device_put(
             (training.data, training.validation), NamedSharding(mesh, PartitionSpec())
         )
         began = time.perf_counter()
-        starts = self.spread(stacked([example] * self.slots))
-        every = self.spread(np.ones(self.slots, bool))
-        self._shapes = jax.eval_shape(jax.vmap(self._begun(records)), starts)
-        blank = self.blank()
-        data, limit = self._data, jnp.int32(1)
-        advanced = self._advanced_once if plan.loop == "host" else self._advanced
-        programs = [
-            self._lowered(self._refilled(records), blank, every, starts),
-            self._lowered(advanced, blank, data, limit, shared=2),
+        programs = _Programs(training, plan, num_records)
+        specs = self.shard(tree_stack([example] * len(devices)))
+        lanes = self.shard(np.zeros(len(devices), np.int32))
+        selected = self.shard(np.ones(self.lanes, bool))
+        self._shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((self.lanes, *x.shape), x.dtype),
+            jax.eval_shape(programs.start_run, example),
+        )
+        states = self.empty_states()
+        limit = jnp.int32(1)
+        advance = programs.advance_once if plan.loop == "host" else programs.advance
+        lowered = [
+            self._lower(programs.start_lane, states, lanes, specs),
+            self._lower(advance, states, self._data, limit, num_replicated=2),
         ]
         if training.evaluate is not None:
-            programs.append(self._lowered(self._evaluated, blank, every, data, shared=1))
+            lowered.append(
+                self._lower(programs.evaluate, states, selected, self._data, num_replicated=1)
+            )
+        # The first program runs once for each run, so the time of LLVM is not worth it: at level 0
+        # it compiles in a third of the time (the option is that of XLA's CPU compiler).
+        quickly = {"xla_backend_optimization_level": 0} if devices[0].platform == "cpu" else None
+        options = [quickly, *[None] * (len(lowered) - 1)]
+        # XLA compiles without the interpreter's lock, so the programs compile side by side.
         with ThreadPoolExecutor() as pool:
-            compiled = list(pool.map(lambda program: program.compile(), programs))
-        self._refill, self._advance, *evaluate = compiled
+            compiled = list(pool.map(lambda program, o: program.compile(o), lowered, options))
+        self._start_lane, self._advance, *evaluate = compiled
         self._evaluate = evaluate[0] if evaluate else None
         self.compile_seconds: float = time.perf_counter() - began
 
-    def spread(self, tree: Any) -> Any:
-        """Arrays with an axis of slots, cut over the devices."""
-        return jax.device_put(tree, self._apart)
+    def shard(self, tree: Any) -> Any:
+        """Split arrays with a leading axis of lanes over the devices."""
+        return jax.device_put(tree, self._sharding)
 
-    def blank(self) -> Members:
-        """Slots without members."""
-        blank: Members = self.spread(jax.tree.map(_blank, self._shapes))
-        return blank
+    def empty_states(self) -> RunStates:
+        """Return lanes without runs."""
+        states: RunStates = self.shard(jax.tree.map(_zeros, self._shapes))
+        return states
 
-    def refill(self, members: Members, which: np.ndarray, starts: Start) -> Members:
-        """Begins these members in the slots ``which``."""
-        begun: Members = self._refill(members, *self.spread((which, starts)))
-        return begun
+    def start_runs(self, states: RunStates, lanes: Sequence[int], specs: Sequence[RunSpec]) -> Any:
+        """Start a run in each of these lanes.
 
-    def advance(self, members: Members, limit: int) -> Members:
-        """At most ``limit`` updates of every member; it ends early where one has stopped.
+        Args:
+          states: The states, which are donated.
+          lanes: Distinct lanes.
+          specs: The run of each of the lanes.
 
-        A member that has stopped must be evaluated before the next call, which works on in its slot
-        for the sake of its neighbours.
+        Returns:
+          The states with the new runs.
+        """
+        per_device = self.plan.lanes
+        waiting: list[list[tuple[int, RunSpec]]] = [[] for _ in range(self.lanes // per_device)]
+        for lane, spec in zip(lanes, specs, strict=True):
+            waiting[lane // per_device].append((lane % per_device, spec))
+        while any(waiting):
+            # A device without a run to start gets a lane that does not exist.
+            starting = [runs.pop() if runs else (per_device, specs[0]) for runs in waiting]
+            local_lanes = np.array([lane for lane, _ in starting], np.int32)
+            stacked = tree_stack([spec for _, spec in starting])
+            states = self._start_lane(states, *self.shard((local_lanes, stacked)))
+        return states
+
+    def advance(self, states: RunStates, limit: int) -> RunStates:
+        """Do at most ``limit`` updates of every run; return early where a run has stopped.
+
+        A run that has stopped must be evaluated before the next call: `jax.vmap` keeps updating
+        its lane until the whole batch stops.
         """
         if self.plan.loop == "device":
-            members = self._advance(members, self._data, np.int32(limit))
-            return members
-        left = np.asarray(members.until - members.step)[~np.asarray(stopped(members))]
-        for _ in range(min([limit, *left])):
-            members = self._advance(members, self._data, np.int32(limit))
-        return members
+            states = self._advance(states, self._data, np.int32(limit))
+            return states
+        remaining = np.asarray(states.stop_step - states.step)[~np.asarray(has_stopped(states))]
+        for _ in range(min([limit, *remaining])):
+            states = self._advance(states, self._data, np.int32(limit))
+        return states
 
     def evaluate(
-        self, members: Members, which: np.ndarray
-    ) -> tuple[Members, dict[str, np.ndarray]]:
-        """These members, their controllers told, and their metrics on the held-out examples.
+        self, states: RunStates, selected: np.ndarray
+    ) -> tuple[RunStates, dict[str, np.ndarray]]:
+        """Evaluate the selected runs and pass the metrics to their controllers.
 
-        Without any the loss is NaN.
+        Returns:
+          The states, and the metrics by name, float32 of shape ``(lanes,)``. Without a validation
+          set the loss is NaN.
         """
         if self._evaluate is None:
-            return members, {"loss": np.full(self.slots, np.nan, np.float32)}
-        members, found = self._evaluate(members, self.spread(which), self._data)
-        return members, {name: np.asarray(values) for name, values in found.items()}
+            return states, {"loss": np.full(self.lanes, np.nan, np.float32)}
+        states, metrics = self._evaluate(states, self.shard(selected), self._data)
+        return states, {name: np.asarray(values) for name, values in metrics.items()}
 
-    def pick(self, members: Members, places: Sequence[int]) -> Members:
-        """The members at these slots, in this order; one may be there several times."""
-        if self._picked is None:
-            self._picked = jax.jit(
-                lambda tree, places: jax.tree.map(lambda x: x[places], tree),
-                out_shardings=self._apart,
+    def gather(self, states: RunStates, lanes: Sequence[int]) -> RunStates:
+        """Return the runs of these lanes in this order; a lane may occur several times."""
+        if self._gather is None:
+            self._gather = jax.jit(
+                lambda tree, lanes: jax.tree.map(lambda x: x[lanes], tree),
+                out_shardings=self._sharding,
             )
-        picked: Members = self._picked(members, np.asarray(places))
-        return picked
+        gathered: RunStates = self._gather(states, np.asarray(lanes))
+        return gathered
 
     def as_text(self) -> str:
-        """The compiled program of `advance`."""
+        """Return the compiled program of `advance` as text."""
         return str(self._advance.as_text())
 
-    def memory(self) -> int:
-        """The bytes of one device that a call of `advance` takes."""
-        found = self._advance.memory_analysis()
-        return int(found.argument_size_in_bytes + found.temp_size_in_bytes)
+    def memory_bytes(self) -> int:
+        """Return the peak memory of `advance` on one device, in bytes."""
+        analysis = self._advance.memory_analysis()
+        return int(analysis.argument_size_in_bytes + analysis.temp_size_in_bytes)
 
-    def _lowered(self, function: Callable[..., Any], *args: Any, shared: int = 0) -> Any:
-        """Each device at its own slots; the last ``shared`` arguments are the same for all."""
-        own, all_see = PartitionSpec(AXIS), PartitionSpec()
-        specs = (*[own] * (len(args) - shared), *[all_see] * shared)
+    def _lower(self, function: Callable[..., Any], *args: Any, num_replicated: int = 0) -> Any:
+        """Lower a program in which each device sees its own lanes and the last arguments whole."""
+        split, replicated = PartitionSpec(AXIS), PartitionSpec()
+        specs = (*[split] * (len(args) - num_replicated), *[replicated] * num_replicated)
         mapped = jax.shard_map(
-            function, mesh=self._apart.mesh, in_specs=specs, out_specs=own, check_vma=False
+            function, mesh=self._sharding.mesh, in_specs=specs, out_specs=split, check_vma=False
         )
+        # The states are donated: without it two copies of all runs would be in memory.
         return jax.jit(mapped, donate_argnums=0).lower(*args)
 
-    def _groups(self, function: Callable[[Any], Any], tree: Any) -> Any:
-        """``function`` of every group of ``width`` slots, one after another.
 
-        A group of one has no axis: a batch of one would be slower.
+class _Programs:
+    """The functions that a `BatchedRunner` compiles, for the lanes of one device."""
+
+    def __init__(self, training: Training, plan: ExecutionPlan, num_records: int) -> None:
+        self._training, self._plan, self._num_records = training, plan, num_records
+
+    def start_run(self, spec: RunSpec) -> RunStates:
+        init_key, data_key = jax.random.split(jax.random.key(spec.seed))
+        return RunStates(
+            state=self._training.init(spec.schedule, init_key),
+            data_key=jax.random.key_data(data_key),
+            step=jnp.int32(0),
+            stop_step=jnp.int32(0),
+            updates_per_record=jnp.asarray(spec.updates_per_record, jnp.int32),
+            loss_sums=jnp.zeros(self._num_records, jnp.float32),
+            diverged=jnp.bool(False),
+        )
+
+    def start_lane(self, states: RunStates, lanes: jax.Array, specs: RunSpec) -> RunStates:
+        """Start one run on each device, in the given lane of it; none where there is no such lane.
+
+        One run at a time: the program has neither a loop nor a batch, and compiles fastest.
         """
-        width, groups = self.plan.width, self.plan.slots // self.plan.width
-        shape = (groups,) if width == 1 else (groups, width)
-        cut = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), tree)
-        if groups > 1 and self.plan.loop == "device":
-            done = jax.lax.map(function, cut)
-        else:
-            each = [function(jax.tree.map(lambda x, i=i: x[i], cut)) for i in range(groups)]
-            done = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), done)
+        run = self.start_run(jax.tree.map(lambda x: x[0], specs))
+        # "drop": a lane out of bounds means that nothing starts on this device.
+        started: RunStates = jax.tree.map(
+            lambda old, new: old.at[lanes[0]].set(new, mode="drop"), states, run
+        )
+        return started
 
-    def _each(self, function: Callable[..., Any], *trees: Any) -> Any:
-        """``function`` of every slot of a group."""
-        return (function if self.plan.width == 1 else jax.vmap(function))(*trees)
-
-    def _begun(self, records: int) -> Callable[[Start], Members]:
-        def begin(start: Start) -> Members:
-            to_init, to_order = jax.random.split(jax.random.key(start.seed))
-            return Members(
-                state=self._training.init(start.schedule, to_init),
-                order=jax.random.key_data(to_order),
-                step=jnp.int32(0),
-                until=jnp.int32(0),
-                window=jnp.asarray(start.window, jnp.int32),
-                sums=jnp.zeros(records, jnp.float32),
-                diverged=jnp.bool(False),
-            )
-
-        return begin
-
-    def _refilled(self, records: int) -> Callable[[Members, jax.Array, Start], Members]:
-        def refill(members: Members, which: jax.Array, starts: Start) -> Members:
-            def group(old: tuple[Members, jax.Array, Start]) -> Members:
-                now: Members = jax.lax.cond(
-                    jnp.any(old[1]),
-                    lambda: _chosen(old[1], self._each(self._begun(records), old[2]), old[0]),
-                    lambda: old[0],
-                )
-                return now
-
-            begun: Members = self._groups(group, (members, which, starts))
-            return begun
-
-        return refill
-
-    def _advanced_once(self, members: Members, data: Any, limit: jax.Array) -> Members:
+    def advance_once(self, states: RunStates, data: Any, limit: jax.Array) -> RunStates:
         del limit
-        done: Members = self._groups(lambda group: self._each(self._step(data), group), members)
-        return done
-
-    def _advanced(self, members: Members, data: Any, limit: jax.Array) -> Members:
-        def group(members: Members) -> Members:
-            left = jnp.where(stopped(members), limit, members.until - members.step)
-            count = jnp.minimum(limit, jnp.min(left))
-
-            def goes_on(carry: tuple[jax.Array, Members]) -> jax.Array:
-                return (carry[0] < count) & ~jnp.all(stopped(carry[1]))
-
-            def update(carry: tuple[jax.Array, Members]) -> tuple[jax.Array, Members]:
-                return carry[0] + 1, self._each(self._step(data), carry[1])
-
-            done = jax.lax.while_loop(goes_on, update, (jnp.int32(0), members))
-            return Members(*done[1])
-
-        advanced: Members = self._groups(group, members)
+        advanced: RunStates = self._map_groups(
+            lambda group: self._map(self._update(data), group), states
+        )
         return advanced
 
-    def _step(self, data: Any) -> Callable[[Members], Members]:
-        def step(member: Members) -> Members:
-            key = jax.random.wrap_key_data(member.order)
-            batch = self._training.batch(data[0], key, member.step)
-            state, loss = self._training.step(member.state, batch)
-            goes_on = ~stopped(member)
-            here = jnp.arange(len(member.sums)) == member.step // member.window
-            return member._replace(
-                state=state,
-                step=member.step + goes_on,
-                sums=jnp.where(here & goes_on, member.sums + loss.astype(jnp.float32), member.sums),
-                diverged=member.diverged | (goes_on & ~jnp.isfinite(loss)),
-            )
+    def advance(self, states: RunStates, data: Any, limit: jax.Array) -> RunStates:
+        def advance_group(states: RunStates) -> RunStates:
+            remaining = jnp.where(has_stopped(states), limit, states.stop_step - states.step)
+            count = jnp.minimum(limit, jnp.min(remaining))
 
-        return step
+            def should_continue(carry: tuple[jax.Array, RunStates]) -> jax.Array:
+                return (carry[0] < count) & ~jnp.all(has_stopped(carry[1]))
 
-    def _evaluated(
-        self, members: Members, which: jax.Array, data: Any
-    ) -> tuple[Members, dict[str, jax.Array]]:
+            def update(carry: tuple[jax.Array, RunStates]) -> tuple[jax.Array, RunStates]:
+                return carry[0] + 1, self._map(self._update(data), carry[1])
+
+            # The while_loop encloses the vmap. With the vmap outside, the condition would be
+            # batched and every iteration would select over the whole carry. On CPU, models with
+            # convolutions use a host loop instead (slow convolutions in while_loop, jax issue
+            # 12868).
+            _, states = jax.lax.while_loop(should_continue, update, (jnp.int32(0), states))
+            return RunStates(*states)
+
+        advanced: RunStates = self._map_groups(advance_group, states)
+        return advanced
+
+    def evaluate(
+        self, states: RunStates, selected: jax.Array, data: Any
+    ) -> tuple[RunStates, dict[str, jax.Array]]:
         assert self._training.evaluate is not None
-        judge = self._training.evaluate
+        evaluate = self._training.evaluate
 
-        def group(found: tuple[Members, jax.Array]) -> tuple[Members, dict[str, jax.Array]]:
-            held, is_asked = found
+        def evaluate_run(state: Any) -> tuple[Any, dict[str, jax.Array]]:
+            observed, metrics = evaluate(state, data[1])
+            return observed, as_metric_dict(metrics)
 
-            def one(state: Any) -> tuple[Any, dict[str, jax.Array]]:
-                told, metrics = judge(state, data[1])
-                return told, named(metrics)
+        def evaluate_group(
+            group: tuple[RunStates, jax.Array],
+        ) -> tuple[RunStates, dict[str, jax.Array]]:
+            states, selected = group
 
-            def each() -> tuple[Any, dict[str, jax.Array]]:
-                told, metrics = self._each(one, held.state)
-                return _chosen(is_asked, told, held.state), metrics
+            def evaluate_selected() -> tuple[Any, dict[str, jax.Array]]:
+                observed, metrics = self._map(evaluate_run, states.state)
+                return _tree_select(selected, observed, states.state), metrics
 
-            def none() -> tuple[Any, dict[str, jax.Array]]:
-                _, shapes = jax.eval_shape(each)
-                return held.state, jax.tree.map(
+            def skip() -> tuple[Any, dict[str, jax.Array]]:
+                _, shapes = jax.eval_shape(evaluate_selected)
+                return states.state, jax.tree.map(
                     lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes
                 )
 
-            state, metrics = jax.lax.cond(jnp.any(is_asked), each, none)
-            return held._replace(state=state), metrics
+            state, metrics = jax.lax.cond(jnp.any(selected), evaluate_selected, skip)
+            return states._replace(state=state), metrics
 
-        told: tuple[Members, dict[str, jax.Array]] = self._groups(group, (members, which))
-        return told
+        evaluated: tuple[RunStates, dict[str, jax.Array]] = self._map_groups(
+            evaluate_group, (states, selected)
+        )
+        return evaluated
+
+    def _map_groups(self, function: Callable[[Any], Any], tree: Any) -> Any:
+        """Apply ``function`` to every group of ``vmap_size`` lanes, one after another."""
+        size, groups = self._plan.vmap_size, self._plan.lanes // self._plan.vmap_size
+        # A group of one run has no batch axis: a batch of one would lower matrix products to
+        # batched ones, which are slower.
+        shape = (groups,) if size == 1 else (groups, size)
+        grouped = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), tree)
+        if groups > 1 and self._plan.loop == "device":
+            mapped = jax.lax.map(function, grouped)
+        else:
+            # Without the loop of `lax.map`, for the sake of convolutions on a CPU (see `advance`).
+            results = [function(jax.tree.map(lambda x, i=i: x[i], grouped)) for i in range(groups)]
+            mapped = jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), mapped)
+
+    def _map(self, function: Callable[..., Any], *trees: Any) -> Any:
+        """Apply ``function`` to every lane of a group."""
+        return (function if self._plan.vmap_size == 1 else jax.vmap(function))(*trees)
+
+    def _update(self, data: Any) -> Callable[[RunStates], RunStates]:
+        def update(run: RunStates) -> RunStates:
+            key = jax.random.wrap_key_data(run.data_key)
+            batch = self._training.batch(data[0], key, run.step)
+            state, loss = self._training.step(run.state, batch)
+            is_running = ~has_stopped(run)
+            # A comparison with all entries, as a scatter of one entry is slow in a vmapped loop.
+            is_current = jnp.arange(len(run.loss_sums)) == run.step // run.updates_per_record
+            return run._replace(
+                state=state,
+                step=run.step + is_running,
+                loss_sums=jnp.where(
+                    is_current & is_running,
+                    run.loss_sums + loss.astype(jnp.float32),
+                    run.loss_sums,
+                ),
+                diverged=run.diverged | (is_running & ~jnp.isfinite(loss)),
+            )
+
+        return update
 
 
-def metric_names(training: Training, example: Start) -> tuple[str, ...]:
-    """What the members are judged by on the held-out examples; the loss, if there are none."""
+# Compiled programs and what was learnt by tracing, for each Training. Entries disappear with it.
+_CACHE: Final[weakref.WeakKeyDictionary[Training, dict[Hashable, Any]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def cached_runners(training: Training) -> list[BatchedRunner]:
+    """Return the runners that have been compiled for a training."""
+    return [
+        value for value in _CACHE.get(training, {}).values() if isinstance(value, BatchedRunner)
+    ]
+
+
+def _cached(training: Training, key: Hashable, compute: Callable[[], Any]) -> Any:
+    cache = _CACHE.setdefault(training, {})
+    if key not in cache:
+        cache[key] = compute()
+    return cache[key]
+
+
+def metric_names(training: Training, example: RunSpec) -> tuple[str, ...]:
+    """Return the names of the validation metrics; without a validation set, ``("loss",)``."""
     if training.evaluate is None:
         return ("loss",)
-    if "metrics" not in training.compiled:
 
-        def evaluate(start: Start, held_out: Any) -> dict[str, jax.Array]:
-            assert training.evaluate is not None
-            state = training.init(start.schedule, jax.random.key(start.seed))
-            return named(training.evaluate(state, held_out)[1])
+    def evaluate(spec: RunSpec, validation: Any) -> dict[str, jax.Array]:
+        assert training.evaluate is not None
+        state = training.init(spec.schedule, jax.random.key(spec.seed))
+        return as_metric_dict(training.evaluate(state, validation)[1])
 
-        found = jax.eval_shape(evaluate, example, training.validation)
-        training.compiled["metrics"] = tuple(found)
-    names: tuple[str, ...] = training.compiled["metrics"]
+    names: tuple[str, ...] = _cached(
+        training,
+        "metric_names",
+        lambda: tuple(jax.eval_shape(evaluate, example, training.validation)),
+    )
     return names
 
 
-def stopped(members: Members) -> jax.Array:
-    """Whether a member is through, or has diverged."""
-    return (members.step >= members.until) | members.diverged
+def has_stopped(states: RunStates) -> jax.Array:
+    """Return whether each run has reached its ``stop_step`` or has diverged."""
+    return (states.step >= states.stop_step) | states.diverged
 
 
-def start(schedule: Schedule, seed: int, length: int, records: int) -> Start:
-    """One member; the training loss of its ``length`` updates is kept in ``records`` means."""
-    numbers = jax.tree.map(
+def make_run_spec(schedule: Schedule, seed: int, steps: int, num_records: int) -> RunSpec:
+    """Return the spec of a run of ``steps`` updates with at most ``num_records`` loss sums."""
+    parameters = jax.tree.map(
         lambda x: np.asarray(
             x, np.int32 if np.issubdtype(np.asarray(x).dtype, np.integer) else np.float32
         ),
         schedule,
     )
-    return Start(numbers, np.uint32(seed), np.int32(-(-length // records)))
+    return RunSpec(parameters, np.uint32(seed), np.int32(-(-steps // num_records)))
 
 
-def listed_seeds(function: str, seeds: int | Sequence[int]) -> list[int]:
-    """So many seeds, or these."""
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+def normalize_seeds(function: str, seeds: int | Sequence[int]) -> list[int]:
+    """Return a list of seeds from a count or a sequence.
+
+    Raises:
+      ValueError: If there is no seed, or one is not a whole number from 0 to ``2**32 - 1``.
+    """
+    listed: list[Any] = [None]  # not accepted below
+    if isinstance(seeds, int | np.integer) and _is_whole(seeds):
+        listed = list(range(seeds)) if seeds >= 0 else listed
+    elif np.iterable(seeds):
+        listed = list(seeds)
+    if not all(_is_whole(seed) and 0 <= seed < 2**32 for seed in listed):
+        raise ValueError(
+            f"{function}: seeds={seeds!r} is not accepted; seeds must be the number of seeds or a "
+            "sequence of whole numbers from 0 to 2**32 - 1."
+        )
     if not listed:
-        raise ValueError(f"{function}: seeds is empty; at least one is needed.")
-    return listed
+        raise ValueError(
+            f"{function}: seeds={seeds!r} is not accepted: seeds is empty; at least 1 is needed."
+        )
+    return [int(seed) for seed in listed]
 
 
-def stacked(trees: Sequence[Any]) -> Any:
-    """Trees of numbers as one, with a leading axis."""
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def tree_stack(trees: Sequence[Any]) -> Any:
+    """Stack trees of NumPy scalars along a new leading axis."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def fleet_for(
+def get_runner(
     training: Training,
-    plan: Plan | None,
-    starts: Sequence[Start],
+    plan: ExecutionPlan | None,
+    specs: Sequence[RunSpec],
     lengths: Sequence[int],
-    records: int,
+    num_records: int,
     devices: Sequence[Device],
-) -> Fleet:
-    """A compiled fleet, of ``plan`` or else of the best one; kept for the next time."""
-    example = starts[0]
-    leaves, tree = jax.tree.flatten(example)
+) -> BatchedRunner:
+    """Return a compiled runner of ``plan``, or of the fastest plan; it is cached."""
+    leaves, treedef = jax.tree.flatten(specs[0])
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    key = ("fleet", plan, tree, shapes, records, tuple(devices))
-    known: Fleet | None = training.compiled.get(key)
-    if known is None:
+
+    def compile_runner() -> BatchedRunner:
         if plan is None:
-            known = _fastest(training, starts, lengths, records, devices)
-        else:
-            known = Fleet(training, plan, example, records, devices)
-        training.compiled[key] = known
-    return known
+            return _fastest_runner(training, specs, lengths, num_records, devices)
+        return BatchedRunner(training, plan, specs[0], num_records, devices)
+
+    key = ("runner", plan, treedef, shapes, num_records, tuple(devices))
+    runner: BatchedRunner = _cached(training, key, compile_runner)
+    return runner
 
 
-def _fastest(
+def _fastest_runner(
     training: Training,
-    starts: Sequence[Start],
+    specs: Sequence[RunSpec],
     lengths: Sequence[int],
-    records: int,
+    num_records: int,
     devices: Sequence[Device],
-) -> Fleet:
-    """The fleet whose plan is the fastest here, as far as looking for it pays."""
-    share = -(-len(starts) // len(devices))
+) -> BatchedRunner:
+    """Return the runner of the fastest plan, searched as long as the search pays for itself."""
+    runs_per_device = -(-len(specs) // len(devices))
     best, best_seconds = None, np.inf
-    for plan in _plans(training, starts[0], share, devices[0]):
-        fleet = Fleet(training, plan, starts[0], records, devices)
-        if not _fits(fleet, devices[0]):
+    for plan in _candidate_plans(training, specs[0], runs_per_device, devices[0]):
+        runner = BatchedRunner(training, plan, specs[0], num_records, devices)
+        if not _fits_in_memory(runner, devices[0]):
             break
-        seconds = _seconds_an_update(fleet, starts[0], max(lengths))
-        is_worth_going_on = seconds < 0.9 * best_seconds
+        seconds = _seconds_per_update(runner, specs[0], max(lengths))
+        is_clearly_faster = seconds < 0.9 * best_seconds
         if seconds < best_seconds:
-            best, best_seconds = fleet, seconds
-        if not is_worth_going_on or best_seconds * sum(lengths) < _WORTH * fleet.compile_seconds:
+            best, best_seconds = runner, seconds
+        run_seconds = best_seconds * sum(lengths)
+        if not is_clearly_faster or (
+            run_seconds < _MIN_RUN_TO_COMPILE_RATIO * runner.compile_seconds
+        ):
             break
     if best is None:
         raise ValueError(
-            f"sweep: one member of {training} does not fit into the memory of {devices[0]}."
+            f"sweep: one run of {training} does not fit into the memory of {devices[0]}; use a "
+            "smaller model or batch_size."
         )
     return best
 
 
-_WORTH: Final = 4.0
-"""Another plan is tried where all there is to do takes so many times what its compilation takes."""
-_BRIEFLY: Final = 0.05
-"""Seconds of measuring."""
+_MIN_RUN_TO_COMPILE_RATIO: Final = 4.0
+"""Another plan is compiled only if the remaining work takes this many times its compilation."""
+_MIN_MEASURED_SECONDS: Final = 0.05
+"""A measurement of a plan does four times as many updates until it has taken this long."""
 
 
 _wait: Any = jax.block_until_ready
 
 
-def _seconds_an_update(fleet: Fleet, example: Start, length: int) -> float:
-    every, alike = np.ones(fleet.slots, bool), stacked([example] * fleet.slots)
-    count = 1
+def _seconds_per_update(runner: BatchedRunner, example: RunSpec, steps: int) -> float:
+    specs, count = [example] * runner.lanes, 1
     while True:
-        members = fleet.refill(fleet.blank(), every, alike)
-        members = members._replace(until=fleet.spread(np.full(fleet.slots, length, np.int32)))
-        _wait(members)
+        states = runner.start_runs(runner.empty_states(), range(runner.lanes), specs)
+        states = states._replace(stop_step=runner.shard(np.full(runner.lanes, steps, np.int32)))
+        _wait(states)
         began = time.perf_counter()
-        _wait(fleet.advance(members, count))
+        _wait(runner.advance(states, count))
         seconds = time.perf_counter() - began
-        if seconds > _BRIEFLY or count >= length:
-            return seconds / count / fleet.slots
+        if seconds > _MIN_MEASURED_SECONDS or count >= steps:
+            return seconds / count / runner.lanes
         count *= 4
 
 
-def all_begun(
+def start_all(
     training: Training,
-    starts: Sequence[Start],
-    length: int,
-    records: int,
+    specs: Sequence[RunSpec],
+    steps: int,
+    num_records: int,
     devices: Sequence[Device],
     *,
     batched: bool,
-) -> tuple[Fleet, Members]:
-    """Every member in a slot of its own, at its beginning; slots beyond them repeat the first.
+) -> tuple[BatchedRunner, RunStates]:
+    """Start every run in a lane of its own; surplus lanes repeat the first run.
 
-    Those of a device are one batch, or they work one after another.
+    Args:
+      training: The training.
+      specs: The runs.
+      steps: Number of updates of each run.
+      num_records: Number of sums of the training loss that each run keeps.
+      devices: Devices of this process.
+      batched: Whether the runs of a device form one batch. If ``False``, they run in sequence.
+
+    Returns:
+      The runner and the initial states.
     """
-    share = -(-len(starts) // len(devices))
-    if _convolves_on_a_cpu(training, starts[0], devices[0]):
-        plan = Plan(1, share, loop="host")
+    runs_per_device = -(-len(specs) // len(devices))
+    if _has_cpu_convolutions(training, specs[0], devices[0]):
+        plan = ExecutionPlan(1, runs_per_device, loop="host")
     else:
-        plan = Plan(share if batched else 1, share)
-    fleet = fleet_for(training, plan, starts, [length] * len(starts), records, devices)
-    padded = [*starts, *[starts[0]] * (fleet.slots - len(starts))]
-    return fleet, fleet.refill(fleet.blank(), np.ones(fleet.slots, bool), stacked(padded))
+        plan = ExecutionPlan(runs_per_device if batched else 1, runs_per_device)
+    runner = get_runner(training, plan, specs, [steps] * len(specs), num_records, devices)
+    padded = [*specs, *[specs[0]] * (runner.lanes - len(specs))]
+    return runner, runner.start_runs(runner.empty_states(), range(runner.lanes), padded)
 
 
-def _convolves_on_a_cpu(training: Training, example: Start, device: Device) -> bool:
-    if "convolves" not in training.compiled:
-        training.compiled["convolves"] = "conv_general_dilated" in _program(training, example)
-    return device.platform == "cpu" and bool(training.compiled["convolves"])
+def _has_cpu_convolutions(training: Training, example: RunSpec, device: Device) -> bool:
+    def find() -> bool:
+        return "conv_general_dilated" in _update_jaxpr(training, example)
+
+    return device.platform == "cpu" and bool(_cached(training, "has_convolutions", find))
 
 
-def _plans(training: Training, example: Start, share: int, device: Device) -> Iterator[Plan]:
-    if _convolves_on_a_cpu(training, example, device):
-        yield Plan(1, 1, loop="host")
+def _candidate_plans(
+    training: Training, example: RunSpec, runs_per_device: int, device: Device
+) -> Iterator[ExecutionPlan]:
+    if _has_cpu_convolutions(training, example, device):
+        yield ExecutionPlan(1, 1, loop="host")
         return
-    width, growth = (1, 16) if device.platform == "cpu" else (8, 8)
+    # A CPU multiplies small matrices faster one after another; an accelerator needs batches.
+    size, growth = (1, 16) if device.platform == "cpu" else (8, 8)
     while True:
-        width = min(width, share)
-        yield Plan(width, width * min(max(1, 8 // width), -(-share // width)))
-        if width >= share:
+        size = min(size, runs_per_device)
+        yield ExecutionPlan(size, size * min(max(1, 8 // size), -(-runs_per_device // size)))
+        if size >= runs_per_device:
             return
-        width *= growth
+        size *= growth
 
 
-def _program(training: Training, example: Start) -> str:
-    def update(start: Start, data: Any) -> Any:
-        state = training.init(start.schedule, jax.random.key(start.seed))
+def _update_jaxpr(training: Training, example: RunSpec) -> str:
+    def update(spec: RunSpec, data: Any) -> Any:
+        state = training.init(spec.schedule, jax.random.key(spec.seed))
         return training.step(state, training.batch(data, jax.random.key(0), jnp.int32(0)))
 
     return str(jax.make_jaxpr(update)(example, training.data))
 
 
-def _fits(fleet: Fleet, device: Device) -> bool:
-    stats = device.memory_stats() or {}
+def _fits_in_memory(runner: BatchedRunner, device: Device) -> bool:
+    stats = device.memory_stats() or {}  # a CPU reports none: it is taken to have enough
     free = stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)
-    return bool(fleet.memory() <= 0.9 * free)
+    return bool(runner.memory_bytes() <= 0.9 * free)
 
 
-def _blank(leaf: jax.ShapeDtypeStruct) -> Any:
+def _zeros(leaf: jax.ShapeDtypeStruct) -> Any:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         raw = jax.eval_shape(jax.random.key_data, leaf)
         impl = jax.random.key_impl(jax.random.key(0))
@@ -487,8 +631,9 @@ def _blank(leaf: jax.ShapeDtypeStruct) -> Any:
     return np.zeros(leaf.shape, leaf.dtype)
 
 
-def _chosen(which: jax.Array, new: Any, old: Any) -> Any:
-    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(which.reshape(*which.shape, *[1] * (jnp.ndim(a) - which.ndim)), a, b)
+def _tree_select(selected: jax.Array, new: Any, old: Any) -> Any:
+    def select(a: jax.Array, b: jax.Array) -> jax.Array:
+        mask = selected.reshape(*selected.shape, *[1] * (jnp.ndim(a) - selected.ndim))
+        return jnp.where(mask, a, b)
 
-    return jax.tree.map(choose, new, old)
+    return jax.tree.map(select, new, old)

@@ -1,97 +1,296 @@
-"""Arrays on disk, written whole or not at all, by orbax."""
+"""Saves of a sweep: arrays in one file, written completely or not at all, verified when read."""
 
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import threading
 import time
+import warnings
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+if TYPE_CHECKING:
+    import chex
+
+_KEPT_SAVES: Final = 2
+"""Number of saves that are kept: if the newest is damaged, the older one takes its place."""
+
+
+class Save(NamedTuple):
+    """The content of one save.
+
+    Attributes:
+      metadata: JSON values.
+      arrays: Arrays by name.
+    """
+
+    metadata: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
 
 class Checkpoint:
-    """The latest arrays of one process in a directory; without a directory, nothing is kept.
+    """The latest saves of one process in a directory; without a directory, nothing is saved.
+
+    Use it as a context manager: it holds a lock on its part of the directory meanwhile.
 
     Args:
-      directory: where; each process has a part of its own in it.
-      seconds: the time between two saves.
+      directory: Directory, in which each process writes into a subdirectory of its own.
+      seconds: Time between two saves.
+
+    Raises:
+      ValueError: When entered, if another sweep holds the lock.
     """
 
     def __init__(self, directory: str | Path | None, seconds: float) -> None:
-        self._manager, self._seconds, self._saved_at = None, seconds, time.monotonic()
-        if directory is None:
-            return
-        import orbax.checkpoint as ocp
+        self._seconds, self._saved_at = seconds, time.monotonic()
+        self._lock: int | None = None
+        self._directory: Path | None = None
+        if directory is not None:
+            self._directory = Path(directory).absolute() / f"process-{jax.process_index()}"
 
-        process = jax.process_index()
-        alone = ocp.options.MultiprocessingOptions(
-            primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"p{process}"
-        )
-        place = Path(directory).absolute() / f"process-{process}"
-        place.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(
-            place,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=2,
-                create=False,
-                multiprocessing_options=alone,
-                enable_async_checkpointing=False,
-            ),
-        )
+    def __enter__(self) -> "Checkpoint":
+        if self._directory is not None:
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            except OSError as error:
+                _warn(f"the directory {self._directory} cannot be written ({error.strerror})")
+        if self._lock is not None and not _try_lock(self._lock):
+            os.close(self._lock)
+            self._lock = None
+            raise ValueError(
+                f"sweep: checkpoint={str(self._directory.parent)!r} is not accepted: another sweep "  # type: ignore[union-attr]
+                "is using it; wait for that sweep or use another directory."
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def is_enabled(self) -> bool:
+        """Return whether there is a directory."""
+        return self._directory is not None
 
     def is_due(self) -> bool:
-        """Whether it is time to save."""
-        return self._manager is not None and time.monotonic() - self._saved_at >= self._seconds
+        """Return whether it is time to save."""
+        return self.is_enabled() and time.monotonic() - self._saved_at >= self._seconds
 
-    def save(self, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Writes them as the latest; ``facts`` must be JSON."""
-        if self._manager is None:
-            return
-        import orbax.checkpoint as ocp
+    def save(self, metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> bool:
+        """Write a save. If that fails, warn and leave the earlier saves in place.
 
-        self._manager.save(
-            (self._manager.latest_step() or 0) + 1,
-            args=ocp.args.Composite(
-                facts=ocp.args.JsonSave(facts), arrays=ocp.args.StandardSave(arrays)
-            ),
-        )
-        self._manager.wait_until_finished()
+        Args:
+          metadata: JSON values.
+          arrays: Arrays by name.
+
+        Returns:
+          Whether the save was written.
+        """
+        if self._directory is None:
+            return False
+        # Also after a failure: the next attempt is made after the same time.
         self._saved_at = time.monotonic()
+        saves = self._saves()
+        number = _number(saves[0]) + 1 if saves else 1
+        path = self._directory / f"save-{number}.zip"
+        temporary = path.with_suffix(".tmp")
+        try:
+            with open(temporary, "wb") as file:
+                _write(file, metadata, arrays)
+                file.flush()
+                # Without it a power failure may leave an empty file under the final name.
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            _warn(f"saving to {self._directory} failed ({error.strerror or error})")
+            return False
+        for old in saves[_KEPT_SAVES - 1 :]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+        return True
 
-    def load(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """The latest, or None."""
-        if self._manager is None or self._manager.latest_step() is None:
-            return None
-        import orbax.checkpoint as ocp
+    def load(self) -> Save | None:
+        """Return the newest intact save, or ``None`` if there is none.
 
-        found = self._manager.restore(
-            self._manager.latest_step(),
-            args=ocp.args.Composite(
-                facts=ocp.args.JsonRestore(), arrays=ocp.args.StandardRestore()
-            ),
-        )
-        return found.facts, {name: np.array(x) for name, x in found.arrays.items()}
+        A damaged save is left out with a warning.
+        """
+        saves = self._saves()
+        for i, path in enumerate(saves):
+            try:
+                return _read(path)
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+                follow = (
+                    f"the older save {saves[i + 1].name} is used"
+                    if i + 1 < len(saves)
+                    else "there is no older save, so the sweep starts again"
+                )
+                warnings.warn(
+                    f"sweep: the save {path} is damaged ({error}); {follow}.",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+        return None
+
+    def _saves(self) -> list[Path]:
+        """Return the files of the saves, the newest first."""
+        if self._directory is None:
+            return []
+        files = [path for path in self._directory.glob("save-*.zip") if _number(path) >= 0]
+        return sorted(files, key=_number, reverse=True)
 
 
-def flattened(name: str, tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of a tree, by ``name`` and their places; random keys as their numbers."""
+def _warn(problem: str) -> None:
+    warnings.warn(
+        f"sweep: {problem}; the sweep continues and tries to save again later.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
-    def raw(leaf: Any) -> np.ndarray:
+
+def _number(path: Path) -> int:
+    digits = path.stem.removeprefix("save-")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock a file for this process, unless another one has locked it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: without a lock
+        return True
+    try:
+        # A lock of the kernel rather than a file that says so: it disappears with its owner.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _write(file: Any, metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    raw = {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
+    described = {
+        name: {
+            "dtype": array.dtype.name,
+            "shape": list(array.shape),
+            "sha256": hashlib.sha256(raw[name]).hexdigest(),
+        }
+        for name, array in arrays.items()
+    }
+    header = json.dumps({"metadata": metadata, "arrays": described}).encode()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("header.sha256", hashlib.sha256(header).hexdigest())
+        archive.writestr("header.json", header)
+        for name, data in raw.items():
+            archive.writestr(name, data)
+
+
+def _read(path: Path) -> Save:
+    with zipfile.ZipFile(path) as archive:
+        header = archive.read("header.json")
+        if hashlib.sha256(header).hexdigest().encode() != archive.read("header.sha256"):
+            raise ValueError("the checksum of its header differs")
+        content = json.loads(header)
+        arrays = {}
+        for name, described in content["arrays"].items():
+            data = archive.read(name)
+            if hashlib.sha256(data).hexdigest() != described["sha256"]:
+                raise ValueError(f"the checksum of {name} differs")
+            # Through jnp.dtype: NumPy alone does not know bfloat16 by name.
+            array = np.frombuffer(data, jnp.dtype(described["dtype"]))
+            arrays[name] = array.reshape(described["shape"]).copy()
+    return Save(content["metadata"], arrays)
+
+
+def flatten_arrays(name: str, tree: "chex.ArrayTree") -> dict[str, np.ndarray]:
+    """Return the arrays of a tree by ``name`` and position; random keys as their raw data."""
+
+    def to_numpy(leaf: Any) -> np.ndarray:
         return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
-    return {f"{name}.{i}": raw(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+    return {f"{name}.{i}": to_numpy(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
-def restored(arrays: dict[str, np.ndarray], name: str, like: Any) -> Any:
-    """The tree that `flattened` was given, of the structure of ``like``."""
+def restore_arrays(arrays: dict[str, np.ndarray], name: str, like: Any) -> Any:
+    """Return the tree that `flatten_arrays` received, with the structure of ``like``."""
 
-    def made(raw: np.ndarray, leaf: Any) -> Any:
+    def from_numpy(raw: np.ndarray, leaf: Any) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(raw)) if _is_key(leaf) else raw
 
-    leaves, tree = jax.tree.flatten(like)
-    found = [made(arrays[f"{name}.{i}"], leaf) for i, leaf in enumerate(leaves)]
-    return jax.tree.unflatten(tree, found)
+    leaves, treedef = jax.tree.flatten(like)
+    restored = [from_numpy(arrays[f"{name}.{i}"], leaf) for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(treedef, restored)
 
 
 def _is_key(leaf: Any) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+
+
+class Interrupt:
+    """A request to stop, by SIGINT or SIGTERM, that waits until the work can be saved."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Any] = {}
+        self._signal: int | None = None
+
+    def is_requested(self) -> bool:
+        """Return whether a signal has arrived."""
+        return self._signal is not None
+
+    def deliver(self) -> None:
+        """Let the signal have the effect that it would have had without this class."""
+        self._restore()
+        if self._signal is not None:
+            signal.raise_signal(self._signal)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._signal is not None:  # a second signal does not wait
+            self._restore()
+            signal.raise_signal(number)
+        self._signal = number
+
+    def _restore(self) -> None:
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
+
+
+@contextlib.contextmanager
+def defer_interrupts(is_wanted: bool) -> Iterator[Interrupt]:
+    """Hold back SIGINT and SIGTERM, so that a save can be written first.
+
+    A signal in the middle of a call would leave states whose buffers are donated already. A second
+    signal takes effect at once. Outside the main thread Python delivers no signals, and nothing is
+    held back.
+
+    Args:
+      is_wanted: Whether to hold signals back.
+    """
+    interrupt = Interrupt()
+    if is_wanted and threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous = signal.getsignal(number)
+            # None: installed by C code, which Python cannot put back. SIG_IGN: stays ignored.
+            if previous is not None and previous is not signal.SIG_IGN:
+                interrupt._handlers[number] = previous
+                signal.signal(number, interrupt._receive)
+    try:
+        yield interrupt
+    finally:
+        interrupt._restore()

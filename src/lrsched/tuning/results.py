@@ -1,4 +1,4 @@
-"""What came of many runs, as a table."""
+"""Results of many runs: arrays for a checkpoint, a table for people, and the verdict on a rate."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,19 +8,105 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from lrsched._plotting import plot
 from lrsched._schedule import Schedule
-from lrsched.tuning.batched_runner import Plan
+from lrsched.tuning.batched_runner import ExecutionPlan
 
 
-class Results(NamedTuple):
-    """Of every member, the leading axis; what a checkpoint keeps.
+class RateRange(NamedTuple):
+    """A range of rates, such as the usable ones.
 
     Attributes:
-      done: whether it has stopped.
-      updates: how many it did.
-      diverged: whether its loss was not finite.
-      train_loss: means of the training loss over its run, ``(members, records)``.
-      metrics: on the held-out examples, by their names, ``(members, evaluations)``.
+      low: Lowest rate; below it the loss hardly falls.
+      high: Highest rate; above it training degrades or diverges.
+    """
+
+    low: float
+    high: float
+
+
+class Verdict(NamedTuple):
+    """Whether a rate is usable; ``print`` shows it as a sentence.
+
+    Attributes:
+      verdict: ``"too low"``, ``"good"`` or ``"too high"``.
+      rate: The rate in question.
+      factor: Factor from the rate to the nearest end of the usable range; 1.0 if it lies inside.
+      usable: The usable range.
+      evidence: Where the range comes from, in words.
+    """
+
+    verdict: str
+    rate: float
+    factor: float
+    usable: RateRange
+    evidence: str
+
+    def __str__(self) -> str:
+        span = f"the usable range is {self.usable.low:.2g} to {self.usable.high:.2g}"
+        if self.verdict == "good":
+            return f"{self.rate:.2g} is good: {span} ({self.evidence})."
+        return (
+            f"{self.rate:.2g} is {self.verdict}: {span} ({self.evidence}); multiply the rate by "
+            f"{self.factor:.2g} to reach it."
+        )
+
+
+def judge_rate(rate: float, usable: RateRange, evidence: str) -> Verdict:
+    """Return the verdict on a rate, given the usable range.
+
+    Raises:
+      ValueError: If ``rate`` is not a finite number above 0.
+
+    Example:
+      >>> from lrsched.tuning.results import RateRange, judge_rate
+      >>> print(judge_rate(1.0, RateRange(0.01, 0.1), "seed 0"))
+      1 is too high: the usable range is 0.01 to 0.1 (seed 0); multiply the rate by 0.1 to reach it.
+    """
+    if not (np.ndim(rate) == 0 and 0 < rate < np.inf):
+        raise ValueError(
+            f"verdict: rate={rate!r} is not accepted; rate must be a finite number above 0."
+        )
+    if rate < usable.low:
+        return Verdict("too low", rate, usable.low / rate, usable, evidence)
+    if rate > usable.high:
+        return Verdict("too high", rate, usable.high / rate, usable, evidence)
+    return Verdict("good", rate, 1.0, usable, evidence)
+
+
+class Sensitivity(NamedTuple):
+    """How much the final loss depends on the rate (Wortsman et al. 2023).
+
+    Attributes:
+      value: Mean excess loss over the swept rates, in units of the loss; 0 means that every rate is
+        as good as the best.
+      rates: Lowest and highest swept rate; the value depends on this range.
+      num_rates: Number of swept rates.
+      warning: What limits the value, or an empty string.
+    """
+
+    value: float
+    rates: RateRange
+    num_rates: int
+    warning: str
+
+    def __str__(self) -> str:
+        text = (
+            f"sensitivity {self.value:.4g} over {self.num_rates} rates from {self.rates.low:.2g} "
+            f"to {self.rates.high:.2g}"
+        )
+        return f"{text} ({self.warning})" if self.warning else text
+
+
+class RunResults(NamedTuple):
+    """Results of the runs, the leading axis of every array; a checkpoint contains them.
+
+    Attributes:
+      done: Whether the run has ended, bool.
+      updates: Number of updates done, int32.
+      diverged: Whether a loss was not finite, bool.
+      train_loss: Means of the training loss along the run, float32 of shape ``(runs, records)``.
+      metrics: Validation metrics by name, float32 of shape ``(runs, evaluations)``.
     """
 
     done: np.ndarray
@@ -30,46 +116,80 @@ class Results(NamedTuple):
     metrics: dict[str, np.ndarray]
 
     @property
-    def records(self) -> int:
-        """The most means of the training loss of one member."""
+    def num_records(self) -> int:
+        """Maximum number of means of the training loss of one run."""
         return int(self.train_loss.shape[1])
 
 
-def brief(result: Any) -> str:
-    """A result as ``print`` and a prompt show it: of what is long, only how long."""
+def short_repr(result: Any) -> str:
+    """Return a result in one line, with the shapes of its arrays in place of their values."""
 
-    def said(value: Any) -> str:
+    def show(value: Any) -> str:
         match value:
             case np.ndarray():
                 return f"<array {value.shape}>"
             case dict():
-                return f"{{{', '.join(f'{name!r}: {said(v)}' for name, v in value.items())}}}"
+                return f"{{{', '.join(f'{name!r}: {show(v)}' for name, v in value.items())}}}"
             case list() if len(value) > 3:
                 return f"<list of {len(value)}>"
         return repr(value)
 
-    fields = [f"{f.name}={said(getattr(result, f.name))}" for f in dataclasses.fields(result)]
+    fields = [f"{f.name}={show(getattr(result, f.name))}" for f in dataclasses.fields(result)]
     return f"{type(result).__name__}({', '.join(fields)})"
 
 
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows as right-aligned text under the names of their columns.
+
+    Args:
+      columns: Names of the columns.
+      rows: Cells: strings, or numbers, which are shown with four significant digits. Of more than
+        20 rows, the first 10 and the last 10 are shown.
+
+    Returns:
+      The lines of the table, without a final newline.
+
+    Example:
+      >>> from lrsched.tuning.results import text_table
+      >>> print(text_table(["peak", "loss"], [[0.1, 0.25], [1.0, float("inf")]]))
+      peak  loss
+       0.1  0.25
+         1   inf
+    """
+
+    def show(cell: Any) -> str:
+        if isinstance(cell, float | np.floating):
+            return f"{cell:.4g}"
+        return str(cell)
+
+    shown = [[show(cell) for cell in row] for row in rows]
+    if len(shown) > 20:
+        shown = [*shown[:10], ["..."] * len(columns), *shown[-10:]]
+    widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in [columns, *shown]
+    ]
+    return "\n".join(lines)
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Sweep:
-    """What came of a `sweep`.
+class SweepResult:
+    """The result of a `sweep`. ``print`` shows the schedules with their losses as a table.
 
     Attributes:
-      table: a structured array with one row a member: ``schedule``, its place in ``schedules``; the
-        numbers in which the schedules differ, by their names; ``seed``; ``updates``, those
-        done; ``loss``, the last on the held-out examples, without any the mean training loss at the
-        end; ``diverged``; further metrics by their names. A member that diverged has a loss of
-        infinity.
-      schedules: in the order of the table.
-      train_loss: the mean training loss in windows over each run, ``(members, records)``; NaN after
-        a run's end.
-      metrics: on the held-out examples, by their names, ``(members, evaluations)``.
-      lengths: the updates of each run where it does not diverge, ``(members,)``.
-      plans: how members were put on a device, for each structure of schedules.
-      compile_seconds: for compilations, and choosing the plan.
-      run_seconds: for the rest.
+      table: Structured array with one row for each run: ``schedule``, its index in ``schedules``;
+        the parameters in which the schedules differ, by name; ``seed``; ``updates``, the number
+        done; ``loss``, the last validation loss, or without a validation set the mean training loss
+        at the end; ``diverged``; further metrics by name. A run that diverged has an infinite loss.
+      schedules: The schedules, in the order of the table.
+      train_loss: Means of the training loss in windows over each run, float32 of shape
+        ``(runs, records)``; NaN after the end of a run.
+      metrics: Validation metrics by name, float32 of shape ``(runs, evaluations)``.
+      lengths: Number of updates of each run that does not diverge, of shape ``(runs,)``.
+      plans: The execution plan for each structure of schedules.
+      compile_seconds: Time for compilations and the choice of the plan.
+      run_seconds: Time for everything else.
     """
 
     table: np.ndarray
@@ -77,128 +197,271 @@ class Sweep:
     train_loss: np.ndarray
     metrics: dict[str, np.ndarray]
     lengths: np.ndarray
-    plans: list[Plan]
+    plans: list[ExecutionPlan]
     compile_seconds: float
     run_seconds: float
 
-    __repr__ = brief
+    __repr__ = short_repr
+
+    def __str__(self) -> str:
+        parameters = varying_parameters(self.schedules)
+        losses = self.mean_losses()
+        best = int(np.argmin(losses))
+        rows = []
+        for i, loss in enumerate(losses):
+            of_seeds = self.table["loss"][self.table["schedule"] == i]
+            marks = "<- best" if i == best and np.isfinite(loss) else ""
+            diverged = int(self.table["diverged"][self.table["schedule"] == i].sum())
+            values = [float(column[i]) for column in parameters.values()]
+            row = [i, *values, float(loss), float(of_seeds.min()), float(of_seeds.max())]
+            rows.append([*row, diverged, marks])
+        names = ["schedule", *parameters, "mean loss", "lowest", "highest", "diverged", ""]
+        runs = f"{len(losses)} schedules, {len(self.table)} runs"
+        return f"{runs}\n{text_table(names, rows)}"
 
     @property
     def validation_loss(self) -> np.ndarray:
-        """The loss on the held-out examples, ``(members, evaluations)``."""
+        """The validation loss, of shape ``(runs, evaluations)``."""
         return self.metrics["loss"]
 
     def mean_losses(self) -> np.ndarray:
-        """The loss of each schedule, the mean over its seeds."""
-        losses, places = self.table["loss"], self.table["schedule"]
-        return np.array([losses[places == i].mean() for i in range(len(self.schedules))])
+        """Return the loss of each schedule, averaged over its seeds, of shape ``(schedules,)``."""
+        losses, indices = self.table["loss"], self.table["schedule"]
+        return np.array([losses[indices == i].mean() for i in range(len(self.schedules))])
 
     def best(self) -> Schedule:
-        """The schedule with the lowest loss, the mean over its seeds.
+        """Return the schedule with the lowest loss, averaged over its seeds.
 
         Raises:
-          ValueError: every member diverged.
+          ValueError: If every run diverged.
         """
         losses = self.mean_losses()
         if not np.isfinite(losses).any():
-            raise ValueError(f"all {len(self.table)} members of the sweep diverged.")
+            raise ValueError(
+                f"sweep: all {len(self.table)} runs of the sweep diverged; try lower rates."
+            )
         return self.schedules[int(np.argmin(losses))]
 
     def curve(self, x: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The loss along a number of the schedules: what `lrsched.scaling.best_rate` takes.
+        """Return the loss along a parameter of the schedules, as `lrsched.scaling` takes it.
 
         Args:
-          x: the number's name; by default the first in which the schedules differ.
+          x: Name of the parameter. Defaults to the first one in which the schedules differ.
 
         Returns:
-          The numbers, increasing, ``(numbers,)``, and the losses, ``(numbers, seeds)``.
+          The values of the parameter, increasing, of shape ``(schedules,)``, and the losses, of
+          shape ``(schedules, seeds)``.
 
         Raises:
-          ValueError: the schedules do not differ in that number, or two have the same.
+          ValueError: If the schedules do not differ in ``x``, or two have the same value.
         """
-        numbers = varying(self.schedules)
-        x = next(iter(numbers), "") if x is None else x
-        if x not in numbers or len(np.unique(numbers[x])) < len(self.schedules):
+        parameters = varying_parameters(self.schedules)
+        x = next(iter(parameters), "") if x is None else x
+        if x not in parameters or len(np.unique(parameters[x])) < len(self.schedules):
             raise ValueError(
                 f"curve: each schedule must have its own x={x!r}; they differ in "
-                f"{', '.join(numbers) or 'no number'}."
+                f"{', '.join(parameters) or 'no parameter'}."
             )
-        order = np.argsort(numbers[x])
-        return numbers[x][order], self.table["loss"].reshape(len(order), -1)[order]
+        order = np.argsort(parameters[x])
+        return parameters[x][order], self.table["loss"].reshape(len(order), -1)[order]
+
+    def initial_loss(self) -> float:
+        """Return the loss before training, as far as the sweep recorded it.
+
+        It is the first record of the training loss, averaged over the runs of the schedule whose
+        first rate is lowest, because it has moved least. With at least as many records as updates
+        it is exact.
+        """
+        first_rates = [float(np.asarray(schedule(0))) for schedule in self.schedules]
+        runs = self.table["schedule"] == int(np.argmin(first_rates))
+        return float(np.mean(self.train_loss[runs, 0]))
+
+    def sensitivity(
+        self, x: str | None = None, *, initial_loss: float | None = None
+    ) -> Sensitivity:
+        """Compute the learning-rate sensitivity of Wortsman et al.
+
+        ``mean over the rates of min(loss(rate), initial loss) - lowest loss``; a run that diverged
+        counts as the initial loss. The paper sweeps rates from 3e-4 to 3e-1, spaced evenly in the
+        logarithm; compare values only for equal ranges.
+
+        Args:
+          x: Name of the parameter that is the rate. Defaults to the first one that varies.
+          initial_loss: Loss before training. Defaults to the method `initial_loss`.
+
+        Returns:
+          The value, the range of the rates, their number and a warning.
+
+        Raises:
+          ValueError: If the schedules do not differ in ``x``, or every run diverged.
+
+        References:
+          Wortsman et al. 2023 (arXiv 2309.14322), section 2.2.
+        """
+        rates, losses = self._rates_and_losses("sensitivity", x)
+        initial = self.initial_loss() if initial_loss is None else initial_loss
+        warnings = []
+        if len(rates) < 3:
+            warnings.append("fewer than 3 rates: sweep more")
+        if int(np.argmin(losses)) in (0, len(losses) - 1):
+            warnings.append("the best rate is at an edge: sweep further")
+        value = float(np.mean(np.minimum(losses, initial)) - losses.min())
+        ends = RateRange(float(rates[0]), float(rates[-1]))
+        return Sensitivity(value, ends, len(rates), "; ".join(warnings))
+
+    def usable_range(
+        self, x: str | None = None, *, fraction: float = 0.05, initial_loss: float | None = None
+    ) -> RateRange:
+        """Return the rates around the best one that are nearly as good.
+
+        A rate is usable if the loss falls by at least ``1 - fraction`` of its fall at the best
+        rate. Between two swept rates the loss is interpolated over the logarithm of the rate. An
+        end of the range that is an end of the sweep may lie further out.
+
+        Args:
+          x: Name of the parameter that is the rate. Defaults to the first one that varies.
+          fraction: Fraction of the fall that a usable rate may miss, between 0 and 1 (exclusive).
+          initial_loss: Loss before training. Defaults to the method `initial_loss`.
+
+        Returns:
+          The lowest and the highest usable rate.
+
+        Raises:
+          ValueError: If the schedules do not differ in ``x``, every run diverged, the loss falls
+            nowhere below ``initial_loss``, or ``fraction`` is out of range.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(
+                f"usable_range: fraction={fraction!r} is not accepted; fraction must be between 0 "
+                "and 1 (exclusive)."
+            )
+        rates, losses = self._rates_and_losses("usable_range", x)
+        initial = self.initial_loss() if initial_loss is None else initial_loss
+        fall = initial - losses.min()
+        if not fall > 0:
+            raise ValueError(
+                f"usable_range: no swept rate lowers the loss below its initial value of "
+                f"{initial:.4g}; sweep other rates."
+            )
+        # Cap the losses: a line to an infinite loss would have no crossing.
+        excess = np.minimum(losses, initial + fall) - (losses.min() + fraction * fall)
+        log_rates, best = np.log(rates), int(np.argmin(losses))
+
+        def walk(direction: int) -> float:
+            i = best
+            while 0 <= i + direction < len(rates):
+                if excess[i + direction] > 0:
+                    share = -excess[i] / (excess[i + direction] - excess[i])
+                    return float(log_rates[i] + share * (log_rates[i + direction] - log_rates[i]))
+                i += direction
+            return float(log_rates[i])
+
+        return RateRange(float(np.exp(walk(-1))), float(np.exp(walk(1))))
+
+    def verdict(self, rate: float, x: str | None = None) -> Verdict:
+        """Say whether a rate is too low, good or too high, by `usable_range`.
+
+        Args:
+          rate: The rate in question, a value of the parameter ``x``.
+          x: Name of the parameter that is the rate. Defaults to the first one that varies.
+
+        Returns:
+          The verdict, with the factor to the usable range; ``print`` shows a sentence.
+
+        Raises:
+          ValueError: If ``rate`` is not above 0, or there is no usable range.
+        """
+        usable = self.usable_range(x)
+        rates, losses = self.curve(x)
+        evidence = (
+            f"at least 95 % of the best fall of the loss, {len(rates)} rates, "
+            f"{losses.shape[1]} seeds"
+        )
+        return judge_rate(rate, usable, evidence)
 
     def to_pandas(self) -> Any:
-        """The table as a ``pandas.DataFrame``."""
+        """Return the table as a ``pandas.DataFrame``."""
         import pandas
 
         return pandas.DataFrame(self.table)
 
     def plot(self, x: str | None = None, by: str | None = None, ax: Any = None) -> Any:
-        """The loss against a number of the schedules, with the band of its seeds.
+        """Draw the loss against a parameter of the schedules, with the band of its seeds.
 
         Args:
-          x: the number's name; by default the first in which the schedules differ.
-          by: another number: a curve for each of its values.
-          ax: matplotlib's axes; by default new ones.
+          x: Name of the parameter. Defaults to the first one in which the schedules differ.
+          by: Name of a second parameter, with one curve for each of its values.
+          ax: Matplotlib axes. Defaults to new ones.
 
         Returns:
           The axes.
         """
-        from lrsched.pictures.plots import plot_sweep
-
-        return plot_sweep(self, x, by, ax)
+        return plot("plot_sweep", self, x, by, ax)
 
     def plot_runs(self, which: Sequence[int] | None = None, axes: Any = None) -> Any:
-        """The losses of the runs over their steps, the rates beneath.
+        """Draw the losses of the runs over their steps, with the rates beneath.
 
         Args:
-          which: places in ``schedules``; by default the six with the lowest losses.
-          axes: two of matplotlib's, for losses and rates; by default new ones.
+          which: Indices in ``schedules``. Defaults to the six with the lowest losses.
+          axes: Two matplotlib axes, for losses and rates. Defaults to new ones.
 
         Returns:
           Both axes.
         """
-        from lrsched.pictures.plots import plot_runs
+        return plot("plot_runs", self, which, axes)
 
-        return plot_runs(self, which, axes)
+    def _rates_and_losses(self, function: str, x: str | None) -> tuple[np.ndarray, np.ndarray]:
+        rates, losses = self.curve(x)
+        means = losses.mean(axis=1)
+        if not np.isfinite(means).any():
+            raise ValueError(f"{function}: every run of the sweep diverged; try lower rates.")
+        return rates, np.where(np.isnan(means), np.inf, means)
 
 
-def nothing_yet(members: int, records: int, evaluations: int, metrics: Sequence[str]) -> Results:
-    """Of members that have not begun."""
-    return Results(
-        done=np.zeros(members, bool),
-        updates=np.zeros(members, np.int32),
-        diverged=np.zeros(members, bool),
-        train_loss=np.full((members, records), np.nan, np.float32),
-        metrics={name: np.full((members, evaluations), np.nan, np.float32) for name in metrics},
+def empty_results(
+    num_runs: int, num_records: int, num_evaluations: int, metrics: Sequence[str]
+) -> RunResults:
+    """Return the results of runs that have not started."""
+    return RunResults(
+        done=np.zeros(num_runs, bool),
+        updates=np.zeros(num_runs, np.int32),
+        diverged=np.zeros(num_runs, bool),
+        train_loss=np.full((num_runs, num_records), np.nan, np.float32),
+        metrics={
+            name: np.full((num_runs, num_evaluations), np.nan, np.float32) for name in metrics
+        },
     )
 
 
-def gathered(results: Results) -> Results:
-    """All processes' members, on every process."""
+def allgather_results(results: RunResults) -> RunResults:
+    """Return the runs of all processes, on every process."""
     if jax.process_count() == 1:
         return results
     of_all = multihost_utils.process_allgather(results)
     owner = np.argmax(of_all.done, axis=0)
-    merged: Results = jax.tree.map(lambda x: np.asarray(x)[owner, np.arange(len(owner))], of_all)
+    merged: RunResults = jax.tree.map(lambda x: np.asarray(x)[owner, np.arange(len(owner))], of_all)
     return merged
 
 
-def table_of(schedules: Sequence[Schedule], seeds: Sequence[int], results: Results) -> np.ndarray:
-    """One row a member."""
-    numbers = varying(schedules)
-    tail = max(1, results.records // 10)
-    at_the_end = np.array(
+def results_table(
+    schedules: Sequence[Schedule], seeds: Sequence[int], results: RunResults
+) -> np.ndarray:
+    """Return a structured array with one row for each run."""
+    tail = max(1, results.num_records // 10)
+    final_train_loss = np.array(
         [
             x[~np.isnan(x)][-tail:].mean() if (~np.isnan(x)).any() else np.nan
             for x in results.train_loss
         ]
     )
-    held_out = results.metrics["loss"][:, -1]
-    loss = np.where(np.isnan(held_out), at_the_end, held_out)
-    each = len(seeds)
+    validation_loss = results.metrics["loss"][:, -1]
+    loss = np.where(np.isnan(validation_loss), final_train_loss, validation_loss)
     columns = {
-        "schedule": np.repeat(np.arange(len(schedules)), each),
-        **{name: np.repeat(values, each) for name, values in numbers.items()},
+        "schedule": np.repeat(np.arange(len(schedules)), len(seeds)),
+        **{
+            name: np.repeat(values, len(seeds))
+            for name, values in varying_parameters(schedules).items()
+        },
         "seed": np.tile(seeds, len(schedules)),
         "updates": results.updates,
         "loss": np.where(results.diverged | ~np.isfinite(loss), np.inf, loss),
@@ -211,13 +474,13 @@ def table_of(schedules: Sequence[Schedule], seeds: Sequence[int], results: Resul
     return table
 
 
-def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
-    """The numbers in which schedules differ, by their names; NaN where one has no such number.
+def varying_parameters(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
+    """Return the parameters in which schedules differ, by name; NaN where a schedule has none.
 
-    A name is how the number is read of the schedule, ``parts[1].peak``, or the end of that where it
-    is enough.
+    A name is the expression that reads the parameter of the schedule, such as
+    ``operands[1].peak``, or its last component where that is unique.
     """
-    found = [
+    parameters = [
         {
             path: leaf
             for path, leaf in jax.tree_util.tree_flatten_with_path(schedule)[0]
@@ -226,15 +489,17 @@ def varying(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
         for schedule in schedules
     ]
     columns = {
-        path: np.array([numbers.get(path, np.nan) for numbers in found])
-        for path in dict.fromkeys(path for numbers in found for path in numbers)
+        path: np.array([values.get(path, np.nan) for values in parameters])
+        for path in dict.fromkeys(path for values in parameters for path in values)
     }
-    differ = {jax.tree_util.keystr(path): x for path, x in columns.items() if len(np.unique(x)) > 1}
-    short = [path.rpartition(".")[2] for path in differ]
+    differing = {
+        jax.tree_util.keystr(path): x for path, x in columns.items() if len(np.unique(x)) > 1
+    }
+    short = [path.rpartition(".")[2] for path in differing]
     return {
-        name if short.count(name) == 1 and name not in _TAKEN else path.removeprefix("."): x
-        for name, (path, x) in zip(short, differ.items(), strict=True)
+        name if short.count(name) == 1 and name not in _RESERVED else path.removeprefix("."): x
+        for name, (path, x) in zip(short, differing.items(), strict=True)
     }
 
 
-_TAKEN: Final = ("schedule", "seed", "updates", "loss", "diverged")
+_RESERVED: Final = ("schedule", "seed", "updates", "loss", "diverged")

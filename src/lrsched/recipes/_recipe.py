@@ -1,0 +1,467 @@
+"""What a recipe is: the schedules and optimizer arguments of one published training run."""
+
+import difflib
+import functools
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import jax
+import optax
+import optax.contrib
+
+from lrsched._schedule import Schedule
+from lrsched.arguments import bind_arguments
+from lrsched.serialize import from_dict, to_dict
+from lrsched.transforms.inject import inject_schedules
+from lrsched.transforms.weight_decay import with_weight_decay
+
+if TYPE_CHECKING:
+    import chex
+
+Number: TypeAlias = float | int
+Arguments: TypeAlias = Mapping[str, "Number | bool | str | Sequence[Number]"]
+"""The name of an optimizer under ``"name"``, and its arguments; a string that is the name of a
+scheduled hyperparameter stands for that schedule."""
+
+DECAYS_ALL: Final = "all parameters"
+DECAYS_MATRICES: Final = "matrices"
+
+
+class Decay(NamedTuple):
+    """The weight decay of a recipe.
+
+    Attributes:
+      value: Coefficient, or the name of the scheduled hyperparameter that it follows.
+      parameters: Which parameters decay: "all parameters", "matrices" (two axes or more), or
+        another description, for which `Recipe.optimizer` needs a mask.
+      coupling: Meaning of the coefficient, see `lrsched.with_weight_decay`.
+    """
+
+    value: Number | str
+    parameters: str = DECAYS_ALL
+    coupling: str = "decoupled"
+
+
+class Parts(NamedTuple):
+    """What a recipe's function returns: everything that depends on its scale.
+
+    Attributes:
+      rates: Learning-rate schedule by parameter group; a single group is called "all".
+      optimizer: Optimizer of all groups without an entry in ``group_optimizers``.
+      hyperparameters: Schedules of other hyperparameters by name, such as a momentum.
+      group_optimizers: Optimizers of single groups.
+      weight_decay: Weight decay of all groups without an entry in ``group_decays``.
+      group_decays: Weight decays of single groups.
+      clip: Largest global norm of the gradients. `None` disables clipping.
+      ema: Decay of the average of the parameters. `None` disables it.
+      controller: Controller that changes the rate from a metric: its name under ``"name"``, and
+        its arguments. `None` if the rate depends on the step only.
+    """
+
+    rates: Mapping[str, Schedule]
+    optimizer: Arguments
+    hyperparameters: Mapping[str, Schedule] = {}
+    group_optimizers: Mapping[str, Arguments] = {}
+    weight_decay: Decay | None = None
+    group_decays: Mapping[str, Decay] = {}
+    clip: float | None = None
+    ema: float | None = None
+    controller: Arguments | None = None
+
+
+class Recipe(NamedTuple):
+    """A published training recipe at one scale.
+
+    It prints as a summary, `to_dict` makes it JSON, and `optimizer` builds it from optax.
+
+    Attributes:
+      name: Name in `lrsched.recipes.names`.
+      family: Kind of training, such as "llm-pretrain".
+      scale: Arguments that the recipe was made with, such as the number of steps.
+      parts: Schedules, optimizer arguments, weight decay, clipping and averaging.
+      batch: Batch size of the published run, as text.
+      source: Where the numbers were read.
+      missing: Values that the source leaves open. Empty if every number was read in it.
+      notes: Properties that a reader would not expect.
+    """
+
+    name: str
+    family: str
+    scale: Mapping[str, Number]
+    parts: Parts
+    batch: str
+    source: str
+    missing: str
+    notes: str
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """Every schedule by name: the rates of all groups, then the other hyperparameters."""
+        return {**self.parts.rates, **self.parts.hyperparameters}
+
+    @property
+    def horizon(self) -> int | None:
+        """The longest horizon of the rates, in updates. `None` if a rate has no horizon."""
+        horizons = [schedule.horizon for schedule in self.parts.rates.values()]
+        return None if None in horizons else max(horizons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON-serialisable values, with every schedule as in `to_dict`."""
+        found: dict[str, Any] = self._asdict()
+        found["scale"] = dict(self.scale)
+        parts = {
+            key: value for key, value in self.parts._asdict().items() if value not in ({}, None)
+        }
+        for key in ("rates", "hyperparameters"):
+            if key in parts:
+                parts[key] = {name: to_dict(schedule) for name, schedule in parts[key].items()}
+        if self.parts.weight_decay is not None:
+            parts["weight_decay"] = self.parts.weight_decay._asdict()
+        if self.parts.group_decays:
+            parts["group_decays"] = {
+                group: decay._asdict() for group, decay in self.parts.group_decays.items()
+            }
+        return {**found, "parts": parts}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `to_dict` wrote."""
+        parts = dict(data["parts"])
+        for key in ("rates", "hyperparameters"):
+            if key in parts:
+                parts[key] = {name: from_dict(one) for name, one in parts[key].items()}
+        if "weight_decay" in parts:
+            parts["weight_decay"] = Decay(**parts["weight_decay"])
+        if "group_decays" in parts:
+            parts["group_decays"] = {
+                group: Decay(**decay) for group, decay in parts["group_decays"].items()
+            }
+        return Recipe(**{**data, "parts": Parts(**parts)})
+
+    def __str__(self) -> str:
+        parts = self.parts
+        lines = [f"{self.name} ({self.family}), batch {self.batch or 'not given'}"]
+        lines += [f"  {key}: {value}" for key, value in self.scale.items()]
+        lines += [f"  rate of {group}: {_short(rate)}" for group, rate in parts.rates.items()]
+        lines += [f"  {name}: {_short(one)}" for name, one in parts.hyperparameters.items()]
+        lines.append(f"  optimizer: {_call(parts.optimizer)}")
+        lines += [f"  optimizer of {g}: {_call(one)}" for g, one in parts.group_optimizers.items()]
+        if parts.weight_decay is not None:
+            lines.append(f"  weight decay: {_decay_text(parts.weight_decay)}")
+        lines += [
+            f"  weight decay of {g}: {_decay_text(one)}" for g, one in parts.group_decays.items()
+        ]
+        for label, value in (("clip", parts.clip), ("ema", parts.ema)):
+            lines += [] if value is None else [f"  {label}: {value}"]
+        lines += [] if parts.controller is None else [f"  controller: {_call(parts.controller)}"]
+        lines.append(f"  source: {self.source}")
+        for label, text in (("missing", self.missing), ("notes", self.notes)):
+            lines += [f"  {label}: {text}"] if text else []
+        return "\n".join(lines)
+
+    def optimizer(
+        self,
+        groups: Sequence[tuple[str, str]] = (),
+        *,
+        decay_mask: "chex.ArrayTree | Callable[[optax.Params], chex.ArrayTree] | None" = None,
+    ) -> optax.GradientTransformationExtraArgs:
+        """Build the optimizer from optax's parts, with every schedule in its state.
+
+        The parameter average and the controller are not part of it: use `lrsched.ema_params` and
+        the controller named in ``parts.controller``.
+
+        Args:
+          groups: Pairs of a regular expression and the name of a group, for recipes with several.
+            A parameter belongs to the first pair whose expression is found in its path, such as
+            ``"layer_1/kernel"``.
+          decay_mask: Tree of booleans, or a function of the parameters that returns one: which
+            parameters decay. Defaults to the recipe's own description, where it is "all
+            parameters" or "matrices".
+
+        Returns:
+          An optax transform. Its rates are read by `lrsched.learning_rates`.
+
+        Raises:
+          ValueError: If optax has no such optimizer, if a description of the decayed parameters
+            needs ``decay_mask``, or if ``groups`` names a group that the recipe does not have.
+        """
+        rates = self.parts.rates
+        if unknown := [group for _, group in groups if group not in rates]:
+            raise ValueError(
+                f"{self.name}: group {unknown[0]!r} is not accepted; it must be one of "
+                f"{', '.join(rates)}."
+            )
+        if len(rates) == 1:
+            optimizer = self._of_group(next(iter(rates)), decay_mask)
+        else:
+            if not groups:
+                raise ValueError(
+                    f"{self.name}: groups=() is not accepted; this recipe has the groups "
+                    f"{', '.join(rates)}; pass pairs of a pattern and a group."
+                )
+            used = dict.fromkeys(group for _, group in groups)
+            optimizer = optax.partition(
+                {group: self._of_group(group, decay_mask) for group in used},
+                functools.partial(_labels, self.name, tuple(groups)),
+            )
+        if self.parts.clip is not None:
+            optimizer = optax.chain(optax.clip_by_global_norm(self.parts.clip), optimizer)
+        return optax.with_extra_args_support(optimizer)
+
+    def _of_group(self, group: str, decay_mask: Any) -> optax.GradientTransformation:
+        arguments = dict(self.parts.group_optimizers.get(group, self.parts.optimizer))
+        name = str(arguments.pop("name"))
+        if name not in DIRECTIONS:
+            raise ValueError(
+                f"{self.name}: optax has no {name}, so that the optimizer cannot be built; use "
+                "the schedules with an implementation of it."
+            )
+        values = {
+            key: self.parts.hyperparameters.get(value, value) if isinstance(value, str) else value
+            for key, value in arguments.items()
+        }
+        direction = inject_schedules(DIRECTIONS[name])(**values)
+        decay = self.parts.group_decays.get(group, self.parts.weight_decay)
+        if decay is None or decay.value == 0:
+            return with_weight_decay(direction, self.parts.rates[group], 0.0)
+        if decay_mask is None and decay.parameters == DECAYS_MATRICES:
+            decay_mask = _is_matrix
+        elif decay_mask is None and decay.parameters != DECAYS_ALL:
+            raise ValueError(
+                f"{self.name}: decay_mask=None is not accepted; the recipe decays "
+                f"{decay.parameters!r}, so decay_mask must say which parameters those are."
+            )
+        value = decay.value
+        coefficient = self.parts.hyperparameters[value] if isinstance(value, str) else value
+        return with_weight_decay(
+            direction, self.parts.rates[group], coefficient, decay.coupling, mask=decay_mask
+        )
+
+
+def _sgd(momentum: float = 0.0, nesterov: bool = False) -> optax.GradientTransformation:
+    return optax.trace(momentum, nesterov)
+
+
+def _rmsprop(
+    decay: float = 0.9, momentum: float = 0.0, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    return optax.chain(optax.scale_by_rms(decay, eps, initial_scale=1.0), optax.trace(momentum))
+
+
+def _muon(
+    beta: float = 0.95,
+    ns_steps: int = 5,
+    nesterov: bool = True,
+    consistent_rms: float | None = None,
+) -> optax.GradientTransformation:
+    # The rate -1 multiplies by exactly 1, which leaves the direction that is to be subtracted.
+    direction: optax.GradientTransformation = optax.contrib.muon(
+        -1.0, beta=beta, ns_steps=ns_steps, nesterov=nesterov, consistent_rms=consistent_rms
+    )
+    return direction
+
+
+DIRECTIONS: Final[dict[str, Callable[..., optax.GradientTransformation]]] = {
+    "adafactor": optax.scale_by_factored_rms,
+    "adam": optax.scale_by_adam,
+    "adamw": optax.scale_by_adam,
+    "amsgrad": optax.scale_by_amsgrad,
+    "lion": optax.scale_by_lion,
+    "muon": _muon,
+    "rmsprop": _rmsprop,
+    "sgd": _sgd,
+}
+"""The optax transform that turns gradients into the direction of each optimizer."""
+
+
+def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
+    return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+
+
+def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
+    def label(path: Any, leaf: Any) -> str:
+        del leaf
+        text = jax.tree_util.keystr(path, simple=True, separator="/")
+        for pattern, group in groups:
+            if re.search(pattern, text):
+                return group
+        raise ValueError(f"{name}: no pattern of groups matches the parameter {text!r}; add one.")
+
+    return jax.tree_util.tree_map_with_path(label, params)
+
+
+def _call(arguments: Arguments) -> str:
+    shown = ", ".join(f"{key}={value}" for key, value in arguments.items() if key != "name")
+    return f"{arguments['name']}({shown})"
+
+
+def _decay_text(decay: Decay) -> str:
+    return f"{decay.value} of {decay.parameters}, {decay.coupling}"
+
+
+def _short(schedule: Schedule, width: int = 200) -> str:
+    text = repr(schedule)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+RECIPES: Final[dict[str, Callable[..., Recipe]]] = {}
+"""Every recipe by name."""
+
+
+def recipe(
+    name: str, family: str, *, source: str, batch: str = "", missing: str = "", notes: str = ""
+) -> Callable[[Callable[..., Parts]], Callable[..., Recipe]]:
+    """Register a function of a scale that returns `Parts` as the recipe called ``name``.
+
+    The function's arguments are the scale: integers are lengths of 1 or more (0 where the default
+    is 0), floats are finite and above 0, and every one has the published value as its default.
+
+    Args:
+      name: Name in lower case, with hyphens.
+      family: Kind of training.
+      source: Where the numbers were read, with the version.
+      batch: Batch size of the published run, as text.
+      missing: Values that the source leaves open. Empty if every number was read in it.
+      notes: Properties that a reader would not expect.
+
+    Returns:
+      A decorator; the decorated function returns a `Recipe`.
+
+    Raises:
+      ValueError: If another recipe has the name.
+
+    Example:
+      >>> import lrsched
+      >>> from lrsched import recipes
+      >>> @recipes.recipe("my-line", "examples", source="this docstring")
+      ... def my_line(steps: int = 100, peak: float = 1e-3) -> recipes.Parts:
+      ...     rate = lrsched.linear(peak, 0.0, steps=steps)
+      ...     return recipes.Parts({"all": rate}, {"name": "adamw"})
+      >>> my_line(steps=10).schedules["all"]
+      linear(init=0.001, end=0.0, steps=10)
+      >>> del recipes.RECIPES["my-line"]
+    """
+
+    def decorate(function: Callable[..., Parts]) -> Callable[..., Recipe]:
+        if name in RECIPES:
+            raise ValueError(f"recipe: name={name!r} is not accepted; another recipe has it.")
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def create(*args: Any, **kwargs: Any) -> Recipe:
+            bound = bind_arguments(name, signature, args, kwargs)
+            for key, value in bound.arguments.items():
+                _check_scale(name, key, value, signature.parameters[key].default)
+            try:
+                parts = function(*bound.args, **bound.kwargs)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            scale = dict(bound.arguments)
+            return Recipe(name, family, scale, parts, batch, source, missing, notes)
+
+        create.__annotations__ = {**function.__annotations__, "return": Recipe}
+        create.__signature__ = signature.replace(return_annotation=Recipe)  # type: ignore[attr-defined]
+        RECIPES[name] = create
+        return create
+
+    return decorate
+
+
+def _check_scale(name: str, key: str, value: Any, default: Any) -> None:
+    is_length = isinstance(default, int)
+    least = 0 if default == 0 else 1
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_length and not (is_number and value == int(value) and value >= least):
+        accepted = f"a whole number of {least} or more"
+    elif not is_length and not (is_number and math.isfinite(value) and value > 0):
+        accepted = "a finite number above 0"
+    else:
+        return
+    raise ValueError(f"{name}: {key}={value!r} is not accepted; {key} must be {accepted}.")
+
+
+def get(name: str) -> Callable[..., Recipe]:
+    """Return the recipe called ``name``, as a function of its scale.
+
+    Args:
+      name: Name of a recipe, with or without the prefix "recipe:".
+
+    Returns:
+      A function whose arguments default to the published scale, and that returns a `Recipe`.
+
+    Raises:
+      ValueError: If there is no such recipe; the message names similar ones.
+
+    Example:
+      >>> from lrsched import recipes
+      >>> recipe = recipes.get("nanogpt-gpt2-124m")(steps=20_000, warmup=100)
+      >>> recipe.schedules["all"].horizon
+      19999
+    """
+    name = name.removeprefix("recipe:")
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
+        hint = f"similar names are {', '.join(near)}" if near else "names() lists all"
+        raise ValueError(f"recipes.get: name={name!r} is not accepted; {hint}.")
+    return RECIPES[name]
+
+
+def names() -> list[str]:
+    """Return the names of all recipes, by family and then by name.
+
+    Example:
+      >>> from lrsched import recipes
+      >>> recipes.names()[:2]
+      ['dit-xl2', 'edm2-img512-xs']
+    """
+    return [row["name"] for row in listing()]
+
+
+def listing() -> list[dict[str, str]]:
+    """Return one row for each recipe: family, name, arguments, optimizer and source.
+
+    Returns:
+      A list of dicts with the keys "family", "name", "signature", "optimizer" and "source", all
+      of them strings, ordered by family and name.
+
+    Example:
+      >>> from lrsched import recipes
+      >>> recipes.listing()[0]["signature"]
+      '(peak=0.0001)'
+    """
+    return sorted(_rows(), key=lambda row: (row["family"], row["name"]))
+
+
+def _rows() -> Iterator[dict[str, str]]:
+    for name, create in RECIPES.items():
+        made = create()
+        arguments = ", ".join(f"{key}={value}" for key, value in made.scale.items())
+        yield {
+            "family": made.family,
+            "name": name,
+            "signature": f"({arguments})",
+            "optimizer": _call(made.parts.optimizer),
+            "source": made.source,
+        }
+
+
+def to_json(recipe: Recipe) -> str:
+    """Return a recipe as indented JSON text.
+
+    Args:
+      recipe: Recipe at some scale.
+
+    Returns:
+      JSON text, which `Recipe.from_dict` reads after ``json.loads``.
+
+    Example:
+      >>> import json
+      >>> from lrsched import recipes
+      >>> json.loads(recipes.to_json(recipes.dit_xl2()))["parts"]["ema"]
+      0.9999
+    """
+    return json.dumps(recipe.to_dict(), indent=2)

@@ -1,0 +1,50 @@
+"""Functions of a Flax NNX module as pure functions of its parameters and its other state."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def split_module(
+    function: Callable[[Any, Any], Any], model: Any, build: Callable[[jax.Array], Any] | None
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return pure functions that create a module and evaluate a function of it.
+
+    Args:
+      function: ``(module, batch) -> loss``.
+      model: The ``nnx.Module``. Not read if ``build`` is given.
+      build: ``key -> module``, or ``None``.
+
+    Returns:
+      ``create``, which maps a key to ``(params, model_state)``, and ``call``, which maps
+      ``(params, batch, model_state, is_training)`` to ``(loss, model_state)``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from flax import nnx
+      >>> from lrsched.tuning._nnx import split_module
+      >>> build = lambda key: nnx.Linear(3, 1, rngs=nnx.Rngs(key))
+      >>> create, call = split_module(lambda model, batch: model(batch).sum(), None, build)
+      >>> loss, _ = call(*create(jax.random.key(0))[:1], jnp.zeros((2, 3)), None, True)
+      >>> float(loss)
+      0.0
+    """
+    from flax import nnx
+
+    graph = nnx.graphdef(model if build is None else jax.eval_shape(build, jax.random.key(0)))
+
+    def create(key: jax.Array) -> tuple[Any, Any]:
+        params, model_state = nnx.state(model if build is None else build(key), nnx.Param, ...)
+        return params, model_state
+
+    def call(params: Any, batch: Any, model_state: Any, is_training: bool) -> tuple[Any, Any]:
+        state = {} if model_state is None else model_state
+        # A copy: without it the merged module would write into the variables of `params`.
+        module = nnx.merge(graph, params, state, copy=True)
+        if not is_training:
+            module.eval()
+        loss = function(module, batch)
+        return loss, nnx.state(module, nnx.Not(nnx.Param))
+
+    return create, call
