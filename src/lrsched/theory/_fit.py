@@ -10,6 +10,7 @@ from scipy.optimize import nnls
 from lrsched.theory._binned import (
     BinnedCurves,
     Problem,
+    areas,
     bin_curves,
     binned_losses,
     columns,
@@ -399,12 +400,7 @@ def _linear(parts: np.ndarray, data: BinnedCurves, huber: float) -> tuple[np.nda
 def _instant_scale(terms: LawTerm, data: BinnedCurves, huber: float) -> float:
     """Fit ``B`` of ``L0 + A S**-alpha + B rate``, a law whose drops act at once."""
     rates = law_rates(terms, _NORM, data)
-    place = np.clip((data.at - 1) // data.width[:, None], 0, rates.shape[1] - 1).astype(int)
-    area = np.concatenate(
-        [np.zeros((len(rates), 1)), np.cumsum(rates * data.width[:, None], axis=1)], axis=1
-    )
-    now = np.take_along_axis(rates, place, axis=1)
-    until = np.take_along_axis(area, place, axis=1) + now * (data.at - place * data.width[:, None])
+    now, until = np.take_along_axis(rates, data.place, axis=1), areas(rates, data)[1]
     ends = [
         _linear(np.stack([np.ones_like(now), until**-alpha, now]), data, huber)
         for alpha in np.linspace(0.35, 0.65, 13)
