@@ -73,14 +73,14 @@ def merge_weights(schedule: Schedule, steps: Sequence[int]) -> np.ndarray:
             f"{counts[int(np.argmin(weights))]}; it must not rise after the first of steps."
         )
     clipped = np.maximum(weights, 0.0)
-    result: np.ndarray = clipped / clipped.sum()
-    return result
+    normalized: np.ndarray = clipped / clipped.sum()
+    return normalized
 
 
 def _coefficients(relative: np.ndarray) -> np.ndarray:
     """Return the weights of ``k + 1`` checkpoints from the relative rates of ``k`` changes."""
-    result: np.ndarray = np.concatenate([[1.0], relative]) - np.concatenate([relative, [0.0]])
-    return result
+    weights: np.ndarray = np.concatenate([[1.0], relative]) - np.concatenate([relative, [0.0]])
+    return weights
 
 
 def merge_checkpoints(

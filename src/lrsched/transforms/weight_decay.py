@@ -1,4 +1,4 @@
-"""Weight decay by what the learning rate multiplies, with masks, groups and schedules."""
+"""Weight decay with named couplings to the learning rate, masks, groups and schedules."""
 
 import re
 from collections.abc import Callable, Sequence
