@@ -196,12 +196,12 @@ def check_fingerprint(rate: RateState, name: str) -> None:
     """
     stored: Any
     (stored,) = jax.tree.leaves(rate.fingerprint)
-    if isinstance(stored, jax.Array) and (
-        is_traced(stored) or not stored.is_fully_addressable or not stored.is_ready()
-    ):
-        return
     if not isinstance(stored, jax.Array | np.ndarray | np.generic):
         return  # a description, such as a jax.ShapeDtypeStruct or a sharding
+    if is_traced(stored) or not getattr(stored, "is_fully_addressable", True):
+        return
+    if not getattr(stored, "is_ready", lambda: True)():
+        return
     if np.any(np.asarray(stored) != fingerprint(rate.schedule)):
         raise ValueError(
             f"the state's {name or 'learning rate'} has the schedule {rate.schedule}, but numbers "
@@ -220,7 +220,8 @@ def with_live_numbers(rate: RateState, configured: Schedule) -> RateState:
     """
     if not is_live(configured):
         return rate
-    leaves, structure = jax.tree.flatten(configured)
+    leaves = jax.tree.leaves(configured)
+    structure: Any = jax.tree.structure(configured)
     stored = jax.tree.leaves(rate.schedule)
     if jax.tree.structure(rate.schedule) != structure:
         return rate  # another schedule was set, where the transform had no arrays of its own
@@ -532,7 +533,7 @@ def with_schedule(rate: RateState, schedule: Schedule) -> RateState:
     def spread(leaf: jax.Array) -> jax.Array:
         return jnp.broadcast_to(leaf, shape + leaf.shape)
 
-    fresh = jax.tree.map(spread, init_rate(schedule))
+    fresh: RateState = jax.tree.map(spread, init_rate(schedule))
     kept = ("scale", "override", "is_overridden", "step_offset")
     edits = fresh.edits._replace(**{name: getattr(rate.edits, name) for name in kept})
     return fresh._replace(edits=edits, is_live=rate.is_live)
