@@ -20,7 +20,7 @@ LAYERS = (
     ("lrsched._phases", "lrsched.serialize", "lrsched.config_schema", "lrsched.compat"),
     ("lrsched.algebra",),
     ("lrsched.schedules", "lrsched.schedules.*"),
-    ("lrsched.units", "lrsched.scaling"),
+    ("lrsched.units", "lrsched.scaling", "lrsched.scaling.*"),
     ("lrsched.transforms", "lrsched.transforms.*"),
     ("lrsched.adaptive", "lrsched.adaptive.*"),
     ("lrsched.running", "lrsched.running.*"),

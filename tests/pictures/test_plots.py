@@ -137,7 +137,7 @@ def test_steps_and_losses_that_do_not_match_are_an_error():
 def test_the_runs_of_a_sweep_are_drawn_to_where_each_ended(found):
     top, bottom = found.plot_runs(which=[2, 3, 6])
     legend = [text.get_text() for text in top.get_legend().get_texts()]
-    assert legend[:3] == ["peak 0.1, steps 20", "peak 1e+38, steps 20", "peak 0.1, steps 40"]
+    assert legend[:3] == ["peak 0.1, steps 20", "peak 1e+37, steps 20", "peak 0.1, steps 40"]
     runs, marks = top.lines[0:12:2], top.lines[1:12:2]
     means = [found.train_loss[member] for member in (4, 5, 6, 7, 12, 13)]
     for member, run, mark, losses in zip((4, 5, 6, 7, 12, 13), runs, marks, means, strict=True):

@@ -23,7 +23,7 @@ from lrsched.arguments import (
     in_range,
     is_traced,
 )
-from lrsched.schedules.ramps import Ramp
+from lrsched.schedules.ramps import RAMPS, Ramp
 from lrsched.transforms import rate as rates
 from lrsched.transforms.composition import (
     Group,
@@ -343,7 +343,7 @@ def start_cooldown(
     ramp = _RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
-    if isinstance(ramp, str):
+    if ramp in RAMPS:
         return _edit(opt_state, sites, rates.cool_rate, steps, end, rates.ramp_index(ramp))
     changed = [
         site._replace(rate=rates.cooldown_by_function(site.rate, site.step, steps, end, ramp))

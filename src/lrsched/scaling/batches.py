@@ -1,6 +1,6 @@
 """Batch-size ramps: where a schedule would lower the rate, the batch grows instead."""
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,13 @@ from lrsched.schedules.constant import piecewise_constant
 _CHUNK: Final = 1_000_000
 
 
-def _check_stages(starts: Any, positions: Any, multiples: Any, **_: Any) -> None:
-    lengths = {np.shape(one)[-1] for one in (starts, positions, multiples)}
+def _check_stages(schedule: Schedule) -> None:
+    arguments = (schedule.starts, schedule.positions, schedule.multiples)
+    lengths = sorted({np.shape(one)[-1] for one in arguments})
     if len(lengths) > 1:
         raise ValueError(
-            f"ramped_rate: starts, positions and multiples of {sorted(lengths)} values do not "
-            "match; they must have one for each stage."
+            f"ramped_rate: starts, positions and multiples of {lengths} values do not match; they "
+            "must have one for each stage."
         )
 
 

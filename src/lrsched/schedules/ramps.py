@@ -6,14 +6,15 @@ A ramp maps [0, 1] onto [0, 1] with ``ramp(0) = 0`` and ``ramp(1) = 1``. A warmu
 named ramps also receive ``1 - x``, counted in steps instead of subtracted, for the same reason.
 """
 
+import math
 from collections.abc import Callable
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from lrsched.arguments import one_of
+from lrsched.arguments import ArgumentType, one_of
 from lrsched.numerics import fraction
 
 
@@ -58,18 +59,41 @@ RAMPS: Final[dict[str, Callable[[jax.Array, jax.Array], jax.Array]]] = {
     "exponential": exponential,
 }
 
+_POWER: Final = "power:"
+_NAMED: Final = one_of(
+    "Ramp",
+    tuple(RAMPS),
+    otherwise="'power:P' with P above 0, or a function from [0, 1] to [0, 1]",
+)
+
+
+def _parse_ramp(value: Any) -> Any:
+    if not (isinstance(value, str) and value.startswith(_POWER)):
+        return _NAMED.parse(value)
+    power = float(value.removeprefix(_POWER))
+    if not 0 < power < math.inf:
+        raise ValueError
+    return value
+
+
 Ramp: TypeAlias = Annotated[
     str | Callable[[jax.Array], jax.Array],
-    one_of("Ramp", tuple(RAMPS), otherwise="a function from [0, 1] to [0, 1]"),
+    ArgumentType(
+        "Ramp",
+        _NAMED.description,
+        _parse_ramp,
+        static=True,
+        schema={"anyOf": [_NAMED.schema, {"type": "string", "pattern": "^power:[0-9.eE+-]+$"}]},
+    ),
 ]
-"""A ramp by name, or any function from [0, 1] to [0, 1]."""
+"""A ramp by name, "power:P" for ``x**P``, or any function from [0, 1] to [0, 1]."""
 
 
 def evaluate_ramp(ramp: Ramp, numerator: ArrayLike, denominator: ArrayLike) -> jax.Array:
     """Return a ramp at ``numerator / denominator``.
 
     Args:
-      ramp: Name of a ramp, or a function from [0, 1] to [0, 1].
+      ramp: Name of a ramp, "power:P", or a function from [0, 1] to [0, 1].
       numerator: Number of elapsed or remaining steps.
       denominator: Length of the ramp, in steps.
 
@@ -79,6 +103,10 @@ def evaluate_ramp(ramp: Ramp, numerator: ArrayLike, denominator: ArrayLike) -> j
     x = fraction(numerator, denominator)
     if not isinstance(ramp, str):
         return ramp(x)
+    if ramp.startswith(_POWER):
+        # 0**P has no finite gradient for P < 1, and x is 0 for all steps past the end.
+        power = jnp.where(x > 0, x, 1.0) ** float(ramp.removeprefix(_POWER))
+        return jnp.where(x > 0, power, 0.0)
     denominator = jnp.asarray(denominator)
     remaining = fraction(denominator - numerator, denominator)
     complement = jnp.where(denominator > 0, remaining, 0.0)

@@ -223,7 +223,7 @@ def _candidate(
         # The folds start at the solution for all curves and so need few iterations. The result is
         # the optimum without the left-out curves; only the choice among optima has seen them.
         part = data.without(left)
-        numbers = _fit_once(law, known, part, huber, 0, random, solution.numbers, 12).numbers
+        numbers = _fit_once(law, known, part, huber, 0, random, solution.numbers, 5).numbers
         log_laws = np.log(np.maximum(_losses(terms, numbers, data), 1e-3 * data.losses))
         curves = [_records(data, log_laws, place) for place in kept]
         for place in left:
@@ -328,7 +328,7 @@ def _fit_once(
         if name in names or (name == "relaxation" and {"C", "gamma"} <= set(terms.names))
     }
     if terms.scale == "B" and "B" in names:
-        priors["B"] = (_instant_scale(terms, data), _B_WIDTH * more**3)
+        priors["B"] = (_instant_scale(terms, data, huber), _B_WIDTH * more**3)
     problem = Problem(
         law,
         names,
@@ -339,7 +339,11 @@ def _fit_once(
         huber,
         known,
     )
-    begins = [dict(near)] if near else [_start(law, data, random, place) for place in range(starts)]
+    begins = (
+        [dict(near)]
+        if near
+        else [_start(law, data, huber, random, place) for place in range(starts)]
+    )
     ends = []
     for begin in begins:
         if terms.normalised and near is None:
@@ -360,7 +364,7 @@ def _fit_once(
 
 
 def _start(
-    law: str, data: BinnedCurves, random: np.random.Generator, place: int
+    law: str, data: BinnedCurves, huber: float, random: np.random.Generator, place: int
 ) -> dict[str, float]:
     """Draw a shape, at first the centres of the priors, with its best linear coefficients."""
     terms = LAWS[law]
@@ -372,20 +376,27 @@ def _start(
     shape["C"] = float(rates.max()) ** (shape["gamma"] - 1) / shape["relaxation"]
     shape = {name: shape[name] for name in terms.names if name in shape and name != terms.scale}
     names = ("L0", "A", *((terms.scale,) if terms.scale else ()))
-    found = _linear(columns(law, shape, data), data)[0]
+    found = _linear(columns(law, shape, data), data, huber)[0]
     return {**shape, **dict(zip(names, found.tolist(), strict=True))}
 
 
-def _linear(parts: np.ndarray, data: BinnedCurves) -> tuple[np.ndarray, float]:
-    """Fit positive coefficients to relative errors."""
-    weights = np.sqrt(data.weights.ravel())
+def _linear(parts: np.ndarray, data: BinnedCurves, huber: float) -> tuple[np.ndarray, float]:
+    """Fit positive coefficients to relative errors under Huber's loss, and return its value."""
+    counts = data.weights.ravel()
     scaled = parts.reshape(len(parts), -1).T / data.losses.ravel()[:, None]
-    found, error = nnls(scaled * weights[:, None], weights)
+    weights, found, cost = counts, np.ones(len(parts)), math.inf
+    for _ in range(8):
+        # Least squares, reweighted: one outlier would otherwise move the centre of B's prior.
+        root = np.sqrt(weights)
+        found, _ = nnls(scaled * root[:, None], root)
+        errors = np.abs(scaled @ found - 1) / huber
+        cost = float(counts @ np.where(errors > 1, 2 * errors - 1, errors**2))
+        weights = counts / np.maximum(errors, 1)
     least = 1e-3 / np.maximum(np.abs(scaled).max(axis=0), 1e-300)
-    return np.maximum(found, least), float(error)
+    return np.maximum(found, least), cost
 
 
-def _instant_scale(terms: LawTerm, data: BinnedCurves) -> float:
+def _instant_scale(terms: LawTerm, data: BinnedCurves, huber: float) -> float:
     """Fit ``B`` of ``L0 + A S**-alpha + B rate``, a law whose drops act at once."""
     rates = law_rates(terms, _NORM, data)
     place = np.clip((data.at - 1) // data.width[:, None], 0, rates.shape[1] - 1).astype(int)
@@ -395,7 +406,7 @@ def _instant_scale(terms: LawTerm, data: BinnedCurves) -> float:
     now = np.take_along_axis(rates, place, axis=1)
     until = np.take_along_axis(area, place, axis=1) + now * (data.at - place * data.width[:, None])
     ends = [
-        _linear(np.stack([np.ones_like(now), until**-alpha, now]), data)
+        _linear(np.stack([np.ones_like(now), until**-alpha, now]), data, huber)
         for alpha in np.linspace(0.35, 0.65, 13)
     ]
     return float(min(ends, key=lambda end: end[1])[0][2])

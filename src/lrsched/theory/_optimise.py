@@ -39,8 +39,9 @@ def optimise(
 
     The schedule consists of straight lines between 65 points that lie closer towards the end, where
     a schedule has its details. They are refined from 5 points on by sequential quadratic
-    programming (SciPy's SLSQP) with the gradient of the objective, in float64. The search starts at the best of
-    the plain shapes: a constant, a line, a half cosine and plateaus with cooldowns.
+    programming (SciPy's SLSQP) with the gradient of the objective, in float64. The search
+    starts at the best of the plain shapes: a constant, a line, a half cosine and plateaus with
+    cooldowns.
 
     A fitted law is not believed beyond its error: if the predicted gain over the best plain shape
     is at most twice the error of that difference, the plain shape is returned. `compare` reports

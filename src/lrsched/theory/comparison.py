@@ -10,7 +10,7 @@ import numpy as np
 
 from lrsched._plotting import plot
 from lrsched.theory.bound import Rates, run_rates
-from lrsched.theory.loss_law import LossLaw, log_slopes, model_error
+from lrsched.theory.loss_law import LossLaw, log_slopes, model_error, split
 
 _BATCH: Final = 64
 
@@ -127,7 +127,7 @@ def compare(
     slopes = np.zeros((len(rates), len(law.numbers)))
     for length in np.unique(lengths):
         places = np.flatnonzero(lengths == length)
-        result = _final(law, jnp.stack([rates[place] for place in places]))
+        result = _final(*split(law), jnp.stack([rates[place] for place in places]))
         logs[places], slopes[places], errors[places] = map(np.asarray, result)
     losses, best = np.exp(logs), int(np.argmin(logs))
     own = np.full(len(rates), np.nan)
@@ -166,12 +166,16 @@ def compare(
 
 
 @jax.jit
-def _final(law: LossLaw, rates: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _final(
+    law: LossLaw, reach: jax.Array, rates: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Compute the log final losses, their slopes and the errors of the law, one row a schedule."""
 
     def of_one(each: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         log_loss, slopes = log_slopes(law, each)
-        error = jnp.nan * log_loss if law.covariance is None else model_error(law, each)
+        error = (
+            jnp.nan * log_loss if law.covariance is None else model_error(law.spread, reach, each)
+        )
         return log_loss, slopes, error
 
     result: tuple[jax.Array, jax.Array, jax.Array] = jax.lax.map(of_one, rates, batch_size=_BATCH)

@@ -230,7 +230,7 @@ class LossLaw:
                 f"interval: level={level!r} is not accepted; level must be between 0 and 1 "
                 "(exclusive)."
             )
-        losses, errors = _with_errors(self, rates, at)
+        losses, errors = _with_errors(*split(self), rates, at)
         width = jnp.exp(self.quantile(level) * errors)
         return losses / width, losses * width
 
@@ -392,17 +392,42 @@ def log_slopes(
     return log_loss(logs), jax.jacfwd(log_loss)(logs)
 
 
-def model_error(law: LossLaw, rates: jax.Array, at: jax.Array | None = None) -> jax.Array:
-    """Compute the relative error of the law itself for a run, without that of its parameters."""
-    along, final = law.spread
-    error = jnp.asarray(final if at is None else along, rates.dtype)
+def split(law: LossLaw) -> tuple[LossLaw, np.ndarray]:
+    """Return a law without its summary, and what intervals need of that, as an array.
+
+    The summary is static: under `jax.jit` every fit would otherwise compile all programs again.
+
+    Args:
+      law: A law.
+
+    Returns:
+      The law, and the least peak, the greatest peak and the greatest length of the fitted curves.
+    """
     if law.runs is None:
-        return error
-    low, high = law.runs.peaks
+        return law, np.array([0.0, np.inf, np.inf])
+    return dataclasses.replace(law, runs=None), np.array([*law.runs.peaks, law.runs.steps[1]])
+
+
+def model_error(
+    spread: ArrayLike, reach: ArrayLike, rates: jax.Array, at: jax.Array | None = None
+) -> jax.Array:
+    """Compute the relative error of the law itself for a run, without that of its parameters.
+
+    Args:
+      spread: That of the law.
+      reach: What `split` returns.
+      rates: The rates of the run, ``(steps,)``.
+      at: Numbers of updates. If `None`, the end of the run.
+
+    Returns:
+      The error, in the shape of ``at``, or a scalar.
+    """
+    low, high, longest = jnp.asarray(reach, rates.dtype)
+    error = jnp.asarray(spread, rates.dtype)[1 if at is None else 0]
     peak = jnp.maximum(jnp.max(rates), 1e-30)
     octaves = jnp.log2(jnp.maximum(jnp.maximum(low / peak, peak / high), 1.0))
     length = jnp.asarray(len(rates) if at is None else at, rates.dtype)
-    longer = jnp.log2(jnp.maximum(length / law.runs.steps[1], 1.0))
+    longer = jnp.log2(jnp.maximum(length / longest, 1.0))
     peak_error = jnp.maximum(_PEAK_ERROR, error) * octaves
     length_error = jnp.maximum(_LENGTH_ERROR, error) * longer
     return jnp.sqrt(error**2 + peak_error**2 + length_error**2)
@@ -410,11 +435,11 @@ def model_error(law: LossLaw, rates: jax.Array, at: jax.Array | None = None) -> 
 
 @jax.jit
 def _with_errors(
-    law: LossLaw, rates: jax.Array, at: jax.Array | None
+    law: LossLaw, reach: jax.Array, rates: jax.Array, at: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Compute the losses and the standard errors of their logarithms; at the end without ``at``."""
     logs, slopes = log_slopes(law, rates, at)
     covariance = jnp.asarray(law.covariance, rates.dtype)
     variance = jnp.einsum("...i,ij,...j", slopes, covariance, slopes)
-    errors = jnp.sqrt(jnp.maximum(variance, 0) + model_error(law, rates, at) ** 2)
+    errors = jnp.sqrt(jnp.maximum(variance, 0) + model_error(law.spread, reach, rates, at) ** 2)
     return jnp.exp(logs), errors

@@ -262,7 +262,8 @@ def _from_width_to_unit_rms() -> optax.GradientTransformation:
 
     def scaled(update: jax.Array) -> jax.Array:
         fan_in, fan_out = update.shape
-        return update * min(1.0, (fan_out / fan_in) ** 0.5)
+        scale: float = min(1.0, (fan_out / fan_in) ** 0.5)
+        return update * scale
 
     return optax.stateless(lambda updates, _: jax.tree.map(scaled, updates))
 

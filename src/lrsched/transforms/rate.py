@@ -600,7 +600,7 @@ def _edited_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
         found = [(name, reached(at)) for name, at in phase_starts(inner, inner.horizon + 1)]
     if steps:
         before = [(name, at) for name, at in found if at < start]
-        found = [*before, ("cooldown", start), ("held", start + steps)]
+        found = [*before, ("cooldown", start), ("final", start + steps)]
     return found
 
 

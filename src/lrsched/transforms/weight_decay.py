@@ -149,9 +149,10 @@ def with_weight_decay(
             f"with_weight_decay: peak={peak!r} is not accepted with coupling={coupling!r}; pass "
             "peak only with coupling='relative' or 'corrected', or with timescale."
         )
-    top = None if not uses_peak else _peak(schedule) if peak is None else peak
+    # 1 where no peak is used.
+    top: Any = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
     if timescale is not None:
-        at_peak = {"relative": 1.0, "squared": top**2 if top is not None else 1.0}
+        at_peak = {"relative": 1.0, "squared": top**2}
         weight_decay = 1 / (timescale * at_peak.get(coupling, top))
     # The rate multiplies the sum of direction and decay, so the coefficient is k / rate.
     factor: Any = {
