@@ -234,4 +234,5 @@ def _peak(schedule: Schedule) -> Any:
             f"with_weight_decay: peak=None is not accepted, as the largest rate of {schedule} is "
             f"{peak}; pass a peak above 0."
         )
-    return peak
+    # A Python number: JAX arrays in a schedule would count as their caller's current numbers.
+    return peak if is_traced(peak) else float(peak)
