@@ -1,15 +1,16 @@
-"""Loss laws on runs: fitted to three schedules, asked for others: `python -m benchmarks.predict`.
+"""Loss laws fitted to a few runs predict others: `python -m benchmarks.predict`.
 
 Without ``--curves`` Flax models are trained here, with Adam and one peak for all schedules: each
 law is fitted to the mean training loss under a constant rate, a half cosine and one step down, and
-predicts the others. Then the schedule that the multi-power law likes best is run, against a half
-cosine and WSD, each of the three at the best of the same peaks, on seeds of their own.
+predicts the others. Then the schedule that the law predicts to be best is run against a half cosine
+and WSD, each of the three at the best of the same peaks, on seeds of their own.
 
-With ``--curves DIRECTORY`` it is the pretraining curves of Luo et al. 2025 (arXiv 2503.12811), in
-the paper's protocol: nothing is trained.
+With ``--curves DIRECTORY`` nothing is trained: published pretraining curves are predicted in the
+protocols of `benchmarks.law_protocols`.
 """
 
 import json
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +26,15 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 import lrsched
+from benchmarks import law_protocols
 from benchmarks.figures import COLOURS
 from benchmarks.platforms import use
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
 from lrsched import theory, tuning
 
-LAWS = ("multi-power", "annealing", "power")
+LAWS = ("auto", "multi-power", "norm-aware", "annealing", "power")
 SEEN = ("constant", "cosine to a tenth", "step to 0.3")
-PAPER = ("cosine_24000", "constant_24000", "wsdcon_9")
-STARTS = 5
 RECORDS = 40
 
 
@@ -125,12 +125,14 @@ def predicted(workload: Any, run: tuning.Training, options: Options) -> dict[str
     return {"curves": curves, **judged(curves, SEEN)}
 
 
-def judged(curves: Mapping[str, theory.LossCurve], seen: Sequence[str]) -> dict[str, Any]:
+def judged(
+    curves: Mapping[str, theory.LossCurve], seen: Sequence[str], named: Sequence[str] = LAWS
+) -> dict[str, Any]:
     """Each law, fitted to some curves, on the others; and what knows no schedule."""
     unseen = [name for name in curves if name not in seen]
     observed = np.array([_end(curves[name].losses) for name in unseen])
     rows, laws = [], {}
-    for name in LAWS:
+    for name in named:
         began = time.perf_counter()
         law = theory.fit_loss_law([curves[each] for each in seen], name)
         seconds = time.perf_counter() - began
@@ -232,56 +234,60 @@ def contested(
     }
 
 
-def read(directory: Path) -> dict[str, theory.LossCurve]:
-    """The paper's files: a warmup of 2,160 steps, and the rates of its schedules."""
-    curves = {}
-    for path in sorted(directory.glob("*.csv")):
-        steps, rates, losses = np.genfromtxt(path, delimiter=",", skip_header=1).T
-        is_stepped = "wsdcon" in path.stem
-        length = 16_000 if is_stepped else int(path.stem.split("_")[-1])
-        every = np.interp(np.arange(length), steps, rates)
-        if is_stepped:
-            every = np.where(np.arange(length) < 8_000, rates[0], rates[-1])
-        every[:2_160] = np.linspace(0, rates[0], 2_160)
-        kept = steps < length
-        curves[path.stem] = theory.LossCurve(every, steps[kept].astype(int), losses[kept])
-    return curves
-
-
-def of_the_paper(directory: Path, console: Console) -> dict[str, Any]:
-    """Each size by each law, from several starts, and by other triples of schedules."""
-    found = {}
+def of_the_papers(directory: Path, console: Console) -> dict[str, Any]:
+    """Run the protocols on the curves of Luo et al."""
+    found: dict[str, Any] = {}
     for size in sorted(path for path in directory.iterdir() if path.is_dir()):
-        curves = read(size)
-        result = judged(curves, PAPER)
-        starts, seconds = [], []
-        for seed in range(STARTS):
-            began = time.perf_counter()
-            law = theory.fit_loss_law([curves[name] for name in PAPER], seed=seed, starts=1)
-            seconds.append(time.perf_counter() - began)
-            scores = law.scores([curves[name] for name in result["unseen"]])
-            starts.append(float(scores["mae"].mean()))
+        if "llama" in size.name:
+            continue
+        curves = law_protocols.read_luo(size)
+        result = judged(curves, law_protocols.PAPER, law_protocols.LAWS)
         triples = {}
-        for triple in (
-            ("cosine_24000", "constant_24000", "wsdcon_3"),
-            ("cosine_24000", "constant_24000", "wsdcon_18"),
-            ("wsdld_20000_24000", "constant_24000", "wsdcon_9"),
-            ("cosine_72000", "constant_72000", "wsd_20000_24000"),
-        ):
+        for triple in law_protocols.TRIPLES:
             law = theory.fit_loss_law([curves[name] for name in triple])
-            others = [curves[name] for name in curves if name not in triple]
-            triples[", ".join(triple)] = float(law.scores(others)["mae"].mean())
+            unseen = [curves[name] for name in curves if name not in triple]
+            triples[", ".join(triple)] = float(law.scores(unseen)["mae"].mean())
         console.print(show(f"{size.name}, pretraining curves of the paper", result["rows"]))
-        console.print(f"one start each: MAE {starts}, seconds {np.round(seconds, 1).tolist()}")
-        console.print(triples)
-        found[size.name] = {
-            **result,
-            "curves": curves,
-            "starts": starts,
-            "seconds": seconds,
-            "triples": triples,
+        console.print(f"MAE of auto with other triples: {np.round(list(triples.values()), 4)}")
+        law = result["laws"]["auto"]
+        best = theory.optimise(law, 24_000, peak=3e-4, warmup=2_160)
+        schedules = {
+            "optimised": best,
+            "WSD, 1-sqrt, 20 %": lrsched.wsd(3e-4, 24_000, 2_160, 0.2),
+            "cosine to a tenth": lrsched.warmup(2_160) * 3e-4
+            >> lrsched.cosine(3e-4, 24_000 - 2_160, end=3e-5),
         }
+        compared = theory.compare(schedules, law)
+        console.print(f"At 24,000 updates: {compared.verdict()}")
+        contest = {
+            f"{row['name']}, {row['loss']:.3f}": {
+                "rates": np.asarray(schedules[str(row["name"])](np.arange(24_000)))[::20].tolist()
+            }
+            for row in compared.table
+        }
+        found[size.name] = {**result, "curves": curves, "triples": triples, "contest": contest}
     return found
+
+
+def of_the_124m(directory: Path, console: Console, path: Path) -> dict[str, Any]:
+    """Run the protocols on the runs of the 124M study."""
+    runs = law_protocols.read_schaipp(directory)
+    rows = law_protocols.judge(runs, ("auto", "multi-power"))
+    console.print(law_protocols.show(rows))
+    early, bound = law_protocols.judge_early(runs), law_protocols.judge_bound(runs)
+    floor = law_protocols.noise_floor(runs)
+    console.print(f"From the first third: {early}\nThe bound: {bound}\nNoise: {floor:.4f}")
+    began = time.perf_counter()
+    theory.fit_loss_law([run.curve for run in runs[:20]])
+    seconds = time.perf_counter() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    console.print(f"A fit of 20 curves: {seconds:.1f} s; peak memory of all {memory:.2f} GiB")
+    asked = law_protocols.alternatives(runs)
+    console.print(asked.table[["name", "loss", "low", "high", "gap", "gap_error"]])
+    console.print(asked.verdict())
+    law_protocols.draw(rows, asked, runs, path)
+    numbers = {"early": early, "bound": bound, "noise": floor}
+    return {"rows": rows, **numbers, "fit of 20": seconds, "memory": memory}
 
 
 def show(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -323,7 +329,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     size = 15, 4.4 * len(found)
     figure, axes = plt.subplots(len(found), 3, figsize=size, squeeze=False, layout="constrained")
     for (title, result), (left, middle, right) in zip(found.items(), axes, strict=True):
-        law = result["laws"]["multi-power"]
+        law = result["laws"]["auto"]
         names = result["unseen"]
         shown = np.resize(COLOURS, len(names))
         for name, colour in zip(names, shown, strict=True):
@@ -375,42 +381,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Options, prog="python -m benchmarks.predict", description=__doc__, args=arguments
     )
     console, began = Console(width=110), time.perf_counter()
-    found: dict[str, Any]
+    found: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     if options.curves:
-        found = of_the_paper(options.curves, console)
-        for size, result in found.items():
-            law = result["laws"]["multi-power"]
-            best = theory.optimise(law, 24_000, peak=3e-4, warmup=2_160)
-            others = {
-                "optimised": best,
-                "WSD, 1-sqrt, 20 %": lrsched.wsd(3e-4, 24_000, 2_160, 0.2),
-                "cosine to a tenth": lrsched.warmup(2_160) * 3e-4
-                >> lrsched.cosine(3e-4, 24_000 - 2_160, end=3e-5),
-            }
-            table = theory.compare(others, law).table
-            console.print(size, [(str(row["name"]), round(float(row["loss"]), 4)) for row in table])
-            result["contest"] = {
-                f"{row['name']}, {row['loss']:.3f}": {
-                    "rates": np.asarray(others[str(row["name"])](np.arange(24_000)))[::20].tolist()
-                }
-                for row in table
-            }
+        large = options.curves / "llama-124M"
+        if large.is_dir():
+            path = options.out.with_name(options.out.stem + "-124M.png")
+            extra = {"124M": of_the_124m(large, console, path)}
+        found = of_the_papers(options.curves, console)
     else:
         use("cpu")
         console.print("About 18 minutes on two busy cores.")
-        found = {}
         for name in options.workloads:
             workload = WORKLOADS[name]
             run = run_of(workload, workload.data(), optax.adam)
             result = predicted(workload, run, options)
             console.print(show(workload.title, result["rows"]))
-            console.print(result["laws"]["multi-power"].numbers)
-            result["contest"] = contested(workload, run, result["laws"]["multi-power"], options)
+            console.print(result["laws"]["auto"].numbers)
+            result["contest"] = contested(workload, run, result["laws"]["auto"], options)
             console.print(show_contest(workload.title, result["contest"]))
             found[workload.title] = result
-    draw(found, options.out)
+    if found:
+        draw(found, options.out)
     seconds = time.perf_counter() - began
-    record = {"seconds": seconds, "found": found}
+    record = {"seconds": seconds, "found": found, **extra}
     options.out.with_suffix(".json").write_text(json.dumps(record, indent=1, default=plain))
     console.print(f"Wrote {options.out} and its numbers beside it, after {seconds:.0f} s")
 

@@ -111,7 +111,7 @@ def measured(case: Case, options: Options) -> dict[str, Any]:
         found, _ = swept(run, "linear to zero", rates, steps, options.seeds)
         best.append(scaling.best_rate(rates, found))
         losses.append(found.mean(axis=1))
-    law = scaling.fit(case.sizes, best)
+    law = scaling.fit_power_law(case.sizes, best)
     peaks = np.exp(np.mean(np.log(best), axis=1)).tolist()
     carried = [case.rule(peaks[0], size, case.sizes[0]) for size in case.sizes]
     return {

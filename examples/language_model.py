@@ -103,7 +103,7 @@ def main(
     def annealed(updates, shape):
         with ocp.StandardCheckpointer() as checkpointer:
             restored = checkpointer.restore(path, jax.eval_shape(fresh_state, peak))
-        return trained(lrsched.start_cooldown(restored, updates, shape=shape), updates)
+        return trained(lrsched.start_cooldown(restored, updates, ramp=shape), updates)
 
     print(f"checkpoint {path}\n branch               updates  last rate  validation loss")
     found = {}

@@ -2,15 +2,15 @@
 
     python examples/ported.py --steps 200
 
-Needs the extra ``bench``: flax, orbax, scikit-learn and tyro. The PyTorch script that it was has
+Requires the extra ``bench``: flax, orbax, scikit-learn and tyro. The PyTorch script has
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     warmup = LinearLR(optimizer, start_factor=0.01, total_iters=20)
     cosine = CosineAnnealingLR(optimizer, T_max=180)
     scheduler = SequentialLR(optimizer, [warmup, cosine], milestones=[20])
 
-and weights in bfloat16. The run is saved before its end. What loads it goes on for longer than was
-planned, and cools down when it is told to; the rate is logged all the while.
+and weights in bfloat16. The run is saved before its end. The restored run is extended beyond the
+planned length and then cooled down; the rate is logged at every update.
 """
 
 import tempfile
@@ -37,13 +37,14 @@ model = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(10)])
 
 
 def as_it_stood(warmup, steps):
+    """Return the schedule of the PyTorch script."""
     first = torch.LinearLR(PEAK, start_factor=0.01, total_iters=warmup)
     then = torch.CosineAnnealingLR(PEAK, T_max=steps - warmup)
     return torch.SequentialLR(PEAK, [first, then], milestones=[warmup])
 
 
 def with_an_end(warmup, steps):
-    """The same until then; PyTorch's cosine would climb back, so that nothing could be extended."""
+    """Return the same curve with an end: PyTorch's cosine rises again and cannot be extended."""
     return lrsched.linear(0.01 * PEAK, PEAK, warmup) >> lrsched.cosine(PEAK, steps - warmup)
 
 
@@ -65,7 +66,7 @@ def train_step(state, batch):
 
 
 def trained(state, until, log):
-    """Up to this update, the same mini-batch at the same step whoever asks for it."""
+    """Train up to update ``until``; a batch depends on the step only, so a run can resume."""
     for step in range(int(state.step), until):
         batch = np.random.default_rng(step).choice(training, 64)
         state, _ = train_step(state, batch)
@@ -94,7 +95,7 @@ def main(steps: int = 200, warmup: int = 20, saved_at: int = 120, cooldown: int 
     assert not lrsched.check_resume(loaded, schedule)
 
     print(f"loaded; {steps} updates become {3 * steps // 2}")
-    longer = trained(lrsched.extend(loaded, steps=3 * steps // 2), steps, log)
+    longer = trained(lrsched.extend(loaded, total_steps=3 * steps // 2), steps, log)
     print(f"and no more than that: to zero within {cooldown}")
     state = trained(lrsched.start_cooldown(longer, steps=cooldown), steps + cooldown, log)
     return log, float(loss_of(longer.params, held_out)), float(loss_of(state.params, held_out))

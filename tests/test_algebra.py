@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lrsched
@@ -90,7 +90,7 @@ def test_join_needs_a_horizon_on_the_left_but_not_on_the_right():
             left >> lrsched.linear(0.0, 1.0, 4)
     with pytest.raises(ValueError, match=r"sum to 2147483648, above the largest step 2\*\*31 - 1"):
         lrsched.constant(0.1, MAX_STEP) >> lrsched.constant(0.1, 1)
-    with pytest.raises(ValueError, match="join needs at least one"):
+    with pytest.raises(ValueError, match=r"join: operands=\(\) is not accepted"):
         lrsched.join()
 
 
@@ -144,13 +144,16 @@ def test_reverse_runs_backwards_and_twice_is_the_same(a):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: lrsched.clip(lrsched.constant(1.0), 2, 1), "low=2.0 is above high=1.0"),
+        (
+            lambda: lrsched.clip(lrsched.constant(1.0), 2, 1),
+            "low=2.0 is not accepted; low must be at most high=1.0",
+        ),
         (lambda: lrsched.clip("a", 0, 1), "inner='a' is not accepted .*; inner must be a Schedule"),
-        (lambda: lrsched.repeat(lrsched.constant(1.0)), "repeat: .* has no horizon"),
-        (lambda: lrsched.repeat(lrsched.linear(0, 1, 2**20), 2**12), r"above 2\*\*31 - 1"),
+        (lambda: lrsched.repeat(lrsched.constant(1.0)), "repeat: .* must have a horizon"),
+        (lambda: lrsched.repeat(lrsched.linear(0, 1, 2**20), 2**12), r"at most 2\*\*31 - 1"),
         (lambda: lrsched.repeat(lrsched.linear(0, 1, 5), 0), "times=0 is not accepted"),
-        (lambda: lrsched.reverse(lrsched.constant(1.0)), "reverse: .* has no horizon"),
-        (lambda: lrsched.stretch(lrsched.constant(1.0), 5), "stretch: .* has no horizon"),
+        (lambda: lrsched.reverse(lrsched.constant(1.0)), "reverse: .* must have a horizon"),
+        (lambda: lrsched.stretch(lrsched.constant(1.0), 5), "stretch: .* must have a horizon"),
         (lambda: lrsched.shift(lrsched.constant(1.0), 0.5), "steps=0.5 is not accepted"),
         (lambda: lrsched.multiply(lrsched.constant(1.0), "a"), "operands='a' is not accepted"),
         (lambda: lrsched.multiply(np.inf, 1.0), "operands=inf is not accepted"),
@@ -186,31 +189,6 @@ def test_a_composition_compiles_once_for_other_numbers():
     )
     assert len(traces) == 1
     assert second == pytest.approx(2 * float(first))
-
-
-@given(finite(), st.integers(0, 30), st.integers(1, 60))
-def test_repacing_keeps_the_past_and_comes_to_the_same_end(a, start, steps):
-    assume(start < min(a.horizon, steps))
-    repaced = lrsched.repace(a, start, steps)
-    before, after = repaced(STEPS), a(STEPS)
-    np.testing.assert_array_equal(before[: start + 1], after[: start + 1])
-    assert repaced.horizon == steps
-    assert repaced(steps) == a(a.horizon)
-
-
-def test_what_is_over_cannot_be_repaced():
-    with pytest.raises(ValueError, match="start=10 is not accepted; start must be before"):
-        lrsched.repace(lrsched.linear(1.0, 0.0, 10), 10, 20)
-    with pytest.raises(ValueError, match="start=5 is not accepted; start must be below steps=5"):
-        lrsched.repace(lrsched.linear(1.0, 0.0, 10), 5, 5)
-    with pytest.raises(ValueError, match="has no horizon"):
-        lrsched.repace(lrsched.constant(1.0), 5, 10)
-
-
-@given(finite())
-def test_an_idle_hand_changes_no_bit(a):
-    np.testing.assert_array_equal(lrsched.by_hand(a)(STEPS), a(STEPS))
-    assert lrsched.by_hand(a).horizon == a.horizon
 
 
 @given(finite(), st.integers(1, 40))

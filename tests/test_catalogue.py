@@ -56,6 +56,6 @@ def test_every_schedule_is_in_it():
         for name, function in functions.items()
         if callable(function) and inspect.signature(function).return_annotation is lr.Schedule
     }
-    operators = {"as_schedule", "join", "multiply", "add", "minimum"}
+    operators = {"as_schedule", "join", "multiply", "add", "minimum", "learning_rate_schedule"}
     assert len(schedules) > 40
     assert not {name for name in schedules - operators if f"lr.{name}(" not in PAGE}

@@ -1,8 +1,11 @@
 import functools
 import importlib.metadata
 import json
+import shlex
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +16,7 @@ import lrsched
 from lrsched import theory, tuning
 from lrsched._schedule import REGISTRY
 from lrsched.cli import main, workloads
+from lrsched.cli.parser import COMMANDS
 from lrsched.pictures import terminal as chart
 
 EXPRESSION = "warmup(500) * 3e-4 >> cosine(3e-4, steps=9500)"
@@ -62,13 +66,13 @@ def test_a_schedule_is_shown_as_a_curve_as_wide_as_the_terminal(arguments, run):
     assert rows[-1].endswith("100")
 
 
-def test_strings_and_underscores_are_arguments_too(run):
+def test_strings_and_names_with_underscores_are_arguments(run):
     arguments = ("--peak=1", "--steps", "100", "--warmup", "10", "--cooldown", "0.2")
-    shown = run("show", "wsd", *arguments, "--shape", "cosine")
+    shown = run("show", "wsd", *arguments, "--ramp", "cosine")
     assert shown.startswith("wsd(peak=1.0, steps=100, warmup=10, cooldown=0.2, ramp='cosine')")
 
 
-def test_a_curve_is_numbers_for_a_machine(run):
+def test_json_has_the_steps_and_rates_of_a_curve(run):
     found = run("show", "linear", "1", "0", "4", "--json")
     assert found["steps"] == [0, 1, 2, 3, 4]
     assert found["rates"] == [1.0, 0.75, 0.5, 0.25, 0.0]
@@ -91,7 +95,7 @@ def _jump():
     return np.array([0, 50, 51, 100]), np.array([1.0, 1.0, 0.0, 0.0])
 
 
-def test_a_comparison_has_the_numbers(run):
+def test_a_comparison_has_peak_last_rate_area_and_horizon(run):
     found = run("compare", "linear(1.0, 0.0, 4)", "constant(0.5)", "--until", "4", "--json")
     assert found["schedules"] == [
         {"schedule": "linear(1.0, 0.0, 4)", "peak": 1.0, "last": 0.25, "area": 2.5, "horizon": 4},
@@ -99,7 +103,7 @@ def test_a_comparison_has_the_numbers(run):
     ]
 
 
-def test_a_description_has_phases_areas_and_fence_posts(run, tmp_path):
+def test_a_description_has_phases_areas_and_the_rates_at_their_boundaries(run, tmp_path):
     file = tmp_path / "schedule.json"
     schedule = lrsched.wsd(1.0, 10, warmup=2, cooldown=4, ramp="linear")
     file.write_text(json.dumps(lrsched.to_dict(schedule)))
@@ -110,13 +114,13 @@ def test_a_description_has_phases_areas_and_fence_posts(run, tmp_path):
         ("stable", 4, 4.0),
         ("cooldown", 4, 2.5),
     ]
-    posts = {post["step"]: post["rate"] for post in found["fence_posts"]}
+    posts = {post["step"]: post["rate"] for post in found["boundary_rates"]}
     assert posts == {step: float(schedule(step)) for step in (0, 1, 2, 3, 5, 6, 7, 9, 10)}
     assert "cooldown" in run("describe", str(file))
     assert run("describe", str(file.with_suffix(".yaml")), "--json") == found
 
 
-def test_a_peers_call_is_printed_as_an_expression_and_as_json(run):
+def test_a_call_of_another_library_is_printed_as_an_expression_and_as_json(run):
     call = "CosineAnnealingLR(optimizer, T_max=50)"
     text, data = run("convert", "--from", "torch", call, "--base-lr", "0.1").splitlines()
     assert text == "torch.cosine_annealing(base_lr=0.1, half_period=50, eta_min=0.0)"
@@ -125,27 +129,27 @@ def test_a_peers_call_is_printed_as_an_expression_and_as_json(run):
 
 
 @pytest.mark.parametrize(
-    ("peer", "call", "note"),
+    ("library", "call", "note"),
     [
-        ("torch", "StepLR(optimizer, 30)", "1.0 is taken; give the optimizer's by --base-lr"),
-        ("timm", "CosineLRScheduler(optimizer, t_initial=30)", "1.0 is taken"),
+        ("torch", "StepLR(optimizer, 30)", "so 1.0 is used; pass the rate by --base-lr"),
+        ("timm", "CosineLRScheduler(optimizer, t_initial=30)", "1.0 is used"),
         ("torch", "CyclicLR(optimizer, 0.001, 0.1)", ""),
         ("torch", "OneCycleLR(optimizer, max_lr=0.1, total_steps=100)", ""),
         ("keras", "CosineDecay(1e-3, 100)", ""),
         ("optax", "cosine_decay_schedule(1e-3, 100)", ""),
     ],
 )
-def test_a_rate_that_a_call_lacks_is_not_taken_in_silence(peer, call, note, capsys):
-    assert main(["convert", "--from", peer, call, "--json"]) == 0
+def test_a_default_rate_and_an_unused_rate_are_noted(library, call, note, capsys):
+    assert main(["convert", "--from", library, call, "--json"]) == 0
     found = capsys.readouterr()
     json.loads(found.out)
     assert note in found.err
     assert bool(note) == bool(found.err)
-    assert main(["convert", "--from", peer, call, "--base-lr", "0.5"]) == 0
+    assert main(["convert", "--from", library, call, "--base-lr", "0.5"]) == 0
     assert ("no effect" in capsys.readouterr().err) == (not note)
 
 
-def test_a_narrow_terminal_has_one_number_a_line(run, monkeypatch):
+def test_a_narrow_terminal_shows_one_value_a_line(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     wide = run("bound", "linear(0.1, 0.0, 100)")
     monkeypatch.setenv("COLUMNS", "60")
@@ -156,7 +160,7 @@ def test_a_narrow_terminal_has_one_number_a_line(run, monkeypatch):
     ]
 
 
-def test_ones_own_schedules_are_known_once_imported(run, tmp_path, monkeypatch):
+def test_schedules_of_an_imported_module_are_known(run, tmp_path, monkeypatch):
     (tmp_path / "tent_of_mine.py").write_text(
         "import jax.numpy as jnp\nimport lrsched\n\n\n"
         '@lrsched.schedule(horizon="steps", name="tent_of_mine")\n'
@@ -175,22 +179,35 @@ def test_ones_own_schedules_are_known_once_imported(run, tmp_path, monkeypatch):
         REGISTRY.pop("tent_of_mine", None)
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",)])
-def test_without_arguments_there_is_help(arguments, run):
-    shown = run(*arguments)
+def test_help_lists_the_commands(run):
+    shown = run("--help")
     assert "range-test" in shown
     assert "--import MODULE" in shown
+    for name in COMMANDS:
+        assert f"lrsched {name} [" in run(name, "--help")
 
 
-def test_a_bound_stands_beside_that_of_linear_decay(run):
+def test_without_arguments_three_commands_are_shown_that_work(run):
+    lines = [line.strip().partition("   ")[0] for line in run().splitlines() if line[:2] == "  "]
+    commands = [shlex.split(line)[1:] for line in lines]
+    assert [command[0] for command in commands] == ["list", "show", "compare"]
+    for words in commands:
+        assert run(*words, "--json")
+
+
+def test_the_version_is_printed(run):
+    assert run("--version").startswith(f"lrsched {lrsched.__version__} ")
+
+
+def test_a_bound_is_printed_beside_that_of_linear_decay(run):
     ours, linear = run("bound", "cosine(0.1, 400)", "--json")
     expected = theory.final_bound(lrsched.cosine(0.1, 400))
-    assert ours["bound there"] == pytest.approx(float(expected.optimal_values))
+    assert ours["optimal bound"] == pytest.approx(float(expected.optimal_values))
     assert ours["optimal peak"] == pytest.approx(0.1 * float(expected.optimal_rate))
-    assert linear["bound there"] == pytest.approx(0.10063, rel=1e-4)
+    assert linear["optimal bound"] == pytest.approx(0.10063, rel=1e-4)
 
 
-def test_pictures_go_into_files(run, tmp_path):
+def test_pictures_are_saved_to_files(run, tmp_path):
     for name, arguments in {"one": ("show", EXPRESSION), "two": ("compare", "1.0", "2.0")}.items():
         file = tmp_path / f"{name}.png"
         assert str(file) in run(*arguments, "--png", str(file))
@@ -198,7 +215,7 @@ def test_pictures_go_into_files(run, tmp_path):
     plt.close("all")
 
 
-def test_rates_are_looked_for_on_bundled_workloads(run, tmp_path, monkeypatch):
+def test_range_test_and_sweep_run_on_bundled_workloads(run, tmp_path, monkeypatch):
     once = functools.cache(workloads.diabetes)
     monkeypatch.setattr(workloads, "WORKLOADS", {"digits": once, "diabetes": once})
     monkeypatch.setattr(tuning, "range_test", functools.cache(tuning.range_test))
@@ -228,7 +245,7 @@ def test_the_schema_is_printed(run):
     assert json.loads(run("schema")) == lrsched.json_schema()
 
 
-def test_a_doctor_finds_the_namesake_and_what_is_too_old(run, monkeypatch):
+def test_doctor_finds_the_namesake_and_what_is_too_old(run, monkeypatch):
     known = importlib.metadata.version
     found = {"lrsched": "0.5.0", "optax": "0.1.0"}
     monkeypatch.setattr(importlib.metadata, "version", lambda name: found.get(name) or known(name))
@@ -241,7 +258,7 @@ def test_a_doctor_finds_the_namesake_and_what_is_too_old(run, monkeypatch):
     ]
 
 
-def test_a_doctor_finds_nothing_here(run):
+def test_doctor_finds_nothing_here(run):
     found = run("doctor", "--json")
     assert found["jax"]
     assert found["devices"]
@@ -258,28 +275,120 @@ def test_a_doctor_finds_nothing_here(run):
         (("show", "cosine", "1", "-5"), "cosine: steps=-5 is not accepted"),
         (("show", "cosine(1.0, 10)", "--until", "x"), "--until: 'x' is not a whole number; see"),
         (("show", "cosine(1.0, 10)", "--png", "/nowhere/x.png"), "/nowhere/x.png: No such file"),
-        (("show", "cosine(1.0, 10)", "--peak", "1"), "is an argument for a schedule's name"),
-        (("show", "cosine(1.0, 10)", "--until", "0"), "--until 0 is not accepted"),
+        (("show", "cosine(1.0, 10)", "--peak", "1"), "only the name of a schedule takes arguments"),
+        (
+            ("show", "cosine(1.0, 10)", "--until", "0"),
+            "--until: 0 is not accepted; it must be from 1 to 2**31 - 1",
+        ),
         (("describe", "nowhere.json"), "nowhere.json: No such file"),
         (("describe", "nowhere.yaml"), "nowhere.yaml: No such file"),
-        (("list", "--jsn"), "Unrecognized options: --jsn; perhaps --json; see lrsched list --help"),
+        (("list", "--jsn"), "option '--jsn' is not known; perhaps --json; see lrsched list --help"),
         (("list", "--import", "no_such_module"), "--import no_such_module: ModuleNotFoundError"),
-        (("compare",), "compare: give at least one"),
+        (("compare",), "required: SCHEDULE; see lrsched compare --help"),
         (("bound", "constant(1.0)"), "give --steps"),
-        (("bound", "cosine(1.0, 9)", "--steps", "0"), "--steps 0 is not accepted"),
-        (("convert", "--from", "torch", "StepLR(3)", "--base-lr", "-1"), "--base-lr -1.0 is not"),
-        (("convert", "--from", "torch", "ReduceLROnPlateau(opt)"), "is in lrsched.compat.torch"),
+        (("bound", "cosine(1.0, 9)", "--steps", "0"), "--steps: 0 is not accepted"),
+        (
+            ("convert", "--from", "torch", "StepLR(3)", "--base-lr", "-1"),
+            "--base-lr: -1 is not accepted",
+        ),
+        (
+            ("convert", "--from", "torch", "ReduceLROnPlateau(opt)"),
+            "use it in Python from lrsched.compat.torch",
+        ),
         (("frobnicate",), "frobnicate"),
         (("convert", "StepLR(30)"), "--from"),
         (("sweep", "--workload", "imagenet"), "imagenet"),
-        (("sweep", "--schedule", "constant(1.0)"), "has no horizon; give it a length"),
-        (("sweep", "--rates", "-1"), "give numbers above 0"),
+        (("sweep", "--schedule", "constant(1.0)"), "has no horizon; give it one, as in"),
+        (("sweep", "--rates", "-1"), "--rates: -1 is not accepted; it must be a number above 0"),
+        (("sweep", "--rates", "nan"), "--rates: 'nan' is not a finite number"),
+        (("range-test", "--seeds", "1000000000"), "--seeds: 1000000000 is not accepted"),
+        (("bound", "linear(1.0, 0.0, 2147483647)"), "give --steps of at most 2000000"),
+        (("sweep", "--schedule", "constant(1.0, 2147483647)"), "its horizon must be at most"),
+        (("show", "cosine", "--=3"), "is not the name of an argument"),
+        (("show", "cosine", "1", "--steps", "(" * 150), "cosine"),
+        (("show", "-" * 9 + "1"), "required: SCHEDULE"),
+        (("show", "--", "-" * 90_000 + "1"), "nested too deeply"),
+        (("show", "(" * 90_000), "lrsched: "),
+        (("list", "cosine"), "argument 'cosine' is not known; see lrsched list --help"),
         (("sweep", "--rates", "1", "--png", "x.png"), "give several --rates, or --runs"),
-        (("range-test", "--steps", "0"), "steps=0 is not accepted"),
+        (("range-test", "--steps", "0"), "--steps: 0 is not accepted"),
     ],
 )
 def test_errors_are_one_line_on_stderr_and_exit_code_2(arguments, message, run):
     assert message in run(*arguments, code=2)
+
+
+def yaml_bomb():
+    """Nine lines that stand for 9**9 values, in a key that `from_dict` leaves out."""
+    rows = ["  - &a [" + ",".join(['"x"'] * 9) + "]"]
+    rows += [
+        f"  - &{after} [{','.join([f'*{before}'] * 9)}]"
+        for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
+    return "schedule: constant\nvalue: 1.0\n$schema:\n" + "\n".join(rows)
+
+
+MERGES = "a: &a {x: 1, y: 2}\n" + "".join(
+    f"{after}: &{after} {{<<: [{', '.join([f'*{before}'] * 9)}]}}\n"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+)
+HOSTILE = {
+    "an alias bomb.yaml": (yaml_bomb, "stand for more than 100,000 values"),
+    "merged aliases.yaml": (lambda: MERGES, "stand for more than 100,000 values"),
+    "a cycle.yaml": (
+        lambda: "&a {schedule: shift, steps: 1, inner: *a}",
+        "an alias contains itself",
+    ),
+    "deep.yaml": (lambda: "- " * 2_000, "nested too deeply"),
+    "deep.json": (lambda: "[" * 100_000, "nested too deeply"),
+    "deep schedules.json": (
+        lambda: '{"schedule": "shift", "steps": 1, "inner": ' * 300 + "1" + "}" * 300,
+        "",
+    ),
+    "a huge integer.json": (
+        lambda: '{"schedule": "constant", "value": ' + "9" * 10_000 + "}",
+        "is not JSON that can be read",
+    ),
+    "a large integer.json": (
+        lambda: '{"schedule": "cosine", "peak": 1, "steps": ' + "9" * 400 + "}",
+        "is not accepted",
+    ),
+    "a large file.json": (lambda: " " * (1 << 20) + "1", "must have at most 1024 KiB"),
+    "a large file.yaml": (lambda: "# " * (1 << 16) + "1", "must have at most 128 KiB"),
+    "a number.json": (lambda: "5", "it must hold a mapping with the key 'schedule'"),
+    "nothing.yaml": (lambda: "", "it must hold a mapping"),
+    "two documents.yaml": (lambda: "a: 1\n---\nb: 2", "is not YAML"),
+    "a Python object.yaml": (lambda: "!!python/object/apply:os.getcwd []", "is not YAML"),
+    "a list as the name.json": (lambda: '{"schedule": ["cosine"], "peak": 1}', ""),
+    "a number for a list.json": (lambda: '{"schedule": "join", "parts": 5}', ""),
+    "a keyword self.json": (lambda: '{"schedule": "constant", "self": 1, "value": 1}', ""),
+    "no text.json": (lambda: "\udcff", "is not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_of_any_content_is_one_line_and_exit_code_2(name, run, tmp_path):
+    content, message = HOSTILE[name]
+    file = tmp_path / name.replace(" ", "-")
+    file.write_bytes(content().encode(errors="surrogateescape"))
+    started = time.monotonic()
+    assert message in run("show", str(file), code=2)
+    assert time.monotonic() - started < 10
+
+
+def test_yaml_aliases_of_a_reasonable_size_are_read(run, tmp_path):
+    file = tmp_path / "alias.yaml"
+    file.write_text("schedule: linear\ninit: &peak 1.0\nend: *peak\nsteps: 4\n")
+    assert run("show", str(file), "--json")["rates"] == [1.0] * 5
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lrsched.cli.commands.read_schedule", interrupt)
+    assert main(["show", "1.0"]) == 130
+    assert capsys.readouterr().err == "lrsched: interrupted\n"
 
 
 @pytest.mark.parametrize(
@@ -292,7 +401,9 @@ def test_errors_are_one_line_on_stderr_and_exit_code_2(arguments, message, run):
         ("rich.padding", "cli", ("list",)),
     ],
 )
-def test_a_missing_package_names_the_extra(package, extra, arguments, run, monkeypatch):
+def test_a_missing_package_names_the_extra(package, extra, arguments, run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text("schedule: constant")
     monkeypatch.setitem(sys.modules, package, None)
     if extra == "cli":
         monkeypatch.delitem(sys.modules, "lrsched.cli.commands", raising=False)
@@ -302,11 +413,27 @@ def test_a_missing_package_names_the_extra(package, extra, arguments, run, monke
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_the_shell_completes(shell, run):
-    assert "range-test" in run("--tyro-print-completion", shell)
+    script = run("completion", shell)
+    if shell == "zsh":
+        assert script.startswith("autoload -U +X bashcompinit")
+        return
+
+    def complete(*words):
+        program = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _lrsched"
+        done = subprocess.run(
+            ["bash", "-c", f"{script}\n{program}; echo ${{COMPREPLY[@]}}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    assert complete("lrsched", "ran") == ["range-test"]
+    assert complete("lrsched", "show", "cosine", "--p") == ["--png"]
 
 
 def test_the_import_is_light_and_warns_of_nothing():
-    names = {"matplotlib", "tyro", "rich", "scipy", "flax", "sklearn"}
+    names = {"matplotlib", "rich", "scipy", "flax", "sklearn", "chex"}
     program = f"import sys, lrsched; print(sorted({names} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True

@@ -16,13 +16,13 @@ import lrsched._phases
 import lrsched.expressions
 import lrsched.flax
 import lrsched.pictures.plots
-from lrsched import theory, tuning
+from lrsched import recipes, scaling, theory, tuning
 from lrsched._schedule import REGISTRY
 from lrsched.compat import keras, optax, timm, torch, transformers
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-MODULES = (lrsched.expressions, lrsched.pictures.plots, lrsched.scaling, lrsched.units)
+MODULES = (lrsched.expressions, lrsched.pictures.plots, lrsched.units)
 PEERS = (keras, optax, timm, torch, transformers)
 PUBLIC = {
     name: thing
@@ -30,10 +30,14 @@ PUBLIC = {
         *((name, getattr(lrsched, name)) for name in lrsched.__all__),
         *((f"flax.{name}", getattr(lrsched.flax, name)) for name in ("TrainState", "functional")),
         ("tuning.Training", tuning.Training),
+        *(
+            (f"recipes.{name}", getattr(recipes, name))
+            for name in ("get", "listing", "names", "recipe", "to_json")
+        ),
         ("_phases.phase_starts", lrsched._phases.phase_starts),
         *(
             (f"{package.__name__.removeprefix('lrsched.')}.{name}", thing)
-            for package in (theory, tuning)
+            for package in (scaling, theory, tuning)
             for name, thing in inspect.getmembers(package, inspect.isfunction)
         ),
         *(

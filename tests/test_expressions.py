@@ -67,6 +67,9 @@ def test_nothing_else_is_read(text):
         ("constant(value=2, value=3)", "constant: value is passed twice"),
         ("from_function('sin')", "function='sin' is not accepted; .* a function of the step"),
         ("from_function(len)", "'len' is not accepted, as the value of a name"),
+        ("cosine(lr=1e-3, steps=70)", "lr is called peak here"),
+        ("linear(0.3, 0.0, T_max=70)", "T_max is called steps here"),
+        ("cosine(1e-3, step=70)", "step is called steps here"),
         ("int('3')", "'3' is not accepted|\"'3'\" is not accepted"),
     ],
 )

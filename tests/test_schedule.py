@@ -368,9 +368,7 @@ def test_errors_of_from_dict_teach():
         lrsched.from_dict({"schedule": "cosin"})
     with pytest.raises(ValueError, match="must be a mapping with a key 'schedule'"):
         lrsched.from_dict({"name": "cosine"})
-    with pytest.raises(
-        ValueError, match="cosine: got an unexpected keyword argument 'top'; it takes peak"
-    ):
+    with pytest.raises(ValueError, match="cosine has no parameter 'top'; it has peak"):
         lrsched.from_dict({"schedule": "cosine", "top": 1, "peak": 1, "steps": 5})
     with pytest.raises(ValueError, match="missing a required argument: 'steps'"):
         lrsched.from_dict({"schedule": "cosine", "peak": 1})
@@ -381,9 +379,9 @@ def test_errors_of_from_dict_teach():
 
 
 def test_functions_and_tracers_cannot_be_written_down():
-    with pytest.raises(ValueError, match=r"warmup: ramp=sqrt cannot be written down"):
+    with pytest.raises(ValueError, match=r"warmup: ramp=sqrt cannot be written as JSON"):
         lrsched.to_dict(lrsched.warmup(5, ramp=jnp.sqrt))
-    with pytest.raises(ValueError, match=r"cosine: peak=.* cannot be written down"):
+    with pytest.raises(ValueError, match=r"cosine: peak=.* cannot be written as JSON"):
         jax.jit(lambda peak: lrsched.to_dict(lrsched.cosine(peak, 5)) and peak)(1.0)
 
 

@@ -1,4 +1,4 @@
-"""Tables of the peers' calls and ours: each call is made, and what it made is shown."""
+"""Tables of calls of other libraries with the ported call and its result, which is printed."""
 
 import ast
 import importlib
@@ -10,7 +10,7 @@ from typing import Any
 import lrsched
 
 RATE = 0.1
-"""The optimizer's rate in every call that follows one."""
+"""Learning rate of the optimizer in every call that depends on one."""
 CALLS: Mapping[str, Mapping[str, str]] = {
     "optax": {
         "constant_schedule": "constant_schedule(0.1)",
@@ -96,40 +96,40 @@ CALLS: Mapping[str, Mapping[str, str]] = {
         "ReduceLROnPlateau": "ReduceLROnPlateau(factor=0.5, patience=5)",
     },
 }
-"""A call of each name, as it stands in a training script."""
+"""A call of each name, as in a training script."""
 OURS = {"CyclicMomentum": "CyclicLR", "OneCycleMomentum": "OneCycleLR"}
-"""Names that the peer has not: the momentum of a scheduler, which the peer drives as well."""
+"""Names that only lrsched has: the momentum of a scheduler, which the original also changes."""
 
 
-def table(peer: str) -> str:
-    """The Markdown of a peer's table: their call, ours, and what it is."""
-    lines = [f"| {peer} | ours | which is |", "| --- | --- | --- |"]
-    for name, call in CALLS[peer].items():
+def table(library: str) -> str:
+    """Return the Markdown table of a library: original call, ported call, result."""
+    lines = [f"| {library} | lrsched | result |", "| --- | --- | --- |"]
+    for name, call in CALLS[library].items():
         theirs = f"the momentum of `{OURS[name]}`" if name in OURS else f"`{call}`"
-        ours, what = ported(peer, call), made(peer, call)
+        ours, what = ported(library, call), made(library, call)
         is_same = theirs == f"`{call}`" and ours == ast.unparse(ast.parse(call))
         text = "the&nbsp;same" if is_same else f"`{ours}`"
         shown = f"`{what}`" if isinstance(what, lrsched.Schedule) else "a transform"
-        lines.append(f"| {theirs} | [{text}][lrsched.compat.{peer}.{name}] | {shown} |")
+        lines.append(f"| {theirs} | [{text}][lrsched.compat.{library}.{name}] | {shown} |")
     return "\n".join(lines)
 
 
-def made(peer: str, call: str) -> Any:
-    """What our call for theirs returns, without timm's number of epochs."""
-    module = importlib.import_module(f"lrsched.compat.{peer}")
-    found = eval(ported(peer, call), vars(module))
+def made(library: str, call: str) -> Any:
+    """Return the result of the ported call, without timm's number of epochs."""
+    module = importlib.import_module(f"lrsched.compat.{library}")
+    found = eval(ported(library, call), vars(module))
     is_pair = isinstance(found, tuple) and isinstance(found[0], lrsched.Schedule)
     return found[0] if is_pair else found
 
 
-def ported(peer: str, call: str) -> str:
-    """Our call for theirs: the rate in the place of the optimizer."""
-    module = importlib.import_module(f"lrsched.compat.{peer}")
+def ported(library: str, call: str) -> str:
+    """Return the ported call: the optimizer is replaced by its rate."""
+    module = importlib.import_module(f"lrsched.compat.{library}")
     return ast.unparse(_Ported(module).visit(ast.parse(call, mode="eval")))
 
 
 class _Ported(ast.NodeTransformer):
-    """The optimizer becomes its rate, or goes where the schedule sets the rate itself."""
+    """Replace the optimizer by its rate, or drop it if the schedule sets the rate itself."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module

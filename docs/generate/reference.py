@@ -24,7 +24,7 @@ PAGES: Mapping[str, Page] = {
     "algebra": Page("The algebra", ("_schedule", "algebra")),
     "transforms": Page("Transforms", ("transforms", "flax")),
     "adaptive": Page("Adaptive rates", ("adaptive",)),
-    "running": Page("A running job", ("running",)),
+    "running": Page("A running job", ("running", "merging")),
     "units": Page("Units and scaling", ("units", "scaling")),
     "recipes": Page("Recipes", ("recipes",)),
     "tuning": Page("Tuning", ("tuning",)),
@@ -35,6 +35,7 @@ PAGES: Mapping[str, Page] = {
     "compat-timm": Page("compat.timm", ("compat.timm",)),
     "compat-transformers": Page("compat.transformers", ("compat.transformers",)),
     "compat-keras": Page("compat.keras", ("compat.keras",)),
+    "compat-configs": Page("compat.configs", ("compat.configs",)),
     "blocks": Page(
         "Building blocks",
         (
@@ -46,7 +47,7 @@ PAGES: Mapping[str, Page] = {
 """The pages by their file names."""
 LIBRARY = (
     *("schedules", "transforms", "adaptive"),
-    *("_schedule", "algebra", "running", "config_schema"),
+    *("_schedule", "algebra", "merging", "running", "config_schema"),
 )
 """Packages and modules all of whose public names are those of the library itself."""
 

@@ -48,11 +48,11 @@ def _picture(title: str, schedule: lrsched.Schedule) -> str:
 def formula(name: str) -> tuple[str, str]:
     """What the docstring says first, with its formula, and its source."""
     text = inspect.getdoc(getattr(lrsched, name)) or ""
-    before, *_ = re.split(r"^(?:Args|Raises):|^Source: ", text, flags=re.MULTILINE)
+    before, *_ = re.split(r"^(?:Args|Returns|Raises|References):", text, flags=re.MULTILINE)
     paragraphs = before.strip().split("\n\n")
     wanted = paragraphs[:1] if "``" in paragraphs[0] else paragraphs[:2]
-    source = re.search(r"^Source: (.+?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
-    return markdown("\n\n".join(wanted)), markdown(source[1]) if source else ""
+    source = re.search(r"^References:\n(.+?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
+    return markdown("\n\n".join(wanted)), markdown(inspect.cleandoc(source[1])) if source else ""
 
 
 class _Plain(ast.NodeTransformer):

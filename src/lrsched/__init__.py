@@ -9,15 +9,15 @@ import importlib
 from typing import NoReturn
 
 from lrsched import compat as compat
-from lrsched import pictures as _pictures  # noqa: F401  (registers the plots of results)
+from lrsched import pictures as _pictures  # noqa: F401  (registers what draws itself)
 from lrsched import recipes, scaling, units
-from lrsched._schedule import Schedule, from_dict, schedule, to_dict
+from lrsched._schedule import Schedule, schedule
 from lrsched.adaptive.averaging import (
     AverageState,
     LawaState,
+    annealing_average,
     ema_params,
     lawa,
-    matched_average,
     polynomial_average,
 )
 from lrsched.adaptive.base import AdaptiveState
@@ -53,7 +53,6 @@ from lrsched.adaptive.schedule_free import (
 from lrsched.algebra import (
     add,
     as_schedule,
-    by_hand,
     clip,
     constant,
     from_function,
@@ -61,7 +60,6 @@ from lrsched.algebra import (
     maximum,
     minimum,
     multiply,
-    repace,
     repeat,
     reverse,
     shift,
@@ -69,11 +67,14 @@ from lrsched.algebra import (
     stretch,
 )
 from lrsched.config_schema import json_schema
+from lrsched.merging import merge_checkpoints, merge_weights
 from lrsched.running.edit import (
     check_resume,
     extend,
+    learning_rate_schedule,
     restart,
     scale_learning_rate,
+    set_hyperparameter,
     set_learning_rate,
     set_schedule,
     start_cooldown,
@@ -118,7 +119,9 @@ from lrsched.schedules.warmup import (
     untuned_warmup,
     warmup,
 )
+from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.groups import (
+    LayerwiseDecayState,
     LearningRateGroupsState,
     group_table,
     layerwise_decay,
@@ -127,6 +130,8 @@ from lrsched.transforms.groups import (
 )
 from lrsched.transforms.inject import InjectSchedulesState, inject_schedules
 from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_learning_rate
+from lrsched.transforms.matrix import HyperballState, hyperball, muon
+from lrsched.transforms.rate import RateEdits, RateState, edited
 from lrsched.transforms.weight_decay import with_weight_decay
 
 __version__ = "0.1.0"
@@ -135,9 +140,13 @@ __all__ = [
     "AdaptiveState",
     "AverageState",
     "ControllerState",
+    "HyperballState",
     "InjectSchedulesState",
     "LawaState",
+    "LayerwiseDecayState",
     "LearningRateGroupsState",
+    "RateEdits",
+    "RateState",
     "RecordNormsState",
     "RecordedNorms",
     "ScaleByLearningRateState",
@@ -146,10 +155,10 @@ __all__ = [
     "adalrs",
     "add",
     "alig",
+    "annealing_average",
     "as_schedule",
     "backoff_on_spike",
     "bold_driver",
-    "by_hand",
     "chebyshev",
     "check_resume",
     "clip",
@@ -165,6 +174,7 @@ __all__ = [
     "dadapt_sgd",
     "dog",
     "dowg",
+    "edited",
     "ema_params",
     "eval_params",
     "exp_hyperbolic",
@@ -176,6 +186,7 @@ __all__ = [
     "greedy",
     "group_table",
     "hdm",
+    "hyperball",
     "hyperbolic",
     "hypergradient",
     "inject_schedules",
@@ -190,12 +201,14 @@ __all__ = [
     "ldog",
     "learning_rate",
     "learning_rate_groups",
+    "learning_rate_schedule",
     "learning_rates",
     "linear",
     "log_warmup",
-    "matched_average",
     "maximum",
     "mechanize",
+    "merge_checkpoints",
+    "merge_weights",
     "metrics",
     "migrate",
     "minimum",
@@ -203,6 +216,7 @@ __all__ = [
     "momo_adam",
     "multiply",
     "multistep",
+    "muon",
     "mup_groups",
     "noam",
     "noise",
@@ -223,7 +237,6 @@ __all__ = [
     "recorded_norms",
     "reduce_on_overfitting",
     "reduce_on_plateau",
-    "repace",
     "repeat",
     "restart",
     "reverse",
@@ -237,6 +250,7 @@ __all__ = [
     "schedule_free_plus",
     "schedule_free_radam",
     "schedule_free_sgd",
+    "set_hyperparameter",
     "set_learning_rate",
     "set_schedule",
     "shift",

@@ -1,18 +1,18 @@
-"""What a schedule is: a pure function of the step whose numbers are data.
+"""Schedules: pure functions of the step whose parameters are data.
 
-``@schedule`` turns ``def f(step, *parameters)`` into a factory; calling the factory gives a
-`Schedule`, a frozen, hashable, comparable pytree whose numbers and nested schedules are leaves.
-The decorator also registers the function by its name, so that a schedule can be pickled, written
-as JSON and read back. The library's own schedules are made by it and have no privilege.
+The decorator ``@schedule`` turns ``def f(step, *parameters)`` into a factory. The factory returns a
+`Schedule`: a frozen, hashable, comparable pytree whose numbers and nested schedules are leaves. The
+decorator also registers the function under its name, so that its schedules can be pickled, written
+as JSON and read back. The schedules of this library are defined with the same decorator.
 """
 
-import contextlib
 import dataclasses
 import difflib
+import dis
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import (
     Any,
     Concatenate,
@@ -28,21 +28,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched._plotting import plot as draw
 from lrsched.arguments import (
     FINITE_FLOAT,
     FINITE_FLOATS,
     SIGNED_INT,
-    STEPS_OR_FRACTION,
     ArgumentType,
     argument_type_of,
     bind_arguments,
     is_traced,
+    short_repr,
 )
-from lrsched.numerics import MAX_STEP
+from lrsched.numerics import MAX_STEP, clip_finite
 
 P = ParamSpec("P")
 PhaseStart: TypeAlias = tuple[str, int]
-"""The name of a phase, and the step at which it begins."""
+"""Name of a phase, and the step at which it begins."""
+Horizon: TypeAlias = str | Callable[["Schedule"], Any]
+"""Name of the parameter that is the horizon, or a function of the schedule that returns it."""
+Check: TypeAlias = Callable[["Schedule"], None]
+"""Function that raises ``ValueError`` for a schedule whose parameters contradict one another."""
+Phases: TypeAlias = Callable[["Schedule", int], Iterable[tuple[str, Any]]]
+"""Function of the schedule and a number of steps that returns the phases that begin in them."""
 
 TAG: Final = "schedule"
 _RESERVED: Final = frozenset(
@@ -54,56 +61,97 @@ _NAMESPACES: Final[dict[str, str]] = {}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScheduleDefinition:
-    """What the decorator knows of one schedule function; two are equal only if the same."""
+    """Definition of a kind of schedule. Two definitions are equal only if they are the same object.
+
+    Attributes:
+      name: Name in JSON, in pickles and in ``repr``.
+      function: Function of the step and the parameters.
+      signature: Signature of the factory: that of the function without ``step``.
+      argument_types: Type of each parameter; ``None`` for one without a known annotation.
+      horizon: See `schedule`.
+      check: See `schedule`.
+      phases: See `schedule`.
+    """
 
     name: str
     function: Callable[..., ArrayLike]
     signature: inspect.Signature
     argument_types: Mapping[str, ArgumentType | None]
-    horizon: str | Callable[..., Any] | None
-    check: Callable[..., None] | None
-    phases: Callable[..., Iterable[tuple[str, Any]]] | None = None
+    horizon: Horizon | None
+    check: Check | None
+    phases: Phases | None = None
 
     def create(self, *args: Any, **kwargs: Any) -> "Schedule":
-        """The schedule for these arguments, checked and brought into one form."""
+        """Return the schedule of these arguments, validated and in canonical form.
+
+        Raises:
+          TypeError: If an argument is missing or not expected.
+          ValueError: If an argument is not accepted.
+        """
         dynamic: dict[str, Any] = {}
         static: dict[str, Any] = {}
-        for name, given in bind_arguments(
-            self.name, self.signature, args, kwargs
-        ).arguments.items():
-            value = self._convert(name, given)
+        arguments = bind_arguments(self.name, self.signature, args, kwargs).arguments
+        for name, argument in arguments.items():
+            value = self._convert(name, argument)
             target = static if self._is_static(name, value) else dynamic
             target[name] = value
-        made = Schedule(
+        result = Schedule(
             StaticData(self, tuple(dynamic), tuple(static.items())), (*dynamic.values(),)
         )
-        if self.check is not None and not is_traced(made):
-            with jax.ensure_compile_time_eval():  # of numbers that are known, within a jit too
-                self.check(**made.parameters)
-        return made
+        if self.check is not None and not is_traced(result._children):
+            # The parameters are known: a check must not be staged into a surrounding trace.
+            with jax.ensure_compile_time_eval():
+                self.check(result)
+        return result
 
-    def _convert(self, name: str, given: Any) -> Any:
-        if self.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
-            return tuple(self._convert_one(name, item) for item in given)
-        return self._convert_one(name, given)
+    @functools.cached_property
+    def variadic(self) -> str | None:
+        """Name of the parameter that takes any number of positional arguments, or ``None``."""
+        parameters = self.signature.parameters.items()
+        names = [name for name, p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
+        return names[0] if names else None
 
-    def _convert_one(self, name: str, given: Any) -> Any:
-        if given is None and self.signature.parameters[name].default is None:
+    @functools.cached_property
+    def reads_step(self) -> bool:
+        """Whether the function reads its first argument at all. `constant` does not."""
+        code = getattr(self.function, "__code__", None)
+        if code is None or not code.co_argcount or code.co_cellvars:
+            return True
+        step = code.co_varnames[0]
+        return any(instruction.argval == step for instruction in dis.get_instructions(code))
+
+    def _convert(self, name: str, argument: Any) -> Any:
+        if name == self.variadic:
+            return tuple(self._convert_one(name, item) for item in argument)
+        return self._convert_one(name, argument)
+
+    def _convert_one(self, name: str, argument: Any) -> Any:
+        if argument is None and self.signature.parameters[name].default is None:
             return None
-        if self.argument_types[name] is None and _holds_schedules(given):
-            return tuple(self._convert_one(name, item) for item in given)
-        kind = self.argument_types[name] or _kind_of(given)
-        return given if kind is None else kind.validate(self.name, name, given)
+        argument_type = self.argument_types[name]
+        if argument_type is None:
+            if _holds_schedules(argument):
+                return tuple(self._convert_one(name, item) for item in argument)
+            argument_type = _infer_type(argument)
+        return (
+            argument if argument_type is None else argument_type.validate(self.name, name, argument)
+        )
 
     def _is_static(self, name: str, value: Any) -> bool:
-        kind = self.argument_types[name]
-        if kind is not None and value is not None:
-            return kind.static
-        return value is None or isinstance(value, str | bool) or _is_function(value)
+        argument_type = self.argument_types[name]
+        if argument_type is not None and value is not None:
+            return argument_type.static
+        return value is None or isinstance(value, str | bool) or is_function(value)
 
 
 class StaticData(NamedTuple):
-    """The part of a schedule that is program, not data: what jit compiles for."""
+    """Auxiliary data of the pytree: what a compiled program depends on.
+
+    Attributes:
+      definition: Kind of the schedule.
+      names: Names of the parameters that are children of the pytree.
+      static: Names and values of the other parameters.
+    """
 
     definition: ScheduleDefinition
     names: tuple[str, ...]
@@ -111,11 +159,14 @@ class StaticData(NamedTuple):
 
 
 class Schedule:
-    """A learning rate, or any other number, as a function of the step.
+    """A number, such as a learning rate, as a function of the step.
 
-    Made by the factories (``cosine(peak=3e-4, steps=10_000)``), never directly. Its parameters are
-    read as attributes and changed by `replace`; two schedules are equal when they compute the same
-    function of the same numbers in float32.
+    Schedules are made by factories such as ``cosine(peak=3e-4, steps=10_000)``, never directly.
+    Parameters are read as attributes and changed by `replace`. Two schedules are equal if they
+    compute the same function of the same float32 numbers.
+
+    Values are float32 and finite: magnitudes above 2**126 are clipped to it. From the horizon on,
+    the value is constant.
 
     >>> import lrsched
     >>> schedule = lrsched.cosine(peak=3e-4, steps=10_000)
@@ -127,72 +178,90 @@ class Schedule:
     True
     """
 
-    __slots__ = ("__weakref__", "_children", "_structure")
-    __array_ufunc__ = None  # numpy scalars leave `number * schedule` to us
+    __slots__ = ("__weakref__", "_children", "_eager", "_key_cache", "_structure")
+    __array_ufunc__ = None  # NumPy scalars leave `number * schedule` to `__rmul__`.
     _children: tuple[Any, ...]
     _structure: StaticData
+    # Caches of `__call__` and `__eq__`. A schedule is immutable, so that they never become stale.
+    _eager: "_EagerProgram | None"
+    _key_cache: tuple[Any, ...] | None
 
     def __init__(self, structure: StaticData, children: tuple[Any, ...]):
         object.__setattr__(self, "_structure", structure)
         object.__setattr__(self, "_children", children)
+        object.__setattr__(self, "_eager", None)
+        object.__setattr__(self, "_key_cache", None)
 
     def __call__(self, step: ArrayLike) -> jax.Array:
-        """The value at ``step`` in float32.
+        """Return the value at ``step``.
 
         Args:
-          step: updates already applied, an integer or a float of any shape. Negative steps count
-            as 0. Integers are exact up to 2**31 - 1 and beyond are held there; floats are float32.
+          step: Number of updates already applied: an integer or a float of any shape. Negative
+            steps count as 0. Integers are exact up to 2**31 - 1 and clipped there; floats are
+            rounded to float32.
 
         Returns:
-          A float32 array of the step's shape.
+          A float32 array of the shape of ``step``.
+
+        Raises:
+          TypeError: If ``step`` is not a number.
         """
+        if type(step) is int:
+            program = self._eager
+            if program is None:
+                program = _EagerProgram(self)
+                object.__setattr__(self, "_eager", program)
+            return program(step)
         value: jax.Array = _evaluate(self, _as_step(step))
         return value
 
     @property
     def horizon(self) -> Any:
-        """The step from which the value is held: an int, a traced value, or None if there is none.
+        """Step from which the value is constant: an int, a traced value, or ``None``.
 
-        A schedule with a horizon ``h`` goes through its course in ``h`` updates, at the steps
-        ``0 ... h - 1``; at ``h`` and after it has its last value.
+        A schedule of horizon ``h`` takes ``h`` updates, at the steps ``0 ... h - 1``. At ``h`` and
+        after it, it has its last value. ``None`` means that it never becomes constant.
         """
         horizon = self._structure.definition.horizon
         if horizon is None:
             return None
         if isinstance(horizon, str):
-            value = self.parameters[horizon]
+            value = getattr(self, horizon)
         else:
             with jax.ensure_compile_time_eval():
-                value = horizon(**self.parameters)
-        is_known = isinstance(value, int | np.integer | jax.Array) and not is_traced(value)
+                value = horizon(self)
+        is_known = isinstance(value, int | np.integer | np.ndarray | jax.Array) and not is_traced(
+            value
+        )
         return int(value) if is_known and np.ndim(value) == 0 else value
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Every parameter by name, in the order of the signature."""
+        """Dict from parameter name to value, in the order of the signature."""
         structure = self._structure
         values = dict(zip(structure.names, self._children, strict=True)) | dict(structure.static)
         return {name: values[name] for name in structure.definition.signature.parameters}
 
     def replace(self, **changes: Any) -> "Schedule":
-        """The same schedule with some parameters changed, checked as when first made.
+        """Return the same schedule with some parameters changed, validated again.
+
+        Args:
+          **changes: New values by parameter name.
+
+        Returns:
+          A new schedule.
+
+        Raises:
+          ValueError: If there is no parameter of that name, or its value is not accepted.
 
         >>> import lrsched
         >>> lrsched.linear(1.0, 0.0, steps=10).replace(steps=5)
         linear(init=1.0, end=0.0, steps=5)
         """
-        definition = self._structure.definition
-        parameters = self.parameters
-        if unknown := changes.keys() - parameters.keys():
-            raise ValueError(
-                f"{definition.name} has no parameter {sorted(unknown)[0]!r}; "
-                f"it has {', '.join(parameters)}."
-            )
-        bound = inspect.BoundArguments(definition.signature, {**parameters, **changes})
-        return definition.create(*bound.args, **bound.kwargs)
+        return create_from(self._structure.definition, self.parameters, changes)
 
     def is_instance_of(self, factory: Callable[..., "Schedule"]) -> bool:
-        """Whether this factory made it, whatever the numbers.
+        """Return whether ``factory`` made this schedule, regardless of its parameters.
 
         >>> import lrsched
         >>> lrsched.cosine(1.0, steps=10).is_instance_of(lrsched.cosine)
@@ -201,24 +270,21 @@ class Schedule:
         return inspect.unwrap(factory) is self._structure.definition.function
 
     def plot(self, ax: Any = None, steps: int | None = None) -> Any:
-        """The curve with its phases, as `lrsched.pictures.plots.plot_schedule` draws it.
+        """Plot the curve and its phases with `lrsched.pictures.plots.plot_schedule`.
 
         Args:
-          ax: matplotlib's axes; by default new ones.
-          steps: how far to draw; by default to the horizon.
+          ax: Axes of matplotlib. Defaults to new axes.
+          steps: Number of steps to draw. Defaults to the horizon.
 
         Returns:
           The axes.
         """
-        from lrsched.pictures.plots import plot_schedule
-
-        return plot_schedule(self, ax, steps)
+        return draw("plot_schedule", self, ax, steps)
 
     def _repr_html_(self) -> str | None:
-        """A notebook's picture; None, so that it shows the text, where there is not one curve."""
-        from lrsched.pictures.curves import sparkline
-
-        return sparkline(self)
+        """Return a picture for notebooks, or ``None`` where the schedule is not a single curve."""
+        result: str | None = draw("sparkline", self)
+        return result
 
     def __mul__(self, other: Any) -> "Schedule":
         return _combine("multiply", self, other)
@@ -240,8 +306,11 @@ class Schedule:
 
     def __getattr__(self, name: str) -> Any:
         structure = object.__getattribute__(self, "_structure")
-        if name in structure.definition.signature.parameters:
-            return self.parameters[name]
+        if name in structure.names:
+            return self._children[structure.names.index(name)]
+        for key, value in structure.static:
+            if key == name:
+                return value
         raise AttributeError(f"{structure.definition.name} has no parameter {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -263,17 +332,21 @@ class Schedule:
         return hash(self._key())
 
     def _key(self) -> tuple[Any, ...]:
-        leaves, tree = jax.tree.flatten(self)
-        return (tree, *map(_leaf_key, leaves))
+        """Return what equality and hash are of: the program and the float32 and int32 numbers."""
+        key = self._key_cache
+        if key is None:
+            key = (self._structure, *map(_key_of, self._children))
+            object.__setattr__(self, "_key_cache", key)
+        return key
 
     def __repr__(self) -> str:
         parameters = self._structure.definition.signature.parameters
         shown: list[str] = []
         for name, value in self.parameters.items():
             if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
-                shown += map(_show, value)
+                shown += map(show, value)
             elif not _is_default(value, parameters[name].default):
-                shown.append(f"{name}={_show(value)}")
+                shown.append(f"{name}={show(value)}")
         return f"{self._structure.definition.name}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -290,9 +363,9 @@ def schedule(
 @overload
 def schedule(
     *,
-    horizon: str | Callable[..., Any] | None = None,
-    check: Callable[..., None] | None = None,
-    phases: Callable[..., Iterable[tuple[str, Any]]] | None = None,
+    horizon: Horizon | None = None,
+    check: Check | None = None,
+    phases: Phases | None = None,
     name: str | None = None,
 ) -> Callable[[Callable[Concatenate[jax.Array, P], ArrayLike]], Callable[P, Schedule]]: ...
 
@@ -301,40 +374,46 @@ def schedule(
     function: Callable[..., ArrayLike] | None = None,
     /,
     *,
-    horizon: str | Callable[..., Any] | None = None,
-    check: Callable[..., None] | None = None,
-    phases: Callable[..., Iterable[tuple[str, Any]]] | None = None,
+    horizon: Horizon | None = None,
+    check: Check | None = None,
+    phases: Phases | None = None,
     name: str | None = None,
 ) -> Any:
     """Turn a pure function of the step into a factory of schedules.
 
-    The factory takes what the function takes without ``step``, with the same names, defaults and
-    docstring. In the function, numbers arrive as float32 or int32 arrays, ``step`` as an int32 (or
-    float32) array of 0 or more, and nested schedules as schedules; whatever it returns becomes
-    float32. Annotations from `lrsched.arguments` say what each parameter accepts.
+    The factory has the signature of the function without ``step``, with the same names, defaults
+    and docstring. The function receives numbers as float32 or int32 arrays, ``step`` as an int32 or
+    float32 array in ``[0, horizon]``, and nested schedules as schedules. Its result is converted
+    to float32. Annotations from `lrsched.arguments` state what each parameter accepts.
 
     Args:
-      function: ``f(step, *parameters) -> value``, written in ``jax.numpy``, without Python
-        branches on the numbers.
-      horizon: the name of the parameter that is the horizon, or a function of all parameters (by
-        name) that returns it. None: the schedule has no natural end.
-      check: called with all parameters (by name) when a schedule is made; raises ``ValueError``
-        for what no annotation of a single parameter can see. Not called under a trace.
-      phases: for pictures and descriptions: called with how many steps are looked at, and all
-        parameters (by name); returns the name and the first step of each phase, in order. None, or
-        no phases: it is one, with its own name.
-      name: the name in JSON and pickles, the function's own by default.
+      function: ``f(step, *parameters) -> value``, written in ``jax.numpy`` without Python branches
+        on the numbers.
+      horizon: Name of the parameter that is the horizon, or a function of the schedule that returns
+        it. The step is clipped to it, so that the value is constant from there on. If ``None``, the
+        schedule has no end.
+      check: Function of the schedule that raises ``ValueError`` for parameters that contradict one
+        another. It runs when a schedule is made, unless a number is traced.
+      phases: Function of the schedule and the number of steps to look at. It returns the name and
+        the first step of each phase, in order, for plots and descriptions. If ``None``, the
+        schedule is a single phase with its own name.
+      name: Name in JSON and pickles. Defaults to the function's name.
+
+    Returns:
+      The factory, or a decorator if ``function`` is not given.
 
     Raises:
-      ValueError: another function has that name, or a parameter's name is reserved.
+      ValueError: If another function has that name, a parameter has a reserved name, or
+        ``horizon`` is not the name of a parameter.
 
     >>> import jax, jax.numpy as jnp, lrsched
-    >>> from lrsched.arguments import PositiveInt, FiniteFloat
+    >>> from lrsched._plotting import plot as draw
+    from lrsched.arguments import PositiveInt, FiniteFloat
     >>> from lrsched.numerics import fraction
     >>> @lrsched.schedule(horizon="steps")
     ... def smoothstep(step, peak: FiniteFloat, steps: PositiveInt):
-    ...     left = fraction(steps - step, steps)
-    ...     return peak * left**2 * (3 - 2 * left)
+    ...     x = fraction(steps - step, steps)
+    ...     return peak * x**2 * (3 - 2 * x)
     >>> schedule = smoothstep(peak=0.1, steps=100)
     >>> schedule, float(schedule(100)), schedule.horizon
     (smoothstep(peak=0.1, steps=100), 0.0, 100)
@@ -354,83 +433,95 @@ def schedule(
     return factory
 
 
-def to_dict(schedule: Schedule) -> dict[str, Any]:
-    """The schedule as plain dictionaries, lists, numbers and strings, ready for JSON or YAML.
-
-    Raises:
-      ValueError: a parameter is a Python function, or a number is traced.
-
-    >>> import json, lrsched
-    >>> text = json.dumps(lrsched.to_dict(lrsched.cosine(3e-4, steps=1_000)))
-    >>> text
-    '{"schedule": "cosine", "peak": 0.0003, "steps": 1000, "end": 0.0, "exponent": 1.0}'
-    >>> lrsched.from_dict(json.loads(text))
-    cosine(peak=0.0003, steps=1000)
-    """
-    definition = schedule._structure.definition
-    plain = {name: _plain(definition.name, name, x) for name, x in schedule.parameters.items()}
-    return {TAG: definition.name, **plain}
-
-
-def from_dict(data: Mapping[str, Any]) -> Schedule:
-    """The schedule that `to_dict` wrote; parameters that are missing take their defaults.
-
-    The mapping may be of any type, of ``ml_collections`` and ``omegaconf`` too, and as YAML and
-    JSON are read: a length may be ``1e4`` or ``"1e4"`` if it is whole. ``$schema`` is left out.
-
-    Raises:
-      ValueError: ``data`` names no schedule, one that is not registered (import the module that
-        defines it first), or a parameter that the schedule does not have or lacks.
-
-    >>> import lrsched
-    >>> lrsched.from_dict({"schedule": "linear", "init": 1, "end": 0, "steps": 10})
-    linear(init=1.0, end=0.0, steps=10)
-    """
-    if not _is_mapping(data) or TAG not in data:
-        raise ValueError(f"{data!r} is not a schedule; it must be a mapping with a key {TAG!r}.")
-    definition = get_definition(data[TAG])
-    given = {
-        name: _rebuild(value, definition.argument_types.get(name))
-        for name, value in data.items()
-        if name not in (TAG, "$schema")
-    }
-    parameters = definition.signature.parameters
-    rest = [n for n, p in parameters.items() if p.kind is inspect.Parameter.VAR_POSITIONAL]
-    args = [item for name in rest for item in given.pop(name, ())]
-    try:
-        return definition.create(*args, **given)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
-
-
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a number or an array of numbers, concrete or traced."""
+    """Return whether ``value`` is a number or an array of numbers, concrete or traced."""
     return isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(
         value, bool
     )
 
 
-# How a call is evaluated: one compiled program for each structure, whatever the numbers. The
-# compiled program is inlined where it is called under another trace.
+def is_function(value: Any) -> bool:
+    """Return whether ``value`` is a callable other than a schedule."""
+    return callable(value) and not isinstance(value, Schedule)
+
+
+# Evaluation. There is one compiled program for each structure, regardless of the numbers. Under an
+# outer trace, the program is inlined.
 
 
 @functools.partial(jax.jit, inline=True)
 def _evaluate(schedule: Schedule, step: ArrayLike) -> jax.Array:
     definition = schedule._structure.definition
-    arguments: Any = jax.tree.map(_as_array, schedule.parameters, is_leaf=_is_opaque)
-    bound = inspect.BoundArguments(definition.signature, arguments)
-    step = _as_counter(jnp.asarray(step))
+    schedule = jax.tree.map(_as_array, schedule)
+    step = _as_count(jnp.asarray(step))
+    # A horizon that is read from the signature alone costs one comparison of integers, which XLA
+    # fuses into the program.
+    step = _hold(step, schedule.horizon)
+    bound = inspect.BoundArguments(definition.signature, schedule.parameters)
     value = jnp.asarray(definition.function(step, *bound.args, **bound.kwargs), jnp.float32)
+    # Products and interpolations of schedules stay finite: 0 * inf would be NaN.
+    value = clip_finite(value)
     shape = jnp.broadcast_shapes(value.shape, step.shape)
     return jnp.broadcast_to(value, shape)
 
 
+class _EagerProgram:
+    """The evaluation of one schedule at Python integers, as a logger asks for it.
+
+    A call of `_evaluate` flattens the schedule in Python and transfers each leaf. Here both are
+    done once, so that a call is one dispatch of the compiled program.
+    """
+
+    __slots__ = ("constant", "leaves", "program", "schedule")
+
+    def __init__(self, schedule: Schedule) -> None:
+        leaves, tree = jax.tree.flatten(schedule)
+        self.schedule = schedule
+        self.constant: jax.Array | None = None
+        self.program: Callable[..., jax.Array] | None = None
+        self.leaves: list[jax.Array] = []
+        if not any(map(_is_live, leaves)):
+            # Under a trace, the leaves would be tracers, which must not outlive it.
+            with jax.ensure_compile_time_eval():
+                self.leaves = [_as_array(np.asarray(leaf)) for leaf in leaves]
+            self.program = _program_of(tree)
+
+    def __call__(self, step: int) -> jax.Array:
+        constant = self.constant
+        # A caller may have donated the array to a compiled function, which deletes it.
+        if constant is not None and not constant.is_deleted():
+            return constant
+        count = min(max(step, 0), MAX_STEP)
+        if self.program is not None:
+            value = self.program(count, *self.leaves)
+            if not isinstance(value, jax.core.Tracer):
+                if not self.schedule._structure.definition.reads_step:
+                    self.constant = value
+                return value
+        # Within a trace, the arrays of this cache may belong to other devices or another mesh.
+        traced: jax.Array = _evaluate(self.schedule, np.int32(count))
+        return traced
+
+
+@functools.lru_cache(maxsize=512)
+def _program_of(tree: Any) -> Callable[..., jax.Array]:
+    @functools.partial(jax.jit, inline=True)
+    def program(step: ArrayLike, *leaves: ArrayLike) -> jax.Array:
+        value: jax.Array = _evaluate(jax.tree.unflatten(tree, leaves), step)
+        return value
+
+    return program
+
+
+def _is_live(leaf: Any) -> bool:
+    """Return whether a leaf is not a number of the host: a jax array, a tracer, or no number."""
+    return isinstance(leaf, jax.Array) or not is_number(leaf)
+
+
 def _as_step(step: ArrayLike) -> ArrayLike:
-    """Steps that live on the host, brought within int32 before jax sees them."""
+    """Return steps of the host within int32, as jax would wrap larger ones around."""
     if isinstance(step, jax.Array):
         return step
-    if type(step) is int:
-        return np.int32(min(max(step, 0), MAX_STEP))
     numbers = np.asarray(step)
     if numbers.dtype.kind in "iu":
         if not np.can_cast(numbers.dtype, np.int32):
@@ -438,10 +529,12 @@ def _as_step(step: ArrayLike) -> ArrayLike:
         return numbers.astype(np.int32, copy=False)
     if jnp.issubdtype(numbers.dtype, jnp.floating):
         return numbers.astype(np.float32)
-    raise TypeError(f"step={step!r} is not a step; it must be an integer or a float, of any shape.")
+    raise TypeError(
+        f"step={short_repr(step)} is not a step; it must be an integer or a float, of any shape."
+    )
 
 
-def _as_counter(step: jax.Array) -> jax.Array:
+def _as_count(step: jax.Array) -> jax.Array:
     if jnp.issubdtype(step.dtype, jnp.floating):
         return jnp.maximum(step.astype(jnp.float32), 0)
     if np.iinfo(step.dtype).max > MAX_STEP:
@@ -449,27 +542,38 @@ def _as_counter(step: jax.Array) -> jax.Array:
     return jnp.maximum(step.astype(jnp.int32), 0)
 
 
-def _as_array(value: Any) -> Any:
-    if _is_opaque(value):
-        return value
-    array = jnp.asarray(value)
+def _hold(step: jax.Array, horizon: Any) -> jax.Array:
+    """Return the step, clipped to the horizon."""
+    if horizon is None:
+        return step
+    if isinstance(horizon, int):
+        horizon = min(horizon, MAX_STEP)
+    horizon = jnp.asarray(horizon, jnp.int32)
+    # A sum of two traced lengths that is above the largest int32 wraps to a negative number.
+    horizon = jnp.where(horizon < 0, MAX_STEP, horizon)
+    if jnp.issubdtype(step.dtype, jnp.integer):
+        return jnp.minimum(step, horizon)
+    # Round up: a float32 below the horizon would be held before the end of the schedule.
+    nearest = horizon.astype(jnp.float32)
+    is_below = (nearest < 2.0**31) & (nearest.astype(jnp.int32) < horizon)
+    return jnp.minimum(step, jnp.where(is_below, jnp.nextafter(nearest, jnp.inf), nearest))
+
+
+def _as_array(leaf: Any) -> jax.Array:
+    array = jnp.asarray(leaf)
     is_integer = jnp.issubdtype(array.dtype, jnp.integer)
     return array.astype(jnp.int32 if is_integer else jnp.float32)
 
 
-def _is_opaque(value: Any) -> bool:
-    return isinstance(value, Schedule | str | bool) or callable(value)
-
-
-# How a definition is read off a function, and where it is kept.
+# Definitions: how they are read from a function, and the registry.
 
 
 def _define(
     function: Callable[..., ArrayLike],
     name: str,
-    horizon: str | Callable[..., Any] | None,
-    check: Callable[..., None] | None,
-    phases: Callable[..., Iterable[tuple[str, Any]]] | None,
+    horizon: Horizon | None,
+    check: Check | None,
+    phases: Phases | None,
 ) -> ScheduleDefinition:
     signature = inspect.signature(function, eval_str=True)
     parameters = list(signature.parameters.values())[1:]
@@ -481,16 +585,15 @@ def _define(
             )
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             raise ValueError(f"{name}: **{parameter.name} is not accepted; name each parameter.")
-    kinds = {parameter.name: argument_type_of(parameter.annotation) for parameter in parameters}
-    if isinstance(horizon, str) and horizon not in kinds:
-        raise ValueError(f"{name}: horizon={horizon!r} is not one of {', '.join(kinds)}.")
-    return ScheduleDefinition(
-        name, function, signature.replace(parameters=parameters), kinds, horizon, check, phases
-    )
+    argument_types = {p.name: argument_type_of(p.annotation) for p in parameters}
+    if isinstance(horizon, str) and horizon not in argument_types:
+        raise ValueError(f"{name}: horizon={horizon!r} is not one of {', '.join(argument_types)}.")
+    signature = signature.replace(parameters=parameters)
+    return ScheduleDefinition(name, function, signature, argument_types, horizon, check, phases)
 
 
 def shown_signature(definition: ScheduleDefinition) -> inspect.Signature:
-    """The signature that help() shows: each argument's kind, and what the call returns."""
+    """Return the signature that ``help()`` shows, with the names of the argument types."""
     parameters = [
         parameter.replace(
             annotation=definition.argument_types[parameter.name] or parameter.annotation
@@ -500,22 +603,20 @@ def shown_signature(definition: ScheduleDefinition) -> inspect.Signature:
     return inspect.Signature(parameters, return_annotation=Schedule)
 
 
-def _kind_of(given: Any) -> ArgumentType | None:
-    """The kind of an argument without an annotation; None for what needs no check."""
-    if isinstance(given, list | tuple | np.ndarray) and np.ndim(given) > 0:
+def _infer_type(argument: Any) -> ArgumentType | None:
+    """Return the type of an argument without an annotation, or ``None`` if it needs no check."""
+    if isinstance(argument, list | tuple | np.ndarray) and np.ndim(argument) > 0:
         return FINITE_FLOATS
-    if given is None or isinstance(given, str | bool | Schedule) or callable(given):
+    if argument is None or isinstance(argument, str | bool | Schedule) or callable(argument):
         return None
-    is_integer = is_number(given) and jnp.issubdtype(jnp.result_type(given), jnp.integer)
+    is_integer = is_number(argument) and jnp.issubdtype(jnp.result_type(argument), jnp.integer)
     return SIGNED_INT if is_integer else FINITE_FLOAT
 
 
-def _holds_schedules(given: Any) -> bool:
-    return isinstance(given, list | tuple) and any(isinstance(item, Schedule) for item in given)
-
-
-def _is_function(value: Any) -> bool:
-    return callable(value) and not isinstance(value, Schedule)
+def _holds_schedules(argument: Any) -> bool:
+    return isinstance(argument, list | tuple) and any(
+        isinstance(item, Schedule) for item in argument
+    )
 
 
 def _register(definition: ScheduleDefinition) -> None:
@@ -530,7 +631,7 @@ def _register(definition: ScheduleDefinition) -> None:
 
 
 def _is_redefinition(old: Callable[..., Any], new: Callable[..., Any]) -> bool:
-    """The same place in the same module or file: a notebook cell run twice, a reloaded module."""
+    """Return whether a notebook cell was run again or a module reloaded."""
 
     def places(function: Callable[..., Any]) -> set[tuple[str, str]]:
         file = getattr(getattr(function, "__code__", None), "co_filename", function.__module__)
@@ -540,35 +641,77 @@ def _is_redefinition(old: Callable[..., Any], new: Callable[..., Any]) -> bool:
 
 
 def register_namespace(prefix: str, module: str) -> None:
-    """Import ``module`` when a schedule called ``prefix.name`` is looked up and not yet defined."""
+    """Import a module when a schedule called ``prefix.name`` is looked up and not yet defined.
+
+    Args:
+      prefix: Part of the name before the first dot.
+      module: Name of the module that defines the schedule.
+    """
     _NAMESPACES[prefix] = module
 
 
 def get_definition(name: Any) -> ScheduleDefinition:
-    if not isinstance(name, str):
-        raise ValueError(f"{name!r} is not the name of a schedule; it must be a string.")
-    prefix = name.partition(".")[0]
-    if name not in REGISTRY and prefix in _NAMESPACES:
-        importlib.import_module(_NAMESPACES[prefix])
-    if name not in REGISTRY:
-        near = difflib.get_close_matches(str(name), REGISTRY, n=3, cutoff=0.0)
+    """Return the definition that is registered under a name.
+
+    The module of a ported schedule, such as ``"torch.one_cycle"``, is imported if necessary.
+
+    Args:
+      name: Name of the schedule.
+
+    Returns:
+      The definition.
+
+    Raises:
+      ValueError: If no schedule has that name.
+    """
+    if isinstance(name, str):
+        prefix, dot, _ = name.partition(".")
+        if name not in REGISTRY and dot and prefix in _NAMESPACES:
+            importlib.import_module(_NAMESPACES[prefix])
+        if name in REGISTRY:
+            return REGISTRY[name]
+    near = difflib.get_close_matches(str(name)[:80], REGISTRY, n=3, cutoff=0.0)
+    raise ValueError(
+        f"no schedule is called {short_repr(name)}; the nearest are {', '.join(near)}. One of your "
+        "own must be imported before it is read back."
+    )
+
+
+def create_from(
+    definition: ScheduleDefinition,
+    parameters: Mapping[str, Any],
+    changes: Mapping[str, Any] | None = None,
+) -> Schedule:
+    """Return the schedule of these parameters, some of them changed.
+
+    A name that the definition does not have is refused: a pickle of an earlier version may hold it.
+    """
+    parameters = {**parameters, **(changes or {})}
+    if unknown := parameters.keys() - definition.signature.parameters.keys():
         raise ValueError(
-            f"no schedule is called {name!r}; the nearest are {', '.join(near)}. One of your own "
-            "must be imported before it is read back."
+            f"{definition.name} has no parameter {sorted(unknown)[0]!r}; "
+            f"it has {', '.join(definition.signature.parameters)}."
         )
-    return REGISTRY[name]
+    keywords = dict(parameters)
+    variadic = definition.variadic
+    args = keywords.pop(variadic, ()) if variadic else ()
+    if not isinstance(args, tuple | list):
+        raise ValueError(f"{definition.name}: {variadic} must be a list, not {short_repr(args)}.")
+    try:
+        return definition.create(*args, **keywords)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def _restore(name: str, module: str, parameters: dict[str, Any]) -> Schedule:
+    """Return the schedule that a pickle describes."""
     if name not in REGISTRY:
         importlib.import_module(module)
-    definition = get_definition(name)
-    bound = inspect.BoundArguments(definition.signature, parameters)
-    return definition.create(*bound.args, **bound.kwargs)
+    return create_from(get_definition(name), parameters)
 
 
 def _combine(name: str, *operands: Any) -> Schedule:
-    """An operator of the algebra, flattened: ``(a * b) * c`` and ``a * (b * c)`` are equal."""
+    """Apply an operator and flatten it: ``(a * b) * c`` and ``a * (b * c)`` are equal."""
     definition = REGISTRY[name]
     flat: list[Any] = []
     for operand in operands:
@@ -581,11 +724,11 @@ def _combine(name: str, *operands: Any) -> Schedule:
     return definition.create(*flat)
 
 
-# How a leaf is shown, compared and written down.
+# Leaves: how they are shown and compared.
 
 
-def _number_of(leaf: Any) -> Any:
-    """A concrete leaf as plain Python; float32 numbers by their shortest decimals."""
+def as_python(leaf: Any) -> Any:
+    """Return a concrete leaf as Python numbers. A float32 has its shortest decimal form."""
     if isinstance(leaf, np.ndarray | np.generic | jax.Array):
         array = np.asarray(leaf)
         if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype != np.float64:
@@ -594,67 +737,44 @@ def _number_of(leaf: Any) -> Any:
     return leaf
 
 
-def _leaf_key(leaf: Any) -> Any:
-    """What makes two leaves equal: the same numbers in float32 and int32."""
-    if is_traced(leaf):
-        return id(leaf)
-    if not is_number(leaf):
-        return leaf
-    array = np.asarray(leaf)
+def _key_of(value: Any) -> Any:
+    """Return what equality compares of a child: its numbers in float32 and int32."""
+    if type(value) is float:
+        return (), (float(np.float32(value)),)
+    if type(value) is int:
+        return (), (value,)
+    if isinstance(value, Schedule):
+        return value._key()
+    if isinstance(value, tuple):
+        return tuple(map(_key_of, value))
+    if isinstance(value, jax.core.Tracer):
+        return id(value)
+    if not is_number(value):
+        leaves, tree = jax.tree.flatten(value)
+        is_leaf = len(leaves) == 1 and leaves[0] is value
+        return value if is_leaf else (tree, *map(_key_of, leaves))
+    array = np.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(np.float32)
     return array.shape, tuple(array.ravel().tolist())
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """Return the text of a parameter, which reads back as an expression."""
     if is_traced(value) or isinstance(value, Schedule):
         return repr(value)
     if isinstance(value, tuple):
-        return f"({', '.join(map(_show, value))}{',' * (len(value) == 1)})"
-    if _is_function(value):
+        # A single element needs its comma: (5) reads back as a number.
+        return f"({', '.join(map(show, value))}{',' * (len(value) == 1)})"
+    if is_function(value):
         return getattr(value, "__qualname__", repr(value))
-    return repr(_number_of(value))
+    return repr(as_python(value))
 
 
 def _is_default(value: Any, default: Any) -> bool:
     if is_number(value):
-        return not is_traced(value) and np.ndim(value) == 0 and _number_of(value) == default
+        return not is_traced(value) and np.ndim(value) == 0 and as_python(value) == default
     return value is default or (isinstance(value, str | Schedule) and value == default)
-
-
-def _plain(function: str, name: str, value: Any) -> Any:
-    if isinstance(value, Schedule):
-        return to_dict(value)
-    if isinstance(value, tuple):
-        return [_plain(function, name, item) for item in value]
-    if is_traced(value) or _is_function(value):
-        raise ValueError(
-            f"{function}: {name}={_show(value)} cannot be written down; only numbers, strings and "
-            "schedules defined with @schedule can."
-        )
-    return _number_of(value)
-
-
-def _is_mapping(value: Any) -> bool:
-    """Mappings, and what is none by its type, as the dictionaries of ml_collections."""
-    return isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys"))
-
-
-def _rebuild(value: Any, kind: ArgumentType | None) -> Any:
-    """A value out of a configuration file: its containers are of any type, its numbers as read."""
-    if _is_mapping(value):
-        return from_dict(value)
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_rebuild(item, kind) for item in value]
-    if kind is None or kind.static:
-        return value
-    if isinstance(value, str):  # 3e-4 is a string to YAML 1.1, which wants 3.0e-4
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    # 1e4 is a float to all of them; as a phase, 0.5 is a fraction and 1e4 can only be steps.
-    if kind is STEPS_OR_FRACTION and isinstance(value, float) and value > 1 and value.is_integer():
-        return int(value)
-    return value
 
 
 def _children_with_keys(schedule: Schedule) -> tuple[Iterator[Any], StaticData]:

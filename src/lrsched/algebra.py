@@ -1,7 +1,7 @@
-"""What can be done with schedules: join, multiply, bound, repeat and bend them into new ones.
+"""The algebra of schedules: concatenate, multiply, add, bound, repeat and deform them.
 
 The operators ``a >> b``, ``a * b`` and ``a + b`` are `join`, `multiply` and `add`. A number or a
-plain callable of the step may stand wherever a schedule may.
+callable of the step is accepted wherever a schedule is.
 """
 
 import functools
@@ -16,6 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched._phases import (
+    FINAL,
     concatenate_phases,
     merge_phases,
     numbered_phases,
@@ -27,20 +28,20 @@ from lrsched.arguments import (
     FINITE_FLOAT,
     ArgumentType,
     FiniteFloat,
-    NonNegativeInt,
     PositiveInt,
     SignedInt,
     is_traced,
+    short_repr,
 )
 from lrsched.numerics import MAX_STEP, rescale_step
 
 
-def _step_function(given: Any) -> Any:
-    """Check that ``given`` can be called with a step whose value is not known yet."""
-    if not callable(given):
+def _parse_function(value: Any) -> Any:
+    """Check that ``value`` can be called with a step whose value is not known yet."""
+    if not callable(value):
         raise TypeError
     try:
-        jax.eval_shape(given, jax.ShapeDtypeStruct((), jnp.int32))
+        jax.eval_shape(value, jnp.int32(0))
     except (
         jax.errors.ConcretizationTypeError,
         jax.errors.TracerArrayConversionError,
@@ -52,12 +53,12 @@ def _step_function(given: Any) -> Any:
         ) from None
     except TypeError as error:
         raise ValueError(f"calling it with a step fails: {error}") from None
-    return given
+    return value
 
 
 StepFunction: TypeAlias = Annotated[
     Callable[[jax.Array], ArrayLike],
-    ArgumentType("StepFunction", "a function of the step in jax.numpy", _step_function, True),
+    ArgumentType("StepFunction", "a function of the step in jax.numpy", _parse_function, True),
 ]
 """A function of the step that JAX can trace. It is static: another one recompiles."""
 
@@ -86,14 +87,20 @@ def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
 
 
 LearningRate: TypeAlias = ArrayLike | Schedule | Callable[[jax.Array], ArrayLike]
-"""A number, a `Schedule` or any callable of the step, such as an optax schedule."""
+"""A number, a `Schedule` or a callable of the step, such as an optax schedule."""
 
 
 def as_schedule(value: Any) -> Schedule:
-    """A `Schedule` as it is, a number held for ever, or a callable of the step as a schedule.
+    """Return a `Schedule` as it is, and a number or a callable of the step as a schedule.
+
+    Args:
+      value: Schedule, number or callable of the step.
+
+    Returns:
+      The schedule.
 
     Raises:
-      ValueError: it is none of these.
+      ValueError: If ``value`` is none of these.
 
     >>> import lrsched
     >>> lrsched.as_schedule(0.1)
@@ -106,20 +113,25 @@ def as_schedule(value: Any) -> Schedule:
     if is_number(value):
         return constant(value)
     raise ValueError(
-        f"{value!r} is not a learning rate; it must be a number, a Schedule or a callable of the "
-        "step."
+        f"{short_repr(value)} is not a learning rate; it must be a number, a Schedule or a "
+        "callable of the step."
     )
 
 
-def _as_operand(given: Any) -> Any:
-    return FINITE_FLOAT.parse(given) if is_number(given) else as_schedule(given)
+def _as_operand(value: Any) -> Any:
+    return FINITE_FLOAT.parse(value) if is_number(value) else as_schedule(value)
 
 
 _SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
-_OPERAND = ArgumentType(
-    "Operand", "a Schedule, a finite number or a callable of the step", _as_operand, schema=_SCHEMA
-)
-Operand: TypeAlias = Annotated[Schedule | ArrayLike | Callable[[jax.Array], ArrayLike], _OPERAND]
+Operand: TypeAlias = Annotated[
+    Schedule | ArrayLike | Callable[[jax.Array], ArrayLike],
+    ArgumentType(
+        "Operand",
+        "a Schedule, a finite number or a callable of the step",
+        _as_operand,
+        schema=_SCHEMA,
+    ),
+]
 """An operand of the algebra."""
 Inner: TypeAlias = Annotated[
     Schedule,
@@ -127,35 +139,55 @@ Inner: TypeAlias = Annotated[
         "Inner", "a Schedule, a number or a callable of the step", as_schedule, schema=_SCHEMA
     ),
 ]
-"""The schedule that another one changes."""
+"""The schedule that another one modifies."""
 
 
-def inner_phases(until: int, inner: Schedule, **_: Any) -> list[PhaseStart]:
-    """A schedule that another one changes keeps its phases."""
-    return phase_starts(inner, until)
+def inner_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    """Return the phases of ``inner``: a schedule that modifies another one keeps its phases."""
+    return phase_starts(schedule.inner, until)
 
 
-def _at(part: Any, step: jax.Array) -> Any:
-    return part(step) if isinstance(part, Schedule) else part
+def inner_horizon(schedule: Schedule) -> Any:
+    """Return the horizon of ``inner``."""
+    return schedule.inner.horizon
+
+
+def check_inner_has_horizon(schedule: Schedule) -> None:
+    """Raise ``ValueError`` if ``inner`` has no horizon."""
+    if schedule.inner.horizon is None:
+        raise ValueError(
+            f"{schedule._structure.definition.name}: inner={short_repr(schedule.inner)} is not "
+            "accepted; inner must have a horizon."
+        )
+
+
+def _evaluate_operand(operand: Any, step: jax.Array) -> Any:
+    return operand(step) if isinstance(operand, Schedule) else operand
 
 
 def _fold(
     operation: Callable[[Any, Any], Any], operands: tuple[Operand, ...], step: jax.Array
 ) -> jax.Array:
-    values: list[jax.Array] = [jnp.asarray(_at(part, step)) for part in operands]
+    values = [jnp.asarray(_evaluate_operand(operand, step)) for operand in operands]
     return functools.reduce(operation, values)
 
 
-def _horizon(part: Any) -> Any:
-    """A number is settled from the start; a schedule says for itself."""
-    return part.horizon if isinstance(part, Schedule) else 0
+def _horizon(operand: Any) -> Any:
+    """Return the horizon of an operand. That of a number is 0."""
+    return operand.horizon if isinstance(operand, Schedule) else 0
 
 
-def _longest(*operands: Any) -> Any:
-    horizons = [_horizon(part) for part in operands]
+def _longest_horizon(schedule: Schedule) -> Any:
+    horizons = [_horizon(operand) for operand in schedule.operands]
     if any(horizon is None for horizon in horizons):
         return None
-    return functools.reduce(lambda a, b: _larger(a, b), horizons)
+    return functools.reduce(_larger, horizons)
+
+
+def _check_operands(schedule: Schedule) -> None:
+    if not schedule.operands:
+        name = schedule._structure.definition.name
+        raise ValueError(f"{name}: operands=() is not accepted; operands must not be empty.")
 
 
 def _larger(a: Any, b: Any) -> Any:
@@ -164,13 +196,18 @@ def _larger(a: Any, b: Any) -> Any:
 
 @schedule(horizon="steps")
 def constant(step: jax.Array, value: FiniteFloat, steps: PositiveInt | None = None) -> ArrayLike:
-    """One value for ever: ``value``.
+    """A constant: ``value``.
 
     Args:
-      value: the rate.
-      steps: how long it holds before the next one in ``a >> b``; without it, it has no horizon.
+      value: The rate.
+      steps: Number of steps before the next schedule in ``a >> b``. If ``None``, the schedule has
+        no horizon.
 
-    Source: the "constant" of every guide; ``optax.constant_schedule``.
+    Returns:
+      A `Schedule`.
+
+    References:
+      ``optax.constant_schedule``.
 
     >>> import lrsched
     >>> schedule = lrsched.constant(0.5, steps=100) >> 0.25
@@ -180,113 +217,44 @@ def constant(step: jax.Array, value: FiniteFloat, steps: PositiveInt | None = No
     return value
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, phases=inner_phases)
-def by_hand(
-    step: jax.Array, inner: Inner, scale: FiniteFloat = 1.0, held: FiniteFloat = -1.0
-) -> ArrayLike:
-    """A schedule that a hand can change while it is in use: ``scale inner(t)``, or a held value.
-
-    Every learning rate in an optimizer's state is one, so that `set_learning_rate` and
-    `scale_learning_rate` change numbers and not the program.
-
-    Args:
-      inner: the schedule.
-      scale: what it is multiplied by.
-      held: the value in its place, times ``scale``; below 0 there is none.
-
-    >>> import lrsched
-    >>> schedule = lrsched.by_hand(lrsched.linear(1.0, 0.0, steps=4), scale=0.5)
-    >>> schedule([0, 2]).tolist(), schedule.replace(held=0.1)([0, 2]).tolist()
-    ([0.5, 0.25], [0.05000000074505806, 0.05000000074505806])
-    """
-    return scale * jnp.where(jnp.asarray(held) < 0, inner(step), held)
-
-
-def in_hand(schedule: Schedule) -> Schedule:
-    """A schedule as `by_hand` of it, unless it is one."""
-    return schedule if schedule.is_instance_of(by_hand) else by_hand(schedule)
-
-
-def _check_repace(inner: Schedule, start: Any, steps: Any) -> None:
-    _check_has_horizon("repace", inner)
-    if np.any(np.asarray(start) >= inner.horizon):
-        raise ValueError(
-            f"repace: start={start!r} is not accepted; start must be before the horizon "
-            f"{inner.horizon}, as there is nothing left to go through after it."
-        )
-    if np.any(np.asarray(start) >= steps):
-        raise ValueError(f"repace: start={start!r} is not accepted; start must be below {steps=}.")
-
-
-def _repaced(inner: Schedule, start: Any, steps: Any) -> list[PhaseStart]:
-    """The first whole steps at which the course is at its seams."""
-    left, given = int(inner.horizon) - int(start), int(steps) - int(start)
-    return [
-        (name, at if at <= start else int(start) - (int(start) - at) * given // left)
-        for name, at in phase_starts(inner, inner.horizon + 1)
-    ]
-
-
-@schedule(horizon="steps", check=_check_repace, phases=lambda until, **its: _repaced(**its))
-def repace(step: jax.Array, inner: Inner, start: NonNegativeInt, steps: PositiveInt) -> ArrayLike:
-    """The rest of a course in another number of steps, without a jump.
-
-    ``inner(t)`` until ``start``, then ``inner(start + (t - start) (h - start) / (steps - start))``
-    with ``h = inner.horizon``: what is left at ``start`` is left to be gone through until
-    ``steps``, faster or slower than planned.
-
-    Args:
-      inner: the schedule; it needs a horizon.
-      start: the step from which the pace is another.
-      steps: the length of the whole.
-
-    Raises:
-      ValueError: ``inner`` has no horizon, or ``start`` is not before it and ``steps``.
-
-    >>> import lrsched
-    >>> lrsched.repace(lrsched.linear(1.0, 0.0, steps=4), start=2, steps=6)([1, 2, 4, 6]).tolist()
-    [0.75, 0.5, 0.25, 0.0]
-    """
-    start, steps = jnp.asarray(start), jnp.asarray(steps)
-    since = jnp.clip(step - start, 0, steps - start)
-    rest = rescale_step(since, inner.horizon - start, steps - start)
-    return jnp.where(step < start, inner(step), inner(start + rest))
-
-
-def _check_join(operands: tuple[Any, ...]) -> None:
-    if not operands:
-        raise ValueError("join needs at least one schedule.")
-    for part in operands[:-1]:
-        if not isinstance(part, Schedule) or part.horizon is None:
+def _check_join(schedule: Schedule) -> None:
+    _check_operands(schedule)
+    operands = schedule.operands
+    for operand in operands[:-1]:
+        if not isinstance(operand, Schedule) or operand.horizon is None:
             raise ValueError(
-                f"join: {part!r} has no horizon, so what follows it would never begin; give it a "
-                "length, as in constant(value, steps=1000)."
+                f"join: {short_repr(operand)} has no horizon, so what follows it would never "
+                "begin; give it a length, as in constant(value, steps=1000)."
             )
-    total = sum(np.max(_horizon(part) or 0) for part in operands)
+    total = sum(np.max(_horizon(operand) or 0) for operand in operands)
     if total > MAX_STEP:
         raise ValueError(f"join: the horizons sum to {total}, above the largest step 2**31 - 1.")
 
 
-def _joined_horizon(operands: tuple[Any, ...]) -> Any:
-    horizons = [_horizon(part) for part in operands]
+def _joined_horizon(schedule: Schedule) -> Any:
+    horizons = [_horizon(operand) for operand in schedule.operands]
     return None if horizons[-1] is None else functools.reduce(operator.add, horizons)
 
 
-def _joined_phases(until: int, operands: tuple[Any, ...]) -> list[PhaseStart]:
+def _joined_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    operands = schedule.operands
     return concatenate_phases(operands, [*map(_horizon, operands[:-1]), None], until)
 
 
 @schedule(horizon=_joined_horizon, check=_check_join, phases=_joined_phases)
 def join(step: jax.Array, *operands: Operand) -> ArrayLike:
-    """One schedule after another, ``a >> b``: ``a`` for its horizon, then ``b`` from its step 0.
+    """A concatenation, ``a >> b``: ``a`` until its horizon, then ``b`` from its step 0.
 
     ``join(a, b)(t) = a(t)`` for ``t < a.horizon``, else ``b(t - a.horizon)``. It is associative.
 
     Args:
-      *operands: schedules; all but the last need a horizon. The last may be a number.
+      *operands: Schedules, of which all but the last need a horizon. The last one may be a number.
+
+    Returns:
+      A `Schedule` whose horizon is the sum of the horizons.
 
     Raises:
-      ValueError: a part before the last has no horizon, or the sum is above 2**31 - 1.
+      ValueError: If an operand before the last has no horizon, or the sum is above 2**31 - 1.
 
     >>> import lrsched
     >>> schedule = lrsched.linear(0.0, 1.0, steps=10) >> lrsched.cosine(1.0, steps=90)
@@ -295,19 +263,25 @@ def join(step: jax.Array, *operands: Operand) -> ArrayLike:
     >>> schedule.horizon
     100
     """
-    value = jnp.asarray(_at(operands[0], step))
-    starts = itertools.accumulate(_horizon(part) for part in operands[:-1])
-    for start, part in zip(starts, operands[1:], strict=True):
-        value = jnp.where(step >= start, _at(part, step - start), value)
+    value = jnp.asarray(_evaluate_operand(operands[0], step))
+    starts = itertools.accumulate(_horizon(operand) for operand in operands[:-1])
+    for start, operand in zip(starts, operands[1:], strict=True):
+        value = jnp.where(step >= start, _evaluate_operand(operand, step - start), value)
     return value
 
 
-@schedule(horizon=lambda operands: _longest(*operands), phases=merge_phases)
+@schedule(horizon=_longest_horizon, check=_check_operands, phases=merge_phases)
 def multiply(step: jax.Array, *operands: Operand) -> ArrayLike:
-    """The product, ``a * b``: ``a(t) b(t) ...``; its horizon is the longest of its schedules'.
+    """The product, ``a * b``: ``a(t) b(t) ...``.
 
     Args:
-      *operands: schedules, numbers or callables of the step.
+      *operands: Schedules, numbers or callables of the step.
+
+    Returns:
+      A `Schedule` whose horizon is the longest horizon of the operands.
+
+    Raises:
+      ValueError: If there is no operand.
 
     >>> import lrsched
     >>> schedule = lrsched.warmup(10) * lrsched.cosine(0.2, steps=100)
@@ -319,12 +293,18 @@ def multiply(step: jax.Array, *operands: Operand) -> ArrayLike:
     return _fold(operator.mul, operands, step)
 
 
-@schedule(horizon=lambda operands: _longest(*operands), phases=merge_phases)
+@schedule(horizon=_longest_horizon, check=_check_operands, phases=merge_phases)
 def add(step: jax.Array, *operands: Operand) -> ArrayLike:
-    """The sum, ``a + b``: ``a(t) + b(t) + ...``; its horizon is the longest of its schedules'.
+    """The sum, ``a + b``: ``a(t) + b(t) + ...``.
 
     Args:
-      *operands: schedules, numbers or callables of the step.
+      *operands: Schedules, numbers or callables of the step.
+
+    Returns:
+      A `Schedule` whose horizon is the longest horizon of the operands.
+
+    Raises:
+      ValueError: If there is no operand.
 
     >>> import lrsched
     >>> (lrsched.linear(0.0, 1.0, steps=2) + 1)([0, 1, 2]).tolist()
@@ -333,12 +313,18 @@ def add(step: jax.Array, *operands: Operand) -> ArrayLike:
     return _fold(operator.add, operands, step)
 
 
-@schedule(horizon=lambda operands: _longest(*operands), phases=merge_phases)
+@schedule(horizon=_longest_horizon, check=_check_operands, phases=merge_phases)
 def minimum(step: jax.Array, *operands: Operand) -> ArrayLike:
-    """The least of several: ``min(a(t), b(t), ...)``.
+    """The minimum at each step: ``min(a(t), b(t), ...)``.
 
     Args:
-      *operands: schedules, numbers or callables of the step.
+      *operands: Schedules, numbers or callables of the step.
+
+    Returns:
+      A `Schedule` whose horizon is the longest horizon of the operands.
+
+    Raises:
+      ValueError: If there is no operand.
 
     >>> import lrsched
     >>> lrsched.minimum(lrsched.linear(0.0, 1.0, steps=4), 0.5)([1, 2, 3]).tolist()
@@ -347,12 +333,18 @@ def minimum(step: jax.Array, *operands: Operand) -> ArrayLike:
     return _fold(jnp.minimum, operands, step)
 
 
-@schedule(horizon=lambda operands: _longest(*operands), phases=merge_phases)
+@schedule(horizon=_longest_horizon, check=_check_operands, phases=merge_phases)
 def maximum(step: jax.Array, *operands: Operand) -> ArrayLike:
-    """The largest of several: ``max(a(t), b(t), ...)``.
+    """The maximum at each step: ``max(a(t), b(t), ...)``.
 
     Args:
-      *operands: schedules, numbers or callables of the step.
+      *operands: Schedules, numbers or callables of the step.
+
+    Returns:
+      A `Schedule` whose horizon is the longest horizon of the operands.
+
+    Raises:
+      ValueError: If there is no operand.
 
     >>> import lrsched
     >>> lrsched.maximum(lrsched.linear(1.0, 0.0, steps=4), 0.5)([1, 2, 3]).tolist()
@@ -361,22 +353,26 @@ def maximum(step: jax.Array, *operands: Operand) -> ArrayLike:
     return _fold(jnp.maximum, operands, step)
 
 
-def _check_clip(inner: Schedule, low: Any, high: Any) -> None:
+def _check_clip(schedule: Schedule) -> None:
+    low, high = schedule.low, schedule.high
     if np.any(np.asarray(low) > np.asarray(high)):
-        raise ValueError(f"clip: low={low!r} is above high={high!r}; low must be at most high.")
+        raise ValueError(f"clip: low={low!r} is not accepted; low must be at most {high=!r}.")
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, check=_check_clip, phases=inner_phases)
+@schedule(horizon=inner_horizon, check=_check_clip, phases=inner_phases)
 def clip(step: jax.Array, inner: Inner, low: FiniteFloat, high: FiniteFloat) -> ArrayLike:
-    """A schedule kept within bounds: ``min(max(inner(t), low), high)``.
+    """A schedule within bounds: ``min(max(inner(t), low), high)``.
 
     Args:
-      inner: the schedule.
-      low: the floor.
-      high: the ceiling.
+      inner: Schedule to clip.
+      low: Lower bound of the value.
+      high: Upper bound of the value.
+
+    Returns:
+      A `Schedule` with the horizon of ``inner``.
 
     Raises:
-      ValueError: ``low > high``.
+      ValueError: If ``low > high``.
 
     >>> import lrsched
     >>> lrsched.clip(lrsched.linear(1.0, 0.0, steps=4), 0.25, 0.75)([0, 2, 4]).tolist()
@@ -385,39 +381,40 @@ def clip(step: jax.Array, inner: Inner, low: FiniteFloat, high: FiniteFloat) -> 
     return jnp.clip(inner(step), low, high)
 
 
-def _check_has_horizon(function: str, inner: Schedule) -> None:
-    if inner.horizon is None:
-        raise ValueError(f"{function}: inner={inner!r} has no horizon; it must have one.")
+def _repeat_horizon(schedule: Schedule) -> Any:
+    return None if schedule.times is None else schedule.inner.horizon * schedule.times
 
 
-def _repeat_horizon(inner: Schedule, times: Any) -> Any:
-    return None if times is None else inner.horizon * times
-
-
-def _check_repeat(inner: Schedule, times: Any) -> None:
-    _check_has_horizon("repeat", inner)
-    if times is not None and np.any(np.asarray(inner.horizon, np.int64) * times > MAX_STEP):
+def _check_repeat(schedule: Schedule) -> None:
+    check_inner_has_horizon(schedule)
+    horizon, times = schedule.inner.horizon, schedule.times
+    if times is not None and np.any(np.asarray(horizon, np.int64) * times > MAX_STEP):
         raise ValueError(
-            f"repeat: times={times!r} times the horizon {inner.horizon} is above 2**31 - 1."
+            f"repeat: times={times!r} is not accepted; times must be at most 2**31 - 1 divided by "
+            f"the horizon {horizon}."
         )
 
 
-def _cycles(until: int, inner: Schedule, times: Any) -> list[PhaseStart]:
-    period = max(inner.horizon, 1)
+def _repeat_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    period, times = max(schedule.inner.horizon, 1), schedule.times
     end = until if times is None else period * int(times)
-    return [*numbered_phases("cycle", range(0, end, period), until), ("held", end)]
+    return [*numbered_phases("cycle", range(0, end, period), until), (FINAL, end)]
 
 
-@schedule(horizon=_repeat_horizon, check=_check_repeat, phases=_cycles)
+@schedule(horizon=_repeat_horizon, check=_check_repeat, phases=_repeat_phases)
 def repeat(step: jax.Array, inner: Inner, times: PositiveInt | None = None) -> ArrayLike:
-    """A schedule again and again: ``inner(t mod h)`` with ``h = inner.horizon``.
+    """A periodic repetition: ``inner(t mod h)`` with ``h = inner.horizon``.
 
     Args:
-      inner: the schedule; it needs a horizon.
-      times: how often; after that it holds ``inner(h)``. None: for ever.
+      inner: Schedule of one period. It needs a horizon.
+      times: Number of periods, after which the value is ``inner(h)``. If ``None``, the repetition
+        has no end.
+
+    Returns:
+      A `Schedule` of horizon ``times * h``, or without a horizon.
 
     Raises:
-      ValueError: ``inner`` has no horizon, or ``times * h`` is above 2**31 - 1.
+      ValueError: If ``inner.horizon is None``, or ``times * h`` is above 2**31 - 1.
 
     >>> import lrsched
     >>> lrsched.repeat(lrsched.linear(1.0, 0.0, steps=2), times=2)([0, 1, 2, 3, 4, 5]).tolist()
@@ -428,22 +425,26 @@ def repeat(step: jax.Array, inner: Inner, times: PositiveInt | None = None) -> A
     return inner(step - (cycle * period).astype(step.dtype))
 
 
-def _shifted_horizon(inner: Schedule, steps: Any) -> Any:
-    horizon = inner.horizon
-    return None if horizon is None else _larger(horizon + steps, 0)
+def _shifted_horizon(schedule: Schedule) -> Any:
+    horizon = schedule.inner.horizon
+    return None if horizon is None else _larger(horizon + schedule.steps, 0)
 
 
-def _shifted(until: int, inner: Schedule, steps: Any) -> list[PhaseStart]:
-    return [("held", 0), *shift_phases(phase_starts(inner, until - int(steps)), steps)]
+def _shifted_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    starts = phase_starts(schedule.inner, until - int(schedule.steps))
+    return [("initial", 0), *shift_phases(starts, schedule.steps)]
 
 
-@schedule(horizon=_shifted_horizon, phases=_shifted)
+@schedule(horizon=_shifted_horizon, phases=_shifted_phases)
 def shift(step: jax.Array, inner: Inner, steps: SignedInt) -> ArrayLike:
-    """A schedule that begins later, or has begun already: ``inner(max(t - steps, 0))``.
+    """A delay or an advance: ``inner(max(t - steps, 0))``.
 
     Args:
-      inner: the schedule.
-      steps: how much later; a negative number starts it in its course.
+      inner: Schedule to shift.
+      steps: Number of steps by which it begins later. A negative number skips its first steps.
+
+    Returns:
+      A `Schedule` whose horizon is that of ``inner`` plus ``steps``.
 
     >>> import lrsched
     >>> lrsched.shift(lrsched.linear(1.0, 0.0, steps=2), 3)([0, 3, 4, 5]).tolist()
@@ -451,27 +452,34 @@ def shift(step: jax.Array, inner: Inner, steps: SignedInt) -> ArrayLike:
     >>> lrsched.shift(lrsched.linear(1.0, 0.0, steps=2), -1)([0, 1]).tolist()
     [0.5, 0.0]
     """
+    # step - steps is above the largest int32 where steps is negative, and would wrap around.
     earlier = jnp.maximum(-jnp.asarray(steps), 0)
     return inner(jnp.minimum(step, MAX_STEP - earlier) - steps)
 
 
-@schedule(
-    horizon="steps",
-    check=lambda inner, steps: _check_has_horizon("stretch", inner),
-    phases=lambda until, inner, steps: _repaced(inner, 0, steps),
-)
-def stretch(step: jax.Array, inner: Inner, steps: PositiveInt) -> ArrayLike:
-    """The same course in another number of steps: ``inner(t h / steps)``, ``h = inner.horizon``.
+def _stretch_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    """Return the first whole steps at which the stretched schedule is in its phases."""
+    horizon, steps = int(schedule.inner.horizon), int(schedule.steps)
+    starts = phase_starts(schedule.inner, horizon + 1)
+    return [(name, -(-at * steps // horizon)) for name, at in starts]
 
-    ``inner`` is evaluated between its steps, in float32; a schedule made for the new length is more
-    exact near an end of zero. What jumps at a boundary jumps at the stretched one.
+
+@schedule(horizon="steps", check=check_inner_has_horizon, phases=_stretch_phases)
+def stretch(step: jax.Array, inner: Inner, steps: PositiveInt) -> ArrayLike:
+    """The same curve over another number of steps: ``inner(t h / steps)``, ``h = inner.horizon``.
+
+    ``inner`` is evaluated between its steps, in float32. A schedule that is made for the new length
+    is more exact near an end of zero. A jump at a boundary stays a jump at the stretched boundary.
 
     Args:
-      inner: the schedule; it needs a horizon.
-      steps: the new horizon.
+      inner: Schedule to stretch. It needs a horizon.
+      steps: New horizon, in steps.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: ``inner`` has no horizon.
+      ValueError: If ``inner.horizon is None``.
 
     >>> import lrsched
     >>> lrsched.stretch(lrsched.linear(1.0, 0.0, steps=2), 8)([0, 2, 4, 8]).tolist()
@@ -480,27 +488,26 @@ def stretch(step: jax.Array, inner: Inner, steps: PositiveInt) -> ArrayLike:
     return inner(rescale_step(jnp.minimum(step, steps), inner.horizon, steps))
 
 
-def _reversed(until: int, inner: Schedule) -> list[PhaseStart]:
-    end = inner.horizon
-    found = [seam for seam in phase_starts(inner, end + 1) if seam != ("held", end)]
-    stops = [*(start for _, start in found[1:]), end + 1]
-    turned = [(name, end + 1 - stop) for (name, _), stop in zip(found, stops, strict=True)]
-    return turned[::-1]
+def _reversed_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    end = schedule.inner.horizon
+    starts = [phase for phase in phase_starts(schedule.inner, end + 1) if phase != (FINAL, end)]
+    stops = [*(start for _, start in starts[1:]), end + 1]
+    backward = [(name, end + 1 - stop) for (name, _), stop in zip(starts, stops, strict=True)]
+    return backward[::-1]
 
 
-@schedule(
-    horizon=lambda inner: inner.horizon,
-    check=lambda inner: _check_has_horizon("reverse", inner),
-    phases=_reversed,
-)
+@schedule(horizon=inner_horizon, check=check_inner_has_horizon, phases=_reversed_phases)
 def reverse(step: jax.Array, inner: Inner) -> ArrayLike:
     """A schedule from its end to its start: ``inner(h - t)`` with ``h = inner.horizon``.
 
     Args:
-      inner: the schedule; it needs a horizon.
+      inner: Schedule to reverse. It needs a horizon.
+
+    Returns:
+      A `Schedule` with the horizon of ``inner``.
 
     Raises:
-      ValueError: ``inner`` has no horizon.
+      ValueError: If ``inner.horizon is None``.
 
     >>> import lrsched
     >>> lrsched.reverse(lrsched.linear(1.0, 0.0, steps=2))([0, 1, 2, 3]).tolist()
@@ -509,8 +516,8 @@ def reverse(step: jax.Array, inner: Inner) -> ArrayLike:
     return inner(jnp.maximum(inner.horizon - step, 0))
 
 
-def _staircase_horizon(inner: Schedule, every: Any) -> Any:
-    horizon = inner.horizon
+def _staircase_horizon(schedule: Schedule) -> Any:
+    horizon, every = schedule.inner.horizon, schedule.every
     if horizon is None:
         return None
     if is_traced((horizon, every)) or np.ndim(horizon) or np.ndim(every):
@@ -518,12 +525,13 @@ def _staircase_horizon(inner: Schedule, every: Any) -> Any:
     return min(int(horizon) * int(every), MAX_STEP)
 
 
-def _staircase_starts(until: int, inner: Schedule, every: Any) -> list[PhaseStart]:
-    found = phase_starts(inner, until // int(every) + 1)
-    return [(name, start * int(every)) for name, start in found]
+def _staircase_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    every = int(schedule.every)
+    starts = phase_starts(schedule.inner, until // every + 1)
+    return [(name, start * every) for name, start in starts]
 
 
-@schedule(horizon=_staircase_horizon, phases=_staircase_starts)
+@schedule(horizon=_staircase_horizon, phases=_staircase_phases)
 def staircase(step: jax.Array, inner: Inner, every: PositiveInt) -> ArrayLike:
     """One rate for every ``every`` updates: ``inner(t // every)``.
 

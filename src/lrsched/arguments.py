@@ -1,16 +1,19 @@
-"""What an argument of a schedule may be, written as its type annotation.
+"""Types of arguments, written as annotations, and the checks that they name.
 
-An annotation such as ``steps: Length`` does three things: it tells the type checker and the reader
-what to pass, it refuses anything else when the schedule is made, in one sentence, and it brings
-what was passed into one form. Values under a JAX trace pass unchecked.
+An annotation such as ``steps: PositiveInt`` states what a function accepts, for the reader and the
+type checker. It also validates the argument when the function is called and converts it into one
+canonical form. Traced values pass unchecked.
 """
 
 import dataclasses
+import difflib
 import inspect
+import math
+import reprlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Annotated, Any, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +21,41 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.numerics import MAX_STEP
+from lrsched.numerics import LARGEST, MAX_STEP
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# The smallest normal number of float32. XLA flushes what is below it to zero.
+_SMALLEST_NORMAL: Final = 2.0**-126
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 160, 400, 40
+
+
+def short_repr(value: Any) -> str:
+    """Return a representation of bounded length for an error message.
+
+    Hostile input must not make the message itself expensive: nested containers are abbreviated,
+    and integers beyond Python's limit for conversion to text are described.
+    """
+    try:
+        return _SHORT.repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
 
 @dataclasses.dataclass(frozen=True)
 class ArgumentType:
-    """One kind of argument: its name, what it accepts in words, how it is brought into one form.
+    """One type of argument.
 
-    ``parse`` returns the argument in its one form, or raises ``ValueError`` or ``TypeError``.
-    ``static`` arguments are part of the program, the others are its data. ``schema`` is the JSON
-    Schema of what it accepts in a file.
+    Attributes:
+      name: Name that ``help()`` shows.
+      description: What the type accepts, in words, for error messages.
+      parse: Function that returns the argument in its canonical form, or raises ``ValueError`` or
+        ``TypeError``.
+      static: Whether the argument is part of the compiled program instead of its data.
+      schema: JSON Schema of the values that a configuration file may hold.
     """
 
     name: str
@@ -42,14 +67,26 @@ class ArgumentType:
     def __repr__(self) -> str:
         return self.name
 
-    def validate(self, function: str, name: str, given: Any) -> Any:
-        """``given`` in its one form; ``ValueError`` that names it and what is accepted."""
+    def validate(self, function: str, name: str, value: Any) -> Any:
+        """Return ``value`` in its canonical form.
+
+        Args:
+          function: Name of the function that is called, for the message.
+          name: Name of the argument, for the message.
+          value: The argument as passed.
+
+        Returns:
+          The argument in its canonical form.
+
+        Raises:
+          ValueError: If the type does not accept the value.
+        """
         try:
-            return self.parse(given)
-        except (ValueError, TypeError) as refused:
-            detail = f" ({refused})" if str(refused) else ""
+            return self.parse(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            detail = f" ({error})" if str(error) and not isinstance(error, OverflowError) else ""
             raise ValueError(
-                f"{function}: {name}={given!r} is not accepted{detail}; {name} must be "
+                f"{function}: {name}={short_repr(value)} is not accepted{detail}; {name} must be "
                 f"{self.description}."
             ) from None
 
@@ -57,181 +94,283 @@ class ArgumentType:
 def bind_arguments(
     name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> inspect.BoundArguments:
-    """The arguments under their names, defaults among them.
+    """Bind arguments to a signature and apply its defaults.
+
+    Args:
+      name: Name of the function, for the message.
+      signature: Signature of the function.
+      args: Positional arguments.
+      kwargs: Keyword arguments.
+
+    Returns:
+      The bound arguments.
 
     Raises:
-      TypeError: one too many, or one missing; it says of what, and what that takes.
+      TypeError: If an argument is missing or not expected. The message lists what is accepted.
     """
     try:
-        found = signature.bind(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
     except TypeError:
-        takes = ", ".join(map(_written, signature.parameters.values()))
+        accepted = ", ".join(map(_without_annotation, signature.parameters.values()))
+        accepted += _renamed(signature, kwargs)
         try:
-            signature.bind_partial(*args, **kwargs)  # what is too much goes before what is missing
+            # An unexpected argument is reported before a missing one: it is often the missing one
+            # under another name.
+            signature.bind_partial(*args, **kwargs)
             signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{name}: {error}; it takes {takes}.") from None
-    found.apply_defaults()
-    return found
+            raise TypeError(f"{name}: {error}; it takes {accepted}.") from None
+    bound.apply_defaults()
+    return bound
 
 
-def _written(parameter: inspect.Parameter) -> str:
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "lr": ("peak", "init", "value", "learning_rate", "base_lr"),
+    "learning_rate": ("peak", "init", "value", "lr", "base_lr"),
+    "init_lr": ("init", "peak"),
+    "max_lr": ("peak", "base_lr"),
+    "peak_value": ("peak",),
+    "init_value": ("init", "peak"),
+    "min_lr": ("end", "eta_min", "lr_min"),
+    "eta_min": ("end",),
+    "end_value": ("end",),
+    "T_max": ("steps",),
+    "total_steps": ("steps",),
+    "decay_steps": ("steps",),
+    "transition_steps": ("steps",),
+    "num_steps": ("steps",),
+    "num_training_steps": ("steps",),
+    "warmup_steps": ("warmup",),
+    "num_warmup_steps": ("warmup",),
+    "decay_rate": ("factor",),
+    "gamma": ("factor",),
+}
+"""What other libraries call an argument, and its names here, the likeliest first."""
+
+
+def _renamed(signature: inspect.Signature, kwargs: Mapping[str, Any]) -> str:
+    """Name the arguments that unknown keywords are likely to mean, as a clause for a message."""
+    known = signature.parameters
+    clauses = []
+    for key in kwargs.keys() - known.keys():
+        synonyms = [name for name in _SYNONYMS.get(key, ()) if name in known]
+        near = synonyms[:1] or difflib.get_close_matches(key, known, n=1)
+        clauses += [f"{key} is called {name} here" for name in near]
+    return "".join(f"; {clause}" for clause in sorted(clauses))
+
+
+def _without_annotation(parameter: inspect.Parameter) -> str:
     return str(parameter.replace(annotation=inspect.Parameter.empty))
 
 
 def validate_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Check a function's arguments, at each call, by what their annotations name."""
+    """Validate a function's arguments at each call by the types that its annotations name.
+
+    Args:
+      function: Function whose annotations come from this module.
+
+    Returns:
+      The same function with validated arguments. ``help()`` shows the names of the types.
+    """
     name = function.__name__
     signature = inspect.signature(function, eval_str=True)
-    kinds = {
+    argument_types = {
         key: argument_type_of(parameter.annotation)
         for key, parameter in signature.parameters.items()
     }
 
     @wraps(function)
-    def checking(*args: P.args, **kwargs: P.kwargs) -> R:
-        taken = bind_arguments(name, signature, args, kwargs)
-        for key, given in taken.arguments.items():
-            kind = kinds[key]
-            if kind and not (given is None and signature.parameters[key].default is None):
-                taken.arguments[key] = kind.validate(name, key, given)
-        return function(*taken.args, **taken.kwargs)
+    def validated(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = bind_arguments(name, signature, args, kwargs)
+        for key, value in bound.arguments.items():
+            argument_type = argument_types[key]
+            if argument_type and not (value is None and signature.parameters[key].default is None):
+                bound.arguments[key] = argument_type.validate(name, key, value)
+        return function(*bound.args, **bound.kwargs)
 
     shown = [
-        parameter.replace(annotation=kinds[key] or parameter.annotation)
+        parameter.replace(annotation=argument_types[key] or parameter.annotation)
         for key, parameter in signature.parameters.items()
     ]
-    checking.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
-    return checking
+    validated.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    return validated
 
 
 def is_traced(tree: Any) -> bool:
-    """Whether any number in ``tree`` is a tracer, whose value nobody knows yet."""
+    """Return whether any leaf of a pytree is a tracer, whose value is not known yet."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
-def _unknown(given: Any) -> bool:
-    """A jax array whose value cannot be looked at: under a trace, or on other hosts."""
-    return isinstance(given, jax.Array) and (is_traced(given) or not given.is_fully_addressable)
+def _is_unknown(value: Any) -> bool:
+    """Return whether a value cannot be read: under a trace, or partly on other hosts."""
+    return isinstance(value, jax.Array) and (is_traced(value) or not value.is_fully_addressable)
 
 
-def _number(
-    given: Any, valid: Callable[[np.ndarray], Any], whole: bool = False, finite: bool = True
+def _parse_number(
+    value: Any,
+    is_valid: Callable[[Any], Any],
+    integral: bool = False,
+    allow_infinite: bool = False,
 ) -> Any:
-    """A Python number, or an array of numbers (for ``vmap``), each of them ``valid``."""
-    if _unknown(given):
-        return given
-    if isinstance(given, str | bytes | bool) or given is None:
+    """Return a Python number, or an array of numbers (for ``vmap``), if all of them are valid."""
+    # Schedules are made in loops of sweeps: Python numbers do not go through NumPy.
+    if type(value) is int or type(value) is float:
+        if not (allow_infinite or math.isfinite(value)):
+            raise ValueError
+        if not is_valid(value) or (integral and value != int(value)):
+            raise ValueError
+        return int(value) if integral else value
+    if _is_unknown(value):
+        return value
+    if isinstance(value, str | bytes | bool) or value is None:
         raise TypeError
-    numbers = np.asarray(given)
+    numbers = np.asarray(value)
     if not any(jnp.issubdtype(numbers.dtype, kind) for kind in (jnp.integer, jnp.floating)):
         raise TypeError
-    values = numbers.astype(np.float64)
+    wide = numbers.astype(np.float64)
     if not np.all(
-        (np.isfinite(values) | (not finite))
-        & valid(values)
-        & ((values == np.rint(values)) | (not whole))
+        (np.isfinite(wide) | allow_infinite)
+        & is_valid(wide)
+        & ((wide == np.rint(wide)) | (not integral))
     ):
         raise ValueError
-    if isinstance(given, jax.Array):
-        return given
-    if whole:
+    if isinstance(value, jax.Array):
+        return value
+    if integral:
         numbers = numbers.astype(np.int64)
-    return numbers.item() if numbers.ndim == 0 else _frozen(numbers)
+    return numbers.item() if numbers.ndim == 0 else _read_only(numbers)
 
 
 def in_range(
-    ge: float = -np.inf,
-    gt: float = -np.inf,
-    le: float = np.inf,
-    lt: float = np.inf,
+    ge: float = -math.inf,
+    gt: float = -math.inf,
+    le: float = math.inf,
+    lt: float = math.inf,
     allow_infinite: bool = False,
 ) -> Callable[[Any], Any]:
-    """Numbers within bounds that float32 can hold, floats even where an integer was written."""
+    """Return a parser of real numbers within bounds.
 
-    def is_within(values: np.ndarray) -> Any:
-        is_held = (np.abs(values) <= _LARGEST) | (allow_infinite & np.isinf(values))
-        is_high = (values >= ge) & ((values > gt) | np.isneginf(gt))
-        return is_held & is_high & (values <= le) & ((values < lt) | np.isposinf(lt))
+    Args:
+      ge: Inclusive lower bound. Defaults to no bound.
+      gt: Exclusive lower bound. Defaults to no bound.
+      le: Inclusive upper bound. Defaults to no bound.
+      lt: Exclusive upper bound. Defaults to no bound.
+      allow_infinite: Whether infinities within the bounds are accepted. Defaults to ``False``.
 
-    def convert(given: Any) -> Any:
-        number = _number(given, is_within, finite=not allow_infinite)
+    Returns:
+      A function that returns a Python float for a number, and float32 for an array. It raises
+      ``ValueError`` or ``TypeError`` for a value out of bounds or above 2**126 in magnitude.
+    """
+
+    def is_within(values: Any) -> Any:
+        # Exclusive bounds hold in float32 too: 1 - 1e-9 becomes 1.0 there, and 1e-40 becomes 0.0.
+        with np.errstate(over="ignore"):
+            single = np.asarray(values).astype(np.float32).astype(np.float64)
+        single = np.where(np.abs(single) < _SMALLEST_NORMAL, 0.0, single)
+        is_small = (np.abs(values) <= LARGEST) | (allow_infinite & np.isinf(values))
+        is_high = (values >= ge) & (((values > gt) & (single > gt)) | np.isneginf(gt))
+        return (
+            is_small & is_high & (values <= le) & (((values < lt) & (single < lt)) | (lt == np.inf))
+        )
+
+    def is_within_scalar(value: float) -> bool:
+        """Return the same for a Python float, without the cost of NumPy's calls."""
+        if not abs(value) <= LARGEST:
+            return allow_infinite and math.isinf(value) and ge <= value <= le and gt < value
+        single = float(np.float32(value))
+        single = 0.0 if abs(single) < _SMALLEST_NORMAL else single
+        return ge <= value <= le and gt < value < lt and gt < single < lt
+
+    def parse(value: Any) -> Any:
+        if type(value) is float or type(value) is int:
+            value = float(value)
+            if is_within_scalar(value):
+                return value
+            raise ValueError
+        number = _parse_number(value, is_within, allow_infinite=allow_infinite)
         if isinstance(number, jax.Array):
             return number.astype(jnp.promote_types(number.dtype, jnp.float32))
         if isinstance(number, np.ndarray):
-            return _frozen(number.astype(np.float32))
+            return _read_only(number.astype(np.float32))
         return float(number)
 
-    return convert
+    return parse
 
 
-def _steps(least: int) -> Callable[[Any], Any]:
-    def convert(given: Any) -> Any:
-        return _number(given, lambda v: (v >= least) & (v <= MAX_STEP), whole=True)
+def _steps_from(least: int) -> Callable[[Any], Any]:
+    def parse(value: Any) -> Any:
+        if type(value) is int:
+            if least <= value <= MAX_STEP:
+                return value
+            raise ValueError
+        return _parse_number(value, lambda v: (v >= least) & (v <= MAX_STEP), integral=True)
 
-    return convert
+    return parse
 
 
-def _listed(given: Any) -> Any:
-    """Numbers in one dimension or more; a list that holds jax numbers is stacked."""
-    if isinstance(given, list | tuple) and any(isinstance(item, jax.Array) for item in given):
-        given = jnp.stack([jnp.asarray(item) for item in given])
-    if np.ndim(given) < 1:
+def _as_vector(value: Any) -> Any:
+    """Return numbers with at least one axis. A list that holds jax arrays is stacked."""
+    if isinstance(value, list | tuple) and any(isinstance(item, jax.Array) for item in value):
+        value = jnp.stack([jnp.asarray(item) for item in value])
+    if np.ndim(value) < 1:
         raise TypeError
-    return given
+    return value
 
 
-def _values(given: Any) -> Any:
-    given = _listed(given)
-    if np.shape(given)[-1] == 0:
+def _parse_floats(value: Any) -> Any:
+    value = _as_vector(value)
+    if np.shape(value)[-1] == 0:
         raise ValueError
-    return in_range()(given)
+    return in_range()(value)
 
 
-def _boundaries(given: Any) -> Any:
-    given = _listed(given)
-    if np.shape(given)[-1] == 0:
-        return _frozen(np.zeros(0, np.int64))
-    steps = _steps(0)(given)
-    if not _unknown(steps) and np.any(np.diff(steps) <= 0):
+def _parse_boundaries(value: Any) -> Any:
+    value = _as_vector(value)
+    if np.shape(value)[-1] == 0:
+        return _read_only(np.zeros(0, np.int64))
+    steps = _steps_from(0)(value)
+    if not _is_unknown(steps) and np.any(np.diff(steps) <= 0):
         raise ValueError
     return steps
 
 
-def _phase(given: Any) -> Any:
-    """An int in steps stays an int, a fraction stays a float: the type says which it is."""
-    phase = _number(given, lambda values: (values >= 0) & (values <= MAX_STEP))
-    if _unknown(phase) or jnp.issubdtype(jnp.result_type(phase), jnp.integer):
-        return phase
-    values = np.asarray(phase)
+def _parse_steps_or_fraction(value: Any) -> Any:
+    """Return an int for a length in steps and a float for a fraction: the dtype says which."""
+    if type(value) is int and 0 <= value <= MAX_STEP:
+        return value
+    if type(value) is float and 0 < value < 1:
+        return value
+    length = _parse_number(value, lambda values: (values >= 0) & (values <= MAX_STEP))
+    if _is_unknown(length) or jnp.issubdtype(jnp.result_type(length), jnp.integer):
+        return length
+    values = np.asarray(length)
     if np.all(values == 0):
         return 0
     if not np.all((values > 0) & (values < 1)):
         raise ValueError
-    return phase
+    return length
 
 
-def _instance_of(kind: type) -> Callable[[Any], Any]:
-    def convert(given: Any) -> Any:
-        if not isinstance(given, kind):
+def instance_of(kind: type) -> Callable[[Any], Any]:
+    """Return a parser that accepts the instances of a class as they are."""
+
+    def parse(value: Any) -> Any:
+        if not isinstance(value, kind):
             raise TypeError
-        return given
+        return value
 
-    return convert
+    return parse
 
 
-def _frozen(numbers: np.ndarray) -> np.ndarray:
-    """A copy that nobody can write to, in int32 where the numbers are whole, else float32."""
+def _read_only(numbers: np.ndarray) -> np.ndarray:
+    """Return a read-only copy: int32 for integers, else float32."""
     is_integer = np.issubdtype(numbers.dtype, np.integer)
     numbers = numbers.astype(np.int32 if is_integer else np.float32)
     numbers.flags.writeable = False
     return numbers
 
 
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-def _whole(least: int) -> dict[str, Any]:
+def _integer_schema(least: int) -> dict[str, Any]:
     return {"type": "integer", "minimum": least, "maximum": MAX_STEP}
 
 
@@ -247,109 +386,141 @@ POSITIVE_FLOAT = ArgumentType(
 SIGNED_INT = ArgumentType(
     "SignedInt",
     "a whole number from -(2**31 - 1) to 2**31 - 1",
-    _steps(-MAX_STEP),
-    schema=_whole(-MAX_STEP),
+    _steps_from(-MAX_STEP),
+    schema=_integer_schema(-MAX_STEP),
 )
 NON_NEGATIVE_INT = ArgumentType(
-    "NonNegativeInt", "a whole number of steps from 0 to 2**31 - 1", _steps(0), schema=_whole(0)
+    "NonNegativeInt",
+    "a whole number of steps from 0 to 2**31 - 1",
+    _steps_from(0),
+    schema=_integer_schema(0),
 )
 POSITIVE_INT = ArgumentType(
-    "PositiveInt", "a whole number of steps from 1 to 2**31 - 1", _steps(1), schema=_whole(1)
+    "PositiveInt",
+    "a whole number of steps from 1 to 2**31 - 1",
+    _steps_from(1),
+    schema=_integer_schema(1),
 )
 CYCLE_GROWTH = ArgumentType(
     "CycleGrowth",
     "a finite number of 1 or more (an int, or a float that rounds lengths to whole steps)",
-    lambda given: _number(given, lambda v: (v >= 1) & (v <= MAX_STEP)),
+    lambda value: _parse_number(value, lambda v: (v >= 1) & (v <= MAX_STEP)),
     schema=_NUMBER | {"minimum": 1},
 )
 STEPS_OR_FRACTION = ArgumentType(
     "StepsOrFraction",
     "a whole number of steps (an int, 0 or more) or a fraction of the whole (a float in (0, 1))",
-    _phase,
-    schema={"anyOf": [_whole(0), _NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]},
+    _parse_steps_or_fraction,
+    schema={
+        "anyOf": [_integer_schema(0), _NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]
+    },
 )
 FINITE_FLOATS = ArgumentType(
     "FiniteFloats",
     "a list of one or more finite numbers",
-    _values,
+    _parse_floats,
     schema={"type": "array", "items": _NUMBER, "minItems": 1},
 )
 BOUNDARIES = ArgumentType(
     "Boundaries",
     "a list of whole numbers of steps, 0 or more, each above the one before",
-    _boundaries,
-    schema={"type": "array", "items": _whole(0)},
+    _parse_boundaries,
+    schema={"type": "array", "items": _integer_schema(0)},
 )
 FLAG = ArgumentType(
-    "bool", "True or False", _instance_of(bool), static=True, schema={"type": "boolean"}
+    "bool", "True or False", instance_of(bool), static=True, schema={"type": "boolean"}
 )
-TEXT = ArgumentType("str", "a string", _instance_of(str), static=True, schema={"type": "string"})
+TEXT = ArgumentType("str", "a string", instance_of(str), static=True, schema={"type": "string"})
 
 
-def one_of(name: str, names: Sequence[str], otherwise: str | None = None) -> ArgumentType:
-    """One of ``names``; with ``otherwise``, which says what it does, any callable as well."""
+def one_of(name: str, choices: Sequence[str], otherwise: str | None = None) -> ArgumentType:
+    """Return the argument type of a choice among strings.
 
-    def convert(given: Any) -> Any:
-        if (isinstance(given, str) and given in names) or (otherwise and callable(given)):
-            return given
+    Args:
+      name: Name of the type.
+      choices: Accepted strings.
+      otherwise: Description of the callables that are accepted as well. If ``None``, no callable
+        is accepted.
+
+    Returns:
+      A static argument type.
+    """
+
+    def parse(value: Any) -> Any:
+        if (isinstance(value, str) and value in choices) or (otherwise and callable(value)):
+            return value
         raise ValueError
 
-    accepts = f"one of {', '.join(map(repr, names))}"
-    accepts = f"{accepts}, or {otherwise}" if otherwise else accepts
-    return ArgumentType(name, accepts, convert, static=True, schema={"enum": list(names)})
+    description = f"one of {', '.join(map(repr, choices))}"
+    description = f"{description}, or {otherwise}" if otherwise else description
+    return ArgumentType(name, description, parse, static=True, schema={"enum": list(choices)})
 
 
 def argument_type_of(annotation: Any) -> ArgumentType | None:
-    """The kind that an annotation names, also in ``Kind | None``."""
+    """Return the argument type that an annotation names, also within ``X | None``, or ``None``."""
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not types.NoneType]
         return argument_type_of(members[0]) if len(members) == 1 else None
-    for part in getattr(annotation, "__metadata__", ()):
-        if isinstance(part, ArgumentType):
-            return part
+    for item in getattr(annotation, "__metadata__", ()):
+        if isinstance(item, ArgumentType):
+            return item
     plain = {float: FINITE_FLOAT, int: SIGNED_INT, bool: FLAG, str: TEXT}
-    return next((kind for known, kind in plain.items() if annotation is known), None)
+    return next((result for known, result in plain.items() if annotation is known), None)
 
 
 FiniteFloat: TypeAlias = Annotated[ArrayLike, FINITE_FLOAT]
-"""A rate, or anything else that a schedule takes on: a finite number."""
+"""A finite number, such as a learning rate."""
 PositiveFloat: TypeAlias = Annotated[ArrayLike, POSITIVE_FLOAT]
-"""A factor, an exponent or a divisor: a finite number above 0."""
+"""A finite number above 0, such as a factor, an exponent or a divisor."""
 PositiveInt: TypeAlias = Annotated[ArrayLike, POSITIVE_INT]
-"""A length in steps, at least 1."""
+"""A length in steps of at least 1."""
 NonNegativeInt: TypeAlias = Annotated[ArrayLike, NON_NEGATIVE_INT]
-"""A length in steps that may be 0."""
+"""A length in steps of at least 0."""
 StepsOrFraction: TypeAlias = Annotated[ArrayLike, STEPS_OR_FRACTION]
-"""A length within a known whole: steps, or a fraction of it, which rounds: its gradient is 0."""
+"""A length within a known total: an int in steps, or a float as a fraction of the total.
+
+A fraction is rounded to the nearest step, so that its gradient is 0.
+"""
 SignedInt: TypeAlias = Annotated[ArrayLike, SIGNED_INT]
-"""A whole number of either sign."""
+"""An integer of either sign."""
+CycleGrowth: TypeAlias = Annotated[ArrayLike, CYCLE_GROWTH]
+"""A multiplier of cycle lengths. An int is exact; a float rounds each length to whole steps."""
 FiniteFloats: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, FINITE_FLOATS]
-"""One or more finite numbers."""
+"""A list of one or more finite numbers."""
 Boundaries: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, BOUNDARIES]
-"""Steps in increasing order."""
+"""A list of steps in increasing order."""
+OpenUnitFloat: TypeAlias = Annotated[
+    ArrayLike,
+    ArgumentType(
+        "OpenUnitFloat",
+        "a number above 0 and below 1",
+        in_range(gt=0, lt=1),
+        schema=_NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    ),
+]
+"""A number strictly between 0 and 1, such as the factor that lowers a rate."""
 
 
-def _optimizer(given: Any) -> Any:
-    if not (callable(getattr(given, "init", None)) and callable(getattr(given, "update", None))):
+def _parse_optimizer(value: Any) -> Any:
+    if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
         raise TypeError
-    return given
+    return value
 
 
 BaseOptimizer: TypeAlias = Annotated[
     optax.GradientTransformation,
     ArgumentType(
-        "BaseOptimizer", "an optax transform, such as optax.adam(1e-3)", _optimizer, static=True
+        "BaseOptimizer",
+        "an optax transform, such as optax.adam(1e-3)",
+        _parse_optimizer,
+        static=True,
     ),
 ]
-"""The optimizer that an adaptive method wraps."""
+"""The optax transform that an adaptive method wraps."""
 DecayRate: TypeAlias = Annotated[
     float, ArgumentType("DecayRate", "a number from 0 to below 1", in_range(ge=0, lt=1))
 ]
-"""The decay of a moving average; 0 keeps the latest value only."""
-OpenUnitFloat: TypeAlias = Annotated[
-    float, ArgumentType("OpenUnitFloat", "a number above 0 and below 1", in_range(gt=0, lt=1))
-]
-"""A number strictly between 0 and 1, such as the factor that a rate is lowered by."""
+"""The decay rate of a moving average. At 0, the average is the latest value."""
 UnitFloat: TypeAlias = Annotated[
     float, ArgumentType("UnitFloat", "a number from 0 to 1", in_range(ge=0, le=1))
 ]
@@ -357,7 +528,7 @@ UnitFloat: TypeAlias = Annotated[
 NonNegativeFloat: TypeAlias = Annotated[
     float, ArgumentType("NonNegativeFloat", "a number of 0 or more", in_range(ge=0))
 ]
-"""A finite number of at least 0, such as an ``eps``, a margin or a weight decay."""
+"""A finite number of at least 0, such as ``eps`` or a weight decay."""
 FloatAtLeastOne: TypeAlias = Annotated[
     float, ArgumentType("FloatAtLeastOne", "a number of 1 or more", in_range(ge=1))
 ]
@@ -368,6 +539,6 @@ GrowthLimit: TypeAlias = Annotated[
         "GrowthLimit", "a number above 1, or infinity", in_range(gt=1, allow_infinite=True)
     ),
 ]
-"""The largest factor by which an estimate grows in one update; infinity is no limit."""
+"""The largest factor by which an estimate grows in one update. Infinity disables the limit."""
 Mode: TypeAlias = Annotated[str, one_of("Mode", ("min", "max"))]
 """Whether a metric improves when it decreases ("min") or when it increases ("max")."""

@@ -1,4 +1,4 @@
-"""What a configuration file may say, for the editor that it is written in."""
+"""JSON Schema of the configuration files that `from_dict` reads."""
 
 import inspect
 import re
@@ -9,11 +9,14 @@ from lrsched._schedule import REGISTRY, TAG, ScheduleDefinition
 
 
 def json_schema() -> dict[str, Any]:
-    """A JSON Schema (2020-12) of what `from_dict` reads: every schedule that is registered.
+    """Return a JSON Schema (2020-12) of all registered schedules, as `from_dict` reads them.
 
-    Editors complete names and arguments by it, and underline what is refused, in JSON and YAML.
-    Those of one's own are in it once they are defined, those of `lrsched.compat` once it is
-    imported. It describes single schedules, not the lists of numbers of a batch of them.
+    Editors use it to complete names and arguments and to underline errors in JSON and YAML. User
+    schedules are included once they are defined, those of `lrsched.compat` once their module is
+    imported. The schema describes single schedules, not batches with lists of numbers.
+
+    Returns:
+      The schema, as JSON-serialisable dicts and lists.
 
     >>> import lrsched
     >>> schema = lrsched.json_schema()
@@ -47,7 +50,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _is_written(definition: ScheduleDefinition) -> bool:
-    """Whether no parameter must be a function, which no file can hold."""
+    """Return whether a file can hold a schedule: whether no required parameter is a function."""
     return not any(
         parameter.default is inspect.Parameter.empty and _is_function(parameter.annotation)
         for parameter in definition.signature.parameters.values()

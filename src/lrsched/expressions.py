@@ -147,9 +147,14 @@ def _no_schedule(text: str, value: Any, library: str) -> str:
             f"{text} follows a metric, so that it is a transform and no schedule; use it in Python "
             f"from lrsched.compat.{library}."
         )
-    kind = {dict: "a dictionary without a 'scheduler'", list: "a list", str: "a string"}
+    kinds: dict[type, str] = {
+        dict: "a dictionary without a 'scheduler'",
+        list: "a list",
+        str: "a string",
+    }
+    kind = kinds.get(type(value), "not a call")
     return (
-        f"{text} is not accepted, as it is {kind.get(type(value), 'not a call')}; write one call, "
+        f"{text} is not accepted, as it is {kind}; write one call, "
         "such as StepLR(optimizer, step_size=30)."
     )
 

@@ -42,7 +42,7 @@ FINDERS = {
     "hdm": lrsched.hdm,
     "hypergradient": lambda rate=1.0: lrsched.hypergradient(None, rate, initial_rate=0.1),
     "hypergradient, of adam": lambda rate=1.0: lrsched.hypergradient(
-        optax.scale_by_adam(), rate, kind="additive", hypergradient_rate=1e-3
+        optax.scale_by_adam(), rate, update_rule="additive", hypergradient_rate=1e-3
     ),
     "kt": lambda rate=1.0: optax.chain(optax.clip_by_global_norm(1.0), lrsched.kt(rate)),
     "ldog": lrsched.ldog,
@@ -74,7 +74,7 @@ CONTROLLERS = {
             patience=2,
             accumulation_size=2,
             window_size=3,
-            decay=0.5,
+            ema_decay=0.5,
             active_from=3,
         )
     ),
@@ -82,15 +82,15 @@ CONTROLLERS = {
 """They scale a rate by what a metric says."""
 AVERAGES = {
     "ema_params": after_a_rate(functools.partial(lrsched.ema_params, decay=0.9)),
-    "lawa": after_a_rate(functools.partial(lrsched.lawa, size=3, every=2)),
-    "matched_average": after_a_rate(
-        lambda: lrsched.matched_average(lrsched.wsd(1.0, 40, warmup=0, cooldown=0.5))
+    "lawa": after_a_rate(functools.partial(lrsched.lawa, num_snapshots=3, updates_per_snapshot=2)),
+    "annealing_average": after_a_rate(
+        lambda: lrsched.annealing_average(lrsched.wsd(1.0, 40, warmup=0, cooldown=0.5))
     ),
     "polynomial_average": after_a_rate(lrsched.polynomial_average),
 }
 """They keep an average of the parameters."""
 RECORDERS = {
-    "record_norms": after_a_rate(functools.partial(lrsched.record_norms, slots=4)),
+    "record_norms": after_a_rate(functools.partial(lrsched.record_norms, max_records=4)),
 }
 """They keep what they see of the updates."""
 METHODS = FINDERS | CONTROLLERS | AVERAGES | RECORDERS

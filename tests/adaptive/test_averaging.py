@@ -1,4 +1,9 @@
-"""Averages of the parameters, and how they are found."""
+"""Averages of the parameters, and how `eval_params` finds them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +43,10 @@ def test_a_polynomial_average_of_power_0_is_the_mean():
 
 
 def test_lawa_is_the_mean_of_its_snapshots():
-    points, params, state = walk(lrsched.lawa(size=4, every=7))
+    points, params, state = walk(lrsched.lawa(num_snapshots=4, updates_per_snapshot=7))
     expected = points[[34, 41, 48, 55]].mean(0)
     np.testing.assert_allclose(lrsched.eval_params(state, params), expected, atol=1e-5)
-    _, params, state = walk(lrsched.lawa(size=4, every=100))
+    _, params, state = walk(lrsched.lawa(num_snapshots=4, updates_per_snapshot=100))
     np.testing.assert_array_equal(lrsched.eval_params(state, params), params)
 
 
@@ -49,20 +54,68 @@ def test_lawa_is_the_mean_of_its_snapshots():
     st.integers(1, 40),
     st.sampled_from(["linear", "cosine", "1-sqrt", "square", "mirror-cosine"]),
 )
-def test_a_matched_average_at_the_plateau_is_training_with_the_cooldown(fall, shape):
+def test_an_annealing_average_at_the_peak_is_training_with_the_cooldown(fall, shape):
     schedule = lrsched.wsd(0.5, 60, warmup=0, cooldown=fall, ramp=shape)
-    _, plateau, state = walk(lrsched.matched_average(schedule))
+    _, plateau, state = walk(lrsched.annealing_average(schedule))
     _, cooled, _ = walk(optax.identity(), rate=schedule)
     np.testing.assert_allclose(lrsched.eval_params(state, plateau), cooled, atol=2e-5)
 
 
-def test_a_matched_average_is_the_parameters_before_the_fall():
+def test_an_annealing_average_is_the_parameters_before_the_fall():
     schedule = lrsched.wsd(0.5, 120, warmup=0, cooldown=50)
-    _, params, state = walk(lrsched.matched_average(schedule))
+    _, params, state = walk(lrsched.annealing_average(schedule))
     np.testing.assert_array_equal(lrsched.eval_params(state, params), params)
 
 
-def test_an_average_of_narrow_parameters_is_wide_and_given_in_their_dtype():
+@pytest.mark.parametrize(
+    ("make", "value", "initial"),
+    [
+        (lrsched.ema_params, 0.9, 0.5),
+        (lrsched.polynomial_average, 2.0, 8.0),
+        (lambda every: lrsched.lawa(2, every), 7, 20),
+        (lambda steps: lrsched.annealing_average(lrsched.linear(1.0, 0.0, steps)), 50, 90),
+    ],
+    ids=["ema_params", "polynomial_average", "lawa", "annealing_average"],
+)
+def test_an_update_uses_the_array_that_it_is_built_with(make, value, initial):
+    _, params, state = walk(make(value))
+
+    @jax.jit
+    def final(value):
+        def step(carry, gradient):
+            params, state = carry
+            _, state = make(value).update(-0.5 * gradient, state, params)
+            return (params - 0.5 * gradient, state), None
+
+        start = jnp.zeros(3)
+        init = make(initial).init(start)
+        (params, state), _ = jax.lax.scan(step, (start, init), jnp.float32(GRADIENTS))
+        return lrsched.eval_params(state, params)
+
+    np.testing.assert_allclose(final(value), lrsched.eval_params(state, params), atol=1e-5)
+
+
+def test_a_traced_decay_that_is_not_legal_leaves_a_finite_average():
+    @jax.jit
+    def after(decay):
+        optimizer = lrsched.ema_params(decay)
+        _, state = optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), jnp.ones(2))
+        return state.average
+
+    assert np.all(np.isfinite(after(1.0)))
+    assert np.all(np.isfinite(after(np.nan)))
+
+
+def test_sharded_parameters_have_sharded_averages_and_one_all_reduce():
+    script = Path(__file__).parent / "sharded_averages.py"
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8"}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_average_of_narrow_parameters_is_wide_and_evaluates_to_their_dtype():
     _, params, state = walk(lrsched.ema_params(0.9), dtype=jnp.bfloat16)
     assert state[-1].average.dtype == jnp.float32
     assert lrsched.eval_params(state, params).dtype == jnp.bfloat16

@@ -43,7 +43,7 @@ def test_the_rate_follows_the_papers_recursion(base, kind):
     direction_of, transform, additive = BASES[base]
     slope = {"additive": additive, "multiplicative": 0.02, "normalized": 1e-3}[kind]
     optimizer = lrsched.hypergradient(
-        transform, SCHEDULE, initial_rate=0.05, hypergradient_rate=slope, kind=kind
+        transform, SCHEDULE, initial_rate=0.05, hypergradient_rate=slope, update_rule=kind
     )
     params = jnp.float32(START)
     state = optimizer.init(params)

@@ -1,4 +1,4 @@
-"""Rules that look at how the training loss moves, against plain Python."""
+"""Controllers of the training loss, compared with plain Python."""
 
 import itertools
 
@@ -14,7 +14,7 @@ def noisy(count, slope=-0.02, seed=0):
     return 5 + slope * np.arange(count) + 0.05 * np.random.default_rng(seed).standard_normal(count)
 
 
-def test_the_bold_driver_is_bold_after_falls_and_timid_after_rises():
+def test_bold_driver_raises_after_falls_and_halves_after_rises():
     losses, scale, expected = noisy(30), 1.0, [1.0]
     for before, now in itertools.pairwise(losses):
         scale = np.clip(scale * (1.1 if np.float32(now) <= np.float32(before) else 0.5), 0.1, 3)
@@ -23,7 +23,7 @@ def test_the_bold_driver_is_bold_after_falls_and_timid_after_rises():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_a_spike_lowers_the_rate_which_then_comes_back():
+def test_a_spike_lowers_the_rate_which_then_recovers():
     losses = noisy(60)
     losses[40] += 3
     found = scales(lrsched.backoff_on_spike(recovery=1.1, threshold=6.0), losses)
@@ -33,7 +33,7 @@ def test_a_spike_lowers_the_rate_which_then_comes_back():
     assert found[48] == 1.0
 
 
-def test_a_second_spike_is_seen_and_a_loss_that_stays_high_is_the_new_normal():
+def test_a_second_spike_is_detected_and_a_loss_that_stays_high_becomes_the_mean():
     losses = noisy(400, slope=0.0)
     losses[40] += 3
     losses[42] += 3
@@ -44,7 +44,7 @@ def test_a_second_spike_is_seen_and_a_loss_that_stays_high_is_the_new_normal():
     assert found[-1] == 1.0
 
 
-def test_adalrs_is_its_slopes_in_plain_python():
+def test_adalrs_equals_least_squares_slopes_in_plain_python():
     rng = np.random.default_rng(3)
     losses = 4 * 0.99 ** np.arange(200) + 0.02 * rng.standard_normal(200)
     window, up, down, shrink, rtol = 10, 2.0, 1.5, 0.9, 0.05

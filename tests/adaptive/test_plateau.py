@@ -1,4 +1,4 @@
-"""Rules that count; the peers' numbers are compared in `tests/parity/methods/test_plateaus.py`."""
+"""Controllers that count; `tests/parity/methods/test_plateaus.py` compares other libraries."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,12 +20,12 @@ def scales(optimizer, metrics):
 
 
 @pytest.mark.parametrize("best", [-1.0, 1.0, 0.0])
-def test_it_fires_on_a_metric_that_stands_still_whatever_its_sign(best):
+def test_a_constant_metric_of_any_sign_lowers_the_rate(best):
     assert scales(lrsched.reduce_on_plateau(0.5, 2), [best] * 5) == [1, 1, 0.5, 0.5, 0.25]
 
 
 @given(st.floats(-8, 8, width=32), st.floats(0, 0.5), st.floats(0, 1))
-def test_the_margin_is_of_the_bests_size(best, rtol, atol):
+def test_the_margin_is_relative_to_the_magnitude_of_the_best_value(best, rtol, atol):
     rule = lrsched.reduce_on_plateau(0.5, 1, rtol=rtol, atol=atol)
     margin = np.float32(rtol) * abs(np.float32(best)) + np.float32(atol)
     slack = 1e-5 * (1 + abs(best))
@@ -33,21 +33,21 @@ def test_the_margin_is_of_the_bests_size(best, rtol, atol):
     assert scales(rule, [best, best - margin + slack])[1] == 0.5
 
 
-def test_more_is_better_where_it_was_said_so():
+def test_mode_max_takes_a_higher_metric_for_better():
     rising = [0.1, 0.2, 0.3, 0.3, 0.2]
     assert scales(lrsched.reduce_on_plateau(0.5, 1, mode="max"), rising)[-2:] == [0.5, 0.25]
     assert scales(lrsched.reduce_on_plateau(0.5, 1), rising)[1:3] == [0.5, 0.25]
 
 
-def test_it_goes_no_lower_than_it_may_and_rests_after_a_fall():
+def test_min_scale_and_cooldown_limit_the_reductions():
     rule = lrsched.reduce_on_plateau(0.5, 1, min_scale=0.3, cooldown=2)
     assert scales(rule, [1.0] * 9) == pytest.approx([1, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3])
 
 
 @pytest.mark.parametrize(
-    "smoothing", [{}, {"window_size": 3}, {"decay": 0.75}, {"accumulation_size": 3}]
+    "smoothing", [{}, {"window_size": 3}, {"ema_decay": 0.75}, {"accumulation_size": 3}]
 )
-def test_smoothing_waits_for_the_mean(smoothing):
+def test_smoothed_metrics_are_compared(smoothing):
     metrics = [3.0, 1.0, 2.0, 1.5, 1.5, 1.6, 1.7, 1.8, 1.9]
     found = scales(lrsched.reduce_on_plateau(0.5, 1, **smoothing), metrics)
     averaged = averages(metrics, **smoothing)
@@ -60,8 +60,8 @@ def test_smoothing_waits_for_the_mean(smoothing):
     assert found.index(0.5) == expected
 
 
-def averages(metrics, window_size=1, decay=0.0, accumulation_size=1):
-    """What is judged, and at which metric."""
+def averages(metrics, window_size=1, ema_decay=0.0, accumulation_size=1):
+    """Yield each observation with the index of the metric at which it is complete."""
     blocks = [
         (end - 1, np.mean(metrics[end - accumulation_size : end]))
         for end in range(accumulation_size, len(metrics) + 1, accumulation_size)
@@ -69,7 +69,8 @@ def averages(metrics, window_size=1, decay=0.0, accumulation_size=1):
     total = weight = 0.0
     for index, (at, _) in enumerate(blocks):
         mean = np.mean([value for _, value in blocks[max(index + 1 - window_size, 0) : index + 1]])
-        total, weight = decay * total + (1 - decay) * mean, decay * weight + (1 - decay)
+        total = ema_decay * total + (1 - ema_decay) * mean
+        weight = ema_decay * weight + (1 - ema_decay)
         yield at, total / weight
 
 
@@ -82,7 +83,7 @@ def epochs(*pairs):
     ]
 
 
-def test_overfitting_is_a_validation_loss_that_rises_while_the_training_loss_falls():
+def test_overfitting_is_a_rising_validation_loss_with_a_falling_training_loss():
     rule = lrsched.reduce_on_overfitting(0.5, patience=2)
     overfits = epochs((1.0, 1.0), (0.9, 0.9), (0.8, 0.95), (0.7, 1.0))
     assert scales(rule, overfits)[-4:] == [1, 1, 1, 0.5]
@@ -92,7 +93,7 @@ def test_overfitting_is_a_validation_loss_that_rises_while_the_training_loss_fal
     assert scales(rule, learns)[-1] == 1
 
 
-def test_overfitting_is_measured_anew_after_a_cut():
+def test_overfitting_is_measured_from_the_latest_reduction():
     rule = lrsched.reduce_on_overfitting(0.5, patience=1)
     start = epochs((1.0, 0.9), (0.8, 1.0))
     level = epochs(*[(0.8 - 0.1 * n, 1.0) for n in range(1, 5)])
@@ -100,14 +101,16 @@ def test_overfitting_is_measured_anew_after_a_cut():
     assert scales(rule, start + level + epochs((0.2, 1.1)))[-1] == 0.25
 
 
-def test_a_validation_metric_without_a_training_loss_is_no_reason():
+def test_a_validation_metric_without_a_training_loss_changes_nothing():
     rule = lrsched.reduce_on_overfitting(0.5, patience=1)
     assert scales(rule, [{"validation": v} for v in [1.0, 2.0, 3.0]]) == [1, 1, 1]
 
 
-def test_overfitting_needs_two_names():
-    with pytest.raises(ValueError, match=r"validation='value' is not accepted; .* another name"):
-        lrsched.reduce_on_overfitting(validation="value")
+def test_overfitting_needs_two_metric_names():
+    with pytest.raises(
+        ValueError, match=r"validation_metric='value' is not accepted; .* another name"
+    ):
+        lrsched.reduce_on_overfitting(validation_metric="value")
 
 
 @pytest.mark.parametrize(
@@ -115,14 +118,14 @@ def test_overfitting_needs_two_names():
     [
         (lambda: lrsched.reduce_on_plateau(mode="least"), "mode='least' .* one of 'min', 'max'"),
         (lambda: lrsched.reduce_on_plateau(1.0), "factor=1.0 .* above 0 and below 1"),
-        (lambda: lrsched.reduce_on_plateau(0.5, 0), "patience=0 .* whole number of 1 or more"),
+        (lambda: lrsched.reduce_on_plateau(0.5, 0), "patience=0 .* whole number .* from 1"),
         (lambda: lrsched.reduce_on_plateau(cooldown=-1), "cooldown=-1"),
-        (lambda: lrsched.reduce_on_plateau(decay=1.0), "decay=1.0"),
+        (lambda: lrsched.reduce_on_plateau(ema_decay=1.0), "ema_decay=1.0"),
         (lambda: lrsched.greedy(max_scale=0.5), "greedy: max_scale=0.5 .* 1 or more"),
-        (lambda: lrsched.bold_driver(up=1.0), "bold_driver: up=1.0 .* above 1"),
+        (lambda: lrsched.bold_driver(up_factor=1.0), "bold_driver: up_factor=1.0 .* above 1"),
         (lambda: lrsched.adalrs(window=0), "adalrs: window=0"),
     ],
 )
-def test_an_option_out_of_its_range_is_named(make, message):
+def test_an_argument_out_of_its_range_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

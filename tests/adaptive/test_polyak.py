@@ -33,7 +33,7 @@ def test_polyaks_step_is_the_gap_over_the_squared_gradient(lowest):
 
 
 def test_polyaks_step_grows_no_faster_than_it_may():
-    flat = lrsched.polyak(c=1.0, max_rate=1e-3, growth=1.5)
+    flat = lrsched.polyak(c=1.0, max_rate=1e-3, max_growth=1.5)
     _, rates = run(flat, 10)
     np.testing.assert_allclose(rates, 1e-3, rtol=1e-6)
     _, rates = run(lrsched.polyak(lrsched.linear(1.0, 0.0, 10), c=1.0, max_rate=1e-3), 10)

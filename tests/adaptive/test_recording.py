@@ -1,4 +1,4 @@
-"""The record of gradient norms; what it shares with every transform is in test_contract.py."""
+"""`record_norms`; what all transforms guarantee is tested in test_contract.py."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import lrsched
 
 
 def record(sizes, **options):
-    """What is recorded of gradients ``[3 size, -4 size]``, whose norms are 5 and 7 times that."""
+    """Return the record of gradients ``[3 size, -4 size]``, of norms ``5 size`` and ``7 size``."""
     optimizer = lrsched.record_norms(**options)
 
     def step(state, size):
@@ -21,10 +21,10 @@ def record(sizes, **options):
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 17, 23, 64, 100])
-def test_means_of_equal_stretches_are_kept_whatever_the_length(count):
+def test_a_run_of_any_length_is_recorded_as_means_of_equal_segments(count):
     sizes = np.random.default_rng(0).uniform(0.5, 2, count)
-    state = record(sizes, slots=8)
-    found, each = lrsched.recorded_norms(state), int(state.every)
+    state = record(sizes, max_records=8)
+    found, each = lrsched.recorded_norms(state), int(state.updates_per_record)
     assert each == 2 ** max(0, int(np.ceil(np.log2(count / 8))))
     assert min(count, 4) <= len(found.steps) <= 8
     parts = np.split(np.arange(count), np.arange(each, count, each))
@@ -34,19 +34,19 @@ def test_means_of_equal_stretches_are_kept_whatever_the_length(count):
     np.testing.assert_allclose(found.l2, 5 * np.sqrt(means[1]), rtol=1e-5)
 
 
-def test_a_first_stretch_of_several_updates():
-    found = lrsched.recorded_norms(record([1.0, 3.0, 5.0], slots=4, every=2))
+def test_a_first_segment_of_several_updates():
+    found = lrsched.recorded_norms(record([1.0, 3.0, 5.0], max_records=4, updates_per_record=2))
     assert found.steps.tolist() == [0, 2]
     np.testing.assert_allclose(found.l1, [14.0, 35.0])
 
 
-def test_what_is_not_finite_is_left_out_and_counted():
+def test_a_nonfinite_update_is_skipped_and_counted():
     state = record([1.0, np.nan, np.inf, 2.0])
-    assert (int(state.count), int(state.ignored)) == (2, 2)
+    assert (int(state.count), int(state.nonfinite_count)) == (2, 2)
     np.testing.assert_allclose(lrsched.recorded_norms(state).l2, [5.0, 10.0])
 
 
-def test_updates_pass_through_as_they_are_and_narrow_ones_are_summed_wide():
+def test_updates_pass_unchanged_and_bfloat16_is_summed_in_float32():
     optimizer, grads = lrsched.record_norms(), {"w": jnp.full(10_000, 0.1, jnp.bfloat16)}
     updates, state = optimizer.update(grads, optimizer.init(grads))
     assert updates is grads
@@ -55,9 +55,17 @@ def test_updates_pass_through_as_they_are_and_narrow_ones_are_summed_wide():
     )
 
 
+def test_complex_gradients_and_empty_trees_have_real_norms():
+    optimizer = lrsched.record_norms()
+    for grads, norms in [(jnp.array([3.0 + 4.0j, 0.0]), (5.0, 5.0)), ({}, (0.0, 0.0))]:
+        _, state = optimizer.update(grads, optimizer.init(grads))
+        found = lrsched.recorded_norms(state)
+        assert (float(found.l1[0]), float(found.l2[0])) == norms
+
+
 def test_a_record_is_found_in_every_wrapper_and_drives_a_refinement():
     optimizer = optax.MultiSteps(
-        optax.chain(lrsched.record_norms(slots=4), optax.masked(optax.adam(0.1), True)), 2
+        optax.chain(lrsched.record_norms(max_records=4), optax.masked(optax.adam(0.1), True)), 2
     )
     params = jnp.array([1.0, 2.0])
     state = optimizer.init(params)
@@ -72,8 +80,14 @@ def test_a_record_is_found_in_every_wrapper_and_drives_a_refinement():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: lrsched.record_norms(slots=5), "slots=5 is not accepted; slots must be an even"),
-        (lambda: lrsched.record_norms(every=0), "every=0 is not accepted"),
+        (
+            lambda: lrsched.record_norms(max_records=5),
+            "max_records=5 is not accepted; max_records must be an even",
+        ),
+        (
+            lambda: lrsched.record_norms(updates_per_record=0),
+            "updates_per_record=0 is not accepted",
+        ),
         (lambda: lrsched.recorded_norms(optax.adam(0.1).init(1.0)), "holds 0 records of norms"),
         (lambda: lrsched.recorded_norms([record([1.0]), record([1.0])]), "holds 2 records"),
         (lambda: lrsched.recorded_norms(lrsched.record_norms().init(1.0)), "record .* is empty"),

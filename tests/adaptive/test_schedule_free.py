@@ -22,7 +22,7 @@ def test_the_weights_of_the_average_are_the_rates_that_were_applied():
         params = optax.apply_updates(params, updates)
         largest = max(largest, float(lrsched.learning_rate(state)))
         total += largest**2
-        x = x + largest**2 / total * (np.asarray(state.memory.iterate) - x)
+        x = x + largest**2 / total * (np.asarray(state.method_state.z) - x)
         np.testing.assert_allclose(lrsched.eval_params(state, params), x, atol=1e-4)
 
 

@@ -40,7 +40,7 @@ def test_no_method_is_missing():
         for name in lrsched.__all__
         if isinstance(_made(getattr(lrsched, name)), optax.GradientTransformation)
     }
-    averages = {"ema_params", "lawa", "polynomial_average", "matched_average"}
+    averages = {"ema_params", "lawa", "polynomial_average", "annealing_average"}
     others = {"record_norms", "scale_by_learning_rate"}
     rules = {"greedy", "bold_driver", "adalrs", "backoff_on_spike", "reduce_on_overfitting"}
     assert takes_updates - averages - rules - others <= made

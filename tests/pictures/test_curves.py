@@ -32,7 +32,7 @@ from lrsched.pictures import curves as curve
             [("warmup", 0, 5), ("constant", 5, 20), ("cooldown", 20, 30)],
         ),
         (lrsched.one_cycle(1.0, 100, warmup=30), [("rise", 0, 30), ("fall", 30, 100)]),
-        (lrsched.multistep(1.0, [9], 0.1), [("piece 1", 0, 9), ("piece 2", 9, 12)]),
+        (lrsched.multistep(1.0, [9], 0.1), [("segment 1", 0, 9), ("segment 2", 9, 12)]),
         (lrsched.inverse_sqrt(1.0, timescale=25), [("inverse_sqrt", 0, 100)]),
         (
             lrsched.warmup(10) * (lrsched.warmup(20) * 0.1 >> lrsched.cosine(0.1, 30)),
@@ -42,26 +42,28 @@ from lrsched.pictures import curves as curve
             lrsched.warmup(10) * lrsched.step_decay(1.0, 0.5, every=20),
             [
                 ("warmup", 0, 10),
-                *((f"piece {i}", max(20 * i - 20, 10), 20 * i) for i in range(1, 5)),
+                *((f"segment {i}", max(20 * i - 20, 10), 20 * i) for i in range(1, 5)),
             ],
         ),
         (lrsched.triangular(0.0, 1.0, up_steps=5), [("cycle 1", 0, 10), ("cycle 2", 10, 20)]),
         (
             lrsched.shift(lrsched.wsd(1.0, 50, 10, 0.2), 5),
-            [("held", 0, 5), ("warmup", 5, 15), ("stable", 15, 45), ("cooldown", 45, 55)],
+            [("initial", 0, 5), ("warmup", 5, 15), ("stable", 15, 45), ("cooldown", 45, 55)],
         ),
         (
-            lrsched.repace(lrsched.wsd(1.0, 50, 10, 0.2), 20, 80),
+            lrsched.edited(
+                lrsched.wsd(1.0, 50, 10, 0.2), pace_step=20, pace_position=20, pace_end=80
+            ),
             [("warmup", 0, 10), ("stable", 10, 60), ("cooldown", 60, 80)],
         ),
         (
             lrsched.cosine(1.0, 20) * lrsched.multistep(1.0, [5]),
-            [("cosine & piece 1", 0, 5), ("cosine & piece 2", 5, 20)],
+            [("cosine & segment 1", 0, 5), ("cosine & segment 2", 5, 20)],
         ),
         (lrsched.untuned_warmup(0.75) * 0.1, [("warmup", 0, 7), ("constant", 7, 1000)]),
         (
             lrsched.noise(lrsched.points([2, 4, 8], [1.0, 2.0, 0.0]), seed=0, scale=0.1),
-            [("held", 0, 2), ("piece 1", 2, 4), ("piece 2", 4, 8)],
+            [("initial", 0, 2), ("segment 1", 2, 4), ("segment 2", 4, 8)],
         ),
     ],
     ids=repr,
@@ -77,7 +79,9 @@ def test_the_phases_of_a_course_follow_one_another_without_a_gap(schedule, expec
         lrsched.exponential(1.0, 0.5, every=7, staircase=True),
         lrsched.piecewise_constant([1.0, 0.5, 0.2], [11, 30]),
         lrsched.stretch(lrsched.multistep(1.0, [2, 3, 7]), 20),
-        lrsched.repace(lrsched.multistep(1.0, [2, 8, 11]), 5, 25),
+        lrsched.edited(
+            lrsched.multistep(1.0, [2, 8, 11]), pace_step=5, pace_position=5, pace_end=25
+        ),
         lrsched.reverse(lrsched.multistep(1.0, [4, 11, 20])),
         lrsched.shift(lrsched.multistep(1.0, [4, 11, 20]), -6),
         lrsched.repeat(lrsched.constant(1.0, 3) >> lrsched.constant(0.5, 2)).inner,
@@ -111,15 +115,15 @@ def test_a_cycle_begins_where_the_rate_leaps_up(schedule):
 def test_of_very_many_pieces_the_last_are_one():
     found = curve.phases(lrsched.step_decay(1.0, 0.999, every=1), 10**9)
     assert [(phase.name, phase.start) for phase in found[-2:]] == [
-        ("piece 11", 10),
-        ("piece 12 on", 11),
+        ("segment 11", 10),
+        ("segment 12 on", 11),
     ]
 
 
 def test_a_schedule_of_ones_own_names_its_phases():
     @lrsched.schedule(
         horizon="steps",
-        phases=lambda until, steps: [("up", 0), ("down", steps // 2)],
+        phases=lambda s, until: [("up", 0), ("down", s.steps // 2)],
         name="test_curve.tent",
     )
     def tent(step, steps: int):
@@ -182,7 +186,7 @@ def test_a_notebook_shows_a_picture_of_one_path_in_the_colour_of_the_text():
 def test_what_is_not_finite_is_left_out_of_the_picture():
     @lrsched.schedule(horizon="steps", name="test_curve.broken")
     def broken(step, steps: int):
-        return jnp.where(step == 3, jnp.nan, jnp.where(step == 6, jnp.inf, 1.0 * step))
+        return jnp.where((step == 3) | (step == 6), jnp.nan, 1.0 * step)
 
     shown = broken(10)._repr_html_()
     assert shown.count("M") == 3

@@ -176,17 +176,18 @@ def test_metrics_are_flat_and_named_by_group():
     found = jax.jit(lrsched.metrics)(state)
     assert sorted(found) == [
         "controller_scale/a",
-        "ignored_metrics/a",
-        "ignored_updates/b",
         "learning_rate/a",
         "learning_rate/b",
+        "nonfinite_metrics/a",
+        "nonfinite_updates/b",
+        "received_metrics/a",
         "schedule_step/a",
         "schedule_step/b",
     ]
     assert all(value.ndim == 0 for value in found.values())
     assert found["learning_rate/a"] == 0.5
     assert [int(found[f"schedule_step/{group}"]) for group in "ab"] == [1, 0]
-    assert int(found["ignored_metrics/a"]) == int(found["ignored_updates/b"]) == 1
+    assert int(found["nonfinite_metrics/a"]) == int(found["nonfinite_updates/b"]) == 1
 
 
 def test_a_second_metric_of_its_kind_is_numbered():
@@ -241,7 +242,7 @@ def test_metrics_of_an_nnx_optimizer_with_its_containers():
     found = lrsched.metrics(optimizer.opt_state)
     assert sorted(found) == [
         "estimate",
-        "ignored_updates",
+        "nonfinite_updates",
         "learning_rate",
         "schedule_done",
         "schedule_step",

@@ -148,7 +148,7 @@ def test_the_program_is_small_and_free_of_loops():
         (lambda: lrsched.one_cycle(0.1, 100, div_factor=0), "div_factor=0 is not accepted"),
         (lambda: lrsched.cosine_restarts(0.1, 10, growth=0.5), "growth=0.5 is not accepted"),
         (lambda: lrsched.cosine_restarts(0.1, 10, growth=0), "growth=0 is not accepted"),
-        (lambda: lrsched.cosine_restarts(0.1, 10, warmup=10), "warmup=10 leaves nothing of the"),
+        (lambda: lrsched.cosine_restarts(0.1, 10, warmup=10), "warmup=10 is not accepted"),
         (
             lambda: lrsched.one_cycle(0.1, 100, warmup=60, three_phase=True),
             r"take 60 \+ 60 = 120 steps, more than steps=100",

@@ -129,15 +129,21 @@ def test_chebyshev_solves_a_quadratic_faster_than_any_constant_rate():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: lrsched.rex(0.1, 5, beta=1.0), "rex: beta=1.0 is not below 1"),
+        (lambda: lrsched.rex(0.1, 5, beta=1.0), "rex: beta=1.0 is not accepted"),
         (
             lambda: lrsched.hyperbolic(0.1, 50, max_steps=40),
-            "hyperbolic: max_steps=40 is below steps=50",
+            "hyperbolic: max_steps=40 is not accepted; max_steps must be at least steps=50",
         ),
-        (lambda: lrsched.exp_hyperbolic(0.1, 50, 40, 0.01), "max_steps=40 is below steps=50"),
+        (
+            lambda: lrsched.exp_hyperbolic(0.1, 50, 40, 0.01),
+            "max_steps=40 is not accepted; max_steps must be at least steps=50",
+        ),
         (lambda: lrsched.exp_hyperbolic(0.1, 50, 50, 0), "end=0 is not accepted"),
-        (lambda: lrsched.chebyshev(0.1, 48), "steps=48 is no power of two"),
-        (lambda: lrsched.chebyshev(0.1, 64, ratio=1), "ratio=1.0 is not below 1"),
+        (
+            lambda: lrsched.chebyshev(0.1, 48),
+            "steps=48 is not accepted; steps must be a power of two",
+        ),
+        (lambda: lrsched.chebyshev(0.1, 64, ratio=1), "ratio=1 is not accepted"),
         (lambda: lrsched.k_decay(0.1, 5, k=0), "k=0 is not accepted"),
         (lambda: lrsched.multistep(0.1, [60, 30]), r"milestones=\[60, 30\] is not accepted"),
         (lambda: lrsched.step_decay(0.1, 0.0, 10), "factor=0.0 is not accepted; factor must be"),

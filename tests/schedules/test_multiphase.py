@@ -136,11 +136,11 @@ def test_points_of_any_number_are_one_program():
             "interpolation must be one of 'linear', 'cos",
         ),
         (lambda: lrsched.points([], []), r"is not accepted"),
-        (lambda: lrsched.cooldown(0.1, 2**31 - 1, 5), r"is above 2\*\*31 - 1"),
+        (lambda: lrsched.cooldown(0.1, 2**31 - 1, 5), r"must be at most 2\*\*31 - 1"),
         (lambda: lrsched.cooldown(0.1, -1, 5), "start=-1 is not accepted"),
         (
             lambda: lrsched.wsd(0.1, 100, 60, 50),
-            r"wsd: warmup=60 and cooldown=50 take 60 \+ 50 = 110 steps, more than steps=100",
+            r"cooldown=50 are not accepted; together they take 60 \+ 50 = 110 steps, more",
         ),
         (lambda: lrsched.wsd(0.1, 100, 0.6, 0.5), r"take 60 \+ 50 = 110 steps"),
         (lambda: lrsched.wsd(0.1, 100, 1.5, 10), "warmup=1.5 is not accepted; warmup must be a"),

@@ -1,4 +1,4 @@
-"""Loss laws against the papers' sums in float64, and their fits to made and real curves."""
+"""Loss laws against the papers' sums in float64, and fits to simulated and real curves."""
 
 from pathlib import Path
 
@@ -14,6 +14,18 @@ from lrsched import theory
 STEPS, PEAK = 1_000, 3e-4
 NUMBERS = {
     "multi-power": dict(L0=2.65, A=0.6, alpha=0.45, B=438.0, C=2.1, beta=0.6, gamma=0.65),
+    "norm-aware": dict(
+        L0=2.65,
+        A=6.0,
+        alpha=0.45,
+        B=7.0,
+        C=0.2,
+        beta=0.6,
+        gamma=0.65,
+        decay=1.0,
+        norm0=1e-3,
+        norm_power=0.5,
+    ),
     "annealing": dict(L0=2.65, A=0.6, alpha=0.45, C=3.0, memory=200.0),
     "power": dict(L0=2.65, A=0.6, alpha=0.45),
 }
@@ -28,8 +40,14 @@ SCHEDULES = {
 
 
 def exact(law, numbers, rates):
-    """The papers' sums, term by term, in float64: the loss after each update."""
-    rates = np.asarray(rates, np.float64)
+    """Compute the papers' sums, term by term, in float64: the loss after each update."""
+    rates = np.array(rates, np.float64)
+    if law == "norm-aware":
+        norm_sq = numbers["norm0"]
+        for t, rate in enumerate(rates.copy()):
+            kept = np.exp(-2 * numbers["decay"] * rate)
+            norm_sq = kept * norm_sq + (1 - kept) * rate
+            rates[t] = rate / norm_sq ** numbers["norm_power"]
     area, drops = np.cumsum(rates), -np.diff(rates, prepend=0)
     losses = np.full(len(rates), np.inf)
     losses[area > 0] = numbers["L0"] + numbers["A"] * area[area > 0] ** -numbers["alpha"]
@@ -39,7 +57,7 @@ def exact(law, numbers, rates):
             momentum = np.exp(-1 / numbers["memory"]) * momentum + drop
             total += momentum
             losses[t] -= numbers["C"] * total
-    if law == "multi-power":
+    if law in ("multi-power", "norm-aware"):
         raised = np.maximum(rates, 1e-4 * rates.max()) ** -numbers["gamma"]
         for t in range(len(rates)):
             each = area[t] - area[: t + 1] + rates[: t + 1]
@@ -50,7 +68,13 @@ def exact(law, numbers, rates):
 
 @pytest.mark.parametrize(
     ("law", "x64"),
-    [("multi-power", True), ("multi-power", False), ("annealing", False), ("power", False)],
+    [
+        ("multi-power", True),
+        ("multi-power", False),
+        ("norm-aware", True),
+        ("annealing", False),
+        ("power", False),
+    ],
 )
 def test_a_law_is_the_papers_sum_at_every_step(law, x64):
     with jax.enable_x64(x64):
@@ -58,7 +82,7 @@ def test_a_law_is_the_papers_sum_at_every_step(law, x64):
         for name, schedule in SCHEDULES.items():
             rates = jnp.asarray(np.asarray(schedule(np.arange(STEPS))), float)
             losses, wanted = made.predict(rates), exact(law, NUMBERS[law], rates)
-            # All that drops can do is B times the peak, 0.13, and the windows cost little of it:
+            # All that drops can do is B times the peak, 0.13, and the age bins cost little of it:
             # most for a rate that comes to zero, where the weights have no bound, and stays there.
             most = 3e-4 if "to zero" in name else 1.5e-4
             np.testing.assert_allclose(losses, wanted, atol=most, rtol=1e-6, err_msg=name)
@@ -66,7 +90,7 @@ def test_a_law_is_the_papers_sum_at_every_step(law, x64):
             np.testing.assert_allclose(last, wanted[-1], rtol=1e-9 if x64 else 2e-6, err_msg=name)
 
 
-def test_windows_hold_at_the_length_of_real_runs():
+def test_age_bins_hold_at_the_length_of_real_runs():
     rates = lrsched.warmup(2_160) * PEAK >> lrsched.cosine(PEAK, 72_000 - 2_160, end=PEAK / 10)
     at = np.array([2_160, 9_001, 40_000, 72_000])
     law = theory.LossLaw("multi-power", NUMBERS["multi-power"])
@@ -78,7 +102,7 @@ def test_windows_hold_at_the_length_of_real_runs():
     ("law", "of", "places"),
     [
         ("multi-power", "final_loss", (5, 50, 95)),
-        # At a plateau, whose next change may be a fall or a rise, the windows have a kink.
+        # At a plateau, whose next change may be a fall or a rise, the age bins have a kink.
         ("multi-power", "predict", (5, 95)),
     ],
 )
@@ -145,7 +169,7 @@ def test_a_fit_does_not_depend_on_the_units_nor_on_the_seed():
     curves = curves_of("multi-power", seen, noise=1e-3)
     larger = [curve._replace(rates=1e3 * curve.rates) for curve in curves]
     predicted = [
-        theory.fit_loss_law(some, starts=1, seed=seed).final_loss(some[0].rates)
+        theory.fit_loss_law(some, "multi-power", starts=1, seed=seed).final_loss(some[0].rates)
         for some, seed in ((curves, 0), (larger, 1))
     ]
     np.testing.assert_allclose(*predicted, rtol=1e-4)
@@ -163,6 +187,63 @@ def test_scores_say_what_was_seen():
     (scores,) = law.scores([theory.LossCurve(rates, [1, 2, 4], [5.0, 3.5, 1.0])])
     assert tuple(scores)[:4] == pytest.approx((0.5, 1 - 1.25 / 8.1667, 1.0, 1.0), rel=1e-4)
     assert np.isnan(scores["within"])
+
+
+def test_a_law_of_several_peaks_is_found_from_two_and_predicts_a_third():
+    numbers = {**NUMBERS["norm-aware"], "decay": 0.5, "norm0": 3e-4}
+    shapes = [lambda p: p * lrsched.constant(1.0), lambda p: lrsched.cosine(p, STEPS)]
+    seen = [shape(peak) for peak in (3e-4, 6e-4) for shape in shapes]
+    curves = curves_of("norm-aware", seen, 3e-4, numbers)
+    law = theory.fit_loss_law(curves, "norm-aware", fixed={"decay": 0.5}, starts=1)
+    unseen = curves_of("norm-aware", [lrsched.linear(12e-4, 0.0, STEPS)], 0.0, numbers)
+    assert law.scores(unseen)["mae"][0] < 5e-3
+    assert "extrapolates in its peak 0.0012" in law.trust(lrsched.linear(12e-4, 0.0, STEPS))
+    assert "peaks 0.0003 to 0.0006" in law.trust()
+
+
+def test_runs_far_from_any_law_are_predicted_no_worse_than_by_their_mean():
+    at = np.arange(50, STEPS + 1, 25)
+    random = np.random.default_rng(1)
+    names = ("cosine", "wsd", "step decay", "one cycle")
+    # A sigmoid in the number of updates: no power law, and the schedule does not matter.
+    losses = [1 + 2 / (1 + np.exp((at - 600) / 80)) + 0.002 * random.normal(size=len(at))] * 4
+    curves = [
+        theory.LossCurve(np.asarray(SCHEDULES[name](np.arange(STEPS))), at, each)
+        for name, each in zip(names, losses, strict=True)
+    ]
+    law = theory.fit_loss_law(curves[:3])
+    mean = np.abs(losses[3] - np.mean(losses[:3], axis=0)).mean()
+    scores = law.scores(curves[3:])
+    assert law.calibration is not None
+    assert scores["mae"][0] < mean + 0.02
+    assert scores["final_within"][0] == 1.0
+
+
+def test_the_interval_widens_outside_the_fitted_runs():
+    seen = [SCHEDULES[name] for name in ("cosine", "wsd", "step decay", "one cycle")]
+    law = theory.fit_loss_law(curves_of("multi-power", seen, 1e-3), "multi-power", starts=1)
+
+    def width(schedule):
+        low, high = law.final_interval(schedule)
+        return float(high / low)
+
+    inside = width(lrsched.linear(PEAK, 0.0, STEPS))
+    assert width(lrsched.linear(4 * PEAK, 0.0, STEPS)) > inside
+    assert width(lrsched.linear(PEAK, 0.0, 8 * STEPS)) > inside
+    assert "its length of 8000 updates" in law.trust(lrsched.linear(PEAK, 0.0, 8 * STEPS))
+    assert "inside the range" in law.trust(lrsched.cosine(PEAK, STEPS, end=PEAK / 10))
+    assert "Only one peak" in law.trust()
+
+
+def test_a_forecast_covers_the_end_of_a_run_that_has_begun():
+    runs = ("cosine", "wsd", "step decay", "one cycle")
+    done = curves_of("multi-power", [SCHEDULES[n] for n in runs], 1e-3)
+    whole = curves_of("multi-power", [lrsched.linear(PEAK, 0.0, STEPS)])[0]
+    part = theory.LossCurve(whole.rates, whole.steps[:10], whole.losses[:10])
+    result = theory.forecast(part, done, law="multi-power")
+    assert result.low < whole.losses[-1] < result.high
+    assert result.loss == pytest.approx(whole.losses[-1], abs=1e-2)
+    assert "Fitted to 5 curves" in result.trust
 
 
 CURVES = Path(__file__).parents[2] / ".." / "shared" / "loss-curves" / "25M"

@@ -76,6 +76,39 @@ def test_a_comparison_is_the_laws_own_losses():
         assert tuple(row[["name", "steps", "area", "peak", "last"]]) == pytest.approx(expected)
 
 
+def test_a_gain_within_the_error_of_the_law_is_a_tie_and_no_reason_for_another_schedule():
+    at, random = np.arange(20, STEPS + 1, 20), np.random.default_rng(0)
+    runs = [
+        lrsched.constant(PEAK),
+        lrsched.linear(PEAK, 0.0, STEPS),
+        lrsched.cosine(PEAK, STEPS, end=PEAK / 10),
+    ]
+    losses = [
+        np.asarray(LAW.predict(run, STEPS, at)) * (1 + 0.02 * random.normal(size=len(at)))
+        for run in runs
+    ]
+    rates = [np.asarray(run(np.arange(STEPS))) for run in runs]
+    curves = [theory.LossCurve(*each) for each in zip(rates, [at] * 3, losses, strict=True)]
+    law = theory.fit_loss_law(curves, "multi-power", starts=1)
+    asked = {"a": rates[1], "b": rates[1] * 0.999, "poor": rates[0]}
+    found = theory.compare(asked, law)
+    assert set(found.tied()) >= {"a", "b"}
+    assert "are not told apart" in found.verdict()
+    best = theory.optimise(law, STEPS, PEAK)
+    plain = theory.compare({"best": best, "line": rates[1]}, law).table
+    assert plain["gap"].max() <= 2 * plain["gap_error"].max() + 1e-6
+
+
+def test_what_if_is_a_fit_and_a_comparison():
+    at = np.arange(20, STEPS + 1, 20)
+    runs = [np.full(STEPS, PEAK), np.asarray(lrsched.linear(PEAK, 0.0, STEPS)(np.arange(STEPS)))]
+    curves = [theory.LossCurve(run, at, np.asarray(LAW.predict(run, at=at))) for run in runs]
+    asked = {"longer": lrsched.linear(PEAK, 0.0, 2 * STEPS), "same": runs[1]}
+    found = theory.what_if(curves, asked, law="multi-power", starts=1)
+    assert found.best() == "longer"
+    np.testing.assert_allclose(found.table["loss"][1], LAW.final_loss(runs[1]), atol=1e-2)
+
+
 def test_a_comparison_is_drawn_with_the_lowest_loss_on_top():
     found = theory.compare({"high": np.full(9, 0.1), "low": np.full(9, 0.2)}, LAW)
     ax = found.plot()

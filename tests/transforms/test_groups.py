@@ -208,7 +208,7 @@ def test_mup_groups_are_those_of_the_hidden_matrices():
     groups = lrsched.mup_groups(shapes(256), shapes(64))
     assert groups == [("^hidden/0/kernel$", 0.25), ("^hidden/1/kernel$", 0.25)]
     state = lrsched.learning_rate_groups(groups).init(shapes(256))
-    assert float(state.values["^hidden/1/kernel$"]) == 0.25
+    assert float(state.multipliers["^hidden/1/kernel$"]) == 0.25
 
 
 def test_a_dry_run_shows_every_parameter():
@@ -247,8 +247,8 @@ def test_a_dry_run_shows_every_parameter():
             "matches embed, layers/0/bias",
         ),
         (lambda: lrsched.group_table([("x", 1.0)], PARAMS), "'x' choose no parameter"),
-        (lambda: lrsched.layerwise_decay(0.0, len), "rate=0.0"),
-        (lambda: lrsched.layerwise_decay("half", len), "rate='half'"),
+        (lambda: lrsched.layerwise_decay(0.0, len), "decay=0.0"),
+        (lambda: lrsched.layerwise_decay("half", len), "decay='half'"),
         (lambda: lrsched.layerwise_decay(0.5, {}.get).init(PARAMS), r"'embed'\) = None"),
         (lambda: lrsched.mup_groups({"a": jnp.ones(1)}, {"b": jnp.ones(1)}), "a, b are in one"),
         (lambda: lrsched.mup_groups({"a": jnp.ones(1)}, {"a": jnp.ones((1, 1))}), "shapes"),

@@ -149,7 +149,7 @@ def test_one_compiled_step_serves_schedules_of_other_numbers():
 def test_the_schedule_in_the_state_is_the_one_that_counts():
     optimizer = lrsched.scale_by_learning_rate(0.1)
     state = optimizer.init(params())
-    doubled = state._replace(schedule=state.schedule.replace(inner=0.2))
+    doubled = lrsched.set_schedule(state, 0.2)
     _, state = optimizer.update(params(), doubled)
     assert lrsched.learning_rate(state) == np.float32(0.2)
 

@@ -1,4 +1,4 @@
-"""Weight decay of each kind, beside optax, PyTorch's formulas and the paper's algorithm."""
+"""Weight decay of each coupling, beside optax, PyTorch's formulas and the paper's algorithm."""
 
 import functools
 
@@ -9,6 +9,8 @@ import optax
 import pytest
 
 import lrsched
+from lrsched.transforms.weight_decay import COUPLINGS
+from tests.parity.frontier import cases
 
 SCHEDULE = lrsched.wsd(0.25, steps=30, warmup=5, cooldown=10)
 PARAMS = {"w": jnp.array([1.0, -2.0, 0.5]), "b": jnp.array([4.0])}
@@ -41,34 +43,34 @@ def test_decoupled_is_adamw():
         jax.tree.map(np.testing.assert_array_equal, updates, expected)
 
 
-def closed_form(kind, decay, peak=0.25):
+def closed_form(coupling, decay, peak=0.25):
     """Momentum in float64 as the papers write it."""
     rates = np.asarray(SCHEDULE(np.arange(30)), np.float64)
     params = {name: np.asarray(p, np.float64) for name, p in PARAMS.items()}
     momentum = {name: np.zeros_like(p) for name, p in params.items()}
     for rate in rates:
         for name, p in params.items():
-            coupled = decay * p if kind == "coupled" else 0.0
+            coupled = decay * p if coupling == "coupled" else 0.0
             momentum[name] = 0.9 * momentum[name] + np.sin(3 * p) + coupled
-            shrink = {"coupled": 0.0, "decoupled": rate, "relative": rate / peak}[kind]
+            shrink = {"coupled": 0.0, "decoupled": rate, "relative": rate / peak}[coupling]
             params[name] = p - rate * momentum[name] - shrink * decay * p
     return params
 
 
-@pytest.mark.parametrize("kind", ["coupled", "decoupled", "relative"])
-def test_each_kind_is_its_formula(kind):
-    optimizer = lrsched.with_weight_decay(optax.trace(0.9), SCHEDULE, 0.01, kind)
+@pytest.mark.parametrize("coupling", ["coupled", "decoupled", "relative"])
+def test_each_coupling_is_its_formula(coupling):
+    optimizer = lrsched.with_weight_decay(optax.trace(0.9), SCHEDULE, 0.01, coupling)
     with jax.enable_x64(True):
         params, state = trained(optimizer, params=jax.tree.map(np.float64, PARAMS))
-        expected = closed_form(kind, 0.01)
+        expected = closed_form(coupling, 0.01)
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), params, expected)
     assert float(lrsched.learning_rate(state)) == float(SCHEDULE(29))
 
 
 def test_the_peak_of_the_rate_does_not_count_where_the_decay_is_relative():
-    def shrinkage(peak, kind):
+    def shrinkage(peak, coupling):
         schedule = lrsched.cosine(peak, steps=20)
-        optimizer = lrsched.with_weight_decay(optax.set_to_zero(), schedule, 0.01, kind)
+        optimizer = lrsched.with_weight_decay(optax.set_to_zero(), schedule, 0.01, coupling)
         return trained(optimizer, steps=20)[0]["w"] / PARAMS["w"]
 
     np.testing.assert_allclose(shrinkage(1e-3, "relative"), shrinkage(1.0, "relative"), rtol=1e-6)
@@ -94,10 +96,91 @@ def test_the_decay_can_follow_a_schedule_and_a_mask():
         np.testing.assert_array_equal(updates["b"], 0.0)
 
 
-@pytest.mark.parametrize("kind", ["coupled", "decoupled", "relative"])
+REFERENCE = {"coupled": "decoupled", "corrected": "corrected", "schedule": "relative"}
+
+
+def shrinkages(rates, decay, **options):
+    """The factor of the parameters at each update, without a gradient."""
+    schedule = lrsched.table([*rates, 0.0])
+    optimizer = lrsched.with_weight_decay(optax.set_to_zero(), schedule, decay, **options)
+    state, found = optimizer.init(jnp.ones(())), []
+    for _ in rates:
+        updates, state = optimizer.update(jnp.ones(()), state, jnp.ones(()))
+        found.append(-float(updates))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected", "rtol"),
+    [case for case in cases("decay_coefficient") if case.values[0]["kind"] in REFERENCE],
+)
+def test_the_factor_of_each_coupling(inputs, expected, rtol):
+    del rtol  # The factors are float32.
+    found = shrinkages(inputs["rates"], inputs["decay"], coupling=REFERENCE[inputs["kind"]])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_squared_coupling_is_the_squared_rate():
+    rates = [0.0, 0.5, 1.0, 0.25]
+    found = shrinkages(rates, 0.1, coupling="squared")
+    np.testing.assert_allclose(found, 0.1 * np.square(rates), rtol=1e-6)
+
+
+@pytest.mark.parametrize("coupling", ["decoupled", "relative", "corrected", "squared"])
+def test_a_timescale_is_the_averaging_time_at_the_peak(coupling):
+    rates = [0.0, 0.5e-3, 1e-3, 0.25e-3]
+    found = shrinkages(rates, None, coupling=coupling, timescale=400.0)
+    assert found[2] == pytest.approx(1 / 400, rel=1e-6)
+    power = 2 if coupling in ("corrected", "squared") else 1
+    np.testing.assert_allclose(found, (np.array(rates) / 1e-3) ** power / 400, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected", "rtol"),
+    [case for case in cases("cautious_step") if not case.values[0]["strict"]],
+)
+def test_cautious_decay(inputs, expected, rtol):
+    with jax.enable_x64(True):
+        params, direction = (jnp.array(inputs[key], float) for key in ("param", "update"))
+        optimizer = lrsched.with_weight_decay(
+            optax.identity(), inputs["rate"], inputs["decay"], cautious=True
+        )
+        updates, _ = optimizer.update(direction, optimizer.init(params), params)
+        # The rate is float32 in the state.
+        np.testing.assert_allclose(params + updates, expected, rtol=max(rtol, 1e-7))
+
+
+def test_cautious_decay_compares_signs_where_products_underflow():
+    params = jnp.array([1e-30, -1e-30], jnp.bfloat16)
+    direction = jnp.array([1e-30, 1e-30], jnp.bfloat16)
+    optimizer = lrsched.with_weight_decay(optax.identity(), 1.0, 1.0, cautious=True)
+    updates, _ = optimizer.update(direction, optimizer.init(params), params)
+    np.testing.assert_array_equal(updates, -direction * jnp.array([2, 1], jnp.bfloat16))
+
+
+def test_groups_have_their_own_decays_and_schedules():
+    decays = [("w", lrsched.linear(0.5, 0.0, steps=2)), ("nothing", 1.0)]
+    for mask, expected in ((None, (0.5, 0.25)), ({"w": False, "b": True}, (0.0, 0.0))):
+        optimizer = lrsched.with_weight_decay(optax.set_to_zero(), 1.0, decays, mask=mask)
+        state = optimizer.init(PARAMS)
+        for factor in expected:
+            updates, state = optimizer.update(PARAMS, state, PARAMS)
+            np.testing.assert_array_equal(updates["w"], -factor * PARAMS["w"])
+            np.testing.assert_array_equal(updates["b"], 0.0)
+
+
+def test_the_first_pattern_that_is_found_gives_the_decay():
+    decays = [("w", 0.5), ("", 0.25)]
+    optimizer = lrsched.with_weight_decay(optax.set_to_zero(), 1.0, decays, cautious=True)
+    updates, _ = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_array_equal(updates["w"], -0.5 * PARAMS["w"])
+    np.testing.assert_array_equal(updates["b"], -0.25 * PARAMS["b"])
+
+
+@pytest.mark.parametrize("coupling", COUPLINGS)
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_dtypes_stay(kind, dtype):
-    optimizer = lrsched.with_weight_decay(optax.scale_by_adam(), SCHEDULE, 0.1, kind)
+def test_dtypes_stay(coupling, dtype):
+    optimizer = lrsched.with_weight_decay(optax.scale_by_adam(), SCHEDULE, 0.1, coupling)
     params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
     new, state = trained(optimizer, params=params)
     assert {p.dtype for p in jax.tree.leaves(new)} == {jnp.dtype(dtype)}
@@ -120,11 +203,26 @@ def test_peaks_are_swept():
     [
         ({"weight_decay": -0.1}, "weight_decay=-0.1 is not accepted"),
         ({"weight_decay": "much"}, "weight_decay='much' is not accepted"),
-        ({"kind": "l2"}, "kind='l2' is not accepted; kind must be one of 'coupled', 'decoupled'"),
-        ({"peak": 0.1}, "peak=0.1 has no meaning for kind='decoupled'"),
-        ({"peak": 0.0, "kind": "relative"}, "peak=0.0 is not accepted"),
-        ({"kind": "relative", "learning_rate": lambda t: 0.1}, "has no horizon that is known"),
-        ({"kind": "relative", "learning_rate": 0.0 * SCHEDULE}, "the largest rate of .* is 0.0"),
+        (
+            {"coupling": "l2"},
+            "coupling='l2' is not accepted; coupling must be one of 'coupled', 'decoupled'",
+        ),
+        ({"peak": 0.1}, "peak=0.1 is not accepted with coupling='decoupled'; pass peak only"),
+        ({"peak": 0.0, "coupling": "relative"}, "peak=0.0 is not accepted"),
+        ({"coupling": "relative", "learning_rate": lambda t: 0.1}, "has no known horizon"),
+        ({"timescale": 9.0}, "weight_decay=0.1 with timescale=9.0 is not accepted; pass exactly"),
+        ({"weight_decay": None}, "weight_decay=None with timescale=None is not accepted"),
+        ({"cautious": True, "coupling": "coupled"}, "cautious is not accepted with coupling='cou"),
+        (
+            {"weight_decay": None, "timescale": 9.0, "coupling": "coupled"},
+            "timescale is not accepted with coupling='coupled'",
+        ),
+        ({"weight_decay": [("(", 0.1)]}, "weight_decay=.* is not accepted"),
+        ({"weight_decay": [("w", -0.1)]}, "weight_decay=.* is not accepted"),
+        (
+            {"coupling": "relative", "learning_rate": 0.0 * SCHEDULE},
+            "the largest rate of .* is 0.0",
+        ),
     ],
 )
 def test_bad_input(arguments, message):

@@ -1,15 +1,16 @@
-"""What every method that adapts its own step has in common: the clock, the guard, the reductions.
+"""The protocol of adaptive methods, and the engine that makes a transform of each.
 
-A method is a few pure functions. ``init`` makes its memory from the parameters; ``prepare``, where
-there is one, works out what the others share; ``measure`` says what is summed over all parameters;
-``move`` turns the sums into an update and a new memory. What is here does the rest: the schedule of
-the outer rate, one reduction for all sums, wide arithmetic under narrow parameters, and no step at
-all where a gradient or a metric is not finite.
+A method is a frozen dataclass: its hyperparameters are fields, ``init`` makes its state from the
+parameters, ``sums`` names the trees that are summed over all parameters, and ``update`` turns the
+sums into updates and a new state. The engine adds what all methods share: the step count and the
+schedule of the outer rate, one reduction for all sums, the guard against non-finite gradients,
+float32 arithmetic for narrower parameters, complex parameters, and the errors.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,154 +19,257 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from lrsched._schedule import Schedule
-from lrsched.algebra import as_schedule
+from lrsched.adaptive._factory import P, make_factory, snake_case
+from lrsched.algebra import LearningRate, as_schedule
+from lrsched.arguments import one_of
 from lrsched.transforms.composition import RateFactor, rate_factor, scheduled_rate_factor
-from lrsched.transforms.learning_rate import current_step, evaluate_scalar, in_use, to_state
+from lrsched.transforms.rate import (
+    RateState,
+    current_step,
+    evaluate_rate,
+    evaluate_scalar,
+    init_rate,
+    to_state,
+    with_live_numbers,
+)
 
-Memory = TypeVar("Memory")
+if TYPE_CHECKING:
+    import chex
+
+State = TypeVar("State")
+Tree = TypeVar("Tree")
+
+NonfinitePolicy: TypeAlias = Annotated[
+    str, one_of("NonfinitePolicy", ("skip", "zero", "propagate"))
+]
+"""What an adaptive method does with gradients that are not finite: see `AdaptiveMethod`."""
 
 
 class AdaptiveState(NamedTuple):
-    """State of a method that adapts its own step.
+    """State of an adaptive method.
 
     Attributes:
-      count: int32 scalar, the updates that this transform has applied; the schedule's clock.
-      schedule: the schedule of the outer rate.
-      learning_rate: float32 scalar, the rate of the latest update: the outer one times the
-        method's own estimate; around a base optimizer, what the base's rate is multiplied by.
-        Before the first update it is 0.
-      ignored: int32 scalar, the updates left out because a gradient or a metric was not finite.
-      remainders: what parameters narrower than float32 could not hold of the updates so far, in
-        float32, one array for each of them: nothing is lost of first steps of 1e-6.
-      memory: what the method itself remembers.
+      count: int32 scalar, the number of updates that this transform has applied.
+      rate: State of the outer rate: its schedule, as arrays, with its edits. A plain schedule where
+        edits would not reach the rate that is applied.
+      learning_rate: float32 scalar, the rate of the latest update: the outer rate times the
+        method's own estimate. Around a base optimizer, the factor of the base's rate. 0 before the
+        first update.
+      nonfinite_count: int32 scalar, the number of updates that were skipped, or whose gradients
+        were masked, because a gradient or a metric was not finite. It stays 0 with
+        ``nonfinite="propagate"``.
+      rounding_errors: One float32 array for each parameter narrower than float32, of its shape: the
+        difference between the sum of all updates and what the parameter could represent of it.
+      method_state: State of the method.
     """
 
     count: jax.Array  # type: ignore[assignment]
-    schedule: Schedule
+    rate: RateState | Schedule
     learning_rate: jax.Array
-    ignored: jax.Array
-    remainders: list[jax.Array]
-    memory: Any
+    nonfinite_count: jax.Array
+    rounding_errors: list[jax.Array]
+    method_state: Any
 
 
 @rate_factor.register
 def _(state: AdaptiveState) -> RateFactor:
-    return scheduled_rate_factor(state)._replace(inner=state.memory)
+    return scheduled_rate_factor(state)._replace(inner_state=state.method_state)
 
 
 @dataclasses.dataclass(frozen=True)
-class MethodInputs(Generic[Memory]):
-    """What a method knows at one update, in float32 or wider.
+class MethodInputs(Generic[State]):
+    """Inputs of one update of a method: real arrays, in float32 or wider.
 
     Attributes:
-      memory: what it remembers.
-      rate: the outer rate, a scalar, in float64 where a parameter is.
-      gradients: the updates that come in.
-      params: the parameters.
-      value: the loss, a scalar, or None where it is neither asked for nor given.
-      extra: the other keyword arguments of ``update``.
-      prepared: what `prepare` returned.
-      square: the squared norm of the gradients.
-      sums: the sum of each tree that `measure` named, over all parameters.
-      sums_by_array: the same for each array by itself: a tree of scalars for each.
+      state: State of the method before the update.
+      outer_rate: Scalar, the outer rate; float64 if a parameter is.
+      gradients: Incoming updates, a tree like the parameters.
+      params: Parameters, with their rounding errors added.
+      value: Scalar, the loss; ``None`` if it was not passed and the method does not need it.
+      extra_args: The other keyword arguments of ``update``.
+      nonfinite: The policy for non-finite gradients.
+      grad_norm_sq: Scalar, the squared norm of the gradients. Available in ``update``.
+      sums: Scalars, the sum of each tree that ``sums`` returned. Available in ``update``.
+      leaf_sums: The same sums for each array separately: for each tree, a tree of scalars.
     """
 
-    memory: Memory
-    rate: jax.Array
-    gradients: Any
-    params: Any
+    state: State
+    outer_rate: jax.Array
+    gradients: "chex.ArrayTree"
+    params: "chex.ArrayTree"
     value: Any
-    extra: dict[str, Any]
-    prepared: Any = None
-    square: Any = None
+    extra_args: dict[str, Any]
+    nonfinite: str = "skip"
+    grad_norm_sq: Any = None
     sums: tuple[jax.Array, ...] = ()
-    sums_by_array: tuple[Any, ...] = ()
+    leaf_sums: tuple[Any, ...] = ()
 
-    def bias_correction_factor(self, decay: float) -> jax.Array:
-        """``1 - decay**t`` at the ``t``-th update that the memory has steps of."""
-        memory: Any = self.memory
-        return bias_correction_factor(decay, memory.steps, self.rate.dtype)
+    def bias_correction_factor(self, decay: ArrayLike) -> jax.Array:
+        """Return ``1 - decay**t`` for the update ``t = state.num_updates + 1``."""
+        state: Any = self.state
+        return bias_correction_factor(decay, state.num_updates, self.outer_rate.dtype)
 
-    def base_updates(
-        self, base: optax.GradientTransformation, state: Any, params: Any
-    ) -> tuple[Any, Any]:
-        """What a base optimizer makes of the gradients, at ``params``; and its new state.
-
-        What is not finite of it, of finite gradients, is no step.
-        """
-        given = self.extra if self.value is None else {**self.extra, "value": self.value}
+    def update_base(
+        self, base: optax.GradientTransformation, base_state: optax.OptState, params: Any
+    ) -> tuple[Any, optax.OptState]:
+        """Return the updates of a base optimizer at ``params``, and its new state."""
+        extra_args = self.extra_args | ({} if self.value is None else {"value": self.value})
         base = optax.with_extra_args_support(base)
-        updates, state = base.update(self.gradients, state, params, **given)
-        finite = jax.tree.map(lambda u: jnp.where(jnp.isfinite(u), u, 0), _widened(updates))
-        return finite, state
+        updates, base_state = base.update(self.gradients, base_state, params, **extra_args)
+        updates = _widen(updates)
+        if self.nonfinite != "propagate":
+            # Bases such as sign descent by g / |g| make NaN of finite gradients, which the guard
+            # has already accepted.
+            updates = jax.tree.map(lambda u: jnp.where(jnp.isfinite(u), u, 0), updates)
+        return updates, base_state
 
 
 class MethodOutput(NamedTuple):
-    """What a method does.
+    """Result of one update of a method.
 
     Attributes:
-      updates: ``memory -> updates``, called with what is kept: the new memory, or the old one where
-        the update is left out, whose result does not count then. What reads only what is kept lets
-        XLA write the memory in place.
-      memory: what it remembers from now on.
-      learning_rate: the rate that it applied.
-      moves: whether there is a step at all: if not, memory and parameters stay as they are.
+      updates: Function from the state that is kept, the new or the old one, to the updates. If the
+        update is skipped, its result is discarded. Reading only the state that is kept allows XLA
+        to write it in place.
+      state: New state of the method, with the structure of the old one.
+      learning_rate: Scalar, the rate that was applied.
+      should_update: Boolean scalar. If false, state and parameters stay as they are, as at a rate
+        of 0. Where it does not depend on the sums, ``nonfinite="zero"`` writes the state in the
+        pass that computes them.
     """
 
     updates: Callable[[Any], Any]
-    memory: Any
+    state: Any
     learning_rate: ArrayLike
-    moves: ArrayLike = True
+    should_update: ArrayLike = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptiveMethod(Generic[State]):
+    """Base class of adaptive methods; `adaptive_transform` makes a factory of a subclass.
+
+    A subclass is a frozen dataclass. Its fields are the arguments of the factory, annotated with
+    their types in `lrsched.arguments`. It has a field ``learning_rate``, or overrides
+    `outer_learning_rate`.
+
+    ``nonfinite`` decides about gradients that are not finite, or so large that their squares
+    overflow. ``"skip"`` leaves parameters and state unchanged and counts the update. ``"zero"``
+    replaces the entries concerned with 0, and counts the update. ``"propagate"`` does nothing, as
+    optax. A loss that is not finite skips the update in the first two cases.
+
+    Attributes:
+      state_dtype: Dtype of the per-parameter state. A subclass that keeps such a state redeclares
+        it as an argument.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+    """
+
+    needs_value: ClassVar[bool] = False
+    """Whether ``update`` must be passed ``value=loss``."""
+    state_dtype: DTypeLike | None = dataclasses.field(default=None, init=False)
+    nonfinite: NonfinitePolicy = "skip"
+
+    @property
+    def outer_learning_rate(self) -> LearningRate:
+        """The outer rate: a number, a schedule or a callable of the step."""
+        rate: LearningRate = self.learning_rate  # type: ignore[attr-defined]
+        return rate
+
+    @property
+    def is_adjustable(self) -> bool:
+        """Whether the updates are proportional to the outer rate, so that it can be overridden."""
+        return True
+
+    def init(self, params: Any) -> State:
+        """Return the initial state.
+
+        Args:
+          params: Parameters: real arrays in the dtype of the per-parameter state.
+
+        Returns:
+          A NamedTuple of scalars, of trees like the parameters, and of ``None``. Scalars are stored
+          in float32, or in float64 if a parameter is.
+        """
+        raise NotImplementedError
+
+    def sums(self, inputs: MethodInputs[State]) -> tuple[Any, ...]:
+        """Return the trees whose sums over all parameters ``update`` needs.
+
+        Args:
+          inputs: Inputs of the update, without ``grad_norm_sq`` and ``sums``.
+
+        Returns:
+          A tuple of trees with the structure of the parameters and arrays of any shape. All of
+          them are reduced at once: on sharded parameters, by one all-reduce of a scalar for each.
+        """
+        del inputs
+        return ()
+
+    def update(self, inputs: MethodInputs[State]) -> MethodOutput:
+        """Return the updates and the new state; at a rate of 0 ``should_update`` may be false."""
+        raise NotImplementedError
 
 
 def adaptive_transform(
-    name: str,
-    learning_rate: ArrayLike | Schedule | optax.Schedule,
-    init: Callable[[Any], Any],
-    move: Callable[[MethodInputs[Any]], MethodOutput],
-    measure: Callable[[MethodInputs[Any]], tuple[Any, ...]] = lambda step: (),
-    *,
-    prepare: Callable[[MethodInputs[Any]], Any] = lambda step: None,
-    needs_value: bool = False,
-    sums_see_all: bool = False,
-    is_applied: bool = True,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """An optax transform out of a method's functions.
+    cls: Callable[P, AdaptiveMethod[Any]],
+) -> Callable[P, optax.GradientTransformationExtraArgs]:
+    """Return the public factory of an adaptive method.
 
     Args:
-      name: what errors call it.
-      learning_rate: the outer rate: a number, a `Schedule` or a callable of the step.
-      init: ``params -> memory``, a named tuple of scalars and of trees like the parameters, which
-        it is given in the dtype that the state is kept in.
-      move: ``step -> Move``. Memory goes back into the dtypes that ``init`` gave it.
-      measure: ``step -> trees`` to be summed, all at once; each is as the parameters are, with
-        arrays of any shape for leaves.
-      prepare: ``step -> anything``, which ``measure`` and ``move`` find as ``step.prepared``.
-      needs_value: whether ``update`` must be given ``value=``.
-      sums_see_all: whether a gradient that is not finite makes one of the sums so, so that the
-        guard needs no reading of the gradients of its own.
-      is_applied: whether it is the outer rate that the updates are multiplied by, so that a hand
-        can change it; one that says what a base applies cannot be.
-      state_dtype: of what is kept for each parameter; by default the parameters' own, or float32
-        where that is narrower.
-    """
-    schedule = as_schedule(learning_rate)
+      cls: Subclass of `AdaptiveMethod`, a frozen dataclass with ``init`` and ``update``.
 
-    def init_state(params: optax.Params) -> AdaptiveState:
-        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
-            abstract: AdaptiveState = jax.eval_shape(init_state, params)
-            return abstract
-        kept = jax.tree.map(lambda p: jnp.array(p, state_dtype or _wide(p.dtype)), params)
+    Returns:
+      A function with the signature and the docstring of the class. Its result is an optax transform
+      whose state is an `AdaptiveState`.
+
+    Raises:
+      TypeError: If ``cls`` is not a frozen dataclass, or lacks ``init``, ``update`` or a rate.
+    """
+    _check_class(cls)
+    return make_factory(cls, _make_transform)
+
+
+def _check_class(cls: Any) -> None:
+    name = getattr(cls, "__name__", cls)
+    if not (isinstance(cls, type) and issubclass(cls, AdaptiveMethod)):
+        raise TypeError(f"adaptive_transform: {name} must be a subclass of AdaptiveMethod.")
+    if "__dataclass_fields__" not in vars(cls):
+        raise TypeError(f"{name} must be decorated with @dataclasses.dataclass(frozen=True).")
+    for method in ("init", "update"):
+        if getattr(cls, method) is getattr(AdaptiveMethod, method):
+            raise TypeError(f"{name} has no method {method}; it must define init and update.")
+    has_rate = "learning_rate" in cls.__dataclass_fields__
+    if not has_rate and cls.outer_learning_rate is AdaptiveMethod.outer_learning_rate:
+        raise TypeError(f"{name} has no field learning_rate; it must declare the outer rate.")
+
+
+def _make_transform(method: AdaptiveMethod[Any]) -> optax.GradientTransformationExtraArgs:
+    name = snake_case(type(method).__name__)
+    schedule = as_schedule(method.outer_learning_rate)
+    skips = method.nonfinite == "skip"
+    zeros = method.nonfinite == "zero"
+
+    def init_concrete(params: optax.Params) -> AdaptiveState:
+        _check_params(name, params)
+        real = jax.tree.map(
+            lambda p: jnp.array(p, method.state_dtype or _wide(p.dtype)), complex_as_real(params)
+        )
+        method_state = method.init(real)
+        _check_state(type(method).__name__, method_state)
         narrow = [p for p in jax.tree.leaves(params) if _is_narrow(p)]
         return AdaptiveState(
             jnp.zeros([], jnp.int32),
-            in_use(schedule) if is_applied else to_state(schedule),
+            init_rate(schedule) if method.is_adjustable else to_state(schedule),
             jnp.zeros([], jnp.float32),
             jnp.zeros([], jnp.int32),
             [jnp.zeros_like(p, jnp.float32) for p in narrow],
-            copy_aliased_leaves(_in_one_width(params, init(kept))),
+            copy_aliased_leaves(_cast_scalars(method_state, _width(params))),
         )
+
+    def init(params: optax.Params) -> AdaptiveState:
+        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
+            abstract: AdaptiveState = jax.eval_shape(init_concrete, params)
+            return abstract
+        return init_concrete(params)
 
     def update(
         updates: optax.Updates,
@@ -174,200 +278,366 @@ def adaptive_transform(
         *,
         value: ArrayLike | None = None,
         step: ArrayLike | None = None,
-        **extra: Any,
+        **extra_args: Any,
     ) -> tuple[optax.Updates, AdaptiveState]:
         if params is None:
             raise ValueError(f"{name} needs the parameters: update(updates, state, params).")
-        if needs_value and value is None:
+        if method.needs_value and value is None:
             raise ValueError(f"{name} needs the loss: update(updates, state, params, value=loss).")
         now = current_step(state.count, step)
-        metric: Any = _widened(jnp.asarray(value)) if needs_value else value
-        known: MethodInputs[Any] = MethodInputs(
-            _widened(state.memory),
-            evaluate_scalar(state.schedule, now).astype(_width(params)),
-            _widened(updates),
-            add_rounding_errors(params, state.remainders),
-            metric,
-            extra if step is None else {**extra, "step": step},
+        outer: RateState | Schedule = state.rate
+        if isinstance(outer, RateState):
+            outer = with_live_numbers(outer, schedule)
+            outer_rate = evaluate_rate(outer, now)
+        else:
+            outer_rate = evaluate_scalar(outer, now)
+        gradients = _widen(complex_as_real(updates))
+        inputs: MethodInputs[Any] = MethodInputs(
+            _widen(state.method_state),
+            outer_rate.astype(_width(params)),
+            _mask_nonfinite(gradients) if zeros else gradients,
+            add_rounding_errors(complex_as_real(params), state.rounding_errors),
+            _widen(jnp.asarray(value)) if method.needs_value else value,
+            extra_args if step is None else {**extra_args, "step": step},
+            method.nonfinite,
         )
-        known = dataclasses.replace(known, prepared=prepare(known))
-        by_array = tree_sums(tree_square(known.gradients), *measure(known))
-        square, *sums = jnp.sum(by_array, axis=1)
-        guards = sums if sums_see_all else [square, *sums]
-        seen = jnp.stack([*guards, *([metric] if needs_value else [])])
-        is_finite = jnp.all(jnp.isfinite(seen))
 
-        shape = jax.tree.structure(params)
-
-        # Gradients that depend on the sums keep XLA from writing what it prepared for these: to
-        # prepare it again, in the pass that writes the memory, moves fewer bytes.
-        gradients = tree_where(is_finite, known.gradients, tree_zeros_like(known.gradients))
-        known = dataclasses.replace(
-            known,
-            gradients=gradients,
-            square=square,
-            sums=tuple(sums),
-            sums_by_array=tuple(jax.tree.unflatten(shape, row) for row in by_array[1:]),
+        # One reduction of all sums. The squared norm of the gradients is the guard; where nothing
+        # uses a sum, XLA removes it.
+        trees = method.sums(inputs)
+        _check_sums(type(method).__name__, trees, updates)
+        leaf_sums = tuple(jax.tree.map(jnp.sum, tree) for tree in trees)
+        norm_sq, grad_norm_sq, *sums = (
+            total.astype(inputs.outer_rate.dtype)
+            for total in (
+                *tree_sums(tree_square(gradients), tree_square(inputs.gradients)),
+                *map(_add_leaves, leaf_sums),
+            )
         )
-        moved = move(dataclasses.replace(known, prepared=prepare(known)))
-        is_finite &= _is_sound(moved.memory) | ~jnp.asarray(moved.moves)
-        moves = is_finite & moved.moves
-        kept = tree_where(moves, moved.memory, known.memory)
-        wanted = jax.tree.map(lambda u: jnp.where(moves, u, 0), moved.updates(kept))
-        applied = jax.tree.map(lambda new, old: new.astype(old.dtype), wanted, updates)
+        are_sums_finite = jnp.all(jnp.isfinite(jnp.stack([grad_norm_sq, *sums])))
+        is_value_finite = jnp.isfinite(inputs.value) if method.needs_value else jnp.asarray(True)
+        is_norm_finite = jnp.isfinite(norm_sq * _HEADROOM)
+        if skips:
+            # Masking makes the gradients of `update` depend on the sums. Otherwise XLA keeps in
+            # memory what `sums` has computed of them; recomputing it in the fusion that writes the
+            # state moves fewer bytes.
+            is_finite = is_norm_finite & are_sums_finite & is_value_finite
+            gradients = tree_where(is_finite, gradients, tree_zeros_like(gradients))
+            inputs = dataclasses.replace(inputs, gradients=gradients)
+        if zeros:
+            # The masked sums overflow only if there are many huge entries. Zeros make no scalar of
+            # the state infinite, and the updates are discarded below.
+            sums = [jnp.where(are_sums_finite, total, 0) for total in sums]
+
+        output = method.update(
+            dataclasses.replace(
+                inputs, grad_norm_sq=grad_norm_sq, sums=tuple(sums), leaf_sums=leaf_sums
+            )
+        )
+        _check_output(type(method).__name__, output, state.method_state)
+        should_update = jnp.asarray(output.should_update)
+        new_state, old_state = output.state, inputs.state
+        if skips:
+            is_accepted = is_finite & (are_scalars_finite(new_state) | ~should_update)
+            should_keep = should_apply = should_update & is_accepted
+            is_counted = ~is_accepted
+        elif zeros:
+            # Nothing here waits for the sums, so that the pass that computes them can write the
+            # state: a new scalar that is not finite is replaced, the updates are discarded.
+            is_accepted = is_value_finite
+            should_keep = should_update & is_accepted
+            should_apply = should_keep & are_sums_finite & are_scalars_finite(new_state)
+            new_state = _keep_finite_scalars(new_state, old_state)
+            is_counted = ~(is_norm_finite & is_value_finite)
+        else:
+            is_accepted = jnp.asarray(True)
+            should_keep = should_apply = should_update
+            is_counted = jnp.asarray(False)
+        kept = tree_where(should_keep, new_state, old_state)
+        wanted = jax.tree.map(lambda u: jnp.where(should_apply, u, 0), output.updates(kept))
+        applied = real_as_complex(wanted, updates)
         return applied, AdaptiveState(
-            jnp.where(is_finite, optax.safe_increment(now), state.count),
-            state.schedule,
-            jnp.where(moves, moved.learning_rate, 0).astype(jnp.float32),
-            state.ignored + ~is_finite,
-            _lost(known.params, wanted, params, applied),
-            cast_like(kept, state.memory),
+            jnp.where(is_accepted, optax.safe_increment(now), state.count),
+            outer,
+            jnp.where(should_apply, output.learning_rate, 0).astype(jnp.float32),
+            state.nonfinite_count + is_counted,
+            _rounding_errors(inputs.params, wanted, params, applied),
+            cast_like(kept, state.method_state),
         )
 
-    return optax.GradientTransformationExtraArgs(init_state, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _is_sound(memory: Any) -> jax.Array:
-    """Whether no scalar of a memory has overflown."""
-    leaves = map(jnp.asarray, jax.tree.leaves(memory))
-    scalars = [leaf.astype(float) for leaf in leaves if leaf.ndim == 0]
+# The errors of an author: each is found when the factory is made, or when it is first traced.
+
+
+def _check_params(name: str, params: Any) -> None:
+    for leaf in jax.tree.leaves(params):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            raise ValueError(
+                f"{name}: a parameter of dtype {jnp.result_type(leaf)} is not accepted; parameters "
+                "must be floating-point or complex; exclude others with optax.masked."
+            )
+
+
+def _check_state(name: str, state: Any) -> None:
+    if not (isinstance(state, tuple) and hasattr(state, "_fields")):
+        raise TypeError(
+            f"{name}.init returned a {type(state).__name__}; it must return a NamedTuple."
+        )
+
+
+def _check_sums(name: str, trees: Any, params: Any) -> None:
+    structure: Any = jax.tree.structure(params)
+    if not isinstance(trees, tuple):
+        raise TypeError(
+            f"{name}.sums returned a {type(trees).__name__}; it must return a tuple of trees like "
+            "the parameters, such as (tree_square(inputs.gradients),)."
+        )
+    if not all(structure == jax.tree.structure(tree) for tree in trees):
+        raise TypeError(
+            f"{name}.sums returned a tree of another structure; each must be like the parameters, "
+            "as the engine adds up their arrays."
+        )
+
+
+def _check_output(name: str, output: Any, state: Any) -> None:
+    if not isinstance(output, MethodOutput):
+        raise TypeError(
+            f"{name}.update returned a {type(output).__name__}; it must return a MethodOutput."
+        )
+    if not callable(output.updates):
+        raise TypeError(
+            f"{name}.update returned updates that are no function; they must be a function of the "
+            "state that is kept, such as lambda state: tree_descent(inputs.gradients, rate)."
+        )
+    structure: Any = jax.tree.structure(state)
+    if structure != jax.tree.structure(output.state):
+        raise TypeError(
+            f"{name}.update returned a state of another structure than init; both must return a "
+            f"{type(state).__name__} with the same fields."
+        )
+
+
+# Non-finite numbers.
+
+_HEADROOM = 2.0**20
+"""Room between a gradient's square and overflow: methods scale gradients before they square them,
+Prodigy by its estimate."""
+
+
+def _mask_nonfinite(gradients: Tree) -> Tree:
+    """Return ``gradients`` with 0 where an entry is not finite or its square would overflow."""
+
+    def mask(gradient: jax.Array) -> jax.Array:
+        limit = np.sqrt(float(np.finfo(gradient.dtype).max) / _HEADROOM)
+        return jnp.where(jnp.abs(gradient) <= limit, gradient, 0)  # NaN compares as false
+
+    return tree_map(mask, gradients)
+
+
+def _is_float_scalar(leaf: Any) -> bool:
+    return jnp.ndim(leaf) == 0 and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def are_scalars_finite(state: "chex.ArrayTree") -> jax.Array:
+    """Return whether all floating-point scalars of a state are finite, as a boolean scalar."""
+    scalars = [
+        jnp.asarray(leaf, float) for leaf in jax.tree.leaves(state) if _is_float_scalar(leaf)
+    ]
     return jnp.all(jnp.isfinite(jnp.stack(scalars))) if scalars else jnp.asarray(True)
 
 
-def tree_sums(*trees: Any) -> jax.Array:
-    """The sum of each array of each tree, in one matrix: sharded parameters cost one all-reduce."""
-    rows = [jnp.stack([jnp.sum(leaf) for leaf in jax.tree.leaves(tree)]) for tree in trees]
-    return jnp.stack(rows)
+def _keep_finite_scalars(new: Tree, old: Tree) -> Tree:
+    """Return ``new`` with the scalars of ``old`` where those of ``new`` are not finite."""
+    return tree_map(
+        lambda a, b: jnp.where(jnp.isfinite(a), a, b) if _is_float_scalar(a) else a, new, old
+    )
 
 
-def tree_square(tree: Any) -> Any:
-    """``tree**2``: summed, the squared norm."""
-    return jax.tree.map(jnp.square, tree)
+# Trees.
 
 
-def tree_mul(first: Any, second: Any) -> Any:
-    """``first * second``, leaf by leaf: summed, an inner product."""
-    return jax.tree.map(jnp.multiply, first, second)
+def tree_map(function: Callable[..., Any], tree: Tree, *rest: Any) -> Tree:
+    """Return ``jax.tree.map(function, tree, *rest)``, typed as a tree like the first."""
+    mapped: Tree = jax.tree.map(function, tree, *rest)
+    return mapped
 
 
-def tree_abs(tree: Any) -> Any:
-    """``abs(tree)``: summed, the l1 norm."""
-    return jax.tree.map(jnp.abs, tree)
+def tree_sums(*trees: "chex.ArrayTree") -> tuple[jax.Array, ...]:
+    """Return the sum of each tree over all its arrays, each a scalar; 0 for an empty tree."""
+    return tuple(_add_leaves(jax.tree.map(jnp.sum, tree)) for tree in trees)
 
 
-def tree_add_scaled(gradients: Any, params: Any, weight_decay: ArrayLike) -> Any:
-    """``gradients + weight_decay * params``, leaf by leaf; a plain 0 does not read them."""
+def _add_leaves(scalars: "chex.ArrayTree") -> jax.Array:
+    # Add the scalars one by one: XLA merges all-reduces of added scalars into one. A stack of
+    # scalars that is summed afterwards stays one operand per array.
+    leaves = jax.tree.leaves(scalars)
+    return functools.reduce(jnp.add, leaves) if leaves else jnp.zeros([], jnp.float32)
+
+
+def tree_square(tree: Tree) -> Tree:
+    """Return ``tree**2``; its sum is the squared norm."""
+    return tree_map(jnp.square, tree)
+
+
+def tree_sub(first: Tree, second: Tree) -> Tree:
+    """Return ``first - second``, leaf by leaf."""
+    return tree_map(jnp.subtract, first, second)
+
+
+def tree_mul(first: Tree, second: Tree) -> Tree:
+    """Return ``first * second``, leaf by leaf; its sum is the inner product."""
+    return tree_map(jnp.multiply, first, second)
+
+
+def tree_abs(tree: Tree) -> Tree:
+    """Return ``abs(tree)``; its sum is the l1 norm."""
+    return tree_map(jnp.abs, tree)
+
+
+def tree_ema(average: Tree, values: Tree, decay: ArrayLike, scale: ArrayLike = 1) -> Tree:
+    """Return ``decay * average + (1 - decay) * scale * values``, leaf by leaf."""
+    return tree_map(lambda m, g: decay * m + (1 - decay) * scale * g, average, values)
+
+
+def tree_add_scaled(gradients: Tree, params: Tree, weight_decay: ArrayLike) -> Tree:
+    """Return ``gradients + weight_decay * params``, leaf by leaf; a plain 0 does not read them."""
     if isinstance(weight_decay, int | float) and weight_decay == 0:
         return gradients
-    return jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
+    return tree_map(lambda g, p: g + weight_decay * p, gradients, params)
 
 
-def tree_descent(gradients: Any, rate: jax.Array) -> Any:
-    """``-rate * gradients``, leaf by leaf."""
-    return jax.tree.map(lambda g: -rate * g, gradients)
+def tree_decay(updates: Tree, params: Tree, weight_decay: ArrayLike, rate: jax.Array) -> Tree:
+    """Return ``updates - rate * weight_decay * params``; a plain 0 does not read the parameters."""
+    if isinstance(weight_decay, int | float) and weight_decay == 0:
+        return updates
+    return tree_add_scaled(updates, params, -(weight_decay * rate))
 
 
-def tree_where(condition: ArrayLike, new: Any, old: Any) -> Any:
-    """``new`` where the condition, a scalar, holds, else ``old``."""
-    return jax.tree.map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
+def tree_descent(gradients: Tree, rate: jax.Array) -> Tree:
+    """Return ``-rate * gradients``, leaf by leaf."""
+    return tree_map(lambda g: -rate * g, gradients)
 
 
-def cast_like(tree: Any, old: Any) -> Any:
-    """``tree`` in the dtypes of ``old``."""
-    return jax.tree.map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
+def tree_where(condition: ArrayLike, new: Tree, old: Tree) -> Tree:
+    """Return ``new`` if the condition, a boolean scalar, holds, else ``old``."""
+    return tree_map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
 
 
-def copy_aliased_leaves(tree: Any) -> Any:
-    """``tree`` without an array that is there twice, so that a state can be donated."""
+def tree_zeros_like(tree: Tree) -> Tree:
+    """Return zeros of the shapes and dtypes of ``tree``."""
+    return tree_map(jnp.zeros_like, tree)
+
+
+def cast_like(tree: Tree, old: Tree) -> Tree:
+    """Return ``tree`` in the dtypes of ``old``."""
+    return tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
+
+
+def copy_aliased_leaves(tree: Tree) -> Tree:
+    """Return ``tree`` with a copy of each array that occurs again, so that it can be donated."""
     seen: set[int] = set()
 
-    def own(leaf: Any) -> Any:
+    def copy(leaf: Any) -> Any:
         is_new = id(leaf) not in seen
         seen.add(id(leaf))
         return leaf if is_new else jnp.array(leaf)
 
-    return jax.tree.map(own, tree)
+    return tree_map(copy, tree)
 
 
-def safe_divide(part: ArrayLike, whole: ArrayLike) -> jax.Array:
-    """``part / whole``, and 0 where ``whole`` is 0."""
-    is_zero = jnp.asarray(whole) == 0
-    return jnp.where(is_zero, 0.0, part / jnp.where(is_zero, 1.0, whole))
+# Scalars.
+
+
+def safe_divide(numerator: ArrayLike, denominator: ArrayLike) -> jax.Array:
+    """Return ``numerator / denominator``, and 0 where the denominator is 0."""
+    is_zero = jnp.asarray(denominator) == 0
+    return jnp.where(is_zero, 0.0, numerator / jnp.where(is_zero, 1.0, denominator))
 
 
 def state_scalar(value: ArrayLike) -> jax.Array:
-    """A scalar of a memory, which is kept in float32, or in float64 where a parameter is."""
+    """Return a scalar of a state; the engine stores it in float32, or in float64 if needed."""
     return jnp.asarray(value, float)
 
 
-def bias_correction_factor(
-    decay: float, steps: jax.Array, dtype: DTypeLike = jnp.float32
-) -> jax.Array:
-    """``1 - decay**(steps + 1)``, without the cancellation that float32 has for 0.999."""
-    with np.errstate(divide="ignore"):
-        return -jnp.expm1((steps.astype(dtype) + 1) * np.log(decay))
-
-
 def zero_count() -> jax.Array:
-    """An int32 scalar of a memory, at 0."""
+    """Return an int32 scalar, 0."""
     return jnp.zeros([], jnp.int32)
 
 
-def tree_zeros_like(tree: Any) -> Any:
-    """A tree of a memory, at 0."""
-    return jax.tree.map(jnp.zeros_like, tree)
+def bias_correction_factor(
+    decay: ArrayLike, num_updates: jax.Array, dtype: DTypeLike = jnp.float32
+) -> jax.Array:
+    """Return ``1 - decay**(num_updates + 1)`` in ``dtype``."""
+    # expm1 avoids the cancellation that 1 - 0.999**t has in float32 for small t.
+    with np.errstate(divide="ignore"):
+        return -jnp.expm1((num_updates.astype(dtype) + 1) * np.log(decay))
 
 
-# Parameters narrower than float32: what they could not hold of an update is kept, and added again.
+# Complex parameters. A method sees each complex array as one real array with a last axis of 2, so
+# that |g|**2 and Re(conj(a) b) are sums of real products, and every method runs as on two reals.
 
 
-def add_rounding_errors(params: Any, remainders: list[jax.Array]) -> Any:
-    """The parameters with what the narrow ones of them could not hold."""
-    rest = iter(remainders)
-    return jax.tree.map(
-        lambda p: p.astype(jnp.float32) + next(rest) if _is_narrow(p) else p, params
-    )
+def complex_as_real(tree: Tree) -> Tree:
+    """Return ``tree`` with each complex array as a real one with a last axis of real, imaginary."""
+
+    def as_real(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        is_complex = jnp.iscomplexobj(leaf)
+        return jnp.stack([leaf.real, leaf.imag], axis=-1) if is_complex else leaf
+
+    return tree_map(as_real, tree)
 
 
-def _lost(whole: Any, wanted: Any, params: Any, applied: Any) -> list[jax.Array]:
-    leaves = zip(*map(jax.tree.leaves, (whole, wanted, params, applied)), strict=True)
-    left = [
-        held + wish - _rounded(_rounded(p, p.dtype) + _rounded(update, update.dtype), p.dtype)
-        for held, wish, p, update in leaves
+def real_as_complex(tree: Any, like: Tree) -> Tree:
+    """Return ``tree`` in the dtypes of ``like``, the reverse of `complex_as_real`."""
+
+    def as_original(leaf: jax.Array, original: Any) -> jax.Array:
+        if jnp.iscomplexobj(original):
+            leaf = jax.lax.complex(leaf[..., 0], leaf[..., 1])
+        return leaf.astype(jnp.result_type(original))
+
+    original_tree: Tree = jax.tree.map(as_original, tree, like)
+    return original_tree
+
+
+# Parameters narrower than float32. bfloat16 has 8 significand bits, so an update below about 2**-9
+# of a parameter is lost in p + u. The error is kept in float32 and added before the next update
+# (Kahan summation).
+
+
+def add_rounding_errors(params: Tree, rounding_errors: list[jax.Array]) -> Tree:
+    """Return the parameters with the rounding errors of the narrow ones added, in float32."""
+    errors = iter(rounding_errors)
+    return tree_map(lambda p: p.astype(jnp.float32) + next(errors) if _is_narrow(p) else p, params)
+
+
+def _rounding_errors(exact: Any, wanted: Any, params: Any, applied: Any) -> list[jax.Array]:
+    """Return what narrow parameters cannot represent of their values after the update."""
+    leaves = zip(*map(jax.tree.leaves, (exact, wanted, params, applied)), strict=True)
+    errors = [
+        before + update - _round(_round(p, p.dtype) + _round(rounded, rounded.dtype), p.dtype)
+        for before, update, p, rounded in leaves
         if _is_narrow(p)
     ]
-    return [jnp.where(jnp.isfinite(rest), rest, 0) for rest in left]
+    return [jnp.where(jnp.isfinite(error), error, 0) for error in errors]
 
 
-def _rounded(value: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """``value`` in float32, as ``dtype`` holds it: XLA may leave a cast and its reverse out."""
+def _round(value: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Return ``value`` in float32, rounded to ``dtype``."""
+    # Not a cast round trip: XLA may remove x.astype(bf16).astype(f32). XLA keeps reduce_precision.
     form = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
     wide = value.astype(jnp.float32)
     return jax.lax.reduce_precision(wide, exponent_bits=form.nexp, mantissa_bits=form.nmant)
 
 
-def _widened(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, _wide(jnp.result_type(leaf))), tree)
+def _is_narrow(leaf: Any) -> bool:
+    return jnp.result_type(leaf).itemsize < 4
 
 
-def _in_one_width(params: Any, memory: Any) -> Any:
-    """The scalars of a memory in float64 where a parameter is, in float32 otherwise.
-
-    The states of a base optimizer whose rates are known are left as they are.
-    """
-    width = _width(params)
-
-    def cast(leaf: Any) -> Any:
-        if rate_factor(leaf) is not None:
-            return leaf
-        is_scalar = leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.floating)
-        return leaf.astype(width) if is_scalar else leaf
-
-    return jax.tree.map(cast, memory, is_leaf=lambda x: rate_factor(x) is not None)
-
-
-def _width(params: Any) -> np.dtype:
-    return jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+def _widen(tree: Tree) -> Tree:
+    return tree_map(lambda leaf: jnp.asarray(leaf, _wide(jnp.result_type(leaf))), tree)
 
 
 def _wide(dtype: DTypeLike) -> np.dtype:
@@ -375,5 +645,25 @@ def _wide(dtype: DTypeLike) -> np.dtype:
     return jnp.promote_types(dtype, jnp.float32) if is_real else np.dtype(dtype)
 
 
-def _is_narrow(leaf: jax.Array) -> bool:
-    return leaf.dtype.itemsize < 4
+def _width(params: Any) -> np.dtype:
+    """Return the dtype of scalars beside these parameters: float64 if one is, else float32."""
+    doubles = (np.dtype(np.float64), np.dtype(np.complex128))
+    is_double = any(jnp.result_type(leaf) in doubles for leaf in jax.tree.leaves(params))
+    return np.dtype(np.float64 if is_double else np.float32)
+
+
+def _cast_scalars(method_state: Tree, width: np.dtype) -> Tree:
+    """Return the state with its floating-point scalars in ``width``.
+
+    The states of a base optimizer whose rates are known are left as they are.
+    """
+
+    def cast(leaf: Any) -> Any:
+        if rate_factor(leaf) is not None or not _is_float_scalar(leaf):
+            return leaf
+        return leaf.astype(width)
+
+    cast_state: Tree = jax.tree.map(
+        cast, method_state, is_leaf=lambda x: rate_factor(x) is not None
+    )
+    return cast_state

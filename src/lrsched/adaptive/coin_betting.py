@@ -1,54 +1,49 @@
-"""Optimizers without any rate: each step is a bet on the sign of the next gradient."""
+"""Coin betting: optimizers without a learning rate, which bet on the sign of the next gradient."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
+    AdaptiveMethod,
     MethodInputs,
     MethodOutput,
     adaptive_transform,
     state_scalar,
     tree_add_scaled,
     tree_mul,
+    tree_sub,
     tree_zeros_like,
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import NonNegativeFloat, PositiveFloat, validate_arguments
+from lrsched.arguments import NonNegativeFloat, PositiveFloat
 
 
-class CocobMemory(NamedTuple):
-    """What `cocob` remembers of each parameter.
+class CocobMethodState(NamedTuple):
+    """State of `cocob`: trees like the parameters.
 
     Attributes:
-      start: its first value.
-      total: minus the sum of its gradients.
-      magnitude: the sum of their sizes.
-      largest: the largest of these.
-      reward: what its bets have won.
+      params0: ``x_0``, the initial parameters.
+      neg_grad_sum: ``S``, minus the sum of the gradients.
+      abs_grad_sum: ``G``, the sum of the absolute gradients.
+      max_abs_grad: ``L``, the largest absolute gradient.
+      reward: ``R``, the reward of the bets so far.
     """
 
-    start: Any
-    total: Any
-    magnitude: Any
-    largest: Any
+    params0: Any
+    neg_grad_sum: Any
+    abs_grad_sum: Any
+    max_abs_grad: Any
     reward: Any
 
 
-@validate_arguments
-def cocob(
-    learning_rate: LearningRate = 1.0,
-    *,
-    alpha: PositiveFloat = 100.0,
-    eps: PositiveFloat = 1e-8,
-    weight_decay: NonNegativeFloat = 0.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """COCOB-Backprop: coin betting for each parameter, with nothing to tune.
+@dataclasses.dataclass(frozen=True)
+class Cocob(AdaptiveMethod[CocobMethodState]):
+    """COCOB-Backprop: coin betting for each parameter, without a parameter to tune.
 
     With ``g`` times the outer rate, and for each parameter ``L = max(L, |g|)``, ``S -= g``,
     ``G += |g|``, ``R = max(R - g (x - x_0), 0)``::
@@ -56,130 +51,168 @@ def cocob(
         x = x_0 + S (R + L) / (L max(G + L, alpha L))
 
     Args:
-      learning_rate: what the gradients are multiplied by, a number or a schedule: the steps hardly
-        depend on it while it is constant, and a decay makes late gradients count for less.
-      alpha: how slowly the first bets grow.
-      eps: the first ``L``.
-      weight_decay: times the parameters, added to the gradients.
-      state_dtype: of the five copies of the parameters that are kept.
+      learning_rate: Factor of the gradients; a number or a schedule. A constant factor hardly
+        changes the steps; a decay gives late gradients less weight.
+      alpha: Ratio that limits the first bets; larger values slow down the start.
+      eps: Initial ``L``.
+      weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.
+      state_dtype: Dtype of the five copies of the parameters in the state. Defaults to the
+        parameter dtype, at least float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `CocobMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Orabona & Tommasi 2017 (arXiv 1705.07795), algorithm 2; matches parameterfree 0.0.1.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.cocob()
+      >>> params = jnp.array([3.0])
+      >>> updates, _ = optimizer.update(jnp.array([2.0]), optimizer.init(params), params)
+      >>> round(float(updates[0]), 4)
+      -0.01
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.cocob()
-    >>> params = jnp.array([3.0])
-    >>> updates, _ = optimizer.update(jnp.array([2.0]), optimizer.init(params), params)
-    >>> round(float(updates[0]), 4)
-    -0.01
+    References:
+      Orabona & Tommasi 2017 (arXiv 1705.07795), algorithm 2. It matches parameterfree 0.0.1.
     """
 
-    def init(params: Any) -> CocobMemory:
-        zeros = tree_zeros_like(params)
-        largest = jax.tree.map(lambda p: jnp.full_like(p, eps), params)
-        return CocobMemory(params, zeros, zeros, largest, zeros)
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    alpha: PositiveFloat = 100.0
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    state_dtype: DTypeLike | None = None
 
-    def move(step: MethodInputs[CocobMemory]) -> MethodOutput:
-        memory = step.memory
-        gradients = tree_add_scaled(step.gradients, step.params, weight_decay)
-        gradients = jax.tree.map(lambda g: step.rate * g, gradients)
-        total = jax.tree.map(jnp.subtract, memory.total, gradients)
-        magnitude = jax.tree.map(lambda s, g: s + jnp.abs(g), memory.magnitude, gradients)
-        largest = jax.tree.map(lambda s, g: jnp.maximum(s, jnp.abs(g)), memory.largest, gradients)
-        reward = jax.tree.map(
-            lambda r, g, p, first: jnp.maximum(r - g * (p - first), 0),
-            memory.reward,
-            gradients,
-            step.params,
-            memory.start,
+    def init(self, params: Any) -> CocobMethodState:
+        """Return the state at ``x_0``."""
+        return CocobMethodState(
+            params0=params,
+            neg_grad_sum=tree_zeros_like(params),
+            abs_grad_sum=tree_zeros_like(params),
+            max_abs_grad=jax.tree.map(lambda p: jnp.full_like(p, self.eps), params),
+            reward=tree_zeros_like(params),
         )
 
-        def updates(kept: CocobMemory) -> Any:
+    def update(self, inputs: MethodInputs[CocobMethodState]) -> MethodOutput:
+        """Return the bets."""
+        state, params = inputs.state, inputs.params
+        gradients = tree_add_scaled(inputs.gradients, params, self.weight_decay)
+        gradients = jax.tree.map(lambda g: inputs.outer_rate * g, gradients)
+        abs_grads = jax.tree.map(jnp.abs, gradients)
+        new_state = CocobMethodState(
+            params0=state.params0,
+            neg_grad_sum=tree_sub(state.neg_grad_sum, gradients),
+            abs_grad_sum=jax.tree.map(jnp.add, state.abs_grad_sum, abs_grads),
+            max_abs_grad=jax.tree.map(jnp.maximum, state.max_abs_grad, abs_grads),
+            reward=jax.tree.map(
+                lambda r, g, x, x0: jnp.maximum(r - g * (x - x0), 0),
+                state.reward,
+                gradients,
+                params,
+                state.params0,
+            ),
+        )
+
+        def updates(kept: CocobMethodState) -> Any:
             return jax.tree.map(
-                lambda p, x, s, g, most, r: (
-                    x + s / most * (r + most) / jnp.maximum(g + most, alpha * most) - p
+                lambda x, x0, s, g, most, r: (
+                    x0 + s / most * (r + most) / jnp.maximum(g + most, self.alpha * most) - x
                 ),
-                step.params,
+                params,
                 *kept,
             )
 
-        new = CocobMemory(memory.start, total, magnitude, largest, reward)
-        return MethodOutput(updates, new, step.rate)
-
-    return adaptive_transform("cocob", learning_rate, init, move, state_dtype=state_dtype)
+        return MethodOutput(updates, new_state, inputs.outer_rate)
 
 
-class KTMemory(NamedTuple):
-    """What `kt` remembers.
+class KTMethodState(NamedTuple):
+    """State of `kt`.
 
     Attributes:
-      start: the parameters at the beginning.
-      total: minus the sum of the gradients.
-      wealth: float32 scalar, what there is to bet.
-      steps: int32 scalar, the updates made.
+      params0: ``x_0``, the initial parameters.
+      neg_grad_sum: ``S``, minus the sum of the gradients, a tree like the parameters.
+      wealth: float32 scalar, ``W``.
+      num_updates: int32 scalar, the number of updates.
     """
 
-    start: Any
-    total: Any
+    params0: Any
+    neg_grad_sum: Any
     wealth: jax.Array
-    steps: jax.Array
+    num_updates: jax.Array
 
 
-@validate_arguments
-def kt(
-    learning_rate: LearningRate = 1.0,
-    *,
-    wealth: PositiveFloat = 1e-4,
-    weight_decay: NonNegativeFloat = 0.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """Krichevsky-Trofimov betting: one wealth for all parameters, with nothing to tune.
+@dataclasses.dataclass(frozen=True)
+class KT(AdaptiveMethod[KTMethodState]):
+    """Krichevsky-Trofimov betting: one wealth for all parameters, without a parameter to tune.
 
     With ``g`` times the outer rate: ``W += <x_0 - x, g>``, ``S -= g``, ``x = x_0 + S W / (t + 2)``
-    after ``t`` updates. It assumes ``|g| <= 1``: clip before it
+    after ``t`` updates. It assumes ``|g| <= 1``: clip the gradients first
     (``optax.clip_by_global_norm(1.0)``).
 
     Args:
-      learning_rate: what the gradients are multiplied by, a number or a schedule.
-      wealth: the first one.
-      weight_decay: times the parameters, added to the gradients that are summed.
-      state_dtype: of the two copies of the parameters that are kept.
+      learning_rate: Factor of the gradients; a number or a schedule.
+      wealth: Initial ``W``.
+      weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients in
+        ``S``.
+      state_dtype: Dtype of the two copies of the parameters in the state. Defaults to the parameter
+        dtype, at least float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `KTMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Orabona & Pal 2016 (arXiv 1602.04128); matches parameterfree 0.0.1.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.kt(wealth=1.0)
+      >>> params = jnp.array([3.0])
+      >>> updates, _ = optimizer.update(jnp.array([0.5]), optimizer.init(params), params)
+      >>> updates.tolist()
+      [-0.25]
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.kt(wealth=1.0)
-    >>> params = jnp.array([3.0])
-    >>> updates, _ = optimizer.update(jnp.array([0.5]), optimizer.init(params), params)
-    >>> updates.tolist()
-    [-0.25]
+    References:
+      Orabona & Pal 2016 (arXiv 1602.04128). It matches parameterfree 0.0.1.
     """
 
-    def init(params: Any) -> KTMemory:
-        return KTMemory(params, tree_zeros_like(params), state_scalar(wealth), zero_count())
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    wealth: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.0
+    state_dtype: DTypeLike | None = None
 
-    def measure(step: MethodInputs[KTMemory]) -> tuple[Any, ...]:
-        back = jax.tree.map(jnp.subtract, step.memory.start, step.params)
-        return (tree_mul(back, step.gradients),)
+    def init(self, params: Any) -> KTMethodState:
+        """Return the state at ``x_0``."""
+        return KTMethodState(
+            params, tree_zeros_like(params), state_scalar(self.wealth), zero_count()
+        )
 
-    def move(step: MethodInputs[KTMemory]) -> MethodOutput:
-        memory, (won,) = step.memory, step.sums
-        gradients = tree_add_scaled(step.gradients, step.params, weight_decay)
-        won_so_far = memory.wealth + step.rate * won
-        total = tree_add_scaled(memory.total, gradients, -step.rate)
-        share = won_so_far / (memory.steps + 2)
+    def sums(self, inputs: MethodInputs[KTMethodState]) -> tuple[Any, ...]:
+        """Return ``<x_0 - x, g>``."""
+        return (tree_mul(tree_sub(inputs.state.params0, inputs.params), inputs.gradients),)
 
-        def updates(kept: KTMemory) -> Any:
+    def update(self, inputs: MethodInputs[KTMethodState]) -> MethodOutput:
+        """Return the bets."""
+        state, (gain,) = inputs.state, inputs.sums
+        gradients = tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
+        wealth = state.wealth + inputs.outer_rate * gain
+        neg_grad_sum = tree_add_scaled(state.neg_grad_sum, gradients, -inputs.outer_rate)
+        bet_fraction = wealth / (state.num_updates + 2)
+
+        def updates(kept: KTMethodState) -> Any:
             return jax.tree.map(
-                lambda first, s, p: first + share * s - p, kept.start, kept.total, step.params
+                lambda x0, s, x: x0 + bet_fraction * s - x,
+                kept.params0,
+                kept.neg_grad_sum,
+                inputs.params,
             )
 
-        new = KTMemory(memory.start, total, won_so_far, memory.steps + 1)
-        return MethodOutput(updates, new, step.rate)
+        new_state = KTMethodState(state.params0, neg_grad_sum, wealth, state.num_updates + 1)
+        return MethodOutput(updates, new_state, inputs.outer_rate)
 
-    return adaptive_transform("kt", learning_rate, init, move, measure, state_dtype=state_dtype)
+
+cocob = adaptive_transform(Cocob)
+kt = adaptive_transform(KT)

@@ -1,198 +1,361 @@
-"""What every rule that follows a metric has in common: its state, the clock, the guard.
+"""Base of every controller: its state, the step count, the guard and `observe`.
 
-A rule is a frozen dataclass whose numbers are leaves, with two pure functions: ``init`` makes its
-memory, ``observe`` turns a metric into a new memory and a new scale. It multiplies the updates by
-the scale, and looks at metrics only when they are given: a validation loss given once an epoch
-counts once.
+A controller is a frozen dataclass that follows a metric. Its fields are its hyperparameters; its
+two methods are pure functions. ``init`` returns its initial state, and ``observe`` returns the
+state and the scale after new metrics. `scale_by_controller` turns it into an optax transform that
+multiplies the updates by the scale. Metrics are optional: a controller changes only when one of its
+metrics arrives, so a validation loss that is passed once an epoch counts once.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.adaptive.base import cast_like, copy_aliased_leaves, tree_where
+from lrsched.adaptive.base import cast_like, copy_aliased_leaves, tree_where, zero_count
 from lrsched.transforms.composition import RateFactor, rate_factor, unwrap_nnx
-from lrsched.transforms.learning_rate import scale_update, to_state
+from lrsched.transforms.learning_rate import scale_update
+from lrsched.transforms.rate import to_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import chex
 
 Class = TypeVar("Class")
+State = TypeVar("State")
 
 
-class Rule(Protocol):
-    """How metrics move a scale."""
+class Controller(Protocol):
+    """Frozen dataclass that moves a scale by what metrics say.
+
+    `controller_dataclass` makes one: a pytree whose numbers are leaves. Everything that ``observe``
+    computes is traced, so it selects with ``jnp.where`` and has no Python branch on a number.
+    """
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The names of the keyword arguments that it looks at."""
+    def active_from(self) -> ArrayLike:
+        """Number of updates before which no metric is observed, such as the length of a warmup."""
 
-    def init(self) -> Any:
-        """The memory before the first metric: scalars, float32 and int32."""
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the keyword arguments of ``update`` and `observe` that it observes."""
+
+    def init(self) -> chex.ArrayTree:
+        """Return the state before the first metric.
+
+        Returns:
+          A NamedTuple of float32 and int32 arrays, mostly scalars.
+        """
 
     def observe(
-        self, memory: Any, scale: jax.Array, given: Mapping[str, jax.Array]
+        self, state: Any, scale: jax.Array, metrics: Mapping[str, jax.Array]
     ) -> tuple[Any, jax.Array]:
-        """The memory and the scale after those of the metrics that were given, all finite."""
+        """Return the state and the scale after new metrics.
+
+        Args:
+          state: State of the type that ``init`` returns.
+          scale: Scale of the latest update, a float32 scalar.
+          metrics: The metrics that arrived, finite float32 scalars by their names. It holds at
+            least one of ``metric_names``; which ones is known while tracing.
+
+        Returns:
+          The new state and the new scale. The base keeps the old pair instead if a metric was not
+          finite, arrived before ``active_from`` or would make the scale NaN, infinite or negative.
+        """
 
 
-@dataclass_transform(frozen_default=True)
-def rule(cls: type[Class]) -> type[Class]:
-    """A frozen dataclass and pytree; fields made by `static` are part of the program."""
+def static_field(**options: Any) -> Any:
+    """Return a dataclass field that jit compiles for, such as a name or the size of a buffer.
+
+    Args:
+      **options: Options of ``dataclasses.field``, such as ``default``.
+
+    Returns:
+      The field.
+    """
+    return dataclasses.field(metadata={"static": True}, **options)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static_field))
+def controller_dataclass(cls: type[Class]) -> type[Class]:
+    """Make a class a frozen dataclass and a pytree.
+
+    Numbers are leaves, which a state stores as arrays. Fields made by `static_field` belong to the
+    static structure.
+
+    Args:
+      cls: Class with annotated fields.
+
+    Returns:
+      The class.
+    """
     frozen = dataclasses.dataclass(frozen=True)(cls)
     registered: type[Class] = jax.tree_util.register_dataclass(frozen)
     return registered
 
 
-def static() -> Any:
-    """A field of a `rule` that is no number."""
-    return dataclasses.field(metadata={"static": True})
+def concrete_size(name: str, size: ArrayLike) -> int:
+    """Return the size of an array in a state as an int.
+
+    Args:
+      name: Name of the argument.
+      size: Size, a Python integer or an array.
+
+    Returns:
+      The size.
+
+    Raises:
+      ValueError: If ``size`` is traced.
+    """
+    if isinstance(size, jax.core.Tracer):
+        raise ValueError(
+            f"{name}={size!r} is not accepted; {name} must be a concrete number, as it is the size "
+            f"of an array in the state (pass static_args=({name!r},) to optax.inject_hyperparams)."
+        )
+    return int(np.asarray(size))
 
 
 class ControllerState(NamedTuple):
-    """State of a transform that scales updates by what a metric says.
+    """State of a transform that scales the updates by what metrics say.
 
     Attributes:
-      count: int32 scalar, the updates that this transform has applied.
-      rule: the rule, its numbers as float32 and int32 arrays.
-      memory: what the rule remembers.
-      scale: float32 scalar, what the latest update was multiplied by, or the next one will be if a
-        metric was observed since.
-      active_from: int32 scalar, the update from which metrics are looked at.
-      ignored: int32 scalar, the metrics left out because they were not finite.
+      count: Number of updates that this transform has applied, an int32 scalar.
+      controller: The controller, its numbers as float32 and int32 scalars.
+      controller_state: State of the controller, as its ``init`` returns it.
+      scale: Factor of the latest update, or of the next one if a metric was observed since, a
+        float32 scalar.
+      received_count: Number of times that each metric of ``controller.metric_names`` arrived, an
+        int32 array of shape ``(len(metric_names),)``. It counts metrics that were not used, too.
+      nonfinite_count: Number of observations that were skipped because a metric was not finite, an
+        int32 scalar.
     """
 
     count: jax.Array  # type: ignore[assignment]
-    rule: Any
-    memory: Any
+    controller: Any
+    controller_state: Any
     scale: jax.Array
-    active_from: jax.Array
-    ignored: jax.Array
+    received_count: jax.Array
+    nonfinite_count: jax.Array
 
 
 @rate_factor.register
 def _(state: ControllerState) -> RateFactor:
-    return RateFactor(state.scale, is_scale=True)
+    return RateFactor(state.scale, is_multiplier=True)
 
 
-def controller(rule: Rule, active_from: ArrayLike) -> optax.GradientTransformationExtraArgs:
-    """An optax transform out of a rule: it multiplies the updates by the scale.
+def scale_by_controller(controller: Controller) -> optax.GradientTransformationExtraArgs:
+    """Multiply the updates by the scale of a controller.
+
+    Hyperparameters that are JAX arrays are their caller's current numbers: each update writes them
+    into the state and uses them. Python and NumPy numbers are configuration: the state keeps the
+    numbers that ``init`` stored, so that one transform also updates restored and stacked states.
 
     Args:
-      rule: the rule.
-      active_from: the update before which no metric is looked at: the end of a warmup.
+      controller: The controller, see `Controller`.
+
+    Returns:
+      A transform with a `ControllerState`. Its ``update`` accepts the metrics as keywords.
+
+    Raises:
+      ValueError: If a hyperparameter is an array with axes. At ``init``, if a static one is
+        traced.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> from lrsched.adaptive.controller import scale_by_controller
+      >>> from lrsched.adaptive.plateau import ReduceOnPlateau
+      >>> optimizer = scale_by_controller(ReduceOnPlateau(factor=0.5, patience=1))
+      >>> state = optimizer.init(jnp.zeros(1))
+      >>> for loss in [1.0, 2.0]:
+      ...     updates, state = optimizer.update(jnp.ones(1), state, value=loss)
+      >>> updates.tolist()
+      [0.5]
     """
+    controller, live = _split_live(controller)
 
     def init(params: optax.Params) -> ControllerState:
         del params
         state = ControllerState(
-            jnp.zeros([], jnp.int32),
-            to_state(rule),
-            rule.init(),
-            jnp.ones([], jnp.float32),
-            jnp.asarray(active_from, jnp.int32),
-            jnp.zeros([], jnp.int32),
+            count=zero_count(),
+            controller=to_state(controller),
+            controller_state=controller.init(),
+            scale=jnp.ones([], jnp.float32),
+            received_count=jnp.zeros(len(controller.metric_names), jnp.int32),
+            nonfinite_count=zero_count(),
         )
-        owned: ControllerState = copy_aliased_leaves(state)
-        return owned
+        distinct: ControllerState = copy_aliased_leaves(state)
+        return distinct
 
     def update(
         updates: optax.Updates,
         state: ControllerState,
         params: optax.Params | None = None,
-        **given: Any,
+        **metrics: Any,
     ) -> tuple[optax.Updates, ControllerState]:
         del params
-        state = _observed(state, given)
+        if live:
+            current = {
+                name: jnp.asarray(value, jnp.result_type(getattr(state.controller, name)))
+                for name, value in live.items()
+            }
+            state = state._replace(controller=dataclasses.replace(state.controller, **current))
+        state = _observe(state, metrics)
         updates = jax.tree.map(lambda update: scale_update(update, state.scale), updates)
         return updates, state._replace(count=optax.safe_increment(state.count))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def observe(opt_state: Any, value: ArrayLike | None = None, **metrics: ArrayLike) -> Any:
-    """Show a metric to every controller in a state, outside of the update.
+def _split_live(controller: State) -> tuple[State, dict[str, jax.Array]]:
+    """Return the controller with concrete static fields, and the fields that hold JAX arrays."""
+    fields: Any = dataclasses.fields(controller)  # type: ignore[arg-type]
+    arrays = {
+        field.name: value
+        for field in fields
+        if isinstance(value := getattr(controller, field.name), jax.Array | np.ndarray)
+    }
+    for name, value in arrays.items():
+        if value.ndim:
+            raise ValueError(
+                f"{type(controller).__name__}: {name} of shape {value.shape} is not accepted; "
+                f"{name} must be one number (use jax.vmap for several)."
+            )
+    # A static field is the size of an array, so a concrete JAX array becomes a Python number. A
+    # traced one stays: `update` reads static fields from the state, and `init` refuses it.
+    static = {
+        field.name: arrays.pop(field.name)
+        for field in fields
+        if field.name in arrays and field.metadata.get("static")
+    }
+    concrete = {
+        name: concrete_size(name, value)
+        for name, value in static.items()
+        if not isinstance(value, jax.core.Tracer)
+    }
+    live = {name: value for name, value in arrays.items() if isinstance(value, jax.Array)}
+    return dataclasses.replace(controller, **concrete), live  # type: ignore[type-var]
 
-    A pure function, inside and outside jit: for a validation loss once an epoch. What ``update``
-    is given by its keywords does the same.
+
+def observe(
+    opt_state: chex.ArrayTree, value: ArrayLike | None = None, **metrics: ArrayLike
+) -> chex.ArrayTree:
+    """Pass metrics to every controller in a state, outside of ``update``.
+
+    It is a pure function that works inside and outside ``jit``, for metrics that do not exist at
+    every update, such as a validation loss once an epoch. The same metrics can be passed as
+    keywords of ``update``.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``); of an
+      opt_state: State of an optimizer, or a container of one such as a ``TrainState``; of an
         ``nnx.Optimizer`` its ``opt_state``.
-      value: the metric that controllers look at unless they were told another name.
-      metrics: metrics under other names, such as ``validation``.
+      value: The metric named ``"value"``, which controllers observe by default, a scalar.
+      **metrics: Metrics with other names, such as ``validation``, scalars.
 
     Returns:
-      The state after it; nothing else in it changes.
+      A state with the same tree structure. Only the controllers in it change.
 
     Raises:
-      ValueError: no controller in the state looks at a metric of this name, or a metric is no
-        scalar.
+      ValueError: If no controller in the state observes a metric of that name, or if a metric is
+        not one real number.
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> optimizer = optax.chain(
-    ...     optax.scale_by_adam(), lrsched.scale_by_learning_rate(0.1),
-    ...     lrsched.reduce_on_plateau(factor=0.5, patience=1))
-    >>> state = optimizer.init(jnp.zeros(2))
-    >>> for validation_loss in [1.0, 0.5, 0.75]:
-    ...     state = lrsched.observe(state, validation_loss)
-    >>> float(lrsched.learning_rate(state))
-    0.05000000074505806
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> optimizer = optax.chain(
+      ...     optax.scale_by_adam(), lrsched.scale_by_learning_rate(0.1),
+      ...     lrsched.reduce_on_plateau(factor=0.5, patience=1))
+      >>> state = optimizer.init(jnp.zeros(2))
+      >>> for validation_loss in [1.0, 0.5, 0.75]:
+      ...     state = lrsched.observe(state, validation_loss)
+      >>> float(lrsched.learning_rate(state))
+      0.05000000074505806
     """
     given = {
         name: metric for name, metric in {"value": value, **metrics}.items() if metric is not None
     }
-    known = looked_at(opt_state)
+    names = observed_metric_names(opt_state)
     for name in given:
-        if name not in known:
+        if name not in names:
+            observed = f"the observed names are {', '.join(sorted(names))}"
             raise ValueError(
-                f"no controller in the state looks at a metric called {name!r}; "
-                f"they look at {', '.join(sorted(known)) or 'none, as there is no controller'}."
+                f"observe: {name}={given[name]!r} is not accepted; no controller in the state "
+                f"observes {name!r} ({observed if names else 'the state holds no controller'})."
             )
     return jax.tree.map(
-        lambda node: _told(node, given) if _is_controller(node) else node,
+        lambda node: _observe_in_containers(node, given) if _is_controller(node) else node,
         opt_state,
         is_leaf=_is_controller,
     )
 
 
-def looked_at(opt_state: Any) -> set[str]:
-    """The names of the metrics that the controllers in a state look at."""
+def observed_metric_names(opt_state: chex.ArrayTree) -> set[str]:
+    """Return the names of the metrics that the controllers in a state observe.
+
+    Args:
+      opt_state: State of an optimizer, or a container of one.
+
+    Returns:
+      A set of names; empty if the state holds no controller.
+    """
     nodes = jax.tree.leaves(opt_state, is_leaf=_is_controller)
-    return {name for node in nodes if _is_controller(node) for name in node.rule.metrics}
+    return {name for node in nodes if _is_controller(node) for name in node.controller.metric_names}
 
 
 def _is_controller(node: Any) -> bool:
     return isinstance(node, ControllerState)
 
 
-def _told(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
-    """The state after them, its numbers in the containers that they were in."""
-    after = _observed(unwrap_nnx(state, jax.tree.structure(state.count)), metrics)
-    kept: ControllerState = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))
-    return kept
+def _observe_in_containers(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
+    # nnx.Optimizer wraps every array of a state in a Variable. The arithmetic needs the arrays, and
+    # the caller needs the wrappers back.
+    after = _observe(unwrap_nnx(state, jax.tree.structure(state.count)), metrics)
+    wrapped: ControllerState = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))
+    return wrapped
 
 
-def _observed(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
-    given = {
-        name: _scalar(name, metrics[name])
-        for name in state.rule.metrics
-        if metrics.get(name) is not None
+def _observe(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
+    """Return the state after those of the metrics that the controller observes."""
+    names = state.controller.metric_names
+    values = {
+        name: _as_scalar(name, metrics[name]) for name in names if metrics.get(name) is not None
     }
-    if not given:
+    if not values:
         return state
-    is_finite = jnp.all(jnp.isfinite(jnp.stack(list(given.values()))))
-    is_looked_at = is_finite & (state.count >= state.active_from)
-    old = (state.memory, state.scale)
-    new = state.rule.observe(*old, given)
-    memory, scale = cast_like(tree_where(is_looked_at, new, old), old)
-    return state._replace(memory=memory, scale=scale, ignored=state.ignored + ~is_finite)
+    is_finite = jnp.all(jnp.isfinite(jnp.stack(list(values.values()))))
+    old = (state.controller_state, state.scale)
+    new = state.controller.observe(*old, values)
+    # Hyperparameters that are traced pass unchecked. A factor of -1 or NaN among them would turn
+    # descent into ascent, or lose the scale for all later updates.
+    is_valid_scale = jnp.isfinite(new[1]) & (new[1] >= 0)
+    is_observed = is_finite & is_valid_scale & (state.count >= state.controller.active_from)
+    controller_state, scale = cast_like(tree_where(is_observed, new, old), old)
+    return state._replace(
+        controller_state=controller_state,
+        scale=scale,
+        received_count=state.received_count + np.array([name in values for name in names]),
+        nonfinite_count=state.nonfinite_count + ~is_finite,
+    )
 
 
-def _scalar(name: str, metric: Any) -> jax.Array:
-    value = jnp.asarray(metric, jnp.float32)
+def _as_scalar(name: str, metric: Any) -> jax.Array:
+    """Return a metric as a float32 scalar."""
+    try:
+        # A float64 beyond float32 becomes infinite, and the observation is skipped.
+        with np.errstate(over="ignore"):
+            value = jnp.asarray(metric)
+    except (TypeError, ValueError, OverflowError):
+        value = None
+    if value is None or jnp.iscomplexobj(value):
+        raise ValueError(f"{name}={metric!r} is not accepted; {name} must be one real number.")
     if value.ndim:
-        raise ValueError(f"{name} must be one number, not an array of shape {value.shape}.")
-    return value
+        raise ValueError(
+            f"{name} of shape {value.shape} is not accepted; {name} must be one number of shape () "
+            f"(pass {name}.mean(), or use jax.vmap for several runs)."
+        )
+    return value.astype(jnp.float32)

@@ -1,5 +1,6 @@
-"""Distance over gradients: the step is how far the parameters have come, over all gradients."""
+"""Distance over gradients: step sizes from the distance travelled and the gradients' norms."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import optax
 from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
+    AdaptiveMethod,
     MethodInputs,
     MethodOutput,
     adaptive_transform,
@@ -16,217 +18,259 @@ from lrsched.adaptive.base import (
     tree_add_scaled,
     tree_descent,
     tree_square,
+    tree_sub,
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import NonNegativeFloat, PositiveFloat, validate_arguments
+from lrsched.arguments import NonNegativeFloat, PositiveFloat
 
 
-class DistanceMemory(NamedTuple):
-    """What `dog`, `ldog` and `dowg` remember.
+class DistanceMethodState(NamedTuple):
+    """State of `dog`, `ldog` and `dowg`.
 
     Attributes:
-      start: the parameters at the beginning.
-      distance: float32, the largest distance from them so far; of `ldog` one for each array.
-      total: float32, the sum of the squared gradients so far, weighted in `dowg`; the same.
-      steps: int32 scalar, the updates made.
+      params0: ``x_0``, the initial parameters.
+      max_distance: float32 scalar, ``r``, the largest distance from them so far; for `ldog` a tree
+        of scalars, one for each array.
+      grad_sq_sum: float32 scalar, ``G`` or ``v``, the sum of the squared gradient norms so far,
+        weighted in `dowg`; for `ldog` a tree of scalars.
+      num_updates: int32 scalar, the number of updates.
     """
 
-    start: Any
-    distance: Any
-    total: Any
-    steps: jax.Array
+    params0: Any
+    max_distance: Any
+    grad_sq_sum: Any
+    num_updates: jax.Array
 
 
-def _moved(step: MethodInputs[Any]) -> Any:
-    """How far each parameter has come."""
-    return jax.tree.map(jnp.subtract, step.params, step.memory.start)
+Inputs = MethodInputs[DistanceMethodState]
 
 
-@validate_arguments
-def dog(
-    learning_rate: LearningRate = 1.0,
-    *,
-    reps_rel: PositiveFloat = 1e-6,
-    eps: PositiveFloat = 1e-8,
-    init_eta: PositiveFloat | None = None,
-    weight_decay: NonNegativeFloat = 0.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
+@dataclasses.dataclass(frozen=True)
+class DoG(AdaptiveMethod[DistanceMethodState]):
     """DoG, distance over gradients: SGD without a learning rate.
 
     ``eta_t = rate_t r_t / sqrt(G_t + eps)`` with ``r_t = max_{i<=t} |x_i - x_0|``, at least
     ``reps_rel (1 + |x_0|)``, and ``G_t = sum_{i<=t} |g_i|**2``; the update is ``-eta_t g_t``.
 
-    Its iterates are meant to be averaged; the paper weights late ones by a polynomial.
+    Evaluate at an average of the iterates; the paper uses `polynomial_average`.
 
     Args:
-      learning_rate: the outer rate, 1 in theory; a number or a schedule.
-      reps_rel: the first distance, relative to the parameters' norm.
-      eps: added to the sum of squares once.
-      init_eta: the first step instead of ``reps_rel``.
-      weight_decay: times the parameters, added to the gradients.
-      state_dtype: of the copy of the first parameters.
+      learning_rate: Outer rate, 1 in theory; a number or a schedule.
+      reps_rel: Initial distance, relative to ``1 + |x_0|``.
+      eps: Term added to the sum of squares once.
+      init_eta: Size of the first step, in place of ``reps_rel``. Defaults to ``None``.
+      weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.
+      state_dtype: Dtype of the copy of the initial parameters. Defaults to the parameter dtype, at
+        least float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `DistanceMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Ivgi, Hinder & Carmon 2023 (arXiv 2302.12022); matches dog-optimizer 1.0.3, where the
-    first step of ``init_eta`` is not times the rate either.
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> optimizer = lrsched.dog(reps_rel=0.5)
+      >>> params = jnp.array([3.0, 4.0])
+      >>> updates, state = optimizer.update(jnp.array([0.0, 2.0]), optimizer.init(params), params)
+      >>> updates.tolist(), float(lrsched.learning_rate(state))
+      ([-0.0, -3.0], 1.5)
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> optimizer = lrsched.dog(reps_rel=0.5)
-    >>> params = jnp.array([3.0, 4.0])
-    >>> updates, state = optimizer.update(jnp.array([0.0, 2.0]), optimizer.init(params), params)
-    >>> updates.tolist(), float(lrsched.learning_rate(state))
-    ([-0.0, -3.0], 1.5)
+    References:
+      Ivgi, Hinder & Carmon 2023 (arXiv 2302.12022). It matches dog-optimizer 1.0.3, in which the
+      outer rate does not multiply ``init_eta`` either.
     """
 
-    def init(params: Any) -> DistanceMemory:
-        first = 0.0 if init_eta is not None else reps_rel * (1 + optax.tree.norm(params))
-        return DistanceMemory(params, state_scalar(first), state_scalar(eps), zero_count())
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    reps_rel: PositiveFloat = 1e-6
+    eps: PositiveFloat = 1e-8
+    init_eta: PositiveFloat | None = None
+    weight_decay: NonNegativeFloat = 0.0
+    state_dtype: DTypeLike | None = None
 
-    def prepare(step: MethodInputs[DistanceMemory]) -> Any:
-        return tree_add_scaled(step.gradients, step.params, weight_decay)
-
-    def measure(step: MethodInputs[DistanceMemory]) -> tuple[Any, ...]:
-        return tree_square(_moved(step)), tree_square(step.prepared)
-
-    def move(step: MethodInputs[DistanceMemory]) -> MethodOutput:
-        memory, (moved, square) = step.memory, step.sums
-        distance = jnp.maximum(memory.distance, jnp.sqrt(moved))
-        total = memory.total + square
-        eta = step.rate * distance / jnp.sqrt(total)
-        if init_eta is not None:
-            eta = jnp.where(memory.steps == 0, init_eta, eta)
-        new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
-        return MethodOutput(lambda _: tree_descent(step.prepared, eta), new, eta)
-
-    return adaptive_transform(
-        "dog", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
-    )
-
-
-@validate_arguments
-def ldog(
-    learning_rate: LearningRate = 1.0,
-    *,
-    reps_rel: PositiveFloat = 1e-6,
-    eps: PositiveFloat = 1e-8,
-    init_eta: PositiveFloat | None = None,
-    weight_decay: NonNegativeFloat = 0.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """LDoG: `dog` for each array of the parameters by itself.
-
-    Args:
-      learning_rate: the outer rate, a number or a schedule.
-      reps_rel: the first distance, relative to each array's norm.
-      eps: added to each sum of squares once.
-      init_eta: the first step instead of ``reps_rel``.
-      weight_decay: times the parameters, added to the gradients.
-      state_dtype: of the copy of the first parameters.
-
-    Raises:
-      ValueError: an option that is not in its range.
-
-    Source: Ivgi, Hinder & Carmon 2023 (arXiv 2302.12022); matches dog-optimizer 1.0.3. Its
-    `learning_rate` in the state is the mean over the arrays.
-
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.ldog(reps_rel=0.5)
-    >>> params = {"a": jnp.array([1.0]), "b": jnp.array([3.0])}
-    >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
-    >>> updates["a"].tolist(), updates["b"].tolist()
-    ([-1.0], [-2.0])
-    """
-
-    def init(params: Any) -> DistanceMemory:
-        def first(leaf: jax.Array) -> jax.Array:
-            is_given = init_eta is not None
-            return state_scalar(0.0 if is_given else reps_rel * (1 + jnp.linalg.norm(leaf.ravel())))
-
-        total = jax.tree.map(lambda leaf: state_scalar(eps), params)
-        return DistanceMemory(params, jax.tree.map(first, params), total, zero_count())
-
-    def prepare(step: MethodInputs[DistanceMemory]) -> Any:
-        return tree_add_scaled(step.gradients, step.params, weight_decay)
-
-    def measure(step: MethodInputs[DistanceMemory]) -> tuple[Any, ...]:
-        return tree_square(_moved(step)), tree_square(step.prepared)
-
-    def move(step: MethodInputs[DistanceMemory]) -> MethodOutput:
-        memory, (moved, square) = step.memory, step.sums_by_array
-        distance = jax.tree.map(
-            lambda known, far: jnp.maximum(known, jnp.sqrt(far)), memory.distance, moved
+    def init(self, params: Any) -> DistanceMethodState:
+        """Return the state at ``x_0``."""
+        has_eta = self.init_eta is not None
+        distance = 0.0 if has_eta else self.reps_rel * (1 + optax.tree.norm(params))
+        return DistanceMethodState(
+            params, state_scalar(distance), state_scalar(self.eps), zero_count()
         )
-        total = jax.tree.map(jnp.add, memory.total, square)
-        etas = jax.tree.map(lambda far, seen: step.rate * far / jnp.sqrt(seen), distance, total)
-        if init_eta is not None:
-            etas = jax.tree.map(lambda eta: jnp.where(memory.steps == 0, init_eta, eta), etas)
-        mean = jnp.mean(jnp.stack(jax.tree.leaves(etas)))
-        new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
+
+    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+        """Return ``|x - x_0|**2`` and ``|g|**2``."""
+        return _distance_and_gradient(inputs, self.weight_decay)
+
+    def update(self, inputs: Inputs) -> MethodOutput:
+        """Return the step of DoG."""
+        state, (distance_sq, grad_sq) = inputs.state, inputs.sums
+        max_distance = jnp.maximum(state.max_distance, jnp.sqrt(distance_sq))
+        grad_sq_sum = state.grad_sq_sum + grad_sq
+        eta = inputs.outer_rate * max_distance / jnp.sqrt(grad_sq_sum)
+        if self.init_eta is not None:
+            eta = jnp.where(state.num_updates == 0, self.init_eta, eta)
+        new_state = DistanceMethodState(
+            state.params0, max_distance, grad_sq_sum, state.num_updates + 1
+        )
+        gradients = tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
+        return MethodOutput(lambda kept: tree_descent(gradients, eta), new_state, eta)
+
+
+@dataclasses.dataclass(frozen=True)
+class LDoG(AdaptiveMethod[DistanceMethodState]):
+    """LDoG: `dog` for each array of the parameters separately.
+
+    ``learning_rate`` in the state is the mean of the step sizes of the arrays.
+
+    Args:
+      learning_rate: Outer rate; a number or a schedule.
+      reps_rel: Initial distance of each array, relative to 1 plus its norm.
+      eps: Term added to each sum of squares once.
+      init_eta: Size of the first step, in place of ``reps_rel``. Defaults to ``None``.
+      weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.
+      state_dtype: Dtype of the copy of the initial parameters. Defaults to the parameter dtype, at
+        least float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `DistanceMethodState`.
+
+    Raises:
+      ValueError: If an argument is outside its range.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.ldog(reps_rel=0.5)
+      >>> params = {"a": jnp.array([1.0]), "b": jnp.array([3.0])}
+      >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+      >>> updates["a"].tolist(), updates["b"].tolist()
+      ([-1.0], [-2.0])
+
+    References:
+      Ivgi, Hinder & Carmon 2023 (arXiv 2302.12022). It matches dog-optimizer 1.0.3.
+    """
+
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    reps_rel: PositiveFloat = 1e-6
+    eps: PositiveFloat = 1e-8
+    init_eta: PositiveFloat | None = None
+    weight_decay: NonNegativeFloat = 0.0
+    state_dtype: DTypeLike | None = None
+
+    def init(self, params: Any) -> DistanceMethodState:
+        """Return the state at ``x_0``."""
+
+        def distance(leaf: jax.Array) -> jax.Array:
+            has_eta = self.init_eta is not None
+            return state_scalar(0 if has_eta else self.reps_rel * (1 + optax.tree.norm(leaf)))
+
+        grad_sq_sum = jax.tree.map(lambda leaf: state_scalar(self.eps), params)
+        return DistanceMethodState(
+            params, jax.tree.map(distance, params), grad_sq_sum, zero_count()
+        )
+
+    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+        """Return ``|x - x_0|**2`` and ``|g|**2``."""
+        return _distance_and_gradient(inputs, self.weight_decay)
+
+    def update(self, inputs: Inputs) -> MethodOutput:
+        """Return the step of DoG for each array."""
+        state, (distance_sq, grad_sq) = inputs.state, inputs.leaf_sums
+        max_distance = jax.tree.map(
+            lambda r, now: jnp.maximum(r, jnp.sqrt(now)), state.max_distance, distance_sq
+        )
+        grad_sq_sum = jax.tree.map(jnp.add, state.grad_sq_sum, grad_sq)
+        etas = jax.tree.map(
+            lambda r, total: inputs.outer_rate * r / jnp.sqrt(total), max_distance, grad_sq_sum
+        )
+        if (first := self.init_eta) is not None:
+            is_first = state.num_updates == 0
+            etas = jax.tree.map(lambda eta: jnp.where(is_first, first, eta), etas)
+        mean = optax.tree.sum(etas) / max(len(jax.tree.leaves(etas)), 1)
+        new_state = DistanceMethodState(
+            state.params0, max_distance, grad_sq_sum, state.num_updates + 1
+        )
+        gradients = tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
         return MethodOutput(
-            lambda _: jax.tree.map(lambda g, eta: -eta * g, step.prepared, etas), new, mean
+            lambda kept: jax.tree.map(lambda g, eta: -eta * g, gradients, etas), new_state, mean
         )
 
-    return adaptive_transform(
-        "ldog", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
-    )
 
-
-@validate_arguments
-def dowg(
-    learning_rate: LearningRate = 1.0,
-    *,
-    reps_rel: PositiveFloat = 1e-6,
-    eps: PositiveFloat = 1e-8,
-    weight_decay: NonNegativeFloat = 0.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """DoWG, distance over weighted gradients: `dog` whose gradients are weighted by the distance.
+@dataclasses.dataclass(frozen=True)
+class DoWG(AdaptiveMethod[DistanceMethodState]):
+    """DoWG, distance over weighted gradients: `dog` with gradients weighted by the distance.
 
     ``eta_t = rate_t r_t**2 / sqrt(v_t + eps)`` with ``v_t = sum_{i<=t} r_i**2 |g_i|**2``.
 
     Args:
-      learning_rate: the outer rate, a number or a schedule.
-      reps_rel: the first distance, relative to the parameters' norm.
-      eps: added to the sum of squares once, times the first distance's square.
-      weight_decay: times the parameters, added to the gradients.
-      state_dtype: of the copy of the first parameters.
+      learning_rate: Outer rate; a number or a schedule.
+      reps_rel: Initial distance, relative to ``1 + |x_0|``.
+      eps: Term added to the sum of squares once, times the square of the initial distance.
+      weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.
+      state_dtype: Dtype of the copy of the initial parameters. Defaults to the parameter dtype, at
+        least float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `DistanceMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Khaled, Mishchenko & Jin 2023 (arXiv 2305.16284), algorithm 1. The ``dowg`` package does
-    nothing without a closure, and clips gradients, which the paper does not.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.dowg(reps_rel=0.5)
+      >>> params = jnp.array([3.0, 4.0])
+      >>> updates, _ = optimizer.update(jnp.array([0.0, 2.0]), optimizer.init(params), params)
+      >>> updates.tolist()
+      [-0.0, -3.0]
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.dowg(reps_rel=0.5)
-    >>> params = jnp.array([3.0, 4.0])
-    >>> updates, _ = optimizer.update(jnp.array([0.0, 2.0]), optimizer.init(params), params)
-    >>> updates.tolist()
-    [-0.0, -3.0]
+    References:
+      Khaled, Mishchenko & Jin 2023 (arXiv 2305.16284), algorithm 1. The ``dowg`` package makes no
+      step without a closure, and clips gradients, which the paper does not.
     """
 
-    def init(params: Any) -> DistanceMemory:
-        distance = state_scalar(reps_rel * (1 + optax.tree.norm(params)))
-        return DistanceMemory(params, distance, distance**2 * eps, zero_count())
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    reps_rel: PositiveFloat = 1e-6
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    state_dtype: DTypeLike | None = None
 
-    def prepare(step: MethodInputs[DistanceMemory]) -> Any:
-        return tree_add_scaled(step.gradients, step.params, weight_decay)
+    def init(self, params: Any) -> DistanceMethodState:
+        """Return the state at ``x_0``."""
+        distance = state_scalar(self.reps_rel * (1 + optax.tree.norm(params)))
+        return DistanceMethodState(params, distance, distance**2 * self.eps, zero_count())
 
-    def measure(step: MethodInputs[DistanceMemory]) -> tuple[Any, ...]:
-        return tree_square(_moved(step)), tree_square(step.prepared)
+    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+        """Return ``|x - x_0|**2`` and ``|g|**2``."""
+        return _distance_and_gradient(inputs, self.weight_decay)
 
-    def move(step: MethodInputs[DistanceMemory]) -> MethodOutput:
-        memory, (moved, square) = step.memory, step.sums
-        distance = jnp.maximum(memory.distance, jnp.sqrt(moved))
-        total = memory.total + distance**2 * square
-        eta = step.rate * safe_divide(distance**2, jnp.sqrt(total))
-        new = DistanceMemory(memory.start, distance, total, memory.steps + 1)
-        return MethodOutput(lambda _: tree_descent(step.prepared, eta), new, eta)
+    def update(self, inputs: Inputs) -> MethodOutput:
+        """Return the step of DoWG."""
+        state, (distance_sq, grad_sq) = inputs.state, inputs.sums
+        max_distance = jnp.maximum(state.max_distance, jnp.sqrt(distance_sq))
+        grad_sq_sum = state.grad_sq_sum + max_distance**2 * grad_sq
+        # At tiny distances the weighted sum underflows to 0.
+        eta = inputs.outer_rate * safe_divide(max_distance**2, jnp.sqrt(grad_sq_sum))
+        new_state = DistanceMethodState(
+            state.params0, max_distance, grad_sq_sum, state.num_updates + 1
+        )
+        gradients = tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
+        return MethodOutput(lambda kept: tree_descent(gradients, eta), new_state, eta)
 
-    return adaptive_transform(
-        "dowg", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
-    )
+
+def _distance_and_gradient(inputs: Inputs, weight_decay: float) -> tuple[Any, Any]:
+    """Return the trees of ``|x - x_0|**2`` and ``|g|**2``."""
+    distance = tree_sub(inputs.params, inputs.state.params0)
+    gradients = tree_add_scaled(inputs.gradients, inputs.params, weight_decay)
+    return tree_square(distance), tree_square(gradients)
+
+
+dog = adaptive_transform(DoG)
+ldog = adaptive_transform(LDoG)
+dowg = adaptive_transform(DoWG)

@@ -1,5 +1,6 @@
-"""Mechanic: find the scale of any optimizer's updates by betting on them."""
+"""Mechanic: the scale of the updates of any optimizer, found by betting on it."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import optax
 from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
+    AdaptiveMethod,
     MethodInputs,
     MethodOutput,
     adaptive_transform,
@@ -18,50 +20,36 @@ from lrsched.adaptive.base import (
     tree_zeros_like,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import (
-    BaseOptimizer,
-    NonNegativeFloat,
-    PositiveFloat,
-    validate_arguments,
-)
+from lrsched.arguments import BaseOptimizer, NonNegativeFloat, PositiveFloat
 
 
-class MechanicMemory(NamedTuple):
-    """What `mechanize` remembers.
+class MechanicMethodState(NamedTuple):
+    """State of `mechanize`.
 
     Attributes:
-      base: the state of the base optimizer.
-      delta: the sum of its updates.
-      scales: float32 vector, the scale that each ``beta`` finds; they add up.
-      rewards: float32 vector, what each has won.
-      variance: float32 vector, the decayed sum of squares of what was won or lost.
-      largest: float32 vector, the decayed largest of these.
+      base_state: State of the base optimizer.
+      delta: ``D``, the sum of the base's updates, a tree like the parameters.
+      scales: float32 vector, ``s_beta`` of each ``beta``; their sum is ``s``.
+      rewards: float32 vector, ``r`` of each ``beta``.
+      variance: float32 vector, ``v``, the decayed sum of the squared gains and losses.
+      max_abs_gain: float32 vector, ``m``, the decayed largest of them.
     """
 
-    base: optax.OptState
+    base_state: optax.OptState
     delta: Any
     scales: jax.Array
     rewards: jax.Array
     variance: jax.Array
-    largest: jax.Array
+    max_abs_gain: jax.Array
 
 
-@validate_arguments
-def mechanize(
-    base: BaseOptimizer,
-    learning_rate: LearningRate = 1.0,
-    *,
-    betas: Sequence[float] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
-    s_decay: NonNegativeFloat = 0.01,
-    s_init: PositiveFloat = 1e-8,
-    eps: PositiveFloat = 1e-8,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """Mechanic: any optimizer, whose schedule needs a shape but no peak.
+@dataclasses.dataclass(frozen=True)
+class Mechanize(AdaptiveMethod[MechanicMethodState]):
+    """Mechanic: any optimizer, with a schedule of which only the shape matters.
 
     The parameters are ``x_0 + s D``, ``D`` the sum of the base optimizer's updates. With
-    ``h = <D, g + s_decay s |g| x' / |x'|>``, ``x'`` being where the base alone would go, and for
-    each ``beta``::
+    ``h = <D, g + s_decay s |g| x' / |x'|>``, ``x'`` the parameters after the base's update alone,
+    and for each ``beta``::
 
         m = max(beta m, |h|)           v = beta**2 v + h**2
         r = max(beta r - s_beta h, 0)      s_beta = (m s_init / n + r) / (sqrt(v) + eps)
@@ -69,76 +57,113 @@ def mechanize(
     and ``s`` the sum of all ``s_beta``. `learning_rate` is ``s`` times the rates of the base.
 
     Args:
-      base: the optimizer with its schedule: warmup and decay work as ever, the peak hardly matters.
-      learning_rate: what the base's updates are multiplied by, a number or a schedule.
-      betas: how fast each of the bets forgets.
-      s_decay: how strongly the scale is held back by the parameters' norm.
-      s_init: the first scale is about ``1e-6 s_init / eps``.
-      eps: added to the root.
-      state_dtype: of ``D`` and of the base's state.
+      base: Base optimizer with its schedule. Warmup and decay act as usual; the peak hardly
+        matters.
+      learning_rate: Factor of the base's updates; a number or a schedule.
+      betas: Decays of the bets, each from 0 to below 1.
+      s_decay: Strength of the decay of the scale by the parameters' norm.
+      s_init: Factor of the initial scale, which is about ``1e-6 s_init / eps``.
+      eps: Term added to the root of the variance.
+      state_dtype: Dtype of ``D`` and of the base's state. Defaults to the parameter dtype, at least
+        float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `MechanicMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Cutkosky, Defazio & Mehta 2023 (arXiv 2306.00144); matches mechanic-pytorch 0.0.1 with
-    ``store_delta=True``. Its default computes ``D`` from the parameters, which loses it in float32
-    while ``s`` is small, and a part ``eps / s`` of it at every update. optax's has other numbers:
-    its ``s`` starts at ``s_init``, and its rewards are clipped where they are used, not kept.
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> optimizer = lrsched.mechanize(optax.sgd(1.0))
+      >>> params = jnp.array([3.0, -2.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(50):
+      ...     updates, state = optimizer.update(2 * params, state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> bool(jnp.linalg.norm(params) < 0.5)
+      True
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> optimizer = lrsched.mechanize(optax.sgd(1.0))
-    >>> params = jnp.array([3.0, -2.0])
-    >>> state = optimizer.init(params)
-    >>> for _ in range(50):
-    ...     updates, state = optimizer.update(2 * params, state, params)
-    ...     params = optax.apply_updates(params, updates)
-    >>> bool(jnp.linalg.norm(params) < 0.5)
-    True
+    References:
+      Cutkosky, Defazio & Mehta 2023 (arXiv 2306.00144). It matches mechanic-pytorch 0.0.1 with
+      ``store_delta=True``; the package's default computes ``D`` from the parameters, which loses
+      it in float32 while ``s`` is small, and a fraction ``eps / s`` of it at every update. optax's
+      ``mechanize`` starts ``s`` at ``s_init``, and clips rewards where they are used, not in the
+      state.
     """
-    decay = np.asarray(betas, np.float64)
-    if decay.ndim != 1 or not decay.size or np.any((decay < 0) | (decay >= 1)):
-        raise ValueError(
-            f"mechanize: betas={betas!r} is not accepted; betas must be one or more numbers from 0 "
-            "to below 1."
+
+    base: BaseOptimizer
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    betas: Sequence[float] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
+    s_decay: NonNegativeFloat = 0.01
+    s_init: PositiveFloat = 1e-8
+    eps: PositiveFloat = 1e-8
+    state_dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        betas = self._betas
+        if betas.ndim != 1 or not betas.size or np.any((betas < 0) | (betas >= 1)):
+            raise ValueError(
+                f"mechanize: betas={self.betas!r} is not accepted; betas must be one or more "
+                "numbers from 0 to below 1."
+            )
+
+    def init(self, params: Any) -> MechanicMethodState:
+        """Return the state at ``D = 0``."""
+        zeros = jnp.zeros(self._betas.size, jnp.result_type(float, *jax.tree.leaves(params)))
+        return MechanicMethodState(
+            base_state=self.base.init(params),
+            delta=tree_zeros_like(params),
+            scales=zeros,
+            rewards=zeros,
+            variance=zeros,
+            max_abs_gain=jnp.full_like(zeros, 1e-6),
         )
 
-    def init(params: Any) -> MechanicMemory:
-        none = jnp.zeros(decay.size, jnp.result_type(float, *jax.tree.leaves(params)))
-        return MechanicMemory(
-            base.init(params), tree_zeros_like(params), none, none, none, jnp.full_like(none, 1e-6)
-        )
+    def sums(self, inputs: MethodInputs[MechanicMethodState]) -> tuple[Any, ...]:
+        """Return ``|x'|**2``, ``<D, g>`` and ``<D, x'>``."""
+        updates, _ = self._base_updates(inputs)
+        ahead = jax.tree.map(jnp.add, inputs.params, updates)
+        delta = inputs.state.delta
+        return tree_square(ahead), tree_mul(delta, inputs.gradients), tree_mul(delta, ahead)
 
-    def prepare(step: MethodInputs[MechanicMemory]) -> tuple[Any, Any, Any]:
-        """The base's updates and its new state, and where it alone would go."""
-        updates, state = step.base_updates(base, step.memory.base, step.params)
-        updates = jax.tree.map(lambda u: step.rate * u, updates)
-        return updates, state, jax.tree.map(jnp.add, step.params, updates)
+    def update(self, inputs: MethodInputs[MechanicMethodState]) -> MethodOutput:
+        """Return the updates from ``x_0 + s D`` with the old ``s`` and ``D`` to the new ones."""
+        state, (ahead_sq, gain, delta_ahead) = inputs.state, inputs.sums
+        updates, base_state = self._base_updates(inputs)
 
-    def measure(step: MethodInputs[MechanicMemory]) -> tuple[Any, ...]:
-        _, _, ahead = step.prepared
-        delta = step.memory.delta
-        return tree_square(ahead), tree_mul(delta, step.gradients), tree_mul(delta, ahead)
+        # Loss of the bet, with the decay of the scale.
+        scale = jnp.sum(state.scales)
+        decay = self.s_decay * scale * jnp.sqrt(inputs.grad_norm_sq)
+        h = gain + decay / (jnp.sqrt(ahead_sq) + self.eps) * delta_ahead
 
-    def move(step: MethodInputs[MechanicMemory]) -> MethodOutput:
-        memory, (size, with_gradient, with_ahead) = step.memory, step.sums
-        updates, state, _ = step.prepared
-        old = jnp.sum(memory.scales)
-        hold = s_decay * old * jnp.sqrt(step.square) / (jnp.sqrt(size) + eps)
-        lost = with_gradient + hold * with_ahead
-        beta = jnp.asarray(decay, lost.dtype)
-        largest = jnp.maximum(beta * memory.largest, jnp.abs(lost))
-        variance = beta**2 * memory.variance + lost**2
-        rewards = jnp.maximum(beta * memory.rewards - memory.scales * lost, 0)
-        scales = (largest * s_init / decay.size + rewards) / (jnp.sqrt(variance) + eps)
-        new = jnp.sum(scales)
-        delta = jax.tree.map(jnp.add, memory.delta, updates)
+        # Tuner: one bet for each beta.
+        beta = jnp.asarray(self._betas, h.dtype)
+        max_abs_gain = jnp.maximum(beta * state.max_abs_gain, jnp.abs(h))
+        variance = beta**2 * state.variance + h**2
+        rewards = jnp.maximum(beta * state.rewards - state.scales * h, 0)
+        wealth = max_abs_gain * self.s_init / self._betas.size + rewards
+        scales = wealth / (jnp.sqrt(variance) + self.eps)
+        new_scale = jnp.sum(scales)
 
-        def moved(kept: MechanicMemory) -> Any:
-            return jax.tree.map(lambda now, d: new * now - old * d, kept.delta, memory.delta)
+        def scaled_updates(kept: MechanicMethodState) -> Any:
+            return jax.tree.map(
+                lambda new, old: new_scale * new - scale * old, kept.delta, state.delta
+            )
 
-        after = MechanicMemory(state, delta, scales, rewards, variance, largest)
-        return MethodOutput(moved, after, new * step.rate)
+        delta = jax.tree.map(jnp.add, state.delta, updates)
+        new_state = MechanicMethodState(base_state, delta, scales, rewards, variance, max_abs_gain)
+        return MethodOutput(scaled_updates, new_state, new_scale * inputs.outer_rate)
 
-    return adaptive_transform(
-        "mechanize", learning_rate, init, move, measure, prepare=prepare, state_dtype=state_dtype
-    )
+    @property
+    def _betas(self) -> np.ndarray:
+        return np.asarray(self.betas, np.float64)
+
+    def _base_updates(self, inputs: MethodInputs[MechanicMethodState]) -> tuple[Any, Any]:
+        updates, base_state = inputs.update_base(self.base, inputs.state.base_state, inputs.params)
+        return jax.tree.map(lambda u: inputs.outer_rate * u, updates), base_state
+
+
+mechanize = adaptive_transform(Mechanize)

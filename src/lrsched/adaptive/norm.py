@@ -1,12 +1,13 @@
-"""A rate driven by the size of the gradients alone."""
+"""AdaGrad-Norm: a learning rate that depends on the norm of the gradients alone."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from lrsched.adaptive.base import (
+    AdaptiveMethod,
     MethodInputs,
     MethodOutput,
     adaptive_transform,
@@ -14,55 +15,68 @@ from lrsched.adaptive.base import (
     tree_descent,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import PositiveFloat, validate_arguments
+from lrsched.arguments import PositiveFloat
 
 
-class AdaGradNormMemory(NamedTuple):
-    """What `adagrad_norm` remembers.
+class AdagradNormMethodState(NamedTuple):
+    """State of `adagrad_norm`.
 
     Attributes:
-      total: float32 scalar, ``b_t**2``.
+      grad_sq_sum: float32 scalar, ``b_t**2``, the sum of the squared gradient norms.
     """
 
-    total: jax.Array
+    grad_sq_sum: jax.Array
 
 
-@validate_arguments
-def adagrad_norm(
-    learning_rate: LearningRate, *, b0: PositiveFloat = 0.1
-) -> optax.GradientTransformationExtraArgs:
-    """AdaGrad-Norm: one rate for all parameters that falls as the gradients add up.
+@dataclasses.dataclass(frozen=True)
+class AdagradNorm(AdaptiveMethod[AdagradNormMethodState]):
+    """AdaGrad-Norm: one rate for all parameters, which decreases as the gradients accumulate.
 
     ``u_t = -rate_t g_t / b_t`` with ``b_t**2 = b_{t-1}**2 + |g_t|**2``. It converges for any rate
-    and any ``b0``; after a base optimizer such as ``optax.scale_by_adam()`` the norm is that of its
-    updates.
+    and any ``b0``. After a base optimizer such as ``optax.scale_by_adam()``, the norm is that of
+    the base's updates.
 
     Args:
-      learning_rate: the outer rate, a number or a schedule.
-      b0: the first norm, above 0.
+      learning_rate: Outer rate; a number or a schedule.
+      b0: Initial norm.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of an `AdagradNormMethodState`.
 
     Raises:
-      ValueError: ``b0`` is not above 0.
+      ValueError: If ``b0`` is not above 0.
 
-    Source: Ward, Wu & Bottou 2019 (arXiv 1806.01811).
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.adagrad_norm(0.5, b0=3.0)
+      >>> params = jnp.array([0.0, 4.0])
+      >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+      >>> updates.tolist()
+      [-0.0, -0.4000000059604645]
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.adagrad_norm(0.5, b0=3.0)
-    >>> params = jnp.array([0.0, 4.0])
-    >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
-    >>> updates.tolist()
-    [-0.0, -0.4000000059604645]
+    References:
+      Ward, Wu & Bottou 2019 (arXiv 1806.01811).
     """
 
-    def init(params: Any) -> AdaGradNormMemory:
-        del params
-        return AdaGradNormMemory(state_scalar(b0) ** 2)
+    learning_rate: LearningRate
+    _: dataclasses.KW_ONLY
+    b0: PositiveFloat = 0.1
 
-    def move(step: MethodInputs[AdaGradNormMemory]) -> MethodOutput:
-        total = step.memory.total + step.square
-        rate = step.rate / jnp.sqrt(total)
+    def init(self, params: Any) -> AdagradNormMethodState:
+        """Return ``b_0**2``; the state does not depend on the parameters."""
+        del params
+        return AdagradNormMethodState(state_scalar(self.b0) ** 2)
+
+    def update(self, inputs: MethodInputs[AdagradNormMethodState]) -> MethodOutput:
+        """Return the step of gradient descent at ``rate_t / b_t``."""
+        grad_sq_sum = inputs.state.grad_sq_sum + inputs.grad_norm_sq
+        rate = inputs.outer_rate / jnp.sqrt(grad_sq_sum)
         return MethodOutput(
-            lambda _: tree_descent(step.gradients, rate), AdaGradNormMemory(total), rate
+            lambda kept: tree_descent(inputs.gradients, rate),
+            AdagradNormMethodState(grad_sq_sum),
+            rate,
         )
 
-    return adaptive_transform("adagrad_norm", learning_rate, init, move)
+
+adagrad_norm = adaptive_transform(AdagradNorm)

@@ -1,16 +1,19 @@
-"""Rules that count: lower the rate when a metric stops improving, or gets worse than it should."""
+"""Controllers that count: they change the rate when a metric stops improving or gets worse."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from jax.typing import ArrayLike
 
-from lrsched.adaptive.base import safe_divide, tree_where, zero_count
-from lrsched.adaptive.controller import controller, rule, static
-from lrsched.adaptive.smoothing import Smoothing, SmoothingMemory
+from lrsched.adaptive._factory import make_factory
+from lrsched.adaptive.base import safe_divide, tree_where, tree_zeros_like, zero_count
+from lrsched.adaptive.controller import controller_dataclass, scale_by_controller, static_field
+from lrsched.adaptive.smoothing import Smoothing, SmoothingState
 from lrsched.arguments import (
     DecayRate,
     FloatAtLeastOne,
@@ -20,453 +23,446 @@ from lrsched.arguments import (
     OpenUnitFloat,
     PositiveInt,
     UnitFloat,
-    validate_arguments,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-class PlateauMemory(NamedTuple):
-    """What `reduce_on_plateau` remembers, float32 and int32 scalars.
+
+class PlateauState(NamedTuple):
+    """State of `reduce_on_plateau`.
 
     Attributes:
-      best: the best metric so far; of ``mode="max"`` its negative.
-      bad: the observations since then that did not improve on it.
-      cooling: the observations left in which none is counted.
-      smoothing: the metrics that are not yet an observation.
+      best_value: Best observation, a float32 scalar; its negative with ``mode="max"``. Infinity
+        before the first observation.
+      plateau_count: Number of observations in a row that did not improve on it, an int32 scalar.
+      cooldown_count: Number of further observations that are not counted, an int32 scalar.
+      smoothing: Metrics that are not an observation yet.
     """
 
-    best: jax.Array
-    bad: jax.Array
-    cooling: jax.Array
-    smoothing: SmoothingMemory
+    best_value: jax.Array
+    plateau_count: jax.Array
+    cooldown_count: jax.Array
+    smoothing: SmoothingState
 
 
-@rule
-class Plateau:
-    """The rule of `reduce_on_plateau`, whose arguments are its attributes."""
+@controller_dataclass
+class ReduceOnPlateau:
+    """Multiply the rate by ``factor`` after ``patience`` observations without an improvement.
 
-    factor: float
-    patience: int
-    rtol: float
-    atol: float
-    cooldown: int
-    min_scale: float
-    min_change: float
-    smoothing: Smoothing
-    mode: Mode = static()
-    metric: str = static()
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The one metric."""
-        return (self.metric,)
-
-    def init(self) -> PlateauMemory:
-        """No best yet."""
-        return PlateauMemory(_infinity(), zero_count(), zero_count(), self.smoothing.init())
-
-    def observe(
-        self, memory: PlateauMemory, scale: jax.Array, given: Mapping[str, jax.Array]
-    ) -> tuple[PlateauMemory, jax.Array]:
-        """One metric more."""
-        kept, value, is_new = self.smoothing.add(memory.smoothing, given[self.metric])
-        value = _downwards(value, self.mode)
-        is_better = is_new & (value < memory.best - _margin(memory.best, self.rtol, self.atol))
-        is_cooling = memory.cooling > 0
-        bad = jnp.where(is_better | is_cooling, 0, memory.bad + 1)
-        is_hit = is_new & ~is_cooling & (bad >= self.patience)
-        lowered = jnp.maximum(scale * self.factor, self.min_scale)
-        cooling = jnp.where(is_hit, self.cooldown, jnp.maximum(memory.cooling - 1, 0))
-        return (
-            PlateauMemory(
-                jnp.where(is_better, value, memory.best),
-                jnp.where(is_new, jnp.where(is_hit, 0, bad), memory.bad),
-                jnp.where(is_new, cooling, memory.cooling),
-                kept,
-            ),
-            jnp.where(is_hit & (scale - lowered > self.min_change), lowered, scale),
-        )
-
-
-@validate_arguments
-def reduce_on_plateau(
-    factor: OpenUnitFloat = 0.1,
-    patience: PositiveInt = 10,
-    *,
-    mode: Mode = "min",
-    rtol: NonNegativeFloat = 1e-4,
-    atol: NonNegativeFloat = 0.0,
-    cooldown: NonNegativeInt = 0,
-    min_scale: UnitFloat = 0.0,
-    accumulation_size: PositiveInt = 1,
-    window_size: PositiveInt = 1,
-    decay: DecayRate = 0.0,
-    active_from: NonNegativeInt = 0,
-    metric: str = "value",
-    min_change: NonNegativeFloat = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """Multiply the rate by ``factor`` when a metric has not improved ``patience`` times in a row.
-
-    Metrics come with ``update(..., value=...)``, or through `observe`, whenever there are any. One
-    is an improvement where it is below ``best - (rtol * abs(best) + atol)``. PyTorch, transformers
-    and optax take ``best * (1 - rtol)`` instead, which lies above a negative best: there, worse
-    metrics count as better and the rate is never lowered.
+    Metrics arrive with ``update(..., value=...)`` or through `observe`, whenever there are any. An
+    observation is an improvement if it is below ``best - (rtol * abs(best) + atol)``. PyTorch,
+    transformers and optax use ``best * (1 - rtol)`` instead, which lies above a negative best:
+    there, worse metrics count as better and the rate is never lowered.
 
     Args:
-      factor: in (0, 1).
-      patience: how many observations without an improvement lower the rate: optax's and Keras'
-        counting. PyTorch's waits for one more; `lrsched.compat.torch` has it.
-      mode: ``"min"``, or ``"max"`` for an accuracy.
-      rtol: the relative margin.
-      atol: the absolute margin.
-      cooldown: the observations after that in which none is counted.
-      min_scale: the least that the rate is multiplied by.
-      accumulation_size: so many metrics make one observation, their mean.
-      window_size: over so many observations a moving mean is taken.
-      decay: of an exponential average of them.
-      active_from: the update from which metrics are looked at, so that a warmup is not judged.
-      metric: the name of the keyword argument of ``update`` and `observe`.
-      min_change: changes of the scale no larger than this are not made.
+      factor: Factor of the rate, in (0, 1).
+      patience: Number of observations without an improvement that lower the rate, counted as in
+        optax and Keras. PyTorch waits for one more; `lrsched.compat.torch` does too.
+      mode: ``"min"`` if a lower metric is better, ``"max"`` for metrics such as an accuracy.
+      rtol: Relative margin of an improvement.
+      atol: Absolute margin of an improvement.
+      cooldown: Number of observations after a reduction that are not counted.
+      min_scale: Smallest factor that the rate is multiplied by in total, in [0, 1].
+      accumulation_size: Number of metrics whose mean is one observation.
+      window_size: Number of observations in a moving mean. 1 disables it.
+      ema_decay: Decay of an exponential moving average of the observations. 0 disables it.
+      active_from: Number of updates before which no metric is observed, such as the length of a
+        warmup.
+      metric: Name of the keyword argument of ``update`` and `observe`.
+      min_change: Changes of the scale that are not larger than this are skipped.
+
+    Returns:
+      An ``optax.GradientTransformationExtraArgs`` whose state is a `ControllerState`.
 
     Raises:
-      ValueError: an argument that is not in its range.
+      ValueError: If an argument is out of its range.
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.reduce_on_plateau(factor=0.5, patience=2)
-    >>> state = optimizer.init(jnp.zeros(1))
-    >>> for loss in [-1.0, -2.0, -1.5, -1.5]:
-    ...     updates, state = optimizer.update(jnp.ones(1), state, value=loss)
-    >>> updates.tolist()
-    [0.5]
-    """
-    smooth = Smoothing(accumulation_size, decay, window_size)
-    made = Plateau(
-        factor, patience, rtol, atol, cooldown, min_scale, min_change, smooth, mode, metric
-    )
-    return controller(made, active_from)
-
-
-class GreedyMemory(NamedTuple):
-    """What `greedy` remembers, float32 and int32 scalars.
-
-    Attributes:
-      best: the best metric so far; of ``mode="max"`` its negative.
-      good: the latest observations in a row that improved on it.
-      bad: those that did not.
-      cooling: the observations left, after the rate was lowered, in which none is counted.
-      warming: those left after it was raised.
-      left: how often the rate may still be lowered at ``min_scale`` before all starts anew.
-      smoothing: the metrics that are not yet an observation.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.reduce_on_plateau(factor=0.5, patience=2)
+      >>> state = optimizer.init(jnp.zeros(1))
+      >>> for loss in [-1.0, -2.0, -1.5, -1.5]:
+      ...     updates, state = optimizer.update(jnp.ones(1), state, value=loss)
+      >>> updates.tolist()
+      [0.5]
     """
 
-    best: jax.Array
-    good: jax.Array
-    bad: jax.Array
-    cooling: jax.Array
-    warming: jax.Array
-    left: jax.Array
-    smoothing: SmoothingMemory
-
-
-@rule
-class Greedy:
-    """The rule of `greedy`, whose arguments are its attributes."""
-
-    factor: float
-    patience: int
-    rtol: float
-    atol: float
-    cooldown: int
-    warmup: int
-    min_scale: float
-    max_scale: float
-    reset_after: int
-    min_change: float
-    smoothing: Smoothing
-    mode: Mode = static()
-    metric: str = static()
+    factor: OpenUnitFloat = 0.1
+    patience: PositiveInt = 10
+    _: dataclasses.KW_ONLY
+    mode: Mode = static_field(default="min")
+    rtol: NonNegativeFloat = 1e-4
+    atol: NonNegativeFloat = 0.0
+    cooldown: NonNegativeInt = 0
+    min_scale: UnitFloat = 0.0
+    accumulation_size: PositiveInt = 1
+    window_size: PositiveInt = static_field(default=1)
+    ema_decay: DecayRate = 0.0
+    active_from: NonNegativeInt = 0
+    metric: str = static_field(default="value")
+    min_change: NonNegativeFloat = 0.0
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The one metric."""
+    def metric_names(self) -> tuple[str, ...]:
+        """Name of the one metric."""
         return (self.metric,)
 
-    def init(self) -> GreedyMemory:
-        """No best yet."""
-        left = jnp.asarray(self.reset_after, jnp.int32)
-        return GreedyMemory(
-            _infinity(),
-            zero_count(),
-            zero_count(),
-            zero_count(),
-            zero_count(),
-            left,
-            self.smoothing.init(),
+    @property
+    def smoothing(self) -> Smoothing:
+        """Smoothing of the metric."""
+        return Smoothing(self.accumulation_size, self.ema_decay, self.window_size)
+
+    def init(self) -> PlateauState:
+        """Return the state before the first metric."""
+        return PlateauState(_infinity(), zero_count(), zero_count(), self.smoothing.init())
+
+    def observe(
+        self, state: PlateauState, scale: jax.Array, metrics: Mapping[str, jax.Array]
+    ) -> tuple[PlateauState, jax.Array]:
+        """Count one observation, and lower the scale when the count reaches the patience."""
+        smoothing, value, is_new = self.smoothing.update(state.smoothing, metrics[self.metric])
+        value = _lower_is_better(value, self.mode)
+        # The best value stays comparable during a cooldown; only counting pauses.
+        threshold = state.best_value - _margin(state.best_value, self.rtol, self.atol)
+        is_better = is_new & (value < threshold)
+        is_cooling = state.cooldown_count > 0
+        plateau_count = jnp.where(is_better | is_cooling, 0, state.plateau_count + 1)
+
+        is_plateau = is_new & ~is_cooling & (plateau_count >= self.patience)
+        lowered = jnp.maximum(scale * self.factor, self.min_scale)
+        remaining = jnp.maximum(state.cooldown_count - 1, 0)
+        cooldown_count = jnp.where(is_plateau, self.cooldown, remaining)
+        new_state = PlateauState(
+            jnp.where(is_better, value, state.best_value),
+            jnp.where(is_new, jnp.where(is_plateau, 0, plateau_count), state.plateau_count),
+            jnp.where(is_new, cooldown_count, state.cooldown_count),
+            smoothing,
+        )
+        is_lowered = is_plateau & (scale - lowered > self.min_change)
+        return new_state, jnp.where(is_lowered, lowered, scale)
+
+
+reduce_on_plateau = make_factory(ReduceOnPlateau, scale_by_controller)
+
+
+class GreedyState(NamedTuple):
+    """State of `greedy`.
+
+    Attributes:
+      best_value: Best observation, a float32 scalar; its negative with ``mode="max"``. Infinity
+        before the first observation.
+      improvement_count: Number of observations in a row that improved on it, an int32 scalar.
+      plateau_count: Number of observations in a row that did not, an int32 scalar.
+      cooldown_count: Number of further observations that are not counted because the rate was
+        lowered, an int32 scalar.
+      warmup_count: Number of further observations that are not counted because the rate was raised,
+        an int32 scalar.
+      lowerings_before_reset: Number of further reductions at ``min_scale`` that reset the state, an
+        int32 scalar.
+      smoothing: Metrics that are not an observation yet.
+    """
+
+    best_value: jax.Array
+    improvement_count: jax.Array
+    plateau_count: jax.Array
+    cooldown_count: jax.Array
+    warmup_count: jax.Array
+    lowerings_before_reset: jax.Array
+    smoothing: SmoothingState
+
+
+@controller_dataclass
+class Greedy:
+    """GreedyLR: raise the rate while a metric improves, and lower it while it does not.
+
+    After ``patience`` improvements in a row the rate is divided by ``factor``, after ``patience``
+    observations in a row without one it is multiplied by it. After ``reset_after`` reductions at
+    ``min_scale`` the state and the scale are reset, the scale to 1.
+
+    Args:
+      factor: Factor of a reduction and divisor of a raise, in (0, 1).
+      patience: Number of observations in a row that change the rate.
+      mode: ``"min"`` if a lower metric is better, ``"max"`` for metrics such as an accuracy.
+      rtol: Relative margin of an improvement.
+      atol: Absolute margin of an improvement.
+      cooldown: Number of observations after a reduction that are not counted.
+      warmup: Number of observations after a raise that are not counted.
+      min_scale: Smallest factor that the rate is multiplied by in total, in [0, 1].
+      max_scale: Largest factor that the rate is multiplied by in total, at least 1.
+      reset_after: Number of reductions at ``min_scale`` that reset the state.
+      accumulation_size: Number of metrics whose mean is one observation.
+      window_size: Number of observations in a moving mean. 1 disables it.
+      ema_decay: Decay of an exponential moving average of the observations. 0 disables it.
+      active_from: Number of updates before which no metric is observed, such as the length of a
+        warmup.
+      metric: Name of the keyword argument of ``update`` and `observe`.
+      min_change: Changes of the scale that are not larger than this are skipped.
+
+    Returns:
+      An ``optax.GradientTransformationExtraArgs`` whose state is a `ControllerState`.
+
+    Raises:
+      ValueError: If an argument is out of its range.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.greedy(factor=0.5, patience=2)
+      >>> state = optimizer.init(jnp.zeros(1))
+      >>> for loss in [3.0, 2.0, 1.0, 1.0, 1.0]:
+      ...     updates, state = optimizer.update(jnp.ones(1), state, value=loss)
+      ...     print(updates.item())
+      1.0
+      2.0
+      2.0
+      2.0
+      1.0
+
+    References:
+      Subramaniam et al. (2025), arXiv:2512.14527. transformers 5 counts to ``patience + 1``, has
+      absolute bounds and never raises a rate that starts below its ``min_lr`` to it;
+      `lrsched.compat.transformers` has that version.
+    """
+
+    factor: OpenUnitFloat = 0.95
+    patience: PositiveInt = 10
+    _: dataclasses.KW_ONLY
+    mode: Mode = static_field(default="min")
+    rtol: NonNegativeFloat = 0.0
+    atol: NonNegativeFloat = 1e-6
+    cooldown: NonNegativeInt = 0
+    warmup: NonNegativeInt = 0
+    min_scale: UnitFloat = 0.01
+    max_scale: FloatAtLeastOne = 100.0
+    reset_after: PositiveInt = 500
+    accumulation_size: PositiveInt = 1
+    window_size: PositiveInt = static_field(default=1)
+    ema_decay: DecayRate = 0.0
+    active_from: NonNegativeInt = 0
+    metric: str = static_field(default="value")
+    min_change: NonNegativeFloat = 0.0
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Name of the one metric."""
+        return (self.metric,)
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """Smoothing of the metric."""
+        return Smoothing(self.accumulation_size, self.ema_decay, self.window_size)
+
+    def init(self) -> GreedyState:
+        """Return the state before the first metric."""
+        return GreedyState(
+            best_value=_infinity(),
+            improvement_count=zero_count(),
+            plateau_count=zero_count(),
+            cooldown_count=zero_count(),
+            warmup_count=zero_count(),
+            lowerings_before_reset=jnp.asarray(self.reset_after, jnp.int32),
+            smoothing=self.smoothing.init(),
         )
 
     def observe(
-        self, memory: GreedyMemory, scale: jax.Array, given: Mapping[str, jax.Array]
-    ) -> tuple[GreedyMemory, jax.Array]:
-        """One metric more."""
-        kept, value, is_new = self.smoothing.add(memory.smoothing, given[self.metric])
-        value = _downwards(value, self.mode)
-        is_cooling = memory.cooling > 0
-        is_warming = ~is_cooling & (memory.warming > 0)
-        counts = is_new & ~is_cooling & ~is_warming
-        is_better = counts & (value < memory.best - _margin(memory.best, self.rtol, self.atol))
-        best = jnp.where(is_better, value, memory.best)
-        good = jnp.where(is_better, memory.good + 1, 0)
-        bad = jnp.where(counts & ~is_better, memory.bad + 1, 0)
-        raises = counts & (good >= self.patience)
-        lowers = counts & ~raises & (bad >= self.patience)
+        self, state: GreedyState, scale: jax.Array, metrics: Mapping[str, jax.Array]
+    ) -> tuple[GreedyState, jax.Array]:
+        """Count one observation, and change the scale when a count reaches the patience."""
+        smoothing, value, is_new = self.smoothing.update(state.smoothing, metrics[self.metric])
+        value = _lower_is_better(value, self.mode)
+        is_cooling = state.cooldown_count > 0
+        is_warming = ~is_cooling & (state.warmup_count > 0)
+        is_counted = is_new & ~is_cooling & ~is_warming
+        threshold = state.best_value - _margin(state.best_value, self.rtol, self.atol)
+        is_better = is_counted & (value < threshold)
+        improvement_count = jnp.where(is_better, state.improvement_count + 1, 0)
+        plateau_count = jnp.where(is_counted & ~is_better, state.plateau_count + 1, 0)
+
+        raises = is_counted & (improvement_count >= self.patience)
+        lowers = is_counted & ~raises & (plateau_count >= self.patience)
         raised = jnp.minimum(scale / self.factor, self.max_scale)
         lowered = jnp.maximum(scale * self.factor, self.min_scale)
-        new = jnp.where(raises & (raised - scale > self.min_change), raised, scale)
-        new = jnp.where(lowers & (scale - lowered > self.min_change), lowered, new)
-        left = memory.left - (lowers & (new <= self.min_scale))
-        resets = lowers & (left <= 0)
-        observed = GreedyMemory(
-            jnp.where(resets, jnp.inf, best),
-            jnp.where(raises | resets, 0, good),
-            jnp.where(lowers, 0, bad),
-            jnp.where(lowers, self.cooldown, jnp.maximum(memory.cooling - 1, 0)),
-            jnp.where(raises, self.warmup, jnp.where(resets, 0, memory.warming - is_warming)),
-            jnp.where(raises | resets, self.reset_after, left),
-            tree_where(resets, self.smoothing.init(), kept),
+        new_scale = jnp.where(raises & (raised - scale > self.min_change), raised, scale)
+        new_scale = jnp.where(lowers & (scale - lowered > self.min_change), lowered, new_scale)
+
+        is_at_minimum = lowers & (new_scale <= self.min_scale)
+        lowerings_before_reset = state.lowerings_before_reset - is_at_minimum
+        resets = lowers & (lowerings_before_reset <= 0)
+        warmup_count = jnp.where(resets, 0, state.warmup_count - is_warming)
+        observed = GreedyState(
+            best_value=jnp.where(resets, jnp.inf, jnp.where(is_better, value, state.best_value)),
+            improvement_count=jnp.where(raises | resets, 0, improvement_count),
+            plateau_count=jnp.where(lowers, 0, plateau_count),
+            cooldown_count=jnp.where(
+                lowers, self.cooldown, jnp.maximum(state.cooldown_count - 1, 0)
+            ),
+            warmup_count=jnp.where(raises, self.warmup, warmup_count),
+            lowerings_before_reset=jnp.where(
+                raises | resets, self.reset_after, lowerings_before_reset
+            ),
+            # Zeros like the state, not `Smoothing.init`: its window_size may be traced here.
+            smoothing=tree_where(resets, tree_zeros_like(smoothing), smoothing),
         )
-        waiting = memory._replace(smoothing=kept)
-        return tree_where(is_new, observed, waiting), jnp.where(resets, 1.0, new)
+        waiting = state._replace(smoothing=smoothing)
+        return tree_where(is_new, observed, waiting), jnp.where(resets, 1.0, new_scale)
 
 
-@validate_arguments
-def greedy(
-    factor: OpenUnitFloat = 0.95,
-    patience: PositiveInt = 10,
-    *,
-    mode: Mode = "min",
-    rtol: NonNegativeFloat = 0.0,
-    atol: NonNegativeFloat = 1e-6,
-    cooldown: NonNegativeInt = 0,
-    warmup: NonNegativeInt = 0,
-    min_scale: UnitFloat = 0.01,
-    max_scale: FloatAtLeastOne = 100.0,
-    reset_after: PositiveInt = 500,
-    accumulation_size: PositiveInt = 1,
-    window_size: PositiveInt = 1,
-    decay: DecayRate = 0.0,
-    active_from: NonNegativeInt = 0,
-    metric: str = "value",
-    min_change: NonNegativeFloat = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """GreedyLR: divide the rate by ``factor`` while a metric improves, multiply by it when not.
-
-    After ``patience`` improvements in a row the rate is raised, after ``patience`` observations in
-    a row without one it is lowered. When it was lowered ``reset_after`` times at ``min_scale``, the
-    scale starts anew at 1.
-
-    Args:
-      factor: in (0, 1).
-      patience: how many observations in a row change the rate.
-      mode: ``"min"``, or ``"max"`` for an accuracy.
-      rtol: the relative margin of an improvement.
-      atol: the absolute margin.
-      cooldown: the observations after the rate was lowered in which none is counted.
-      warmup: those after it was raised.
-      min_scale: the least that the rate is multiplied by.
-      max_scale: the most.
-      reset_after: how often the rate may be lowered at ``min_scale``.
-      accumulation_size: so many metrics make one observation, their mean.
-      window_size: over so many observations a moving mean is taken.
-      decay: of an exponential average of them.
-      active_from: the update from which metrics are looked at.
-      metric: the name of the keyword argument of ``update`` and `observe`.
-      min_change: changes of the scale no larger than this are not made.
-
-    Raises:
-      ValueError: an argument that is not in its range.
-
-    Source: Subramaniam et al. 2025 (arXiv 2512.14527). transformers 5 counts to ``patience + 1``,
-    has absolute bounds and never raises a rate that starts below its ``min_lr`` to it:
-    `lrsched.compat.transformers` has that one.
-
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.greedy(factor=0.5, patience=2)
-    >>> state = optimizer.init(jnp.zeros(1))
-    >>> for loss in [3.0, 2.0, 1.0, 1.0, 1.0]:
-    ...     updates, state = optimizer.update(jnp.ones(1), state, value=loss)
-    ...     print(updates.item())
-    1.0
-    2.0
-    2.0
-    2.0
-    1.0
-    """
-    made = Greedy(
-        factor,
-        patience,
-        rtol,
-        atol,
-        cooldown,
-        warmup,
-        min_scale,
-        max_scale,
-        reset_after,
-        min_change,
-        Smoothing(accumulation_size, decay, window_size),
-        mode,
-        metric,
-    )
-    return controller(made, active_from)
+greedy = make_factory(Greedy, scale_by_controller)
 
 
-class OverfittingMemory(NamedTuple):
-    """What `reduce_on_overfitting` remembers, float32 and int32 scalars.
+class OverfittingState(NamedTuple):
+    """State of `reduce_on_overfitting`.
 
     Attributes:
-      best: the best validation metric so far; of ``mode="max"`` its negative.
-      training_at_best: the training loss at that time.
-      training: the mean training loss between the latest two validations.
-      total: the sum of the training losses since.
-      seen: how many they are.
-      bad: the validations in a row that were worse while the training loss was lower.
-      cooling: the validations left in which none is counted.
+      best_value: Best validation metric, a float32 scalar; its negative with ``mode="max"``.
+        Infinity before the first validation.
+      train_loss_at_best: Training loss of the validation with that metric, a float32 scalar.
+      train_loss: Mean training loss between the latest two validations, a float32 scalar.
+      train_loss_sum: Sum of the training losses since the latest validation, a float32 scalar.
+      train_loss_count: Number of training losses in that sum, an int32 scalar.
+      overfit_count: Number of validations in a row with a worse metric and a lower training loss,
+        an int32 scalar.
+      cooldown_count: Number of further validations that are not counted, an int32 scalar.
     """
 
-    best: jax.Array
-    training_at_best: jax.Array
-    training: jax.Array
-    total: jax.Array
-    seen: jax.Array
-    bad: jax.Array
-    cooling: jax.Array
+    best_value: jax.Array
+    train_loss_at_best: jax.Array
+    train_loss: jax.Array
+    train_loss_sum: jax.Array
+    train_loss_count: jax.Array
+    overfit_count: jax.Array
+    cooldown_count: jax.Array
 
 
-@rule
-class Overfitting:
-    """The rule of `reduce_on_overfitting`, whose arguments are its attributes."""
+@controller_dataclass
+class ReduceOnOverfitting:
+    """Lower the rate when the validation metric gets worse while the training loss falls.
 
-    factor: float
-    patience: int
-    rtol: float
-    atol: float
-    cooldown: int
-    min_scale: float
-    mode: Mode = static()
-    training: str = static()
-    validation: str = static()
+    The training loss arrives at every update, the validation metric whenever it is known, each as a
+    keyword of ``update`` or through `observe`. The mean of the training losses since the latest
+    validation is the training loss of the next one. A validation counts as overfitting if its
+    metric exceeds the best one by more than ``rtol * abs(best) + atol`` while its training loss is
+    below that of the best one. After ``patience`` of them in a row the rate is multiplied by
+    ``factor``, and the latest validation becomes the best one: if the reduction does not help, the
+    rate is lowered again only when the validation metric gets worse still.
+
+    Args:
+      factor: Factor of the rate, in (0, 1).
+      patience: Number of overfitting validations in a row that lower the rate.
+      mode: ``"min"`` if a lower validation metric is better, ``"max"`` for metrics such as an
+        accuracy.
+      rtol: Relative margin of a worse validation metric.
+      atol: Absolute margin of a worse validation metric.
+      cooldown: Number of validations after a reduction that are not counted.
+      min_scale: Smallest factor that the rate is multiplied by in total, in [0, 1].
+      active_from: Number of updates before which no metric is observed, such as the length of a
+        warmup.
+      training_metric: Name of the keyword argument of the training loss.
+      validation_metric: Name of the keyword argument of the validation metric.
+
+    Returns:
+      An ``optax.GradientTransformationExtraArgs`` whose state is a `ControllerState`.
+
+    Raises:
+      ValueError: If an argument is out of its range, or if both metrics have one name.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.reduce_on_overfitting(factor=0.5, patience=2)
+      >>> state = optimizer.init(jnp.zeros(1))
+      >>> for training, validation in [(1.0, 1.0), (0.8, 0.9), (0.6, 1.0), (0.4, 1.1)]:
+      ...     updates, state = optimizer.update(jnp.ones(1), state, value=training)
+      ...     state = lrsched.observe(state, validation=validation)
+      >>> float(state.scale)
+      0.5
+    """
+
+    factor: OpenUnitFloat = 0.5
+    patience: PositiveInt = 2
+    _: dataclasses.KW_ONLY
+    mode: Mode = static_field(default="min")
+    rtol: NonNegativeFloat = 0.0
+    atol: NonNegativeFloat = 0.0
+    cooldown: NonNegativeInt = 0
+    min_scale: UnitFloat = 0.0
+    active_from: NonNegativeInt = 0
+    training_metric: str = static_field(default="value")
+    validation_metric: str = static_field(default="validation")
+
+    def __post_init__(self) -> None:
+        """Check the names of the metrics."""
+        if self.training_metric == self.validation_metric:
+            raise ValueError(
+                f"reduce_on_overfitting: validation_metric={self.validation_metric!r} is not "
+                "accepted; validation_metric must be another name than "
+                f"training_metric={self.training_metric!r}."
+            )
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The training loss and the validation metric."""
-        return (self.training, self.validation)
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the training loss and of the validation metric."""
+        return (self.training_metric, self.validation_metric)
 
-    def init(self) -> OverfittingMemory:
-        """Nothing seen."""
-        zero = jnp.zeros([], jnp.float32)
-        return OverfittingMemory(
-            _infinity(), _infinity(), _infinity(), zero, zero_count(), zero_count(), zero_count()
+    def init(self) -> OverfittingState:
+        """Return the state before the first metric."""
+        return OverfittingState(
+            best_value=_infinity(),
+            train_loss_at_best=_infinity(),
+            train_loss=_infinity(),
+            train_loss_sum=jnp.zeros([], jnp.float32),
+            train_loss_count=zero_count(),
+            overfit_count=zero_count(),
+            cooldown_count=zero_count(),
         )
 
     def observe(
-        self, memory: OverfittingMemory, scale: jax.Array, given: Mapping[str, jax.Array]
-    ) -> tuple[OverfittingMemory, jax.Array]:
-        """A training loss, a validation metric, or both."""
-        if self.training in given:
-            memory = memory._replace(
-                total=memory.total + given[self.training], seen=memory.seen + 1
+        self, state: OverfittingState, scale: jax.Array, metrics: Mapping[str, jax.Array]
+    ) -> tuple[OverfittingState, jax.Array]:
+        """Add a training loss, judge a validation metric, or both."""
+        if self.training_metric in metrics:
+            state = state._replace(
+                train_loss_sum=state.train_loss_sum + metrics[self.training_metric],
+                train_loss_count=state.train_loss_count + 1,
             )
-        if self.validation not in given:
-            return memory, scale
-        value = _downwards(given[self.validation], self.mode)
-        training = jnp.where(
-            memory.seen > 0, safe_divide(memory.total, memory.seen), memory.training
-        )
-        margin = _margin(memory.best, self.rtol, self.atol)
-        is_better = value < memory.best
-        overfits = (value > memory.best + margin) & (training < memory.training_at_best)
-        is_cooling = memory.cooling > 0
-        bad = jnp.where(overfits & ~is_cooling, memory.bad + 1, 0)
-        is_hit = bad >= self.patience
-        restarts = is_better | is_hit
+        if self.validation_metric not in metrics:
+            return state, scale
+        value = _lower_is_better(metrics[self.validation_metric], self.mode)
+        mean = safe_divide(state.train_loss_sum, state.train_loss_count)
+        train_loss = jnp.where(state.train_loss_count > 0, mean, state.train_loss)
+        margin = _margin(state.best_value, self.rtol, self.atol)
+        is_worse = value > state.best_value + margin
+        is_cooling = state.cooldown_count > 0
+        overfits = is_worse & (train_loss < state.train_loss_at_best) & ~is_cooling
+        overfit_count = jnp.where(overfits, state.overfit_count + 1, 0)
+
+        lowers = overfit_count >= self.patience
+        becomes_best = (value < state.best_value) | lowers
+        # The inner maximum could raise a scale that is below min_scale already.
         lowered = jnp.minimum(jnp.maximum(scale * self.factor, self.min_scale), scale)
-        return (
-            OverfittingMemory(
-                jnp.where(restarts, value, memory.best),
-                jnp.where(restarts, training, memory.training_at_best),
-                training,
-                jnp.zeros_like(memory.total),
-                jnp.zeros_like(memory.seen),
-                jnp.where(is_hit, 0, bad),
-                jnp.where(is_hit, self.cooldown, jnp.maximum(memory.cooling - 1, 0)),
+        new_state = OverfittingState(
+            best_value=jnp.where(becomes_best, value, state.best_value),
+            train_loss_at_best=jnp.where(becomes_best, train_loss, state.train_loss_at_best),
+            train_loss=train_loss,
+            train_loss_sum=jnp.zeros_like(state.train_loss_sum),
+            train_loss_count=jnp.zeros_like(state.train_loss_count),
+            overfit_count=jnp.where(lowers, 0, overfit_count),
+            cooldown_count=jnp.where(
+                lowers, self.cooldown, jnp.maximum(state.cooldown_count - 1, 0)
             ),
-            jnp.where(is_hit, lowered, scale),
         )
+        return new_state, jnp.where(lowers, lowered, scale)
 
 
-@validate_arguments
-def reduce_on_overfitting(
-    factor: OpenUnitFloat = 0.5,
-    patience: PositiveInt = 2,
-    *,
-    mode: Mode = "min",
-    rtol: NonNegativeFloat = 0.0,
-    atol: NonNegativeFloat = 0.0,
-    cooldown: NonNegativeInt = 0,
-    min_scale: UnitFloat = 0.0,
-    active_from: NonNegativeInt = 0,
-    training: str = "value",
-    validation: str = "validation",
-) -> optax.GradientTransformationExtraArgs:
-    """Multiply the rate by ``factor`` when the validation loss rises while the training loss falls.
-
-    The training loss is given at every update, the validation metric whenever it is known, as a
-    keyword of ``update`` or through `observe`. The mean of the training losses since the latest
-    validation is the training loss of that validation. A validation is bad where its metric is
-    above the best so far by more than ``rtol * abs(best) + atol`` while the training loss is below
-    what it was then. After ``patience`` of them in a row the rate is lowered, and what is best is
-    measured anew from there: a rate that does not help is lowered again only when the validation
-    metric rises further.
-
-    Args:
-      factor: in (0, 1).
-      patience: how many bad validations in a row lower the rate.
-      mode: of the validation metric: ``"min"``, or ``"max"`` for an accuracy.
-      rtol: the relative margin.
-      atol: the absolute margin.
-      cooldown: the validations after that in which none is counted.
-      min_scale: the least that the rate is multiplied by.
-      active_from: the update from which metrics are looked at.
-      training: the keyword under which the training loss comes.
-      validation: the keyword under which the validation metric comes.
-
-    Raises:
-      ValueError: an argument that is not in its range.
-
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.reduce_on_overfitting(factor=0.5, patience=2)
-    >>> state = optimizer.init(jnp.zeros(1))
-    >>> for training, validation in [(1.0, 1.0), (0.8, 0.9), (0.6, 1.0), (0.4, 1.1)]:
-    ...     updates, state = optimizer.update(jnp.ones(1), state, value=training)
-    ...     state = lrsched.observe(state, validation=validation)
-    >>> float(state.scale)
-    0.5
-    """
-    if training == validation:
-        raise ValueError(
-            f"reduce_on_overfitting: validation={validation!r} is not accepted; validation must be "
-            f"another name than training={training!r}."
-        )
-    made = Overfitting(
-        factor, patience, rtol, atol, cooldown, min_scale, mode, training, validation
-    )
-    return controller(made, active_from)
+reduce_on_overfitting = make_factory(ReduceOnOverfitting, scale_by_controller)
 
 
-def _downwards(value: jax.Array, mode: Mode) -> jax.Array:
+def _lower_is_better(value: jax.Array, mode: str) -> jax.Array:
     return value if mode == "min" else -value
 
 
-def _margin(best: jax.Array, rtol: float, atol: float) -> jax.Array:
-    """Of no best yet, 0."""
+def _margin(best: jax.Array, rtol: ArrayLike, atol: ArrayLike) -> jax.Array:
+    # Before the first observation the best value is infinite, and so would be a relative margin:
+    # inf - inf is NaN.
     return jnp.where(jnp.isfinite(best), rtol * jnp.abs(best) + atol, 0.0)
 
 

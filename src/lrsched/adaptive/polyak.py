@@ -1,233 +1,269 @@
-"""Step sizes out of the loss itself: Polyak's, and those that average or cap it."""
+"""Polyak step sizes: computed from the loss itself, averaged or capped."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
+    AdaptiveMethod,
     MethodInputs,
     MethodOutput,
     adaptive_transform,
     safe_divide,
     state_scalar,
     tree_add_scaled,
+    tree_decay,
     tree_descent,
+    tree_ema,
     tree_mul,
     tree_square,
     tree_zeros_like,
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import (
-    DecayRate,
-    GrowthLimit,
-    NonNegativeFloat,
-    PositiveFloat,
-    validate_arguments,
-)
+from lrsched.arguments import DecayRate, GrowthLimit, NonNegativeFloat, PositiveFloat
 
 
-class PolyakMemory(NamedTuple):
-    """What `polyak` remembers.
+class PolyakMethodState(NamedTuple):
+    """State of `polyak`.
 
     Attributes:
-      latest: float32 scalar, the step before the outer rate; the first is bound by ``max_rate``.
+      prev_step_size: float32 scalar, ``n_{t-1}``, without the outer rate; ``max_rate`` before the
+        first update.
     """
 
-    latest: jax.Array
+    prev_step_size: jax.Array
 
 
-@validate_arguments
-def polyak(
-    learning_rate: LearningRate = 1.0,
-    *,
-    f_min: float = 0.0,
-    c: PositiveFloat = 0.5,
-    max_rate: PositiveFloat = 1.0,
-    growth: GrowthLimit = np.inf,
-    eps: NonNegativeFloat = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """The stochastic Polyak step, for losses whose minimum is known: 0 where a model can fit all.
+@dataclasses.dataclass(frozen=True)
+class Polyak(AdaptiveMethod[PolyakMethodState]):
+    """Stochastic Polyak step size, for losses with a known minimum: 0 if a model can fit all data.
 
     ``u_t = -rate_t n_t g_t`` with ``n_t = min((f_t - f_min) / (c |g_t|**2 + eps), max_rate,
-    growth n_{t-1})``. Needs ``update(..., value=loss)``, of the batch that the gradient is of. A
-    loss below ``f_min`` makes no step.
+    max_growth n_{t-1})``. Needs ``update(..., value=loss)``, the loss of the batch of the gradient.
+    A loss below ``f_min`` makes no step.
 
     Args:
-      learning_rate: the outer rate, a number or a schedule.
-      f_min: the least that the loss can be.
-      c: 1/2 in theory, 0.2 for deep networks in the paper, 1 is Polyak's own.
-      max_rate: the cap.
-      growth: the most that the step grows by; the paper's smoothing is ``2**(batch_size / n)``.
-      eps: added below.
+      learning_rate: Outer rate; a number or a schedule.
+      f_min: Minimum of the loss.
+      c: Factor of the squared norm: 1/2 in theory, 0.2 for deep networks in the paper, 1 in
+        Polyak's original.
+      max_rate: Maximum step size.
+      max_growth: Maximum growth of the step size in one update; ``2**(batch_size / n)`` in the
+        paper. Defaults to infinity, no limit.
+      eps: Term added to the denominator.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `PolyakMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range, or no ``value``.
+      ValueError: If an argument is outside its range, or ``update`` lacks ``value``.
 
-    Source: Loizou, Vaswani, Laradji & Lacoste-Julien 2021 (arXiv 2002.10542).
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.polyak()
+      >>> params = jnp.array([3.0])  # of the loss p**2 / 2
+      >>> state = optimizer.init(params)
+      >>> updates, state = optimizer.update(params, state, params, value=4.5)
+      >>> updates.tolist()
+      [-3.0]
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.polyak()
-    >>> params = jnp.array([3.0])  # of the loss p**2 / 2
-    >>> state = optimizer.init(params)
-    >>> updates, state = optimizer.update(params, state, params, value=4.5)
-    >>> updates.tolist()
-    [-3.0]
+    References:
+      Loizou, Vaswani, Laradji & Lacoste-Julien 2021 (arXiv 2002.10542).
     """
 
-    def init(params: Any) -> PolyakMemory:
-        del params
-        return PolyakMemory(state_scalar(max_rate))
+    needs_value: ClassVar[bool] = True
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    f_min: float = 0.0
+    c: PositiveFloat = 0.5
+    max_rate: PositiveFloat = 1.0
+    max_growth: GrowthLimit = np.inf
+    eps: NonNegativeFloat = 0.0
 
-    def move(step: MethodInputs[PolyakMemory]) -> MethodOutput:
-        above = jnp.maximum(step.value - f_min, 0)
-        length = jnp.minimum(safe_divide(above, c * step.square + eps), max_rate)
-        length = jnp.minimum(length, growth * step.memory.latest)
-        is_known = step.square > 0
-        latest = jnp.where(is_known & (length > 0), length, step.memory.latest)
-        rate = step.rate * jnp.where(is_known, length, 0)
-        return MethodOutput(
-            lambda _: tree_descent(step.gradients, rate), PolyakMemory(latest), rate
+    def init(self, params: Any) -> PolyakMethodState:
+        """Return the state, which does not depend on the parameters."""
+        del params
+        return PolyakMethodState(state_scalar(self.max_rate))
+
+    def update(self, inputs: MethodInputs[PolyakMethodState]) -> MethodOutput:
+        """Return the step of gradient descent at ``rate_t n_t``."""
+        prev_step_size, grad_norm_sq = inputs.state.prev_step_size, inputs.grad_norm_sq
+        gap = jnp.maximum(inputs.value - self.f_min, 0)
+        step_size = safe_divide(gap, self.c * grad_norm_sq + self.eps)
+        step_size = jnp.minimum(
+            jnp.minimum(step_size, self.max_rate), self.max_growth * prev_step_size
         )
 
-    return adaptive_transform("polyak", learning_rate, init, move, needs_value=True)
+        # A step of 0 is not remembered: no later step could grow from it.
+        has_gradients = grad_norm_sq > 0
+        is_step = has_gradients & (step_size > 0)
+        new_state = PolyakMethodState(jnp.where(is_step, step_size, prev_step_size))
+        rate = inputs.outer_rate * jnp.where(has_gradients, step_size, 0)
+        return MethodOutput(lambda kept: tree_descent(inputs.gradients, rate), new_state, rate)
 
 
-class AliGMemory(NamedTuple):
-    """What `alig` remembers.
+class AliGMethodState(NamedTuple):
+    """State of `alig`.
 
     Attributes:
-      velocity: the momentum, or None without one.
+      velocity: ``v``, a tree like the parameters; ``None`` without momentum.
     """
 
     velocity: Any
 
 
-@validate_arguments
-def alig(
-    max_learning_rate: LearningRate | None = None,
-    *,
-    momentum: DecayRate = 0.0,
-    adjusted_momentum: bool = False,
-    eps: PositiveFloat = 1e-6,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """ALI-G: the Polyak step for a minimum of 0, capped, with momentum.
+@dataclasses.dataclass(frozen=True)
+class AliG(AdaptiveMethod[AliGMethodState]):
+    """ALI-G: the Polyak step size for a minimum of 0, capped, with momentum.
 
     ``n_t = min(f_t / (|g_t|**2 + eps), max_t)``; ``v = momentum v - n_t g``, ``u = -n_t g +
     momentum v``; with ``adjusted_momentum``, ``v = momentum v - g``, ``u = -n_t g + n_t momentum
     v``. Needs ``update(..., value=loss)``. A negative loss makes no step.
 
     Args:
-      max_learning_rate: the cap, a number or a schedule; None is none.
-      momentum: of the velocity.
-      adjusted_momentum: which of the two.
-      eps: added to the squared norm.
-      state_dtype: of the velocity.
+      max_learning_rate: Maximum step size; a number or a schedule. If ``None``, the step size is
+        not capped.
+      momentum: Decay of the velocity.
+      adjusted_momentum: Whether the velocity is in units of the gradients instead of the updates.
+      eps: Term added to the squared norm.
+      state_dtype: Dtype of the velocity. Defaults to the parameter dtype, at least float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of an `AliGMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range, or no ``value``.
+      ValueError: If an argument is outside its range, or ``update`` lacks ``value``.
 
-    Source: Berrada, Zisserman & Kumar 2020 (arXiv 1906.05661); matches pytorch_optimizer 4.1.0,
-    where a negative loss makes a step uphill.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.alig(0.25)
+      >>> params = jnp.array([3.0])  # of the loss p**2 / 2
+      >>> state = optimizer.init(params)
+      >>> updates, state = optimizer.update(params, state, params, value=4.5)
+      >>> updates.tolist()
+      [-0.75]
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.alig(0.25)
-    >>> params = jnp.array([3.0])  # of the loss p**2 / 2
-    >>> state = optimizer.init(params)
-    >>> updates, state = optimizer.update(params, state, params, value=4.5)
-    >>> updates.tolist()
-    [-0.75]
+    References:
+      Berrada, Zisserman & Kumar 2020 (arXiv 1906.05661). It matches pytorch_optimizer 4.1.0, in
+      which a negative loss makes a step uphill.
     """
-    has_momentum = not (isinstance(momentum, float) and momentum == 0)
 
-    def init(params: Any) -> AliGMemory:
-        return AliGMemory(tree_zeros_like(params) if has_momentum else None)
+    needs_value: ClassVar[bool] = True
+    max_learning_rate: LearningRate | None = None
+    _: dataclasses.KW_ONLY
+    momentum: DecayRate = 0.0
+    adjusted_momentum: bool = False
+    eps: PositiveFloat = 1e-6
+    state_dtype: DTypeLike | None = None
 
-    def move(step: MethodInputs[AliGMemory]) -> MethodOutput:
-        length = jnp.maximum(step.value, 0) / (step.square + eps)
-        if max_learning_rate is not None:
-            length = jnp.minimum(length, step.rate)
-        if not has_momentum:
-            return MethodOutput(lambda _: tree_descent(step.gradients, length), step.memory, length)
-        weight = 1 if adjusted_momentum else length
+    @property
+    def outer_learning_rate(self) -> LearningRate:
+        """The cap; 1 if there is none, as a state always holds a schedule."""
+        return 1.0 if self.max_learning_rate is None else self.max_learning_rate
+
+    def init(self, params: Any) -> AliGMethodState:
+        """Return a velocity of 0."""
+        return AliGMethodState(tree_zeros_like(params) if self._has_momentum else None)
+
+    def update(self, inputs: MethodInputs[AliGMethodState]) -> MethodOutput:
+        """Return the step of gradient descent at ``n_t``, with momentum."""
+        step_size = jnp.maximum(inputs.value, 0) / (inputs.grad_norm_sq + self.eps)
+        if self.max_learning_rate is not None:
+            step_size = jnp.minimum(step_size, inputs.outer_rate)
+        descent = tree_descent(inputs.gradients, step_size)
+        if not self._has_momentum:
+            return MethodOutput(lambda kept: descent, inputs.state, step_size)
+
+        weight, factor = (1, step_size) if self.adjusted_momentum else (step_size, 1)
         velocity = jax.tree.map(
-            lambda v, g: momentum * v - weight * g, step.memory.velocity, step.gradients
+            lambda v, g: self.momentum * v - weight * g, inputs.state.velocity, inputs.gradients
         )
-        back = momentum * (length if adjusted_momentum else 1)
 
-        def updates(kept: AliGMemory) -> Any:
-            return tree_add_scaled(tree_descent(step.gradients, length), kept.velocity, back)
+        def updates(kept: AliGMethodState) -> Any:
+            return tree_add_scaled(descent, kept.velocity, self.momentum * factor)
 
-        return MethodOutput(updates, AliGMemory(velocity), length)
+        return MethodOutput(updates, AliGMethodState(velocity), step_size)
 
-    cap = 1.0 if max_learning_rate is None else max_learning_rate
-    return adaptive_transform("alig", cap, init, move, needs_value=True, state_dtype=state_dtype)
+    @property
+    def _has_momentum(self) -> bool:
+        return not (isinstance(self.momentum, float) and self.momentum == 0)
 
 
-class MomoMemory(NamedTuple):
-    """What `momo` and `momo_adam` remember.
+class MomoMethodState(NamedTuple):
+    """State of `momo` and `momo_adam`.
 
     Attributes:
-      gradient: the average of the gradients.
-      second: of `momo_adam`, the average of their squares; None of `momo`.
-      value: float32 scalar, the average of the losses.
-      product: float32 scalar, that of the products of the parameters and the gradients.
-      bound: float32 scalar, the lower bound of the loss.
-      steps: int32 scalar, the updates made.
+      mu: ``m``, the average of the gradients, a tree like the parameters.
+      nu: ``v``, the average of their squares, for `momo_adam`; ``None`` for `momo`.
+      value_avg: float32 scalar, ``F``, the average of the losses.
+      param_grad_avg: float32 scalar, ``q``, the average of ``<x, g>``.
+      lower_bound: float32 scalar, the lower bound of the loss.
+      num_updates: int32 scalar, the number of updates.
     """
 
-    gradient: Any
-    second: Any
-    value: jax.Array
-    product: jax.Array
-    bound: jax.Array
-    steps: jax.Array
+    mu: Any
+    nu: Any
+    value_avg: jax.Array
+    param_grad_avg: jax.Array
+    lower_bound: jax.Array
+    num_updates: jax.Array
+
+
+def _init_momo(mu: Any, nu: Any, lower_bound: float) -> MomoMethodState:
+    return MomoMethodState(
+        mu, nu, state_scalar(0), state_scalar(0), state_scalar(lower_bound), zero_count()
+    )
 
 
 def _step_and_bound(
-    memory: MomoMemory,
-    rate: jax.Array,
+    state: MomoMethodState,
+    outer_rate: jax.Array,
     shrink: jax.Array,
     bias: jax.Array,
-    dot: jax.Array,
-    square: jax.Array,
-    lower_bound: float,
-    adapts: bool,
+    params_mu: jax.Array,
+    mu_norm_sq: jax.Array,
+    min_lower_bound: float,
+    is_adaptive: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """The model's step, capped by the rate, and the lower bound after it."""
-    bound = memory.bound
-    model = shrink * memory.value + dot - shrink * memory.product
-    if adapts:
-        lowered = jnp.maximum(model / (2 * shrink * bias), lower_bound)
+    """Return the step size of the model, capped by the rate, and the new lower bound.
+
+    Args:
+      state: State with the new averages and the old bound.
+      outer_rate: Outer rate, the cap.
+      shrink: ``s``, 1 plus the rate times the weight decay.
+      bias: Bias-correction factor of the averages.
+      params_mu: ``<x, m>``.
+      mu_norm_sq: ``|m|**2``, in the metric of the method.
+      min_lower_bound: Smallest value of the bound.
+      is_adaptive: Whether the bound adapts.
+    """
+    bound = state.lower_bound
+    model = shrink * state.value_avg + params_mu - shrink * state.param_grad_avg
+    if is_adaptive:
+        lowered = jnp.maximum(model / (2 * shrink * bias), min_lower_bound)
         bound = jnp.where(model < shrink * bias * bound, lowered, bound)
-    left = jnp.maximum(model - shrink * bias * bound, 0)
-    cap = rate / bias
-    length = jnp.where(square > 0, jnp.minimum(cap, safe_divide(left, square)), cap)
-    if adapts:
-        reached = (memory.value + dot - memory.product - length * square / 2) / bias
-        bound = jnp.maximum(reached, lower_bound)
-    return length, bound
+    gap = jnp.maximum(model - shrink * bias * bound, 0)
+    cap = outer_rate / bias
+    capped = jnp.minimum(cap, safe_divide(gap, mu_norm_sq))
+    step_size = jnp.where(mu_norm_sq > 0, capped, cap)
+    if is_adaptive:
+        reached = state.value_avg + params_mu - state.param_grad_avg - step_size * mu_norm_sq / 2
+        bound = jnp.maximum(reached / bias, min_lower_bound)
+    return step_size, bound
 
 
-@validate_arguments
-def momo(
-    learning_rate: LearningRate = 1.0,
-    *,
-    momentum: DecayRate = 0.9,
-    weight_decay: NonNegativeFloat = 0.0,
-    lower_bound: float = 0.0,
-    adapt_lower_bound: bool = False,
-    bias_correction: bool = False,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """MoMo: SGD with momentum whose step is Polyak's for a model of the averaged loss, capped.
+@dataclasses.dataclass(frozen=True)
+class Momo(AdaptiveMethod[MomoMethodState]):
+    """MoMo: SGD with momentum at the capped Polyak step size of a model of the averaged loss.
 
-    With averages ``F`` of the losses, ``m`` of the gradients and ``q`` of ``<x, g>`` that begin at
+    With averages ``F`` of the losses, ``m`` of the gradients and ``q`` of ``<x, g>`` that start at
     the first of each, and ``s = 1 + rate_t weight_decay``::
 
         n = min(rate_t, max(s F + <x, m> - s q - s bound, 0) / |m|**2)
@@ -236,197 +272,226 @@ def momo(
     Needs ``update(..., value=loss)``.
 
     Args:
-      learning_rate: the cap, a number or a schedule; 1 is a good one for most models.
-      momentum: of the averages.
-      weight_decay: by the proximal step, which divides the whole.
-      lower_bound: of the loss.
-      adapt_lower_bound: raise the bound from what the steps reach.
-      bias_correction: begin the averages at 0 and divide by ``1 - momentum**t``.
-      state_dtype: of the averaged gradient.
+      learning_rate: Maximum step size; a number or a schedule. 1 suits most models.
+      momentum: Decay of the averages.
+      weight_decay: Weight-decay coefficient of the proximal step, which divides the whole by ``s``.
+      lower_bound: Lower bound of the loss.
+      adapt_lower_bound: Whether to raise the bound to what the steps reach.
+      bias_correction: Whether to start the averages at 0 and divide by ``1 - momentum**t``.
+      state_dtype: Dtype of the averaged gradient. Defaults to the parameter dtype, at least
+        float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `MomoMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range, or no ``value``.
+      ValueError: If an argument is outside its range, or ``update`` lacks ``value``.
 
-    Source: Schaipp, Ohana, Eickenberg, Defazio & Gower 2024 (arXiv 2305.07583); matches momo-opt
-    0.1.0. optax's divides ``x`` by ``s`` but not the step.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.momo()
+      >>> params = jnp.array([3.0])  # of the loss p**2 / 2
+      >>> state = optimizer.init(params)
+      >>> updates, state = optimizer.update(params, state, params, value=4.5)
+      >>> updates.tolist()
+      [-1.5]
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.momo()
-    >>> params = jnp.array([3.0])  # of the loss p**2 / 2
-    >>> state = optimizer.init(params)
-    >>> updates, state = optimizer.update(params, state, params, value=4.5)
-    >>> updates.tolist()
-    [-1.5]
+    References:
+      Schaipp, Ohana, Eickenberg, Defazio & Gower 2024 (arXiv 2305.07583). It matches momo-opt
+      0.1.0; optax's ``momo`` divides ``x`` by ``s`` but not the step.
     """
 
-    def init(params: Any) -> MomoMemory:
-        bound = state_scalar(lower_bound)
-        return MomoMemory(
-            tree_zeros_like(params), None, state_scalar(0), state_scalar(0), bound, zero_count()
+    needs_value: ClassVar[bool] = True
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    momentum: DecayRate = 0.9
+    weight_decay: NonNegativeFloat = 0.0
+    lower_bound: float = 0.0
+    adapt_lower_bound: bool = False
+    bias_correction: bool = False
+    state_dtype: DTypeLike | None = None
+
+    def init(self, params: Any) -> MomoMethodState:
+        """Return averages of 0."""
+        return _init_momo(tree_zeros_like(params), None, self.lower_bound)
+
+    def sums(self, inputs: MethodInputs[MomoMethodState]) -> tuple[Any, ...]:
+        """Return ``<x, g>``, ``<x, m>`` and ``|m|**2``, of the new ``m``."""
+        params, mu = inputs.params, self._mu(inputs)
+        return tree_mul(params, inputs.gradients), tree_mul(params, mu), tree_square(mu)
+
+    def update(self, inputs: MethodInputs[MomoMethodState]) -> MethodOutput:
+        """Return the proximal step along ``m``."""
+        state, (params_grad, params_mu, mu_norm_sq) = inputs.state, inputs.sums
+        weight = self._weight(inputs)
+
+        # Averages of the model.
+        averaged = MomoMethodState(
+            mu=self._mu(inputs),
+            nu=None,
+            value_avg=state.value_avg + weight * (inputs.value - state.value_avg),
+            param_grad_avg=state.param_grad_avg + weight * (params_grad - state.param_grad_avg),
+            lower_bound=state.lower_bound,
+            num_updates=state.num_updates + 1,
         )
 
-    def prepare(step: MethodInputs[MomoMemory]) -> tuple[Any, jax.Array]:
-        """The new average of the gradients, and the weight of this one."""
-        weight = jnp.asarray(1 - momentum, step.value.dtype)
-        if not bias_correction:
-            weight = jnp.where(step.memory.steps == 0, 1.0, weight)
-        old = step.memory.gradient
-        return jax.tree.map(lambda m, g: m + weight * (g - m), old, step.gradients), weight
-
-    def measure(step: MethodInputs[MomoMemory]) -> tuple[Any, ...]:
-        average, _ = step.prepared
-        return (
-            tree_mul(step.params, step.gradients),
-            tree_mul(step.params, average),
-            tree_square(average),
+        # Step size of the model.
+        shrink = 1 + inputs.outer_rate * self.weight_decay
+        is_corrected = self.bias_correction
+        bias = (
+            inputs.bias_correction_factor(self.momentum) if is_corrected else jnp.ones_like(shrink)
+        )
+        step_size, bound = _step_and_bound(
+            averaged,
+            inputs.outer_rate,
+            shrink,
+            bias,
+            params_mu,
+            mu_norm_sq,
+            self.lower_bound,
+            self.adapt_lower_bound,
         )
 
-    def move(step: MethodInputs[MomoMemory]) -> MethodOutput:
-        memory, (product, dot, square) = step.memory, step.sums
-        average, weight = step.prepared
-        seen = MomoMemory(
-            average,
-            None,
-            memory.value + weight * (step.value - memory.value),
-            memory.product + weight * (product - memory.product),
-            memory.bound,
-            memory.steps + 1,
-        )
-        shrink = 1 + step.rate * weight_decay
-        bias = step.bias_correction_factor(momentum) if bias_correction else jnp.ones_like(dot)
-        length, bound = _step_and_bound(
-            seen, step.rate, shrink, bias, dot, square, lower_bound, adapt_lower_bound
-        )
-
-        def updates(kept: MomoMemory) -> Any:
+        def updates(kept: MomoMethodState) -> Any:
             return jax.tree.map(
-                lambda p, m: (p - length * m) / shrink - p, step.params, kept.gradient
+                lambda x, m: (x - step_size * m) / shrink - x, inputs.params, kept.mu
             )
 
-        return MethodOutput(updates, seen._replace(bound=bound), length)
+        return MethodOutput(updates, averaged._replace(lower_bound=bound), step_size)
 
-    return adaptive_transform(
-        "momo",
-        learning_rate,
-        init,
-        move,
-        measure,
-        prepare=prepare,
-        needs_value=True,
-        sums_see_all=True,
-        state_dtype=state_dtype,
-    )
+    def _weight(self, inputs: MethodInputs[MomoMethodState]) -> jax.Array:
+        """Return the weight of the new values in the averages."""
+        weight = jnp.asarray(1 - self.momentum, inputs.value.dtype)
+        if self.bias_correction:
+            return weight
+        return jnp.where(inputs.state.num_updates == 0, 1.0, weight)
+
+    def _mu(self, inputs: MethodInputs[MomoMethodState]) -> Any:
+        """Return the new ``m``."""
+        weight = self._weight(inputs)
+        return jax.tree.map(lambda m, g: m + weight * (g - m), inputs.state.mu, inputs.gradients)
 
 
-@validate_arguments
-def momo_adam(
-    learning_rate: LearningRate = 1e-2,
-    *,
-    b1: DecayRate = 0.9,
-    b2: DecayRate = 0.999,
-    eps: PositiveFloat = 1e-8,
-    weight_decay: NonNegativeFloat = 0.0,
-    divide: bool = True,
-    lower_bound: float = 0.0,
-    adapt_lower_bound: bool = False,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
+@dataclasses.dataclass(frozen=True)
+class MomoAdam(AdaptiveMethod[MomoMethodState]):
     """MoMo-Adam: `momo` in the metric of Adam, ``D = sqrt(v / (1 - b2**t)) + eps``.
 
-    As in `momo` with ``bias_correction``, ``<m, m / D>`` for ``|m|**2`` and the step ``n m / D``.
+    It is `momo` with ``bias_correction``, with ``<m, m / D>`` in place of ``|m|**2`` and the step
+    ``n m / D``.
 
     Args:
-      learning_rate: the cap, a number or a schedule.
-      b1: of the averages of gradients and losses.
-      b2: decay of the second moment.
-      eps: added to its root.
-      weight_decay: by the proximal step.
-      divide: the exact proximal step, which divides by ``1 + rate_t weight_decay``, rather than
-        AdamW's factor ``1 - rate_t weight_decay``.
-      lower_bound: of the loss.
-      adapt_lower_bound: raise the bound from what the steps reach.
-      state_dtype: of the moments.
+      learning_rate: Maximum step size; a number or a schedule.
+      b1: Decay of the averages of gradients and losses.
+      b2: Decay of the second moment.
+      eps: Term added to the root of the second moment.
+      weight_decay: Weight-decay coefficient.
+      divide: Whether to use the exact proximal step, which divides by ``1 + rate_t weight_decay``,
+        instead of AdamW's factor ``1 - rate_t weight_decay``.
+      lower_bound: Lower bound of the loss.
+      adapt_lower_bound: Whether to raise the bound to what the steps reach.
+      state_dtype: Dtype of the averages of the gradients. Defaults to the parameter dtype, at least
+        float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `MomoMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range, or no ``value``.
+      ValueError: If an argument is outside its range, or ``update`` lacks ``value``.
 
-    Source: Schaipp, Ohana, Eickenberg, Defazio & Gower 2024 (arXiv 2305.07583); matches momo-opt
-    0.1.0.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.momo_adam(1.0)
+      >>> params = jnp.array([3.0])  # of the loss p**2 / 2
+      >>> state = optimizer.init(params)
+      >>> updates, state = optimizer.update(params, state, params, value=4.5)
+      >>> round(float(updates[0]), 4)
+      -1.0
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.momo_adam(1.0)
-    >>> params = jnp.array([3.0])  # of the loss p**2 / 2
-    >>> state = optimizer.init(params)
-    >>> updates, state = optimizer.update(params, state, params, value=4.5)
-    >>> round(float(updates[0]), 4)
-    -1.0
+    References:
+      Schaipp, Ohana, Eickenberg, Defazio & Gower 2024 (arXiv 2305.07583). It matches momo-opt
+      0.1.0.
     """
 
-    def init(params: Any) -> MomoMemory:
-        zeros, bound = tree_zeros_like(params), state_scalar(lower_bound)
-        return MomoMemory(zeros, zeros, state_scalar(0), state_scalar(0), bound, zero_count())
+    needs_value: ClassVar[bool] = True
+    learning_rate: LearningRate = 1e-2
+    _: dataclasses.KW_ONLY
+    b1: DecayRate = 0.9
+    b2: DecayRate = 0.999
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    divide: bool = True
+    lower_bound: float = 0.0
+    adapt_lower_bound: bool = False
+    state_dtype: DTypeLike | None = None
 
-    def prepare(step: MethodInputs[MomoMemory]) -> tuple[Any, Any]:
-        """The new averages of the gradients and of their squares."""
-        memory = step.memory
-        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, memory.gradient, step.gradients)
-        second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, memory.second, step.gradients)
-        return first, second
+    def init(self, params: Any) -> MomoMethodState:
+        """Return averages of 0."""
+        return _init_momo(tree_zeros_like(params), tree_zeros_like(params), self.lower_bound)
 
-    def direction(step: MethodInputs[MomoMemory], first: Any, second: Any) -> Any:
-        """``m / D``."""
-        bias = step.bias_correction_factor(b2)
-        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v / bias) + eps), first, second)
-
-    def measure(step: MethodInputs[MomoMemory]) -> tuple[Any, ...]:
-        first, second = step.prepared
+    def sums(self, inputs: MethodInputs[MomoMethodState]) -> tuple[Any, ...]:
+        """Return ``<x, g>``, ``<x, m>`` and ``<m, m / D>``, of the new ``m`` and ``D``."""
+        mu, nu = self._moments(inputs)
+        direction = self._direction(inputs, mu, nu)
         return (
-            tree_mul(step.params, step.gradients),
-            tree_mul(step.params, first),
-            tree_mul(first, direction(step, first, second)),
+            tree_mul(inputs.params, inputs.gradients),
+            tree_mul(inputs.params, mu),
+            tree_mul(mu, direction),
         )
 
-    def move(step: MethodInputs[MomoMemory]) -> MethodOutput:
-        memory, (product, dot, square) = step.memory, step.sums
-        first, second = step.prepared
-        seen = MomoMemory(
-            first,
-            second,
-            b1 * memory.value + (1 - b1) * step.value,
-            b1 * memory.product + (1 - b1) * product,
-            memory.bound,
-            memory.steps + 1,
+    def update(self, inputs: MethodInputs[MomoMethodState]) -> MethodOutput:
+        """Return the step along ``m / D``."""
+        state, (params_grad, params_mu, mu_norm_sq) = inputs.state, inputs.sums
+        mu, nu = self._moments(inputs)
+
+        # Averages of the model.
+        averaged = MomoMethodState(
+            mu=mu,
+            nu=nu,
+            value_avg=self.b1 * state.value_avg + (1 - self.b1) * inputs.value,
+            param_grad_avg=self.b1 * state.param_grad_avg + (1 - self.b1) * params_grad,
+            lower_bound=state.lower_bound,
+            num_updates=state.num_updates + 1,
         )
-        shrink = 1 + step.rate * weight_decay
-        length, bound = _step_and_bound(
-            seen,
-            step.rate,
+
+        # Step size of the model.
+        shrink = 1 + inputs.outer_rate * self.weight_decay
+        step_size, bound = _step_and_bound(
+            averaged,
+            inputs.outer_rate,
             shrink,
-            step.bias_correction_factor(b1),
-            dot,
-            square,
-            lower_bound,
-            adapt_lower_bound,
+            inputs.bias_correction_factor(self.b1),
+            params_mu,
+            mu_norm_sq,
+            self.lower_bound,
+            self.adapt_lower_bound,
         )
 
-        def updates(kept: MomoMemory) -> Any:
-            along = direction(step, kept.gradient, kept.second)
-            if divide:
-                return jax.tree.map(lambda p, d: (p - length * d) / shrink - p, step.params, along)
-            return tree_add_scaled(
-                tree_descent(along, length), step.params, -step.rate * weight_decay
-            )
+        def updates(kept: MomoMethodState) -> Any:
+            direction = self._direction(inputs, kept.mu, kept.nu)
+            if self.divide:
+                return jax.tree.map(
+                    lambda x, d: (x - step_size * d) / shrink - x, inputs.params, direction
+                )
+            steps = tree_descent(direction, step_size)
+            return tree_decay(steps, inputs.params, self.weight_decay, inputs.outer_rate)
 
-        return MethodOutput(updates, seen._replace(bound=bound), length)
+        return MethodOutput(updates, averaged._replace(lower_bound=bound), step_size)
 
-    return adaptive_transform(
-        "momo_adam",
-        learning_rate,
-        init,
-        move,
-        measure,
-        prepare=prepare,
-        needs_value=True,
-        sums_see_all=True,
-        state_dtype=state_dtype,
-    )
+    def _moments(self, inputs: MethodInputs[MomoMethodState]) -> tuple[Any, Any]:
+        """Return the new ``m`` and ``v``."""
+        state, gradients = inputs.state, inputs.gradients
+        mu = tree_ema(state.mu, gradients, self.b1)
+        return mu, tree_ema(state.nu, tree_square(gradients), self.b2)
+
+    def _direction(self, inputs: MethodInputs[MomoMethodState], mu: Any, nu: Any) -> Any:
+        """Return ``m / D``."""
+        bias = inputs.bias_correction_factor(self.b2)
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v / bias) + self.eps), mu, nu)
+
+
+polyak = adaptive_transform(Polyak)
+alig = adaptive_transform(AliG)
+momo = adaptive_transform(Momo)
+momo_adam = adaptive_transform(MomoAdam)

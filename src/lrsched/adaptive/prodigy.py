@@ -1,15 +1,16 @@
 """Prodigy: Adam whose learning rate is an estimate of the distance to the solution."""
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
+    AdaptiveMethod,
     MethodInputs,
     MethodOutput,
     adaptive_transform,
@@ -17,7 +18,11 @@ from lrsched.adaptive.base import (
     state_scalar,
     tree_abs,
     tree_add_scaled,
+    tree_decay,
+    tree_ema,
     tree_mul,
+    tree_square,
+    tree_sub,
     tree_zeros_like,
     zero_count,
 )
@@ -28,188 +33,216 @@ from lrsched.arguments import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
-    validate_arguments,
 )
 
 
-class ProdigyMemory(NamedTuple):
-    """What `prodigy` remembers.
+class ProdigyMethodState(NamedTuple):
+    """State of `prodigy`.
 
     Attributes:
-      start: the parameters at the beginning, every ``slice_p``-th.
-      first: the first moment.
-      second: the second moment.
-      total: the weighted sum of the gradients, every ``slice_p``-th.
-      numerator: float32 scalar, the numerator of the estimate.
+      params0: ``x_0``, the initial parameters, every ``slice_p``-th.
+      mu: ``m``, the first moment of ``d g``, a tree like the parameters.
+      nu: ``v``, the second moment of ``d g``, a tree like the parameters.
+      grad_sum: ``s``, the weighted sum of the gradients, every ``slice_p``-th.
+      numerator: float32 scalar, ``r``.
       estimate: float32 scalar, ``d``.
-      largest: float32 scalar, the largest estimate so far, which ``d`` grows to.
-      steps: int32 scalar, the updates with a rate above 0.
+      max_estimate: float32 scalar, the largest ``d_coef r / |s|_1`` so far, which bounds ``d``.
+      num_updates: int32 scalar, the number of updates at a rate above 0.
     """
 
-    start: Any
-    first: Any
-    second: Any
-    total: Any
+    params0: Any
+    mu: Any
+    nu: Any
+    grad_sum: Any
     numerator: jax.Array
     estimate: jax.Array
-    largest: jax.Array
-    steps: jax.Array
+    max_estimate: jax.Array
+    num_updates: jax.Array
 
 
-def _every(stride: int, leaf: jax.Array) -> jax.Array:
-    """Every so-manyth number of the flattened array, row by row, with 0 where a row has one less.
+@dataclasses.dataclass(frozen=True)
+class Prodigy(AdaptiveMethod[ProdigyMethodState]):
+    """Prodigy: Adam that estimates its learning rate ``d`` from the distance to ``x_0``.
 
-    Rows stay on their devices, which a slice of ``leaf.ravel()`` would not leave them on. A vector
-    keeps its length, with 0 between.
-    """
-    if leaf.ndim < 2:
-        return jnp.where(jnp.arange(leaf.size).reshape(leaf.shape) % stride == 0, leaf, 0)
-    *rows, columns = leaf.shape
-    row = jnp.arange(math.prod(rows)).reshape(rows)[..., None, None]
-    first = -(row % stride) * (columns % stride) % stride
-    groups = -(-columns // stride)
-    padding = [(0, 0)] * len(rows) + [(0, groups * stride - columns)]
-    grouped = jnp.pad(leaf, padding).reshape(*rows, groups, stride)
-    return jnp.sum(jnp.where(jnp.arange(stride) == first, grouped, 0), axis=-1)
-
-
-@validate_arguments
-def prodigy(
-    learning_rate: LearningRate = 1.0,
-    *,
-    b1: DecayRate = 0.9,
-    b2: DecayRate = 0.999,
-    b3: DecayRate | None = None,
-    eps: NonNegativeFloat = 1e-8,
-    weight_decay: NonNegativeFloat = 0.0,
-    decoupled: bool = True,
-    bias_correction: bool = False,
-    safeguard_warmup: bool = False,
-    d0: PositiveFloat = 1e-6,
-    d_coef: PositiveFloat = 1.0,
-    growth_rate: GrowthLimit = np.inf,
-    slice_p: PositiveInt = 1,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """Prodigy: Adam that estimates its rate, ``d``, from how far the parameters have come.
-
-    With the rate ``n = rate_t`` (times Adam's bias correction if asked for)::
+    With ``n = rate_t`` (times Adam's bias correction if enabled)::
 
         r = b3 r + (d / d0) d n <g, x_0 - x>       s = b3 s + (d / d0) d n g
         m = b1 m + (1 - b1) d g                    v = b2 v + (1 - b2) d**2 g**2
         d = max(d, d_coef r / |s|_1), growing by at most growth_rate at a time
-        x = x - n d m / (sqrt(v) + d eps), with the d of before
+        x = x - n d m / (sqrt(v) + d eps), with the d before the update
 
-    A rate of 0 and gradients of 0 from the start leave everything as it is, so that a warmup from 0
-    is safe: optax's is NaN for ever after it.
+    A rate of 0 and initial gradients of 0 leave parameters and state unchanged, so that a warmup
+    from 0 is safe; optax's ``prodigy`` returns NaN from then on.
 
     Args:
-      learning_rate: the outer rate, 1 in general; a number or a schedule. A decay is worth it.
-      b1: decay of the first moment; 0 keeps none in use.
-      b2: decay of the second moment.
-      b3: decay of the estimate's sums, ``sqrt(b2)`` by default.
-      eps: added to the root of the second moment, times ``d``.
-      weight_decay: decoupled, times the parameters and the step, or else added to the gradients.
-      decoupled: which of the two.
-      bias_correction: Adam's, which optax's ``prodigy`` always has.
-      safeguard_warmup: leave the rate out of ``s``, for a warmup.
-      d0: the first estimate.
-      d_coef: times the estimate; 0.5 or 2 rather than another rate.
-      growth_rate: the most that ``d`` grows by at one update; infinity is no limit.
-      slice_p: estimate from every ``slice_p``-th parameter only: 11 saves most of the two copies.
-        Cheap only where the last axis of an array is not cut over devices.
-      state_dtype: of what is kept for each parameter.
+      learning_rate: Outer rate, usually 1 with a decay; a number or a schedule.
+      b1: Decay of the first moment; 0 disables the average.
+      b2: Decay of the second moment.
+      b3: Decay of the sums of the estimate. Defaults to ``sqrt(b2)``.
+      eps: Term added to the root of the second moment, times ``d``.
+      weight_decay: Weight-decay coefficient.
+      decoupled: Whether to use decoupled (AdamW) weight decay. If ``False``, adds
+        ``weight_decay * params`` to the gradients.
+      bias_correction: Whether to use Adam's bias correction, as optax's ``prodigy`` always does.
+      safeguard_warmup: Whether to leave the rate out of ``s``, for a warmup.
+      d0: Initial estimate.
+      d_coef: Factor of the estimate; 0.5 or 2 instead of another rate.
+      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      slice_p: Estimates from every ``slice_p``-th parameter only: 11 saves most of the two copies
+        of the parameters that the estimate needs. The last axis of an array should not be sharded.
+      state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
+        float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `ProdigyMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Mishchenko & Defazio 2024 (arXiv 2306.06101); matches prodigyopt 1.1.2, but for
-    ``b1=0``, where that takes the new ``d`` for one factor of the step: here it is the old one, as
-    for all ``b1`` and in the paper.
+    Example:
+      >>> import jax, jax.numpy as jnp, lrsched, optax
+      >>> optimizer = lrsched.prodigy(lrsched.cosine(1.0, steps=200))
+      >>> params = jnp.array([3.0, -2.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(200):
+      ...     updates, state = optimizer.update(2 * params, state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> bool(jnp.linalg.norm(params) < 0.1), bool(state.method_state.estimate > 0.1)
+      (True, True)
 
-    >>> import jax, jax.numpy as jnp, lrsched, optax
-    >>> optimizer = lrsched.prodigy(lrsched.cosine(1.0, steps=200))
-    >>> params = jnp.array([3.0, -2.0])
-    >>> state = optimizer.init(params)
-    >>> for _ in range(200):
-    ...     updates, state = optimizer.update(2 * params, state, params)
-    ...     params = optax.apply_updates(params, updates)
-    >>> bool(jnp.linalg.norm(params) < 0.1), bool(state.memory.estimate > 0.1)
-    (True, True)
+    References:
+      Mishchenko & Defazio 2024 (arXiv 2306.06101). It matches prodigyopt 1.1.2, except for
+      ``b1=0``, where that uses the new ``d`` in one factor of the step: this implementation uses
+      the old one, as for all ``b1`` and in the paper.
     """
-    decay = b2**0.5 if b3 is None else b3
 
-    def sliced(tree: Any) -> Any:
-        if slice_p == 1:
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    b1: DecayRate = 0.9
+    b2: DecayRate = 0.999
+    b3: DecayRate | None = None
+    eps: NonNegativeFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    decoupled: bool = True
+    bias_correction: bool = False
+    safeguard_warmup: bool = False
+    d0: PositiveFloat = 1e-6
+    d_coef: PositiveFloat = 1.0
+    growth_rate: GrowthLimit = np.inf
+    slice_p: PositiveInt = 1
+    state_dtype: DTypeLike | None = None
+
+    def init(self, params: Any) -> ProdigyMethodState:
+        """Return the state at ``x_0``, with ``d = d0``."""
+        params0 = self._slice(params)
+        return ProdigyMethodState(
+            params0=params0,
+            mu=tree_zeros_like(params),
+            nu=tree_zeros_like(params),
+            grad_sum=tree_zeros_like(params0),
+            numerator=state_scalar(0),
+            estimate=state_scalar(self.d0),
+            max_estimate=state_scalar(self.d0),
+            num_updates=zero_count(),
+        )
+
+    def sums(self, inputs: MethodInputs[ProdigyMethodState]) -> tuple[Any, ...]:
+        """Return ``<g, x_0 - x>`` and ``|s|_1``."""
+        displacement = tree_sub(inputs.state.params0, self._slice(inputs.params))
+        gradients = self._slice(self._gradients(inputs))
+        return tree_mul(gradients, displacement), tree_abs(self._grad_sum(inputs))
+
+    def update(self, inputs: MethodInputs[ProdigyMethodState]) -> MethodOutput:
+        """Return the step of Prodigy."""
+        state, (progress, grad_sum_norm), d = inputs.state, inputs.sums, inputs.state.estimate
+        gradients, rate = self._gradients(inputs), self._rate(inputs)
+
+        # Distance estimate: it never decreases, and grows by at most growth_rate.
+        numerator = self._b3 * state.numerator + d / self.d0 * rate * progress
+        estimate = self.d_coef * safe_divide(numerator, grad_sum_norm)
+        max_estimate = jnp.maximum(state.max_estimate, estimate)
+        is_initial = d == state_scalar(self.d0).astype(d.dtype)
+        grown = jnp.where(is_initial, jnp.maximum(d, estimate), d) * self.growth_rate
+        new_d = jnp.minimum(max_estimate, grown)
+
+        # Adam moments in units of d.
+        mu = tree_ema(state.mu, gradients, self.b1, d)
+        scaled = jax.tree.map(lambda g: d * g, gradients)
+        nu = tree_ema(state.nu, tree_square(scaled), self.b2)
+
+        # Before the first gradient all sums are 0: nothing decays, and no update is counted.
+        has_gradients = grad_sum_norm > 0
+        applied_rate = jnp.where(has_gradients, rate, 0)
+
+        def updates(kept: ProdigyMethodState) -> Any:
+            steps = jax.tree.map(
+                lambda m, v: -applied_rate * safe_divide(m, jnp.sqrt(v) + new_d * self.eps),
+                kept.mu,
+                kept.nu,
+            )
+            decay = self.weight_decay if self.decoupled else 0
+            return tree_decay(steps, inputs.params, decay, applied_rate)
+
+        new_state = ProdigyMethodState(
+            params0=state.params0,
+            mu=mu,
+            nu=nu,
+            grad_sum=self._grad_sum(inputs),
+            numerator=numerator,
+            estimate=new_d,
+            max_estimate=max_estimate,
+            num_updates=state.num_updates + has_gradients,
+        )
+        return MethodOutput(updates, new_state, applied_rate, inputs.outer_rate > 0)
+
+    @property
+    def _b3(self) -> float:
+        return self.b2**0.5 if self.b3 is None else self.b3
+
+    def _gradients(self, inputs: MethodInputs[ProdigyMethodState]) -> Any:
+        decay = 0 if self.decoupled else self.weight_decay
+        return tree_add_scaled(inputs.gradients, inputs.params, decay)
+
+    def _rate(self, inputs: MethodInputs[ProdigyMethodState]) -> jax.Array:
+        """Return ``d n``."""
+        rate = inputs.state.estimate * inputs.outer_rate
+        if self.bias_correction:
+            correction = inputs.bias_correction_factor
+            rate *= jnp.sqrt(correction(self.b2)) / correction(self.b1)
+        return rate
+
+    def _grad_sum(self, inputs: MethodInputs[ProdigyMethodState]) -> Any:
+        """Return the new ``s``."""
+        d = inputs.state.estimate
+        weight = d / self.d0 * (d if self.safeguard_warmup else self._rate(inputs))
+        gradients = self._slice(self._gradients(inputs))
+        return jax.tree.map(
+            lambda s, g: self._b3 * s + weight * g, inputs.state.grad_sum, gradients
+        )
+
+    def _slice(self, tree: Any) -> Any:
+        if self.slice_p == 1:
             return tree
-        return jax.tree.map(lambda leaf: _every(slice_p, leaf), tree)
+        return jax.tree.map(lambda leaf: _every(int(np.asarray(self.slice_p)), leaf), tree)
 
-    def init(params: Any) -> ProdigyMemory:
-        start = sliced(params)
-        return ProdigyMemory(
-            start,
-            tree_zeros_like(params),
-            tree_zeros_like(params),
-            tree_zeros_like(start),
-            state_scalar(0),
-            state_scalar(d0),
-            state_scalar(d0),
-            zero_count(),
-        )
 
-    def prepare(step: MethodInputs[ProdigyMemory]) -> tuple[Any, jax.Array, Any]:
-        """The gradients, ``d n`` and the new ``s``."""
-        memory, gradients = step.memory, step.gradients
-        if not decoupled:
-            gradients = tree_add_scaled(gradients, step.params, weight_decay)
-        length = memory.estimate * step.rate
-        if bias_correction:
-            length *= jnp.sqrt(step.bias_correction_factor(b2)) / step.bias_correction_factor(b1)
-        weight = memory.estimate / d0 * (memory.estimate if safeguard_warmup else length)
-        total = jax.tree.map(lambda s, g: decay * s + weight * g, memory.total, sliced(gradients))
-        return gradients, length, total
+def _every(stride: int, leaf: jax.Array) -> jax.Array:
+    """Return every ``stride``-th number of the flattened array, with 0 for rows that lack one.
 
-    def measure(step: MethodInputs[ProdigyMemory]) -> tuple[Any, ...]:
-        gradients, _, total = step.prepared
-        back = jax.tree.map(jnp.subtract, step.memory.start, sliced(step.params))
-        return tree_mul(sliced(gradients), back), tree_abs(total)
+    Rows stay on their devices, which ``leaf.ravel()[::stride]`` would not keep. A vector, and an
+    array whose last axis is sharded explicitly, keep their shape, with zeros in between.
+    """
+    *rows, columns = leaf.shape or (1,)
+    row = jnp.arange(math.prod(rows)).reshape(rows)[..., None]
+    first = -(row % stride) * (columns % stride) % stride  # column of the first number of each row
+    if leaf.ndim < 2 or jax.typeof(leaf).sharding.spec[-1] is not None:
+        is_selected = jnp.arange(columns) % stride == first
+        return jnp.where(is_selected.reshape(leaf.shape), leaf, 0)
+    groups = -(-columns // stride)
+    padding = [(0, 0)] * len(rows) + [(0, groups * stride - columns)]
+    grouped = jnp.pad(leaf, padding).reshape(*rows, groups, stride)
+    return jnp.sum(jnp.where(jnp.arange(stride) == first[..., None], grouped, 0), axis=-1)
 
-    def move(step: MethodInputs[ProdigyMemory]) -> MethodOutput:
-        memory, (progress, size) = step.memory, step.sums
-        gradients, length, total = step.prepared
-        old = memory.estimate
-        numerator = decay * memory.numerator + old / d0 * length * progress
-        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * old * g, memory.first, gradients)
-        second = jax.tree.map(
-            lambda v, g: b2 * v + (1 - b2) * (old * g) ** 2, memory.second, gradients
-        )
-        found = d_coef * safe_divide(numerator, size)
-        largest = jnp.maximum(memory.largest, found)
-        grown = jnp.where(old == state_scalar(d0).astype(old.dtype), jnp.maximum(old, found), old)
-        new = jnp.minimum(largest, grown * growth_rate)
 
-        def updates(kept: ProdigyMemory) -> Any:
-            moved = jax.tree.map(
-                lambda m, v: -length * safe_divide(m, jnp.sqrt(v) + new * eps),
-                kept.first,
-                kept.second,
-            )
-            return (
-                tree_add_scaled(moved, step.params, -weight_decay * length) if decoupled else moved
-            )
-
-        after = ProdigyMemory(
-            memory.start, first, second, total, numerator, new, largest, memory.steps + 1
-        )
-        return MethodOutput(updates, after, length, (step.rate > 0) & (size > 0))
-
-    return adaptive_transform(
-        "prodigy",
-        learning_rate,
-        init,
-        move,
-        measure,
-        prepare=prepare,
-        sums_see_all=slice_p == 1,
-        state_dtype=state_dtype,
-    )
+prodigy = adaptive_transform(Prodigy)

@@ -1,50 +1,63 @@
-"""The norms of a run's gradients, recorded as it goes: what a schedule is refined by."""
+"""Record of the gradient norms of a run, from which a schedule can be refined."""
 
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrsched.adaptive.base import tree_abs, tree_square, tree_sums, zero_count
-from lrsched.arguments import POSITIVE_INT, ArgumentType, PositiveInt, validate_arguments
+from lrsched.adaptive._factory import make_factory
+from lrsched.adaptive.base import tree_where, zero_count
+from lrsched.adaptive.controller import concrete_size
+from lrsched.arguments import POSITIVE_INT, ArgumentType, PositiveInt, is_traced
+
+if TYPE_CHECKING:
+    import chex
 
 
-def _even(given: Any) -> Any:
-    slots = POSITIVE_INT.parse(given)
-    if slots % 2:
+def _parse_even(value: Any) -> Any:
+    number = POSITIVE_INT.parse(value)
+    if not is_traced(number) and number % 2:
         raise ValueError
-    return slots
+    return number
 
 
-Slots: TypeAlias = Annotated[int, ArgumentType("Slots", "an even whole number of 2 or more", _even)]
-"""How many means."""
+EvenInt: TypeAlias = Annotated[
+    int, ArgumentType("EvenInt", "an even whole number of 2 or more", _parse_even)
+]
+"""An even number of at least 2."""
 
 
 class RecordNormsState(NamedTuple):
     """State of `record_norms`.
 
     Attributes:
-      count: int32 scalar, the updates recorded.
-      every: int32 scalar, how many of them a mean is of.
-      means: float32, ``(2, slots)``: of the squared l2 norm, and of the l1 norm.
-      ignored: int32 scalar, the updates left out because a gradient was not finite.
+      count: Number of updates recorded, an int32 scalar.
+      updates_per_record: Number of updates in each mean, an int32 scalar.
+      means: Means of the squared l2 norm and of the l1 norm, a float32 array of shape
+        ``(2, max_records)``.
+      nonfinite_count: Number of updates that were skipped because a gradient was not finite, an
+        int32 scalar.
     """
 
     count: jax.Array  # type: ignore[assignment]
-    every: jax.Array
+    updates_per_record: jax.Array
     means: jax.Array
-    ignored: jax.Array
+    nonfinite_count: jax.Array
 
 
 class RecordedNorms(NamedTuple):
-    """What `record_norms` has recorded, on the host.
+    """Norms that `record_norms` recorded, as NumPy arrays of one length.
 
     Attributes:
-      steps: the middle of the updates that each mean is of, whole numbers from 0.
-      l2: the root of the mean squared l2 norm.
-      l1: the mean l1 norm.
+      steps: Middle step of each mean, int64.
+      l2: Root of the mean squared l2 norm, float32.
+      l1: Mean l1 norm, float32.
     """
 
     steps: np.ndarray
@@ -52,91 +65,135 @@ class RecordedNorms(NamedTuple):
     l1: np.ndarray
 
 
-@validate_arguments
-def record_norms(slots: Slots = 512, every: PositiveInt = 1) -> optax.GradientTransformation:
-    """Record the norms of what comes in, and pass it on as it is.
+@dataclasses.dataclass(frozen=True)
+class RecordNorms:
+    """Record the norms of the updates that arrive, and pass them on unchanged.
 
-    Means over equal stretches of updates are kept, in memory of one size whatever the length of the
-    run: when all slots are taken, two by two they become one, and each is then of twice as many
-      updates. First in a chain it sees the gradients. An update that is not finite is not recorded,
-      and does not advance the count.
+    The state holds means over segments of equal length, in constant memory for a run of any length:
+    when all records are used, pairs of them are merged and each covers twice as many updates. At
+    the beginning of a chain it records the gradients. An update that is not finite is skipped and
+    does not increment the count.
 
     Args:
-      slots: the most means, an even number; there are at least half as many once they were full.
-      every: how many updates a mean is of at first.
+      max_records: Largest number of means, even. At least half of them are in use once all were.
+      updates_per_record: Number of updates in each mean at first.
+
+    Returns:
+      An ``optax.GradientTransformation`` whose state is a `RecordNormsState`.
 
     Raises:
-      ValueError: ``slots`` is not even, or ``every`` no whole number of 1 or more.
+      ValueError: If ``max_records`` is not even or not positive, or if ``updates_per_record`` is
+        not an integer of at least 1. At ``init``, if ``max_records`` is traced.
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> optimizer = optax.chain(lrsched.record_norms(slots=2), optax.sgd(1.0))
-    >>> state = optimizer.init(jnp.zeros(2))
-    >>> for size in (1.0, 2.0, 3.0):
-    ...     _, state = optimizer.update(jnp.array([3.0, 4.0]) * size, state)
-    >>> recorded = lrsched.recorded_norms(state)
-    >>> recorded.steps.tolist(), recorded.l1.tolist()
-    ([0, 2], [10.5, 21.0])
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> optimizer = optax.chain(lrsched.record_norms(max_records=2), optax.sgd(1.0))
+      >>> state = optimizer.init(jnp.zeros(2))
+      >>> for size in (1.0, 2.0, 3.0):
+      ...     _, state = optimizer.update(jnp.array([3.0, 4.0]) * size, state)
+      >>> recorded = lrsched.recorded_norms(state)
+      >>> recorded.steps.tolist(), recorded.l1.tolist()
+      ([0, 2], [10.5, 21.0])
     """
 
-    def init(params: optax.Params) -> RecordNormsState:
-        del params
-        means = jnp.zeros((2, slots), jnp.float32)
-        return RecordNormsState(zero_count(), jnp.asarray(every, jnp.int32), means, zero_count())
+    max_records: EvenInt = 512
+    updates_per_record: PositiveInt = 1
 
+    def init(self, params: optax.Params) -> RecordNormsState:
+        """Return an empty record."""
+        del params
+        means = jnp.zeros((2, concrete_size("max_records", self.max_records)), jnp.float32)
+        each = jnp.asarray(self.updates_per_record, jnp.int32)
+        return RecordNormsState(zero_count(), each, means, zero_count())
+
+    def update(self, state: RecordNormsState, updates: optax.Updates) -> RecordNormsState:
+        """Add the norms of one update, if they are finite."""
+        norms = _squared_l2_and_l1(updates)
+        max_records = state.means.shape[1]
+        is_full = state.count // state.updates_per_record >= max_records
+        merged = state.means.reshape(2, -1, 2).mean(axis=2)
+        merged = jnp.pad(merged, ((0, 0), (0, max_records // 2)))
+        means = jnp.where(is_full, merged, state.means)
+        each = jnp.where(is_full, 2 * state.updates_per_record, state.updates_per_record)
+
+        # Update the mean in place of a sum: in float32 a sum over a long segment stops growing.
+        index, num_before = state.count // each, state.count % each
+        mean = means[:, index] + (norms - means[:, index]) / (num_before + 1)
+        count = optax.safe_increment(state.count)
+        new_means = means.at[:, index].set(mean)
+        recorded = RecordNormsState(count, each, new_means, state.nonfinite_count)
+        skipped = state._replace(nonfinite_count=state.nonfinite_count + 1)
+        is_finite = jnp.all(jnp.isfinite(norms))
+        new_state: RecordNormsState = tree_where(is_finite, recorded, skipped)
+        return new_state
+
+
+def _squared_l2_and_l1(tree: chex.ArrayTree) -> jax.Array:
+    """Return the squared l2 norm and the l1 norm of a tree, a float32 array of shape (2,)."""
+
+    def sums(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
+        size = jnp.abs(leaf)  # The modulus, so that complex gradients have real norms.
+        size = size.astype(jnp.promote_types(size.dtype, jnp.float32))
+        return jnp.sum(jnp.square(size)), jnp.sum(size)
+
+    # Add the scalars one by one: XLA for GPU and TPU merges all-reduces of added scalars into one
+    # scalar per norm. A stack of scalars that is summed afterwards stays one operand per array.
+    zero = jnp.zeros([], jnp.float32)
+    squares, sizes = zip((zero, zero), *map(sums, jax.tree.leaves(tree)), strict=True)
+    l2_sq, l1 = (functools.reduce(jnp.add, numbers) for numbers in (squares, sizes))
+    return jnp.stack([l2_sq, l1]).astype(jnp.float32)
+
+
+def _record_updates(recorder: RecordNorms) -> optax.GradientTransformation:
     def update(
         updates: optax.Updates, state: RecordNormsState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, RecordNormsState]:
         del params
-        wide = jax.tree.map(lambda u: u.astype(jnp.promote_types(u.dtype, jnp.float32)), updates)
-        sizes = jnp.sum(tree_sums(tree_square(wide), tree_abs(wide)), axis=1).astype(jnp.float32)
-        is_full = state.count // state.every >= slots
-        halved = jnp.pad(state.means.reshape(2, -1, 2).mean(axis=2), ((0, 0), (0, slots // 2)))
-        means = jnp.where(is_full, halved, state.means)
-        each = jnp.where(is_full, 2 * state.every, state.every)
-        slot, before = state.count // each, state.count % each
-        mean = means[:, slot] + (sizes - means[:, slot]) / (before + 1)
-        seen = RecordNormsState(
-            optax.safe_increment(state.count), each, means.at[:, slot].set(mean), state.ignored
-        )
-        is_finite = jnp.all(jnp.isfinite(sizes))
-        left = state._replace(ignored=state.ignored + 1)
-        return updates, jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), seen, left)
+        return updates, recorder.update(state, updates)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(recorder.init, update)
 
 
-def recorded_norms(opt_state: Any) -> RecordedNorms:
-    """What `record_norms` has recorded, found by its type through any wrapper.
+record_norms = make_factory(RecordNorms, _record_updates)
 
-    `lrsched.points` of ``steps`` and one of the norms is the schedule of that norm.
+
+def recorded_norms(opt_state: chex.ArrayTree) -> RecordedNorms:
+    """Return the norms that `record_norms` recorded, found by type in any wrapper.
+
+    `lrsched.points` of ``steps`` and one of the norms is the schedule of that norm. It copies the
+    record to the host.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
+      opt_state: State of an optimizer, or a container of one such as a ``TrainState``.
+
+    Returns:
+      A `RecordedNorms` of NumPy arrays.
 
     Raises:
-      ValueError: the state holds no record, an empty one, or several.
+      ValueError: If the state holds no record, more than one, or an empty one.
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.record_norms()
-    >>> _, state = optimizer.update(jnp.array([3.0, 4.0]), optimizer.init(jnp.zeros(2)))
-    >>> lrsched.recorded_norms(state).l2.tolist()
-    [5.0]
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.record_norms()
+      >>> _, state = optimizer.update(jnp.array([3.0, 4.0]), optimizer.init(jnp.zeros(2)))
+      >>> lrsched.recorded_norms(state).l2.tolist()
+      [5.0]
     """
     nodes = jax.tree.leaves(opt_state, is_leaf=_is_record)
-    found = [node for node in nodes if _is_record(node)]
-    if len(found) != 1:
+    records = [node for node in nodes if _is_record(node)]
+    if len(records) != 1:
         raise ValueError(
-            f"the state holds {len(found)} records of norms; it must hold one, of record_norms: "
-            "pass the part of the state that does."
+            f"recorded_norms: a state that holds {len(records)} records of norms is not accepted; "
+            "it must hold one, of record_norms (pass the node that does)."
         )
-    state: RecordNormsState = jax.device_get(found[0])
-    count, every = int(state.count), int(state.every)
+    state: RecordNormsState = jax.device_get(records[0])
+    count, each = int(state.count), int(state.updates_per_record)
     if count == 0:
-        raise ValueError("the record of norms is empty; it must be read after an update.")
-    begin = np.arange(-(-count // every)) * every
-    end = np.minimum(begin + every, count)
-    square, magnitude = np.asarray(state.means)[:, : len(begin)]
-    return RecordedNorms((begin + end - 1) // 2, np.sqrt(square), magnitude)
+        raise ValueError("recorded_norms: the record of norms is empty; read it after an update.")
+    begin = np.arange(-(-count // each)) * each
+    end = np.minimum(begin + each, count)
+    l2_sq, l1 = np.asarray(state.means)[:, : len(begin)]
+    return RecordedNorms((begin + end - 1) // 2, np.sqrt(l2_sq), l1)
 
 
 def _is_record(node: Any) -> bool:

@@ -1,30 +1,37 @@
-"""Schedule-free learning: averaging in place of a decay.
+"""Schedule-free learning: averaging instead of a decay.
 
-Three points: ``z``, where the base optimizer is; ``x``, the average of all ``z``, which is what one
-evaluates; and ``y = b1 x + (1 - b1) z`` between them, at which gradients are taken. The parameters
-in training are ``y``; `lrsched.eval_params` gives ``x``.
+There are three points: ``z``, the iterate of the base optimizer; ``x``, the average of all ``z``,
+at which one evaluates; and ``y = b1 x + (1 - b1) z``, at which gradients are computed. The
+parameters in training are ``y``; `lrsched.eval_params` returns ``x``.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from lrsched.adaptive.averaging import Average, average_in
+from lrsched.adaptive.averaging import ParamAverage, average_of
 from lrsched.adaptive.base import (
+    AdaptiveMethod,
     AdaptiveState,
     MethodInputs,
     MethodOutput,
     adaptive_transform,
     add_rounding_errors,
+    complex_as_real,
+    real_as_complex,
     safe_divide,
     state_scalar,
     tree_abs,
     tree_add_scaled,
+    tree_ema,
     tree_mul,
+    tree_square,
+    tree_sub,
     tree_zeros_like,
     zero_count,
 )
@@ -36,417 +43,398 @@ from lrsched.arguments import (
     NonNegativeInt,
     OpenUnitFloat,
     PositiveFloat,
-    validate_arguments,
+    is_traced,
 )
 from lrsched.schedules.warmup import radam_warmup
 from lrsched.transforms.composition import compose_rates, has_rate
 
 
-class ScheduleFreeMemory(NamedTuple):
-    """What the schedule-free methods remember.
+class ScheduleFreeMethodState(NamedTuple):
+    """State of the schedule-free methods.
 
     Attributes:
-      iterate: ``z``.
-      b1: float32 scalar, where the parameters lie between ``z`` and the average.
-      largest: float32 scalar, the largest rate so far.
-      total: float32 scalar, the sum of the weights of the average.
-      steps: int32 scalar, the updates made.
-      base: what the base optimizer remembers.
+      z: ``z``, the iterate of the base optimizer, a tree like the parameters.
+      b1: float32 scalar, the position of the parameters between ``z`` (0) and the average (1).
+      max_lr: float32 scalar, the largest rate so far.
+      weight_sum: float32 scalar, the sum of the weights of the average.
+      num_updates: int32 scalar, the number of updates.
+      base_state: State of the base optimizer: for `schedule_free_adamw` and `schedule_free_radam`
+        the second moment, for `schedule_free_plus` a `PlusBaseState`, for `schedule_free_sgd`
+        ``None``.
     """
 
-    iterate: Any
+    z: Any
     b1: jax.Array
-    largest: jax.Array
-    total: jax.Array
-    steps: jax.Array
-    base: Any
+    max_lr: jax.Array
+    weight_sum: jax.Array
+    num_updates: jax.Array
+    base_state: Any
 
 
-class Walk(NamedTuple):
-    """Where the base optimizer goes.
+class PlusBaseState(NamedTuple):
+    """State of the base step of `schedule_free_plus`.
 
     Attributes:
-      iterate: its new point.
-      rate: of that step, for the weights of the average.
-      factor: what of that rate is not kept by the base's own state.
-      base: what the base remembers.
+      mu: First moment of the gradients, a tree like the parameters.
+      nu: Second moment of the gradients, a tree like the parameters.
+      grad_norm_l1: float32 scalar, the average of the gradients' l1 norms, without bias correction.
     """
 
-    iterate: Any
+    mu: Any
+    nu: Any
+    grad_norm_l1: jax.Array
+
+
+class BaseStep(NamedTuple):
+    """Step of the base optimizer.
+
+    Attributes:
+      z: New iterate.
+      rate: Scalar, the rate of the step, which the weights of the average depend on.
+      rate_factor: Scalar, the factor of that rate that the state of the base does not hold.
+      base_state: New state of the base.
+    """
+
+    z: Any
     rate: jax.Array
-    factor: ArrayLike
-    base: Any
+    rate_factor: ArrayLike
+    base_state: Any
 
 
-def _average(memory: ScheduleFreeMemory, params: Any) -> Any:
-    """``x``, from ``z`` and ``y``."""
-    return jax.tree.map(lambda z, y: z + (y - z) / memory.b1, memory.iterate, params)
+Inputs = MethodInputs[ScheduleFreeMethodState]
 
 
-@average_in.register
-def _(state: AdaptiveState) -> Average | None:
-    memory = state.memory
-    if not isinstance(memory, ScheduleFreeMemory):
+def _average(state: ScheduleFreeMethodState, params: Any) -> Any:
+    """Return ``x``, from ``z`` and ``y``."""
+    return jax.tree.map(lambda z, y: z + (y - z) / state.b1, state.z, params)
+
+
+@average_of.register
+def _(state: AdaptiveState) -> ParamAverage | None:
+    method_state = state.method_state
+    if not isinstance(method_state, ScheduleFreeMethodState):
         return None
-    return Average(
-        memory.iterate,
-        lambda params: _average(memory, add_rounding_errors(params, state.remainders)),
-    )
+
+    def evaluate(params: Any) -> Any:
+        exact = add_rounding_errors(complex_as_real(params), state.rounding_errors)
+        average = _average(method_state, exact)
+        is_complex = any(map(jnp.iscomplexobj, jax.tree.leaves(params)))
+        return real_as_complex(average, params) if is_complex else average
+
+    return ParamAverage(method_state.z, evaluate)
 
 
-def _method(
-    name: str,
-    learning_rate: LearningRate,
-    b1: float,
-    r: float,
-    weight_lr_power: float,
-    init_base: Callable[[Any], Any],
-    walk: Callable[[MethodInputs[ScheduleFreeMemory]], Walk],
-    state_dtype: DTypeLike | None,
-    is_applied: bool = True,
-) -> optax.GradientTransformationExtraArgs:
-    def init(params: Any) -> ScheduleFreeMemory:
-        return ScheduleFreeMemory(
-            params,
-            state_scalar(b1),
-            state_scalar(0),
-            state_scalar(0),
-            zero_count(),
-            init_base(params),
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _ScheduleFree(AdaptiveMethod[ScheduleFreeMethodState]):
+    """Common part of the schedule-free methods; a subclass defines the base optimizer."""
+
+    b1: OpenUnitFloat = 0.9
+    r: float = 0.0
+    weight_lr_power: NonNegativeFloat = 2.0
+    state_dtype: DTypeLike | None = None
+
+    def init(self, params: Any) -> ScheduleFreeMethodState:
+        """Return the state with ``z = y`` and no average yet."""
+        return ScheduleFreeMethodState(
+            z=params,
+            b1=state_scalar(self.b1),
+            max_lr=state_scalar(0),
+            weight_sum=state_scalar(0),
+            num_updates=zero_count(),
+            base_state=self._init_base(params),
         )
 
-    def move(step: MethodInputs[ScheduleFreeMemory]) -> MethodOutput:
-        memory, walked = step.memory, walk(step)
-        largest = jnp.maximum(memory.largest, walked.rate)
-        weight = (memory.steps + 1.0) ** r * largest**weight_lr_power
-        return _averaged(step, walked, largest, weight, state_scalar(b1))
+    def update(self, inputs: Inputs) -> MethodOutput:
+        """Return the updates of ``y``."""
+        step = self._step_base(inputs)
+        max_lr = jnp.maximum(inputs.state.max_lr, step.rate)
+        weight = (inputs.state.num_updates + 1.0) ** self.r * max_lr**self.weight_lr_power
+        return _move_average(inputs, step, max_lr, weight, state_scalar(self.b1))
 
-    return adaptive_transform(
-        name, learning_rate, init, move, is_applied=is_applied, state_dtype=state_dtype
-    )
+    def _init_base(self, params: Any) -> Any:
+        return None
+
+    def _step_base(self, inputs: Inputs) -> BaseStep:
+        raise NotImplementedError
 
 
-def _averaged(
-    step: MethodInputs[ScheduleFreeMemory],
-    walked: Walk,
-    largest: jax.Array,
+def _move_average(
+    inputs: Inputs,
+    step: BaseStep,
+    max_lr: jax.Array,
     weight: jax.Array,
     b1: jax.Array,
-    share: ArrayLike | None = None,
+    fraction: ArrayLike | None = None,
 ) -> MethodOutput:
-    """The average goes on by this weight, or by a given share, and the parameters with it."""
-    memory = step.memory
-    total = memory.total + weight
-    part = safe_divide(weight, total) if share is None else share
-    b1 = b1.astype(memory.b1.dtype)
+    """Move the average ``x`` towards the new ``z`` by a fraction, and ``y`` with both."""
+    state, params = inputs.state, inputs.params
+    weight_sum = state.weight_sum + weight
+    c = safe_divide(weight, weight_sum) if fraction is None else fraction
+    b1 = b1.astype(state.b1.dtype)
 
-    def updates(kept: ScheduleFreeMemory) -> Any:
+    def updates(kept: ScheduleFreeMethodState) -> Any:
         return jax.tree.map(
-            lambda x, z, y: b1 * (x + part * (z - x)) + (1 - b1) * z - y,
-            _average(memory, step.params),
-            kept.iterate,
-            step.params,
+            lambda x, z, y: b1 * (x + c * (z - x)) + (1 - b1) * z - y,
+            _average(state, params),
+            kept.z,
+            params,
         )
 
-    new = ScheduleFreeMemory(walked.iterate, b1, largest, total, memory.steps + 1, walked.base)
-    return MethodOutput(updates, new, walked.factor)
+    new_state = ScheduleFreeMethodState(
+        step.z, b1, max_lr, weight_sum, state.num_updates + 1, step.base_state
+    )
+    return MethodOutput(updates, new_state, step.rate_factor)
 
 
-@validate_arguments
-def schedule_free(
-    base: BaseOptimizer,
-    learning_rate: LearningRate | None = None,
-    *,
-    b1: OpenUnitFloat = 0.9,
-    r: float = 0.0,
-    weight_lr_power: NonNegativeFloat = 2.0,
-    weight_decay_at_y: NonNegativeFloat = 0.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
+@dataclasses.dataclass(frozen=True)
+class ScheduleFree(_ScheduleFree):
     """Schedule-free learning around any optimizer.
 
     The base steps from ``z`` with the gradient at ``y``; with ``c_t = w_t / sum w`` and
     ``w_t = (t + 1)**r max(rate)**weight_lr_power``: ``x += c_t (z - x)``. The base should have no
-    momentum (``b1=0``): the averaging is one. Its weight decay is that of ``z``.
+    momentum (``b1=0``), as the averaging acts as one. Its weight decay acts on ``z``.
 
     Args:
-      base: the optimizer, with a constant rate or a warmup.
-      learning_rate: the rate of the base, for the weights only; by default what the base's state
-        says that it applied, `prodigy` and D-Adaptation included. Optax's own optimizers say
-        nothing: give it here too.
-      b1: where gradients are taken between ``z`` (0) and ``x`` (1).
-      r: power of the step in the weights.
-      weight_lr_power: power of the largest rate in them.
-      weight_decay_at_y: decoupled, times ``y`` and the rate.
-      state_dtype: of ``z`` and of the base's state.
+      base: Base optimizer, with a constant rate or a warmup.
+      learning_rate: Rate of the base, for the weights only. Defaults to the rate in the base's
+        state, which `prodigy` and D-Adaptation have too. optax's optimizers keep no rate: pass it.
+      b1: Position of the gradients between ``z`` (0) and ``x`` (1).
+      r: Power of the step in the weights.
+      weight_lr_power: Power of the largest rate in the weights.
+      weight_decay_at_y: Decoupled weight-decay coefficient, times ``y`` and the rate.
+      state_dtype: Dtype of ``z`` and of the base's state. Defaults to the parameter dtype, at least
+        float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `ScheduleFreeMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range, or no rate to be found.
+      ValueError: If an argument is outside its range, or ``learning_rate`` is ``None`` and the
+        state of the base holds no rate.
 
-    Source: Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky 2024 (arXiv 2405.15682); matches
-    schedulefree 1.4.1, whose wrapper weights Prodigy and D-Adaptation by the estimate after the
-    update, which is not the one that was applied. optax's reads the schedule of the weights one
-    step ahead.
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> optimizer = lrsched.schedule_free(lrsched.prodigy(b1=0.0, d0=1e-2))
+      >>> params = jnp.array([3.0, -2.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(100):
+      ...     updates, state = optimizer.update(2 * params, state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> bool(jnp.linalg.norm(lrsched.eval_params(state, params)) < 0.1)
+      True
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> optimizer = lrsched.schedule_free(lrsched.prodigy(b1=0.0, d0=1e-2))
-    >>> params = jnp.array([3.0, -2.0])
-    >>> state = optimizer.init(params)
-    >>> for _ in range(100):
-    ...     updates, state = optimizer.update(2 * params, state, params)
-    ...     params = optax.apply_updates(params, updates)
-    >>> bool(jnp.linalg.norm(lrsched.eval_params(state, params)) < 0.1)
-    True
+    References:
+      Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky 2024 (arXiv 2405.15682). It matches
+      schedulefree 1.4.1, whose wrapper weights Prodigy and D-Adaptation by the estimate after the
+      update, which is not the one that was applied. optax's reads the schedule of the weights one
+      step ahead.
     """
 
-    def init_base(params: Any) -> Any:
-        state = base.init(params)
-        if learning_rate is None and not has_rate(state):
+    base: BaseOptimizer
+    learning_rate: LearningRate | None = None
+    _: dataclasses.KW_ONLY
+    weight_decay_at_y: NonNegativeFloat = 0.0
+
+    @property
+    def outer_learning_rate(self) -> LearningRate:
+        """The rate of the weights; 1 if the base's state holds it."""
+        return 1.0 if self.learning_rate is None else self.learning_rate
+
+    @property
+    def is_adjustable(self) -> bool:
+        """False: the rate describes what the base applies, and multiplies nothing."""
+        return False
+
+    def _init_base(self, params: Any) -> optax.OptState:
+        base_state = self.base.init(params)
+        if self.learning_rate is None and not has_rate(base_state):
             raise ValueError(
                 "schedule_free: learning_rate=None is not accepted for a base whose state keeps no "
                 "rate; learning_rate must be the number or schedule that the base was given."
             )
-        return state
+        return base_state
 
-    def walk(step: MethodInputs[ScheduleFreeMemory]) -> Walk:
-        memory = step.memory
-        updates, state = step.base_updates(base, memory.base, memory.iterate)
-        is_known = has_rate(state)
-        rate = (
-            jnp.max(jnp.stack([*compose_rates(state).values()]))
-            if learning_rate is None
-            else step.rate
-        )
-        hold = rate * weight_decay_at_y
-        iterate = jax.tree.map(
-            lambda z, u, y: z + u - hold * y, memory.iterate, updates, step.params
-        )
-        return Walk(iterate, rate, 1.0 if is_known else rate, state)
-
-    return _method(
-        "schedule_free",
-        1.0 if learning_rate is None else learning_rate,
-        b1,
-        r,
-        weight_lr_power,
-        init_base,
-        walk,
-        state_dtype,
-        is_applied=False,
-    )
+    def _step_base(self, inputs: Inputs) -> BaseStep:
+        state = inputs.state
+        updates, base_state = inputs.update_base(self.base, state.base_state, state.z)
+        rate = inputs.outer_rate
+        if self.learning_rate is None:
+            rate = jnp.max(jnp.stack([*compose_rates(base_state).values()]))
+        decay = rate * self.weight_decay_at_y
+        z = jax.tree.map(lambda z, u, y: z + u - decay * y, state.z, updates, inputs.params)
+        return BaseStep(z, rate, 1.0 if has_rate(base_state) else rate, base_state)
 
 
-@validate_arguments
-def schedule_free_sgd(
-    learning_rate: LearningRate = 1.0,
-    *,
-    b1: OpenUnitFloat = 0.9,
-    weight_decay: NonNegativeFloat = 0.0,
-    warmup_steps: NonNegativeInt = 0,
-    r: float = 0.0,
-    weight_lr_power: NonNegativeFloat = 2.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
+@dataclasses.dataclass(frozen=True)
+class ScheduleFreeSgd(_ScheduleFree):
     """Schedule-free SGD: `schedule_free` of gradient descent.
 
     Args:
-      learning_rate: a number or a schedule; larger than SGD's with a decay, 1 to 10 in the paper.
-      b1: where gradients are taken between ``z`` (0) and ``x`` (1): the momentum.
-      weight_decay: times ``y``, added to the gradients.
-      warmup_steps: update ``t`` has ``(t + 1) / warmup_steps`` of the rate before it is full.
-      r: power of the step in the weights.
-      weight_lr_power: power of the largest rate in them.
-      state_dtype: of ``z``.
+      learning_rate: Rate; a number or a schedule. Larger than that of SGD with a decay, 1 to 10 in
+        the paper.
+      b1: Position of the gradients between ``z`` (0) and ``x`` (1): the momentum.
+      weight_decay: Weight-decay coefficient, times ``y``, added to the gradients.
+      warmup_steps: Length of a linear warmup, in updates: update ``t`` has
+        ``(t + 1) / warmup_steps`` of the rate.
+      r: Power of the step in the weights.
+      weight_lr_power: Power of the largest rate in the weights.
+      state_dtype: Dtype of ``z``. Defaults to the parameter dtype, at least float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `ScheduleFreeMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky 2024 (arXiv 2405.15682); matches
-    schedulefree 1.4.1.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.schedule_free_sgd(0.5)
+      >>> params = jnp.array([4.0])
+      >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+      >>> updates.tolist(), lrsched.eval_params(state, params + updates).tolist()
+      ([-2.0], [2.0])
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.schedule_free_sgd(0.5)
-    >>> params = jnp.array([4.0])
-    >>> updates, state = optimizer.update(params, optimizer.init(params), params)
-    >>> updates.tolist(), lrsched.eval_params(state, params + updates).tolist()
-    ([-2.0], [2.0])
+    References:
+      Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky 2024 (arXiv 2405.15682). It matches
+      schedulefree 1.4.1.
     """
 
-    def walk(step: MethodInputs[ScheduleFreeMemory]) -> Walk:
-        rate = step.rate * _warmed(step.memory.steps, warmup_steps)
-        direction = tree_add_scaled(step.gradients, step.params, weight_decay)
-        return Walk(tree_add_scaled(step.memory.iterate, direction, -rate), rate, rate, None)
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    weight_decay: NonNegativeFloat = 0.0
+    warmup_steps: NonNegativeInt = 0
 
-    return _method(
-        "schedule_free_sgd",
-        learning_rate,
-        b1,
-        r,
-        weight_lr_power,
-        lambda params: None,
-        walk,
-        state_dtype,
-    )
+    def _step_base(self, inputs: Inputs) -> BaseStep:
+        rate = inputs.outer_rate * _warmup_factor(inputs.state.num_updates, self.warmup_steps)
+        direction = tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
+        return BaseStep(tree_add_scaled(inputs.state.z, direction, -rate), rate, rate, None)
 
 
-@validate_arguments
-def schedule_free_adamw(
-    learning_rate: LearningRate = 0.0025,
-    *,
-    b1: OpenUnitFloat = 0.9,
-    b2: DecayRate = 0.999,
-    eps: PositiveFloat = 1e-8,
-    weight_decay: NonNegativeFloat = 0.0,
-    warmup_steps: NonNegativeInt = 0,
-    r: float = 0.0,
-    weight_lr_power: NonNegativeFloat = 2.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
+@dataclasses.dataclass(frozen=True)
+class ScheduleFreeAdamW(_ScheduleFree):
     """Schedule-free AdamW: `schedule_free` of Adam without a first moment.
 
     Args:
-      learning_rate: a number or a schedule; 1 to 10 times that of AdamW with a decay.
-      b1: where gradients are taken between ``z`` (0) and ``x`` (1): the momentum.
-      b2: decay of the second moment, with its bias correction.
-      eps: added to its root.
-      weight_decay: decoupled, times ``y`` and the rate.
-      warmup_steps: update ``t`` has ``(t + 1) / warmup_steps`` of the rate before it is full.
-      r: power of the step in the weights.
-      weight_lr_power: power of the largest rate in them.
-      state_dtype: of ``z`` and the second moment.
+      learning_rate: Rate; a number or a schedule. 1 to 10 times that of AdamW with a decay.
+      b1: Position of the gradients between ``z`` (0) and ``x`` (1): the momentum.
+      b2: Decay of the second moment, which has a bias correction.
+      eps: Term added to the root of the second moment.
+      weight_decay: Decoupled weight-decay coefficient, times ``y`` and the rate.
+      warmup_steps: Length of a linear warmup, in updates: update ``t`` has
+        ``(t + 1) / warmup_steps`` of the rate.
+      r: Power of the step in the weights.
+      weight_lr_power: Power of the largest rate in the weights.
+      state_dtype: Dtype of ``z`` and the second moment. Defaults to the parameter dtype, at least
+        float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `ScheduleFreeMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky 2024 (arXiv 2405.15682); matches
-    schedulefree 1.4.1. optax's warmup begins at 0, and its weight sum stops at 256 in bfloat16.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.schedule_free_adamw(0.5)
+      >>> params = jnp.array([4.0])
+      >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+      >>> updates.tolist()
+      [-0.5]
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.schedule_free_adamw(0.5)
-    >>> params = jnp.array([4.0])
-    >>> updates, state = optimizer.update(params, optimizer.init(params), params)
-    >>> updates.tolist()
-    [-0.5]
+    References:
+      Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky 2024 (arXiv 2405.15682). It matches
+      schedulefree 1.4.1. optax's warmup starts at 0, and its weight sum stops at 256 in bfloat16.
     """
 
-    def walk(step: MethodInputs[ScheduleFreeMemory]) -> Walk:
-        memory = step.memory
-        rate = step.rate * _warmed(memory.steps, warmup_steps)
-        direction, second = _adam_direction(step, b2, eps)
-        direction = tree_add_scaled(direction, step.params, weight_decay)
-        return Walk(tree_add_scaled(memory.iterate, direction, -rate), rate, rate, second)
+    learning_rate: LearningRate = 0.0025
+    _: dataclasses.KW_ONLY
+    b2: DecayRate = 0.999
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    warmup_steps: NonNegativeInt = 0
 
-    return _method(
-        "schedule_free_adamw",
-        learning_rate,
-        b1,
-        r,
-        weight_lr_power,
-        tree_zeros_like,
-        walk,
-        state_dtype,
-    )
+    def _init_base(self, params: Any) -> Any:
+        return tree_zeros_like(params)
+
+    def _step_base(self, inputs: Inputs) -> BaseStep:
+        rate = inputs.outer_rate * _warmup_factor(inputs.state.num_updates, self.warmup_steps)
+        direction, nu = _adam_direction(inputs, self.b2, self.eps)
+        direction = tree_add_scaled(direction, inputs.params, self.weight_decay)
+        return BaseStep(tree_add_scaled(inputs.state.z, direction, -rate), rate, rate, nu)
 
 
-@validate_arguments
-def schedule_free_radam(
-    learning_rate: LearningRate = 0.0025,
-    *,
-    b1: OpenUnitFloat = 0.9,
-    b2: DecayRate = 0.999,
-    eps: PositiveFloat = 1e-8,
-    weight_decay: NonNegativeFloat = 0.0,
-    silent_sgd_phase: bool = True,
-    r: float = 0.0,
-    weight_lr_power: NonNegativeFloat = 2.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """Schedule-free RAdam: `schedule_free_adamw` warmed up by RAdam's rectification.
+@dataclasses.dataclass(frozen=True)
+class ScheduleFreeRadam(_ScheduleFree):
+    """Schedule-free RAdam: `schedule_free_adamw` with RAdam's rectification as its warmup.
 
     Args:
-      learning_rate: a number or a schedule.
-      b1: where gradients are taken between ``z`` (0) and ``x`` (1): the momentum.
-      b2: decay of the second moment, above 0.6 for a rectification to exist.
-      eps: added to its root.
-      weight_decay: decoupled, times ``y`` and the rate.
-      silent_sgd_phase: make no step while the variance of the second moment is infinite, rather
-        than one of plain gradient descent.
-      r: power of the step in the weights.
-      weight_lr_power: power of the largest rate in them.
-      state_dtype: of ``z`` and the second moment.
+      learning_rate: Rate; a number or a schedule.
+      b1: Position of the gradients between ``z`` (0) and ``x`` (1): the momentum.
+      b2: Decay of the second moment, above 0.6, where a rectification exists.
+      eps: Term added to the root of the second moment.
+      weight_decay: Decoupled weight-decay coefficient, times ``y`` and the rate.
+      silent_sgd_phase: Whether to make no step while the variance of the second moment is infinite.
+        If ``False``, these are steps of gradient descent.
+      r: Power of the step in the weights.
+      weight_lr_power: Power of the largest rate in the weights.
+      state_dtype: Dtype of ``z`` and the second moment. Defaults to the parameter dtype, at least
+        float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `ScheduleFreeMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range.
+      ValueError: If an argument is outside its range.
 
-    Source: Liu et al. 2020 (arXiv 1908.03265), Defazio et al. 2024 (arXiv 2405.15682); matches
-    schedulefree 1.4.1.
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> optimizer = lrsched.schedule_free_radam(0.5)
+      >>> params = jnp.array([4.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(6):
+      ...     updates, state = optimizer.update(params, state, params)
+      >>> [round(float(u), 5) for u in updates]
+      [-0.01528]
 
-    >>> import jax.numpy as jnp, lrsched
-    >>> optimizer = lrsched.schedule_free_radam(0.5)
-    >>> params = jnp.array([4.0])
-    >>> state = optimizer.init(params)
-    >>> for _ in range(6):
-    ...     updates, state = optimizer.update(params, state, params)
-    >>> [round(float(u), 5) for u in updates]
-    [-0.01528]
-    """
-    rectification = radam_warmup(b2)
-    first = next(step for step in range(1, 33) if _sma_length(step, b2) > 4)
-
-    def walk(step: MethodInputs[ScheduleFreeMemory]) -> Walk:
-        memory = step.memory
-        since = memory.steps + 1 - first
-        factor = rectification(jnp.maximum(since, 0))
-        rate = step.rate * jnp.where(since >= 0, factor, 0.0 if silent_sgd_phase else 1.0)
-        adam, second = _adam_direction(step, b2, eps)
-        direction = jax.tree.map(lambda a, g: jnp.where(since >= 0, a, g), adam, step.gradients)
-        direction = tree_add_scaled(direction, step.params, weight_decay)
-        return Walk(tree_add_scaled(memory.iterate, direction, -rate), rate, rate, second)
-
-    return _method(
-        "schedule_free_radam",
-        learning_rate,
-        b1,
-        r,
-        weight_lr_power,
-        tree_zeros_like,
-        walk,
-        state_dtype,
-    )
-
-
-class PlusBase(NamedTuple):
-    """What `schedule_free_plus` remembers besides.
-
-    Attributes:
-      first: the first moment.
-      second: the second moment.
-      size: float32 scalar, the average of the gradients' l1 norms, not corrected for its bias.
+    References:
+      Liu et al. 2020 (arXiv 1908.03265), Defazio et al. 2024 (arXiv 2405.15682). It matches
+      schedulefree 1.4.1.
     """
 
-    first: Any
-    second: Any
-    size: jax.Array
+    learning_rate: LearningRate = 0.0025
+    _: dataclasses.KW_ONLY
+    b2: DecayRate = 0.999
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    silent_sgd_phase: bool = True
+
+    def __post_init__(self) -> None:
+        radam_warmup(self.b2)  # raises if there is no rectification
+
+    def _init_base(self, params: Any) -> Any:
+        return tree_zeros_like(params)
+
+    def _step_base(self, inputs: Inputs) -> BaseStep:
+        # The first update at which the variance of the second moment is finite.
+        first = next(t for t in range(1, 33) if _sma_length(t, self.b2) > 4)
+        elapsed = inputs.state.num_updates + 1 - first
+        is_rectified = elapsed >= 0
+        factor = radam_warmup(self.b2)(jnp.maximum(elapsed, 0))
+        sgd_factor = 0.0 if self.silent_sgd_phase else 1.0
+        rate = inputs.outer_rate * jnp.where(is_rectified, factor, sgd_factor)
+        adam, nu = _adam_direction(inputs, self.b2, self.eps)
+        direction = jax.tree.map(lambda a, g: jnp.where(is_rectified, a, g), adam, inputs.gradients)
+        direction = tree_add_scaled(direction, inputs.params, self.weight_decay)
+        return BaseStep(tree_add_scaled(inputs.state.z, direction, -rate), rate, rate, nu)
 
 
-@validate_arguments
-def schedule_free_plus(
-    learning_rate: LearningRate = 1.0,
-    *,
-    b1: DecayRate = 0.9,
-    b2: DecayRate = 0.95,
-    sf_b1: OpenUnitFloat = 0.9,
-    sf_b1_max: OpenUnitFloat = 0.965,
-    sf_b1_steps: NonNegativeInt = 0,
-    polyak_decay: DecayRate = 0.0,
-    eps: PositiveFloat = 1e-8,
-    weight_decay: NonNegativeFloat = 0.0,
-    average_from: NonNegativeInt = 0,
-    r: float = 0.0,
-    weight_lr_power: NonNegativeFloat = 2.0,
-    state_dtype: DTypeLike | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """ScheduleFree+: schedule-free AdamW with a Polyak step and a first moment of its own.
+@dataclasses.dataclass(frozen=True)
+class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
+    """ScheduleFree+: schedule-free AdamW with a Polyak step size and a separate first moment.
 
     With ``q = sf_b1``, Adam's corrected moments ``m`` and ``v``, and ``e`` the corrected average of
     ``|g|_1 sqrt(pi / 2)``::
@@ -454,114 +442,156 @@ def schedule_free_plus(
         n = rate_t max(0, f + q <g, z - x>) / e
         z = z - n**2 weight_decay y - n m / (sqrt(v) + eps)
 
-    and ``x`` and ``y`` as in `schedule_free`, with ``q`` for ``b1``. For losses whose minimum is
-    near 0. Needs ``update(..., value=loss)``.
+    and ``x`` and ``y`` as in `schedule_free`, with ``q`` for ``b1``. For losses with a minimum near
+    0. Needs ``update(..., value=loss)``.
 
     Args:
-      learning_rate: the outer rate, 1 with a warmup; a number or a schedule.
-      b1: decay of the first moment.
-      b2: decay of the second moment.
-      sf_b1: ``q``, where gradients are taken between ``z`` (0) and ``x`` (1).
-      sf_b1_max: what ``q`` goes to, evenly in ``log(1 - q)``.
-      sf_b1_steps: in how many updates; 0 keeps ``sf_b1``.
-      polyak_decay: of the average ``e``; 0 is the norm of the latest gradient.
-      eps: added to the root.
-      weight_decay: AdamC's, times the rate squared: values such as 5 to 50.
-      average_from: the update before which ``x`` is ``z``.
-      r: power of the step in the weights.
-      weight_lr_power: power of the largest rate in them.
-      state_dtype: of ``z`` and the moments.
+      learning_rate: Outer rate, 1 with a warmup; a number or a schedule.
+      b1: Decay of the first moment.
+      b2: Decay of the second moment.
+      sf_b1: ``q``, the position of the gradients between ``z`` (0) and ``x`` (1).
+      sf_b1_max: Final ``q``, which it approaches evenly in ``log(1 - q)``.
+      sf_b1_steps: Number of updates until the final ``q``; 0 keeps ``sf_b1``.
+      polyak_decay: Decay of the average ``e``; 0 uses the norm of the latest gradient.
+      eps: Term added to the root of the second moment.
+      weight_decay: AdamC's weight-decay coefficient, times the squared rate: 5 to 50.
+      average_from: Update before which ``x`` is ``z``.
+      r: Power of the step in the weights.
+      weight_lr_power: Power of the largest rate in the weights.
+      state_dtype: Dtype of ``z`` and the moments. Defaults to the parameter dtype, at least
+        float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of a `ScheduleFreeMethodState`.
 
     Raises:
-      ValueError: an option that is not in its range, or no ``value``.
+      ValueError: If an argument is outside its range, ``sf_b1_max < sf_b1``, or ``update`` lacks
+        ``value``.
 
-    Source: Defazio 2026 (arXiv 2605.19095), algorithm 1, as in the authors' reference code
-    (facebookresearch/schedule_free at 70785b5), which keeps ``x`` too: one copy more.
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> optimizer = lrsched.schedule_free_plus(lrsched.warmup(5))
+      >>> params = jnp.array([3.0, -2.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(200):
+      ...     updates, state = optimizer.update(
+      ...         params, state, params, value=jnp.sum(params**2) / 2)
+      ...     params = optax.apply_updates(params, updates)
+      >>> bool(jnp.linalg.norm(lrsched.eval_params(state, params)) < 0.3)
+      True
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> optimizer = lrsched.schedule_free_plus(lrsched.warmup(5))
-    >>> params = jnp.array([3.0, -2.0])
-    >>> state = optimizer.init(params)
-    >>> for _ in range(200):
-    ...     updates, state = optimizer.update(
-    ...         params, state, params, value=jnp.sum(params**2) / 2)
-    ...     params = optax.apply_updates(params, updates)
-    >>> bool(jnp.linalg.norm(lrsched.eval_params(state, params)) < 0.3)
-    True
+    References:
+      Defazio 2026 (arXiv 2605.19095), algorithm 1, as in the authors' reference code
+      (facebookresearch/schedule_free at 70785b5), which stores ``x`` too, one more copy.
     """
-    if sf_b1_max < sf_b1:
-        raise ValueError(
-            f"schedule_free_plus: sf_b1_max={sf_b1_max!r} is not accepted; sf_b1_max must be at "
-            f"least sf_b1={sf_b1!r}."
+
+    needs_value: ClassVar[bool] = True
+    learning_rate: LearningRate = 1.0
+    _: dataclasses.KW_ONLY
+    b1: DecayRate = 0.9
+    b2: DecayRate = 0.95
+    sf_b1: OpenUnitFloat = 0.9
+    sf_b1_max: OpenUnitFloat = 0.965
+    sf_b1_steps: NonNegativeInt = 0
+    polyak_decay: DecayRate = 0.0
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    average_from: NonNegativeInt = 0
+    r: float = 0.0
+    weight_lr_power: NonNegativeFloat = 2.0
+    state_dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        bounds = (self.sf_b1, self.sf_b1_max)
+        if not is_traced(bounds) and np.any(np.asarray(bounds[0]) > np.asarray(bounds[1])):
+            raise ValueError(
+                f"schedule_free_plus: sf_b1_max={self.sf_b1_max!r} is not accepted; sf_b1_max must "
+                f"be at least sf_b1={self.sf_b1!r}."
+            )
+
+    def init(self, params: Any) -> ScheduleFreeMethodState:
+        """Return the state with ``z = y`` and no average yet."""
+        base_state = PlusBaseState(
+            tree_zeros_like(params), tree_zeros_like(params), state_scalar(0)
+        )
+        return ScheduleFreeMethodState(
+            z=params,
+            b1=state_scalar(self.sf_b1),
+            max_lr=state_scalar(self.eps),
+            weight_sum=state_scalar(0),
+            num_updates=zero_count(),
+            base_state=base_state,
         )
 
-    def init(params: Any) -> ScheduleFreeMemory:
-        base = PlusBase(tree_zeros_like(params), tree_zeros_like(params), state_scalar(0))
-        none = state_scalar(0)
-        return ScheduleFreeMemory(
-            params, state_scalar(sf_b1), state_scalar(eps), none, zero_count(), base
-        )
+    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+        """Return ``|g|_1`` and ``<g, z - x>``."""
+        average = _average(inputs.state, inputs.params)
+        offset = tree_sub(inputs.state.z, average)
+        return tree_abs(inputs.gradients), tree_mul(inputs.gradients, offset)
 
-    def measure(step: MethodInputs[ScheduleFreeMemory]) -> tuple[Any, ...]:
-        average = _average(step.memory, step.params)
-        apart = jax.tree.map(jnp.subtract, step.memory.iterate, average)
-        return tree_abs(step.gradients), tree_mul(step.gradients, apart)
+    def update(self, inputs: Inputs) -> MethodOutput:
+        """Return the updates of ``y``."""
+        state, (grad_norm_l1, correction) = inputs.state, inputs.sums
+        base, num_updates = state.base_state, state.num_updates
+        unbiased = inputs.bias_correction_factor
 
-    def move(step: MethodInputs[ScheduleFreeMemory]) -> MethodOutput:
-        memory, (size, correction) = step.memory, step.sums
-        base, steps = memory.base, memory.steps
-        done = jnp.minimum(steps / jnp.maximum(sf_b1_steps, 1), 1.0) if sf_b1_steps else 0.0
-        between = 1 - (1 - sf_b1) ** (1 - done) * (1 - sf_b1_max) ** done
-        weighted = polyak_decay * base.size + (1 - polyak_decay) * size * (jnp.pi / 2) ** 0.5
-        above = jnp.maximum(step.value + between * correction, 0)
-        rate = step.rate * safe_divide(above, weighted / step.bias_correction_factor(polyak_decay))
+        # Position q of the gradients.
+        progress = jnp.minimum(num_updates / jnp.maximum(self.sf_b1_steps, 1), 1.0)
+        progress = jnp.where(jnp.asarray(self.sf_b1_steps) > 0, progress, 0.0)
+        q = 1 - (1 - self.sf_b1) ** (1 - progress) * (1 - self.sf_b1_max) ** progress
 
-        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, base.first, step.gradients)
-        second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, base.second, step.gradients)
-        first_bias, second_bias = step.bias_correction_factor(b1), step.bias_correction_factor(b2)
-        iterate = jax.tree.map(
+        # Polyak step size.
+        scaled = grad_norm_l1 * (jnp.pi / 2) ** 0.5
+        norm_avg = self.polyak_decay * base.grad_norm_l1 + (1 - self.polyak_decay) * scaled
+        gap = jnp.maximum(inputs.value + q * correction, 0)
+        rate = inputs.outer_rate * safe_divide(gap, norm_avg / unbiased(self.polyak_decay))
+
+        # Adam step of z, with the weight decay of AdamC at y.
+        mu = tree_ema(base.mu, inputs.gradients, self.b1)
+        nu = tree_ema(base.nu, tree_square(inputs.gradients), self.b2)
+        mu_factor, nu_factor = unbiased(self.b1), unbiased(self.b2)
+        z = jax.tree.map(
             lambda z, y, m, v: (
                 z
-                - rate**2 * weight_decay * y
-                - rate * (m / first_bias) / (jnp.sqrt(v / second_bias) + eps)
+                - rate**2 * self.weight_decay * y
+                - rate * (m / mu_factor) / (jnp.sqrt(v / nu_factor) + self.eps)
             ),
-            memory.iterate,
-            step.params,
-            first,
-            second,
+            state.z,
+            inputs.params,
+            mu,
+            nu,
         )
-        largest = jnp.maximum(memory.largest, rate)
-        is_averaged = steps >= average_from
-        weight = jnp.where(is_averaged, (steps + 1.0) ** r * largest**weight_lr_power, 0)
-        share = jnp.where(is_averaged, safe_divide(weight, memory.total + weight), 1)
-        walked = Walk(iterate, rate, rate, PlusBase(first, second, weighted))
-        return _averaged(step, walked, largest, weight, jnp.asarray(between), share)
 
-    return adaptive_transform(
-        "schedule_free_plus",
-        learning_rate,
-        init,
-        move,
-        measure,
-        needs_value=True,
-        state_dtype=state_dtype,
-    )
+        # Weighted average, which starts at average_from.
+        max_lr = jnp.maximum(state.max_lr, rate)
+        is_averaged = num_updates >= self.average_from
+        weight = (num_updates + 1.0) ** self.r * max_lr**self.weight_lr_power
+        weight = jnp.where(is_averaged, weight, 0)
+        fraction = jnp.where(is_averaged, safe_divide(weight, state.weight_sum + weight), 1)
+        step = BaseStep(z, rate, rate, PlusBaseState(mu, nu, norm_avg))
+        return _move_average(inputs, step, max_lr, weight, jnp.asarray(q), fraction)
 
 
-def _warmed(steps: jax.Array, warmup_steps: int) -> jax.Array:
-    return jnp.minimum((steps + 1) / jnp.maximum(warmup_steps, 1), 1.0)
+def _warmup_factor(num_updates: jax.Array, warmup_steps: ArrayLike) -> jax.Array:
+    return jnp.minimum((num_updates + 1) / jnp.maximum(warmup_steps, 1), 1.0)
 
 
-def _adam_direction(
-    step: MethodInputs[ScheduleFreeMemory], b2: float, eps: float
-) -> tuple[Any, Any]:
-    """The gradients over the root of their corrected second moment, and the new moment."""
-    second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, step.memory.base, step.gradients)
-    bias = step.bias_correction_factor(b2)
-    direction = jax.tree.map(lambda g, v: g / (jnp.sqrt(v / bias) + eps), step.gradients, second)
-    return direction, second
+def _adam_direction(inputs: Inputs, b2: float, eps: ArrayLike) -> tuple[Any, Any]:
+    """Return ``g / (sqrt(v / (1 - b2**t)) + eps)``, and the new ``v``."""
+    nu = tree_ema(inputs.state.base_state, tree_square(inputs.gradients), b2)
+    bias = inputs.bias_correction_factor(b2)
+    direction = jax.tree.map(lambda g, v: g / (jnp.sqrt(v / bias) + eps), inputs.gradients, nu)
+    return direction, nu
 
 
-def _sma_length(count: int, b2: float) -> float:
-    """RAdam's ``rho`` after ``count`` updates."""
-    return 2 / (1 - b2) - 1 - 2 * count * b2**count / (1 - b2**count)
+def _sma_length(num_updates: int, b2: float) -> float:
+    """Return RAdam's ``rho``, the length of the average, after ``num_updates`` updates."""
+    return 2 / (1 - b2) - 1 - 2 * num_updates * b2**num_updates / (1 - b2**num_updates)
+
+
+schedule_free = adaptive_transform(ScheduleFree)
+schedule_free_sgd = adaptive_transform(ScheduleFreeSgd)
+schedule_free_adamw = adaptive_transform(ScheduleFreeAdamW)
+schedule_free_radam = adaptive_transform(ScheduleFreeRadam)
+schedule_free_plus = adaptive_transform(ScheduleFreePlus)

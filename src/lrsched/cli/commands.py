@@ -1,126 +1,178 @@
-"""What each subcommand does; what it prints for people, ``--json`` prints for machines."""
+"""The commands: each prints text for people, and JSON with ``--json``."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Final
 
 import numpy as np
-import tyro
 from rich.padding import Padding
 
 import lrsched
-from lrsched._schedule import Schedule, to_dict
-from lrsched.cli import inputs, listing, printing
+from lrsched._schedule import Schedule
+from lrsched.cli import listing, printing
+from lrsched.cli import parser as parsing
+from lrsched.cli.completion import script
 from lrsched.cli.doctor import diagnose
-from lrsched.cli.inputs import AnyNumber, Int, Number, OptionalInt, PngPath, Text, Texts
-from lrsched.expressions import parse_call
-from lrsched.pictures import curves as curve
-from lrsched.pictures import terminal as chart
+from lrsched.cli.inputs import read_schedule, resolve_until
+from lrsched.cli.parser import argument, command, positive_int, positive_number
+from lrsched.expressions import LIBRARIES, parse_call
+from lrsched.pictures import curves, terminal
+from lrsched.serialize import to_dict
 
-Workload = Literal["digits", "diabetes"]
-Optimizer = Literal["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"]
-Peer = Literal["keras", "optax", "timm", "torch", "transformers"]
+_ABOUT: Final = (
+    "Inspect learning-rate schedules, and try rates on small workloads. A SCHEDULE is an "
+    "expression, such as 'warmup(500) * 3e-4 >> cosine(3e-4, steps=9500)', or a JSON or YAML file."
+)
+_START: Final = """\
+lrsched inspects learning-rate schedules. Three commands to try:
+
+  lrsched list                                     every schedule
+  lrsched show cosine --peak 3e-4 --steps 10000    one schedule, drawn in the terminal
+  lrsched compare 'cosine(1.0, 100)' 'rex(1.0, 100)'
+
+lrsched --help shows all commands, and lrsched COMMAND --help their options."""
+
+_MAX_BOUND_STEPS: Final = 2_000_000
+"""Longest run whose bound is computed: memory and time are linear in the steps."""
+_MAX_RUN_STEPS: Final = 1_000_000
+_MAX_SEEDS: Final = 1000
+_EVALUATIONS: Final = 20
+
+SCHEDULE = argument("schedule", metavar="SCHEDULE", help="an expression, or a JSON or YAML file")
+JSON = argument("--json", action="store_true", help="print JSON, for programs")
+PNG = argument("--png", metavar="FILE", type=Path, help="draw into this file")
+UNTIL = argument(
+    "--until",
+    metavar="STEPS",
+    type=positive_int(),
+    help="number of steps to show (default: the longest horizon)",
+)
+WORKLOAD = argument(
+    "--workload",
+    choices=("digits", "diabetes"),
+    default="digits",
+    help="classification of digits, or regression on diabetes (default: %(default)s)",
+)
+OPTIMIZER = argument(
+    "--optimizer",
+    choices=("sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"),
+    default="adam",
+    help="optimizer of optax (default: %(default)s)",
+)
 
 
-def list_(adaptive: bool = False, json: bool = False) -> None:
-    """Every schedule by family, or the adaptive transforms.
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
 
     Args:
-      adaptive: the transforms that find or follow a rate, in place of the schedules.
-      json: for machines.
+      arguments: Arguments of ``lrsched``.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ValueError: If an argument is not accepted.
     """
-    found = listing.transforms() if adaptive else listing.schedules()
+    if not arguments:
+        print(_START)
+        return 0
+    version = f"lrsched {lrsched.__version__} (Python {platform.python_version()})"
+    try:
+        function = parsing.parse(arguments, _ABOUT, version)
+    except SystemExit:  # --help and --version have printed.
+        return 0
+    return function() or 0
+
+
+@command(
+    "list",
+    argument("--adaptive", action="store_true", help="list the adaptive transforms instead"),
+    JSON,
+)
+def list_(adaptive: bool, json: bool) -> None:
+    """List every schedule by family, or the adaptive transforms."""
+    rows = listing.transforms() if adaptive else listing.schedules()
     if json:
-        printing.as_json(found)
+        printing.print_json(rows)
         return
     console = printing.console()
-    for family in dict.fromkeys(row["family"] for row in found):
+    for family in dict.fromkeys(row["family"] for row in rows):
         console.print(f"[bold]{family}[/bold]")
-        for row in found:
+        for row in rows:
             if row["family"] == family:
                 console.print(f"  {row['name']}{row['signature']}", style="cyan", markup=False)
                 console.print(Padding(row["about"], (0, 0, 0, 6)), markup=False)
 
 
+@command(
+    "show",
+    argument("schedule", metavar="SCHEDULE", help="an expression, a file, or a name of `list`"),
+    PNG,
+    UNTIL,
+    JSON,
+    usage="lrsched show [--png FILE] [--until STEPS] [--json] SCHEDULE [VALUE ...] [--NAME VALUE]",
+    takes_rest=True,
+)
 def show(
-    schedule: Text, png: PngPath = None, until: OptionalInt = None, json: bool = False
+    schedule: str, png: Path | None, until: int | None, json: bool, rest: Sequence[str]
 ) -> None:
-    """A curve in the terminal: show cosine --peak 3e-4 --steps 10000.
+    """Draw one schedule in the terminal.
 
-    Args:
-      schedule: a name with its arguments in order or as options, see lrsched list; an expression;
-        or a JSON or YAML file.
-      png: draw into this file instead.
-      until: how many steps to show; by default to the horizon.
-      json: the steps and rates of the curve, for machines.
+    After the name of a schedule come its arguments, in order or as options:
+    lrsched show cosine --peak 3e-4 --steps 10000
     """
-    one = inputs.read(schedule)
+    one = read_schedule(schedule, rest)
     if json:
-        steps, rates = curve.sample(one, inputs.until_of(until, [one]))
-        found = {"schedule": str(one), "horizon": one.horizon}
-        printing.as_json(found | {"steps": steps.tolist(), "rates": rates.tolist()})
+        steps, rates = curves.sample(one, resolve_until(until, [one]))
+        result = {"schedule": str(one), "horizon": one.horizon}
+        printing.print_json(result | {"steps": steps.tolist(), "rates": rates.tolist()})
     if png is not None or not json:
-        _picture({str(one): one}, until, png, is_quiet=json)
+        _draw({str(one): one}, until, png, is_quiet=json)
 
 
-def compare(
-    schedules: Texts, png: PngPath = None, until: OptionalInt = None, json: bool = False
-) -> None:
-    """Peak, last rate, area and horizon of several schedules, and one picture.
-
-    Args:
-      schedules: expressions or files.
-      png: draw into this file.
-      until: how many steps to look at; by default to the longest horizon.
-      json: for machines, without a picture.
-    """
-    if not schedules:
-        raise ValueError("compare: give at least one expression or file.")
-    read = {text: inputs.read(text) for text in schedules}
-    steps = inputs.until_of(until, list(read.values()))
+@command(
+    "compare",
+    argument("schedules", metavar="SCHEDULE", nargs="+", help="expressions or files"),
+    PNG,
+    UNTIL,
+    JSON,
+)
+def compare(schedules: Sequence[str], png: Path | None, until: int | None, json: bool) -> None:
+    """Compare the peak, last rate, area and horizon of several schedules, and draw them."""
+    by_name = {text: read_schedule(text) for text in schedules}
+    steps = resolve_until(until, list(by_name.values()))
     rows = []
-    for name, one in read.items():
-        _, values = curve.sample(one, steps)
+    for name, one in by_name.items():
+        _, values = curves.sample(one, steps)
         rows.append(
             {
                 "schedule": name,
                 "peak": float(values.max()),
                 "last": float(one(max(steps - 1, 0))),
-                "area": curve.area(one, 0, steps),
+                "area": curves.area(one, 0, steps),
                 "horizon": one.horizon,
             }
         )
     if json:
-        printing.as_json({"steps": steps, "schedules": rows})
+        printing.print_json({"steps": steps, "schedules": rows})
     else:
-        printing.table(
-            [{"curve": printing.letter(i), **row} for i, row in enumerate(rows)], chart.STYLES
-        )
+        lettered = [{"curve": printing.letter(i), **row} for i, row in enumerate(rows)]
+        printing.print_table(lettered, terminal.STYLES)
     if png is not None or not json:
-        _picture(read, steps, png, is_quiet=json)
+        _draw(by_name, steps, png, is_quiet=json)
 
 
-def describe(schedule: Text, until: OptionalInt = None, json: bool = False) -> None:
-    """Phases with their steps, areas, first and last rates; the values at each seam.
-
-    Args:
-      schedule: an expression, or a JSON or YAML file.
-      until: how many steps to look at; by default to the horizon.
-      json: for machines.
-    """
-    one = inputs.read(schedule)
-    steps = inputs.until_of(until, [one])
-    found = curve.phases(one, steps)
-    posts = sorted(
-        {
-            step
-            for seam in (*(phase.start for phase in found), steps)
-            for step in (seam - 1, seam, *((seam + 1,) if seam < steps else ()))
-            if step >= 0
-        }
-    )
-    phases = [
+@command("describe", SCHEDULE, UNTIL, JSON)
+def describe(schedule: str, until: int | None, json: bool) -> None:
+    """Print the phases of a schedule, and its rates at each phase boundary."""
+    one = read_schedule(schedule)
+    steps = resolve_until(until, [one])
+    phases = curves.phases(one, steps)
+    areas = [curves.area(one, phase.start, phase.stop) for phase in phases]
+    rows = [
         {
             "phase": phase.name,
             "from": phase.start,
@@ -128,123 +180,158 @@ def describe(schedule: Text, until: OptionalInt = None, json: bool = False) -> N
             "steps": phase.stop - phase.start,
             "first": float(one(phase.start)),
             "last": float(one(phase.stop - 1)),
-            "area": curve.area(one, phase.start, phase.stop),
+            "area": area,
         }
-        for phase in found
+        for phase, area in zip(phases, areas, strict=True)
     ]
+    boundaries = [*(phase.start for phase in phases), steps]
+    # An error of one step at a boundary is seen in the step before it and after it.
+    around = {step for at in boundaries for step in (at - 1, at, at + 1) if 0 <= step <= steps}
+    at = np.array(sorted(around))
     values = [
-        {"step": step, "rate": float(rate)}
-        for step, rate in zip(posts, np.asarray(one(np.array(posts))), strict=True)
+        {"step": step, "rate": rate}
+        for step, rate in zip(at.tolist(), np.asarray(one(at)).tolist(), strict=True)
     ]
     if json:
-        printing.as_json(
-            {
-                "schedule": str(one),
-                "horizon": one.horizon,
-                "area": sum(phase["area"] for phase in phases),
-                "phases": phases,
-                "fence_posts": values,
-            }
-        )
+        result = {"schedule": str(one), "horizon": one.horizon, "area": sum(areas)}
+        printing.print_json(result | {"phases": rows, "boundary_rates": values})
         return
     print(f"{one}\nhorizon: {one.horizon}")
-    printing.table(phases)
-    printing.table(values)
+    printing.print_table(rows)
+    printing.print_table(values)
 
 
-def convert(
-    call: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CALL")],
-    from_: Annotated[Peer, tyro.conf.arg(name="from")],
-    base_lr: AnyNumber = None,
-    json: bool = False,
-) -> None:
-    """A peer's call as ours: convert --from torch "CosineAnnealingLR(T_max=50)" --base-lr 0.1.
+@command(
+    "convert",
+    argument("call", metavar="CALL", help="the call as a training script has it"),
+    argument(
+        "--from",
+        dest="library",
+        required=True,
+        choices=sorted(LIBRARIES),
+        help="the library of the call",
+    ),
+    argument(
+        "--base-lr",
+        metavar="RATE",
+        type=positive_number,
+        help="learning rate of the optimizer, if the call follows one (default: 1.0)",
+    ),
+    argument("--json", action="store_true", help="print only the JSON"),
+)
+def convert(call: str, library: str, base_lr: float | None, json: bool) -> None:
+    """Convert a scheduler call of another library to lrsched.
 
-    Args:
-      call: as it stands in a training script.
-      from_: whose call it is.
-      base_lr: the optimizer's rate, where the call follows one; 1.0 if it is not given.
-      json: only the JSON.
+    lrsched convert --from torch "CosineAnnealingLR(optimizer, T_max=50)" --base-lr 0.1
     """
-    if base_lr is not None and not 0 < base_lr < np.inf:
-        raise ValueError(f"--base-lr {base_lr} is not accepted; it must be a number above 0.")
-    one, other = (parse_call(call, from_, rate) for rate in (base_lr or 1.0, 2 * (base_lr or 1.0)))
-    if base_lr is None and one != other:
-        printing.note("the call names no rate and 1.0 is taken; give the optimizer's by --base-lr")
-    if base_lr is not None and one == other:
-        printing.note(f"the call names its own rate, so that --base-lr {base_lr} has no effect")
+    rate = base_lr or 1.0
+    one, other = (parse_call(call, library, each) for each in (rate, 2 * rate))
+    follows_rate = one != other
+    if base_lr is None and follows_rate:
+        printing.print_note("the call names no rate, so 1.0 is used; pass the rate by --base-lr")
+    if base_lr is not None and not follows_rate:
+        printing.print_note(f"the call names its own rate, so --base-lr {base_lr} has no effect")
     if not json:
         print(one)
-    printing.as_json(to_dict(one))
+    printing.print_json(to_dict(one))
 
 
-def bound(
-    schedule: Text,
-    steps: OptionalInt = None,
-    grad_norm: Number = 1.0,
-    distance: Number = 1.0,
-    json: bool = False,
-) -> None:
-    """The bound of the last iterate, at the best factor of the schedule, beside linear decay's.
+@command(
+    "bound",
+    SCHEDULE,
+    argument(
+        "--steps",
+        type=positive_int(_MAX_BOUND_STEPS),
+        help="number of updates of the run (default: the horizon)",
+    ),
+    argument(
+        "--grad-norm",
+        type=positive_number,
+        default=1.0,
+        help="upper bound of the norm of the gradients (default: %(default)s)",
+    ),
+    argument(
+        "--distance",
+        type=positive_number,
+        default=1.0,
+        help="distance from the initial parameters to a minimum (default: %(default)s)",
+    ),
+    JSON,
+)
+def bound(schedule: str, steps: int | None, grad_norm: float, distance: float, json: bool) -> None:
+    """Print the convergence bound of a schedule beside that of linear decay.
 
-    Args:
-      schedule: an expression, or a JSON or YAML file.
-      steps: of the run; by default the horizon.
-      grad_norm: an upper bound of the gradients' norm.
-      distance: from the first iterate to a minimum.
-      json: for machines.
+    The bound is of the last iterate, at the best multiple of the schedule.
     """
+    # Imported here, as the theory imports SciPy, which no other command needs.
     from lrsched.theory import final_bound
 
-    one = inputs.read(schedule)
-    length = one.horizon if steps is None else inputs.counted("--steps", steps)
+    one = read_schedule(schedule)
+    length = steps or one.horizon
     if not length:
         raise ValueError(f"bound: {one} has no horizon; give --steps.")
+    if length > _MAX_BOUND_STEPS:
+        raise ValueError(
+            f"bound: a horizon of {length} is not accepted; give --steps of at most "
+            f"{_MAX_BOUND_STEPS}."
+        )
     rows = []
     for name, candidate in ((str(one), one), ("linear", lrsched.linear(1.0, 0.0, length))):
-        found = final_bound(candidate, length, grad_norm, distance)
+        result = final_bound(candidate, length, grad_norm, distance)
         peak = float(np.max(np.asarray(candidate(np.arange(length)))))
         rows.append(
             {
                 "schedule": name,
                 "steps": length,
-                "optimal factor": float(found.optimal_rate),
-                "optimal peak": float(found.optimal_rate) * peak,
-                "bound there": float(found.optimal_values),
-                "bound as it is": float(found.values) if candidate is one else None,
+                "optimal factor": float(result.optimal_rate),
+                "optimal peak": float(result.optimal_rate) * peak,
+                "optimal bound": float(result.optimal_values),
+                "bound": float(result.values) if candidate is one else None,
             }
         )
-    printing.rows_or_json(rows, json)
+    printing.print_rows(rows, json)
 
 
+@command(
+    "range-test",
+    WORKLOAD,
+    OPTIMIZER,
+    argument(
+        "--steps",
+        type=positive_int(_MAX_RUN_STEPS),
+        default=200,
+        help="number of updates (default: %(default)s)",
+    ),
+    argument(
+        "--seeds",
+        type=positive_int(_MAX_SEEDS),
+        default=3,
+        help="number of runs (default: %(default)s)",
+    ),
+    argument("--low", metavar="RATE", type=positive_number, help="first rate of the test"),
+    argument("--high", metavar="RATE", type=positive_number, help="last rate of the test"),
+    PNG,
+    JSON,
+)
 def range_test(
-    workload: Workload = "digits",
-    optimizer: Optimizer = "adam",
-    steps: Int = 200,
-    seeds: Int = 3,
-    low: AnyNumber = None,
-    high: AnyNumber = None,
-    png: PngPath = None,
-    json: bool = False,
+    workload: str,
+    optimizer: str,
+    steps: int,
+    seeds: int,
+    low: float | None,
+    high: float | None,
+    png: Path | None,
+    json: bool,
 ) -> None:
-    """Smith's range test on a small workload: the usable rates, and one to train at.
-
-    Args:
-      workload: digits (classification) or diabetes (regression).
-      optimizer: of optax.
-      steps: updates.
-      seeds: how many runs.
-      low: the first rate; by default the optimizer's own.
-      high: the last rate.
-      png: draw into this file.
-      json: for machines.
-    """
+    """Find the usable rates of a small workload with Smith's range test."""
+    # Imported here: the workloads need Flax and scikit-learn, of the extra `bench`.
     from lrsched.cli.workloads import WORKLOADS
     from lrsched.tuning import range_test
 
-    found = range_test(WORKLOADS[workload](optimizer), low=low, high=high, steps=steps, seeds=seeds)
+    training = WORKLOADS[workload](optimizer)
+    found = range_test(training, low=low, high=high, steps=steps, seeds=seeds)
     usable, suggestion = found.range, found.suggestion()
-    result = {
+    row = {
         "workload": workload,
         "optimizer": optimizer,
         "suggestion": suggestion,
@@ -252,154 +339,137 @@ def range_test(
         "confidence": list(found.confidence()),
     }
     if json:
-        printing.as_json(result)
+        printing.print_json(row)
     else:
-        printing.table([result])
+        printing.print_table([row])
     if png is not None:
-        printing.save(found.plot(), png, is_quiet=json)
+        printing.save_figure(found.plot(), png, is_quiet=json)
     elif not json:
-        is_there = ~np.isnan(found.smoothed).all(axis=0)
-        losses = np.nanmean(found.smoothed[:, is_there], axis=0)
-        losses = np.minimum(losses, 1.25 * losses[0])  # the fall is to be seen, not the divergence
-        print("the training loss over the rate, the usable range and the suggestion")
+        is_measured = ~np.isnan(found.smoothed).all(axis=0)
+        losses = np.nanmean(found.smoothed[:, is_measured], axis=0)
+        # Cut the divergence at the top, which would flatten the descent to a line.
+        losses = np.minimum(losses, 1.25 * losses[0])
+        print("training loss over the rate; below it the usable range and the suggestion")
         printing.draw(
-            [chart.Line(found.rates[is_there], losses)],
+            [terminal.Line(found.rates[is_measured], losses)],
             log_x=True,
             marked=(usable.low, suggestion, usable.high),
         )
 
 
+@command(
+    "sweep",
+    argument(
+        "--rates",
+        metavar="RATE",
+        nargs="+",
+        type=positive_number,
+        default=[1e-4, 1e-3, 1e-2, 1e-1],
+        help="rates, each a factor of the schedule (default: 1e-4 1e-3 1e-2 1e-1)",
+    ),
+    argument(
+        "--schedule",
+        metavar="SCHEDULE",
+        default="linear(1.0, 0.0, steps=200)",
+        help="an expression or a file with a peak of 1 and a horizon (default: %(default)s)",
+    ),
+    WORKLOAD,
+    OPTIMIZER,
+    argument(
+        "--seeds",
+        type=positive_int(_MAX_SEEDS),
+        default=2,
+        help="number of runs of each rate (default: %(default)s)",
+    ),
+    argument("--png", metavar="FILE", type=Path, help="draw the final losses over the rates"),
+    argument("--runs", metavar="FILE", type=Path, help="draw the losses and rates over the steps"),
+    JSON,
+)
 def sweep(
-    rates: Annotated[tuple[Number, ...], tyro.conf.arg(name="rates")] = (1e-4, 1e-3, 1e-2, 1e-1),
-    schedule: Annotated[str, tyro.conf.arg(metavar="SCHEDULE")] = "linear(1.0, 0.0, steps=200)",
-    workload: Workload = "digits",
-    optimizer: Optimizer = "adam",
-    seeds: Int = 2,
-    png: PngPath = None,
-    runs: PngPath = None,
-    json: bool = False,
+    rates: Sequence[float],
+    schedule: str,
+    workload: str,
+    optimizer: str,
+    seeds: int,
+    png: Path | None,
+    runs: Path | None,
+    json: bool,
 ) -> None:
-    """Train a small workload under several rates of one schedule; the losses are held-out ones.
-
-    Args:
-      rates: what the schedule is multiplied by.
-      schedule: an expression with a peak of 1 and a horizon.
-      workload: digits (classification) or diabetes (regression).
-      optimizer: of optax.
-      seeds: how many runs of each.
-      png: draw the final losses over the rates into this file.
-      runs: draw the losses over the steps, the rates beneath, into this file.
-      json: for machines.
-    """
+    """Train a small workload at several rates of one schedule; print the validation losses."""
+    # Imported here: the workloads need Flax and scikit-learn, of the extra `bench`.
     from lrsched.cli.workloads import WORKLOADS
     from lrsched.tuning import sweep
 
-    shape = inputs.read(schedule)
-    if not rates or min(rates) <= 0:
-        raise ValueError(f"--rates {rates} is not accepted; give numbers above 0.")
+    shape = read_schedule(schedule)
     if png is not None and len(set(rates)) < 2:
         raise ValueError("--png draws the losses over the rates; give several --rates, or --runs.")
     if not shape.horizon:
-        raise ValueError(f"--schedule {shape} has no horizon; give it a length, as in {_LENGTH}.")
-    found = sweep(
+        raise ValueError(
+            f"--schedule {shape} has no horizon; give it one, as in constant(1.0, steps=200)."
+        )
+    if shape.horizon > _MAX_RUN_STEPS:
+        raise ValueError(
+            f"--schedule {shape} is not accepted; its horizon must be at most {_MAX_RUN_STEPS}."
+        )
+    result = sweep(
         WORKLOADS[workload](optimizer),
-        [lrsched.by_hand(shape, scale=rate) for rate in rates],
+        [rate * shape for rate in rates],
         seeds=seeds,
         num_evaluations=min(_EVALUATIONS, shape.horizon),
         progress=False,
     )
-    losses = found.mean_losses()
+    losses = result.mean_losses()
     best = int(np.argmin(losses)) if np.isfinite(losses).any() else -1
     rows = [
         {"rate": rate, "loss": float(loss), "best": i == best}
         for i, (rate, loss) in enumerate(zip(rates, losses, strict=True))
     ]
-    printing.rows_or_json(rows, json)
+    printing.print_rows(rows, json)
     if png is not None:
-        printing.save(found.plot(x="scale"), png, is_quiet=json)
+        printing.save_figure(result.plot(x="scale"), png, is_quiet=json)
     if runs is not None:
-        printing.save(found.plot_runs(range(len(rates)))[0], runs, is_quiet=json)
+        printing.save_figure(result.plot_runs(range(len(rates)))[0], runs, is_quiet=json)
 
 
-_EVALUATIONS = 20
-_LENGTH = "constant(1.0, steps=200)"
-
-
+@command("schema")
 def schema() -> None:
-    """The JSON Schema of a schedule in a file, for editors."""
-    printing.as_json(lrsched.json_schema())
+    """Print the JSON Schema of a schedule in a file, for editors."""
+    printing.print_json(lrsched.json_schema())
 
 
-def doctor(json: bool = False) -> int:
-    """Versions, devices and known conflicts; the exit code is 1 where there is a problem.
-
-    Args:
-      json: for machines.
-    """
-    found = diagnose()
+@command("doctor", JSON)
+def doctor(json: bool) -> int:
+    """Print versions, devices and known conflicts; the exit code is 1 if there is a problem."""
+    report = diagnose()
     if json:
-        printing.as_json(found)
+        printing.print_json(report)
     else:
-        for name, value in found.items():
-            shown = value if isinstance(value, list) else [value]
-            print(f"{name:<12} {', '.join(map(str, shown)) or 'none'}")
-    return 1 if found["problems"] else 0
+        for name, value in report.items():
+            values = value if isinstance(value, list) else [value]
+            print(f"{name:<12} {', '.join(map(str, values)) or 'none'}")
+    return 1 if report["problems"] else 0
 
 
-COMMANDS: dict[str, Callable[..., int | None]] = {
-    "list": list_,
-    "show": show,
-    "compare": compare,
-    "describe": describe,
-    "convert": convert,
-    "bound": bound,
-    "range-test": range_test,
-    "sweep": sweep,
-    "schema": schema,
-    "doctor": doctor,
-}
+@command("completion", argument("shell", choices=("bash", "zsh"), help="the shell"))
+def completion(shell: str) -> None:
+    """Print a script that completes the commands and options in a shell."""
+    parser, parsers = parsing.build(_ABOUT, "")
+    options = {name: parsing.options_of(each) for name, each in parsers.items()}
+    print(script(shell, parsing.options_of(parser), options))
 
 
-def parsed(arguments: Sequence[str]) -> Callable[[], int | None]:
-    """The command with its arguments, not yet run; ``SystemExit`` where they are wrong."""
-    run: Callable[[], int | None] = tyro.extras.subcommand_cli_from_dict(
-        {name: _held_back(command) for name, command in COMMANDS.items()},
-        prog="lrsched",
-        description=_ABOUT,
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    return run
-
-
-_ABOUT = (
-    "Look at learning rates. A SCHEDULE is an expression, such as 'warmup(500) * 3e-4 >> "
-    "cosine(3e-4, steps=9500)', or a JSON or YAML file. --import MODULE, before or after a "
-    "command, makes schedules of your own known."
-)
-
-
-def _held_back(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
-    """The same arguments; the call is left to `main`, whose errors are not tyro's."""
-
-    @functools.wraps(command)
-    def bind(*args: Any, **kwargs: Any) -> Callable[[], int | None]:
-        return functools.partial(command, *args, **kwargs)
-
-    return bind
-
-
-def _picture(
-    schedules: Mapping[str, Schedule], until: int | None, png: Path | None, is_quiet: bool = False
+def _draw(
+    schedules: Mapping[str, Schedule], until: int | None, png: Path | None, is_quiet: bool
 ) -> None:
-    steps = inputs.until_of(until, list(schedules.values()))
+    steps = resolve_until(until, list(schedules.values()))
     if png is not None:
+        # Imported here, as Matplotlib needs the extra `plot`.
         from lrsched.pictures import plots
 
-        (one, *others) = schedules.values()
+        one, *others = schedules.values()
         ax = plots.plot_schedules(schedules, steps=steps) if others else one.plot(steps=steps)
-        printing.save(ax, png, is_quiet)
+        printing.save_figure(ax, png, is_quiet)
         return
     if len(schedules) == 1:
         print(*schedules)
-    printing.draw([chart.Line(*curve.sample(one, steps)) for one in schedules.values()])
+    printing.draw([terminal.Line(*curves.sample(one, steps)) for one in schedules.values()])

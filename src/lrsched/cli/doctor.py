@@ -1,4 +1,6 @@
-"""What a computer has, and what stands in the way."""
+"""Diagnosis of an installation: versions, devices and conflicts."""
+
+from __future__ import annotations
 
 import importlib.metadata
 import platform
@@ -10,7 +12,12 @@ _NAMESAKE: Final = "lrsched"
 
 
 def diagnose() -> dict[str, Any]:
-    """Versions, devices and problems, each of which says what to do about it."""
+    """Return versions, devices and problems.
+
+    Returns:
+      A dict for JSON. Under ``"problems"`` is a list of sentences, each with its remedy.
+    """
+    # Imported here: importing this module must not start a device.
     import jax
     import jax.numpy as jnp
 
@@ -35,13 +42,13 @@ def _version(name: str) -> str | None:
 
 
 def _namesake() -> list[str]:
-    """Another project owns the import name on PyPI; both at once overwrite each other's files."""
+    """Return a problem if the project that owns the import name is installed as well."""
     found = _version(_NAMESAKE)
     if found is None:
         return []
     return [
-        f"the package {_NAMESAKE} {found} is another project with the same import name, and "
-        f"both write into one folder: pip uninstall {_NAMESAKE} lrsched-jax, then install "
+        f"the package {_NAMESAKE} {found} is another project with the same import name, and both "
+        f"write into one folder: run pip uninstall {_NAMESAKE} lrsched-jax, then install "
         "lrsched-jax again."
     ]
 
@@ -50,14 +57,14 @@ def _too_old(versions: dict[str, str | None]) -> list[str]:
     try:
         wanted = importlib.metadata.requires("lrsched-jax") or []
     except importlib.metadata.PackageNotFoundError:
-        return ["lrsched-jax is not installed as a package; the versions are not checked."]
+        return ["lrsched-jax is not installed as a package, so the versions were not checked."]
     problems = []
     for line in wanted:
         match = re.match(r"([\w-]+)>=([\d.]+)", line)
         found = versions.get(match[1]) if match else None
         if match and found and _numbers(found) < _numbers(match[2]):
             problems.append(
-                f"{match[1]} {found} is older than {match[2]}: pip install -U {match[1]}"
+                f"{match[1]} {found} is older than {match[2]}: run pip install -U {match[1]}"
             )
     return problems
 

@@ -1,87 +1,176 @@
-"""How the command's arguments are read: numbers, files, schedules."""
+"""Schedules from what a user typed: an expression, a name with arguments, or a file."""
 
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
 import json
-import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Final
 
-import tyro
-
-from lrsched._schedule import Schedule, from_dict
+from lrsched._schedule import Schedule
 from lrsched.expressions import LIBRARIES, parse
-from lrsched.numerics import MAX_STEP
-from lrsched.pictures import curves as curve
+from lrsched.pictures import curves
+from lrsched.serialize import from_dict
+
+MAX_KIB: Final = {".json": 1024, ".yaml": 128, ".yml": 128}
+"""Largest file that is read, by its suffix, in KiB.
+
+A table of ten thousand rates takes about 100. PyYAML's Python loader needs 2 to 3 s for 128 KiB.
+"""
+MAX_NODES: Final = 100_000
+"""Largest number of values in a YAML file, each alias counted as what it repeats."""
+_TOO_DEEP: Final = (RecursionError, MemoryError)
 
 
-def _written(kind: Callable[[str], Any], metavar: str, is_called: str) -> Any:
-    """How an option is read; what it is not is said in one line."""
+def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
+    """Return the schedule that a user named.
 
-    def read(given: list[str]) -> Any:
-        try:
-            return kind(given[0])
-        except ValueError:
-            raise ValueError(f"{given[0]!r} is not {is_called}") from None
+    Args:
+      text: An expression, the name of a schedule, or a file that ends in .json, .yaml or .yml.
+      rest: Arguments of that schedule, in order or as options: ``3e-4``, ``--steps``, ``100``.
 
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=read,
-        is_instance=lambda value: True,
-        str_from_instance=lambda value: ["none" if value is None else str(value)],
-    )
+    Returns:
+      The schedule.
 
-
-_WHOLE, _NUMBER = _written(int, "INT", "a whole number"), _written(float, "FLOAT", "a number")
-Int = Annotated[int, _WHOLE]
-OptionalInt = Annotated[int | None, _WHOLE]
-Number = Annotated[float, _NUMBER]
-AnyNumber = Annotated[float | None, _NUMBER]
-PngPath = Annotated[Path | None, _written(Path, "FILE", "a file")]
-Text = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCHEDULE")]
-Texts = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SCHEDULE ...")]
-
-
-def read(text: str) -> Schedule:
-    """A file or an expression."""
-    if not text.endswith((".json", ".yaml", ".yml")):
-        return _single(parse(f"{text}()" if re.fullmatch(r"[a-zA-Z_][\w.]*", text) else text))
-    data = _loaded(Path(text))
-    for peer in LIBRARIES:
-        if f"'{peer}." in str(data):
-            __import__(f"lrsched.compat.{peer}")
-    return _single(from_dict(data))
+    Raises:
+      ValueError: If it is not one schedule; the message is one line.
+      OSError: If the file cannot be read.
+    """
+    if rest:
+        text = _as_expression(text, rest)
+    is_file = text.endswith((".json", ".yaml", ".yml"))
+    try:
+        if is_file:
+            schedule = _from_file(Path(text))
+        else:
+            schedule = parse(f"{text}()" if _is_name(text) else text)
+        if not curves.is_concrete_scalar(schedule):
+            raise ValueError(f"{schedule} is a batch of schedules; give one schedule.")
+    except _TOO_DEEP:
+        raise ValueError(f"{_short(text)} is nested too deeply.") from None
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        # `from_dict` and `parse` refuse bad values by ValueError. A file can hold anything, and the
+        # command promises one line for all of it.
+        raise ValueError(f"{_short(text)}: {type(error).__name__}: {error}.") from None
+    return schedule
 
 
-def _loaded(file: Path) -> Any:
-    if file.suffix == ".json":
-        try:
-            return json.loads(file.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file} is not JSON: {error}.") from None
+def resolve_until(until: int | None, schedules: Sequence[Schedule]) -> int:
+    """Return the number of steps to show: ``until``, or the longest of the schedules."""
+    return until or max(map(curves.display_steps, schedules))
+
+
+def _from_file(file: Path) -> Schedule:
+    limit = MAX_KIB[file.suffix]
+    with file.open("rb") as stream:
+        content = stream.read(limit * 1024 + 1)
+    if len(content) > limit * 1024:
+        raise ValueError(
+            f"{file} is too large; a {file.suffix} file must have at most {limit} KiB."
+        )
+    try:
+        text = content.decode()
+        data = json.loads(text) if file.suffix == ".json" else _load_yaml(text)
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not UTF-8 text.") from None
+    except ValueError as error:  # of json.JSONDecodeError, and of integers with too many digits
+        kind = "JSON" if file.suffix == ".json" else "YAML"
+        raise ValueError(f"{file} is not {kind} that can be read: {error}.") from None
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{file} is not accepted; it must hold a mapping with the key 'schedule'.")
+    # Ported schedules are registered by the module of their library.
+    for library in LIBRARIES:
+        if f"{library}." in text:
+            importlib.import_module(f"lrsched.compat.{library}")
+    return from_dict(data)
+
+
+def _load_yaml(text: str) -> Any:
+    # Imported here: YAML files need the extra, JSON files and expressions do not.
     import yaml
 
+    # The pure Python loader: a deep file is a RecursionError there, and a crash in C.
+    loader = yaml.SafeLoader(text)
     try:
-        return yaml.safe_load(file.read_text())
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_expansion(node)
+        return loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise ValueError(f"{file} is not YAML: {error}.") from None
+        raise ValueError(str(error)) from None
+    finally:
+        loader.dispose()
 
 
-def _single(one: Schedule) -> Schedule:
-    if not curve.is_concrete_scalar(one):
-        raise ValueError(f"{one} is a batch of schedules; one curve is wanted.")
-    return one
+def _check_expansion(root: Any) -> None:
+    """Refuse aliases that repeat too much, or that contain themselves.
+
+    PyYAML keeps an alias as a second reference, so nine lines can stand for 9**9 values. Each node
+    is measured once here; the sizes are added as if every alias were written out.
+    """
+    sizes: dict[int, int | None] = {}
+
+    def size(node: Any) -> int:
+        key = id(node)
+        if key in sizes:
+            known = sizes[key]
+            if known is None:
+                raise ValueError("an alias contains itself")
+            return known
+        sizes[key] = None
+        children = node.value if isinstance(node.value, list) else ()
+        pairs = (child if isinstance(child, tuple) else (child,) for child in children)
+        total = 1 + sum(size(child) for pair in pairs for child in pair)
+        if total > MAX_NODES:
+            raise ValueError(f"its aliases stand for more than {MAX_NODES:,} values")
+        sizes[key] = total
+        return total
+
+    size(root)
 
 
-def until_of(until: int | None, schedules: Sequence[Schedule]) -> int:
-    """The steps to look at: what was given, or the longest of the schedules."""
-    if until is not None:
-        return counted("--until", until)
-    return max(map(curve.display_steps, schedules))
+def _as_expression(name: str, rest: Sequence[str]) -> str:
+    """Return ``cosine(3e-4, steps=100)`` for ``cosine`` and ``3e-4 --steps 100``."""
+    if not _is_name(name):
+        raise ValueError(
+            f"{rest[0]!r} is not accepted after {_short(name)}; only the name of a schedule takes "
+            "arguments, as in lrsched show cosine --peak 3e-4 --steps 10000."
+        )
+    positional, keywords, remaining = list[str](), list[str](), list(rest)
+    while remaining:
+        word = remaining.pop(0)
+        if not word.startswith("--"):
+            positional.append(_as_literal(word))
+            continue
+        key, has_value, value = word.removeprefix("--").partition("=")
+        if not has_value:
+            if not remaining or remaining[0].startswith("--"):
+                raise ValueError(f"{word} has no value; write {word} VALUE.")
+            value = remaining.pop(0)
+        key = key.replace("-", "_")
+        if not key.isidentifier():
+            raise ValueError(f"{word!r} is not accepted; it is not the name of an argument.")
+        keywords.append(f"{key}={_as_literal(value)}")
+    return f"{name}({', '.join([*positional, *keywords])})"
 
 
-def counted(option: str, given: int) -> int:
-    """A number of steps that a schedule can count."""
-    if not 1 <= given <= MAX_STEP:
-        raise ValueError(f"{option} {given} is not accepted; it must be from 1 to 2**31 - 1.")
-    return given
+def _as_literal(text: str) -> str:
+    """Return a literal or a call unchanged, and anything else quoted: ``--ramp cosine``."""
+    with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ast.literal_eval(text)
+        return text
+    return text if "(" in text else repr(text)
+
+
+def _is_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""What there is: family, name, signature and first sentence of schedules and transforms."""
+"""Lists of schedules and transforms: family, name, signature and first sentence of each."""
 
 import inspect
 import re
@@ -9,7 +9,7 @@ from lrsched._schedule import REGISTRY, shown_signature
 
 
 def schedules() -> list[dict[str, str]]:
-    """Those that are registered, a family after the other; the peers' are not among them."""
+    """Return a row for each registered schedule, sorted by family, without ported ones."""
     rows = []
     for name, one in REGISTRY.items():
         module = one.function.__module__
@@ -27,7 +27,7 @@ def schedules() -> list[dict[str, str]]:
 
 
 def transforms() -> list[dict[str, str]]:
-    """The public ones of `lrsched.adaptive`, a family after the other."""
+    """Return a row for each public transform of `lrsched.adaptive`, sorted by family."""
     rows = []
     for name in lrsched.__all__:
         thing = getattr(lrsched, name)

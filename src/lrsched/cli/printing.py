@@ -1,4 +1,6 @@
-"""What the command prints: tables, JSON, curves in the terminal or as a file."""
+"""Output of the commands: tables, JSON, and curves in the terminal or in a file."""
+
+from __future__ import annotations
 
 import itertools
 import json
@@ -10,66 +12,76 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from lrsched.pictures import terminal as chart
+from lrsched.pictures import terminal
 
 
-def draw(lines: Sequence[chart.Line], **how: Any) -> None:
-    """Curves in this terminal, as wide as it is; without colour where it has none."""
-    terminal = console()
-    plain = terminal.no_color or terminal.color_system is None
-    terminal.print(chart.draw(lines, terminal.width, plain=plain, **how))
+def draw(lines: Sequence[terminal.Line], **options: Any) -> None:
+    """Draw curves as wide as the terminal, as letters if it has no colour.
+
+    Args:
+      lines: The curves.
+      **options: Options of `lrsched.pictures.terminal.draw`.
+    """
+    output = console()
+    plain = output.no_color or output.color_system is None
+    output.print(terminal.draw(lines, output.width, plain=plain, **options))
 
 
-def save(ax: Any, png: Path, is_quiet: bool) -> None:
-    """A picture as a file, whose name is printed unless the output is for a machine."""
+def save_figure(ax: Any, png: Path, is_quiet: bool) -> None:
+    """Save the figure of an axis, and print the name of the file unless ``is_quiet``."""
     ax.figure.savefig(png, dpi=150)
     if not is_quiet:
         print(png)
 
 
-def note(text: str) -> None:
-    """One line on stderr, of what a reader should know of the output."""
+def print_note(text: str) -> None:
+    """Print one line on stderr, which explains the output."""
     print(f"lrsched: {text}", file=sys.stderr)
 
 
-def letter(i: int) -> str:
-    """What a curve is drawn with where there is no colour."""
-    return chart.LETTERS[i % len(chart.LETTERS)]
+def letter(index: int) -> str:
+    """Return the letter that a curve is drawn with if there is no colour."""
+    return terminal.LETTERS[index % len(terminal.LETTERS)]
 
 
-def rows_or_json(rows: Sequence[Mapping[str, Any]], is_json: bool) -> None:
-    """The same for people or for machines."""
+def print_rows(rows: Sequence[Mapping[str, Any]], is_json: bool) -> None:
+    """Print rows as JSON or as a table."""
     if is_json:
-        as_json(rows)
+        print_json(rows)
     else:
-        table(rows)
+        print_table(rows)
 
 
-def table(rows: Sequence[Mapping[str, Any]], styles: Sequence[str] = ("",)) -> None:
-    """A table, or one row beneath the other where the terminal is too narrow for it."""
-    names, cells = list(rows[0]), [list(map(_shown, row.values())) for row in rows]
+def print_table(rows: Sequence[Mapping[str, Any]], styles: Sequence[str] = ("",)) -> None:
+    """Print a table, or one value a line if the terminal is too narrow for it.
+
+    Args:
+      rows: Rows with the same keys, which are the headings.
+      styles: Styles of Rich, one for each row in turn.
+    """
+    names, cells = list(rows[0]), [list(map(_format, row.values())) for row in rows]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    terminal, wide = console(), max(map(len, names))
-    if sum(widths) + 2 * (len(widths) - 1) <= terminal.width:
-        terminal.print(_padded(names, widths), style="bold")
-        blocks = [[_padded(row, widths)] for row in cells]
+    output, name_width = console(), max(map(len, names))
+    if sum(widths) + 2 * (len(widths) - 1) <= output.width:
+        output.print(_pad(names, widths), style="bold")
+        blocks = [[_pad(row, widths)] for row in cells]
     else:
         blocks = [
-            [*(f"{name:<{wide}}  {cell}" for name, cell in zip(names, row, strict=True)), ""]
+            [*(f"{name:<{name_width}}  {cell}" for name, cell in zip(names, row, strict=True)), ""]
             for row in cells
         ]
     for lines, style in zip(blocks, itertools.cycle(styles), strict=False):
         for line in lines:
-            terminal.print(line, style=style, markup=False, soft_wrap=True)
+            output.print(line, style=style, markup=False, soft_wrap=True)
 
 
-def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _pad(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(map(str.ljust, cells, widths)).rstrip()
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, list):
-        return " to ".join(map(_shown, value))
+        return " to ".join(map(_format, value))
     if isinstance(value, bool):
         return "yes" if value else ""
     if value is None:
@@ -78,23 +90,18 @@ def _shown(value: Any) -> str:
 
 
 def console() -> Console:
-    """Where output for people goes."""
+    """Return a console on the standard output of now, which tests replace."""
     return Console(highlight=False)
 
 
-def dumped(data: Any) -> str:
-    """Numbers that JSON has no word for are null there."""
-    return json.dumps(_finite(data))
+def print_json(data: Any) -> None:
+    """Print JSON on one line. NaN and infinity, which JSON does not have, become null."""
+    print(json.dumps(_replace_nonfinite(data)))
 
 
-def _finite(data: Any) -> Any:
+def _replace_nonfinite(data: Any) -> Any:
     if isinstance(data, Mapping):
-        return {name: _finite(value) for name, value in data.items()}
+        return {name: _replace_nonfinite(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
+        return [_replace_nonfinite(value) for value in data]
     return None if isinstance(data, float) and not np.isfinite(data) else data
-
-
-def as_json(data: Any) -> None:
-    """For machines, on one line."""
-    print(dumped(data))

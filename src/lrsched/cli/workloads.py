@@ -1,4 +1,4 @@
-"""Two small trainings on data that scikit-learn brings along, to try a rate on."""
+"""Two small workloads on data of scikit-learn, to try rates on."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -9,7 +9,7 @@ _BATCH: Final = 64
 
 
 def digits(optimizer: str) -> Training:
-    """An MLP with 64 hidden units on 1797 images of digits; the loss is the cross-entropy."""
+    """Return the training of an MLP with 64 hidden units on 1797 digits, by cross-entropy."""
     import optax
     from sklearn.datasets import load_digits
 
@@ -23,7 +23,7 @@ def digits(optimizer: str) -> Training:
 
 
 def diabetes(optimizer: str) -> Training:
-    """An MLP with 32 hidden units on 442 patients; the loss is the squared error, standardised."""
+    """Return the training of an MLP with 32 hidden units on 442 patients, by squared error."""
     from sklearn.datasets import load_diabetes
 
     x, y = load_diabetes(return_X_y=True)
@@ -54,14 +54,14 @@ def _training(
     order = np.random.default_rng(0).permutation(len(x))
     x, y = np.asarray(x, np.float32)[order], y[order]
     y = y if np.issubdtype(y.dtype, np.integer) else np.asarray(y, np.float32)
-    held_out = len(x) // 5
+    num_validation = len(x) // 5
     return training(
         loss_fn,
         model,
         getattr(optax, optimizer),
-        (x[held_out:], y[held_out:]),
+        (x[num_validation:], y[num_validation:]),
         batch_size=_BATCH,
-        validation=(x[:held_out], y[:held_out]),
+        validation=(x[:num_validation], y[:num_validation]),
     )
 
 

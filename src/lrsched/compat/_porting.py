@@ -42,7 +42,7 @@ def ported(
 ) -> Any:
     """Check the arguments of a ported function by their annotations.
 
-    Errors name an argument as the source library does, whatever the schedule is built from.
+    Errors use the argument names of the source library, not those of the resulting schedule.
     Arguments that do not change the rate (``verbose``, ``name``) are accepted and ignored.
 
     Args:
@@ -59,7 +59,7 @@ def ported(
         each parameter group, or is an optimizer.
     """
     if function is None:
-        return lambda decorated: _ported(decorated, REFUSED | (refused or {}))
+        return lambda decorated: _ported(decorated, {**REFUSED, **(refused or {})})
     return _ported(function, REFUSED)
 
 
@@ -107,12 +107,12 @@ def _rate_for_optimizer(function: str, argument: str) -> str:
 
 
 def _is_optimizer(value: Any) -> bool:
-    """Whether ``value`` is an optimizer of optax (``init``, ``update``) or PyTorch."""
+    """Return whether ``value`` is an optimizer of optax (``init``, ``update``) or PyTorch."""
     return hasattr(value, "param_groups") or (hasattr(value, "init") and hasattr(value, "update"))
 
 
 def _is_per_group(argument_type: ArgumentType | None, value: Any) -> bool:
-    """Whether ``value`` is a list of what the argument takes one of.
+    """Return whether ``value`` is a list although the argument takes a single value.
 
     Arrays pass: they are batches for ``jax.vmap``, and no source library writes groups as arrays.
     """

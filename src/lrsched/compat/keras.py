@@ -1,12 +1,12 @@
-"""Keras' schedules: those of ``keras.optimizers.schedules``, as a `Schedule` that is data.
+"""Schedules of Keras (``keras.optimizers.schedules``) as schedules that are data.
 
 Three things that Keras does and these do not:
 
 * Keras computes in the type of ``initial_learning_rate``. An int makes every rate an int: the
   example of its own documentation, ``CosineDecay(0, 1000, warmup_target=0.1, warmup_steps=1000)``,
-  is 0 for ever. Here a rate is a float.
+  is always 0. Here a rate is a float.
 * Keras divides the step in float32, which ``jit`` turns into a product. In training, as opposed to
-  a call by hand, its ``staircase=True`` then comes a step late for some ``decay_steps`` (41 is the
+  a direct call, its ``staircase=True`` then comes a step late for some ``decay_steps`` (41 is the
   least), and `CosineDecayRestarts` for some ``t_mul`` (10). Here they are on time.
 * Keras ignores ``warmup_steps`` without a ``warmup_target``. Here that raises.
 """
@@ -33,22 +33,23 @@ from lrsched import (
     reduce_on_plateau,
     schedule,
 )
-from lrsched import arguments as option
 from lrsched.arguments import (
     Boundaries,
+    CycleGrowth,
     FiniteFloat,
     FiniteFloats,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._plateau import min_scale_of
+from lrsched.compat._plateau import Count, Rate, min_scale_of
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.numerics import fraction, int_power, lerp
-from lrsched.schedules.cyclic import CycleGrowth
 from lrsched.schedules.ramps import evaluate_ramp
 
 __all__ = [
@@ -110,7 +111,7 @@ def _direction(monitor: str) -> str:
 
 
 Mode: TypeAlias = Annotated[str, one_of("Mode", ("auto", "min", "max"))]
-"""Whether a metric is better when it is less, or more; "auto" goes by its name."""
+"""Direction in which a metric improves; "auto" infers it from the name of the metric."""
 
 
 @ported
@@ -124,11 +125,14 @@ def ExponentialDecay(  # noqa: N802
     """A geometric sequence: ``initial_learning_rate * decay_rate**(t / decay_steps)``.
 
     Args:
-      initial_learning_rate: the rate at step 0.
-      decay_steps: the period.
-      decay_rate: what each period multiplies by.
-      staircase: multiply at the end of each period only.
-      name: not used.
+      initial_learning_rate: Rate at step 0.
+      decay_steps: Length of one period, in steps.
+      decay_rate: Multiplier of each period.
+      staircase: Whether to multiply at the end of each period only.
+      name: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import keras
     >>> keras.ExponentialDecay(1.0, decay_steps=10, decay_rate=0.25)([0, 5, 10]).tolist()
@@ -141,14 +145,17 @@ def ExponentialDecay(  # noqa: N802
 def PiecewiseConstantDecay(  # noqa: N802
     boundaries: Boundaries, values: FiniteFloats, name: str = "PiecewiseConstant"
 ) -> Schedule:
-    """One value after another: ``values[i]`` after ``i`` of the boundaries, *before* ``t``.
+    """Piecewise constant rate: ``values[i]`` if ``i`` boundaries are *before* ``t``.
 
     At the boundary itself Keras keeps the earlier value, so that the next one begins a step after.
 
     Args:
-      boundaries: the last step of each value but the last, increasing.
-      values: the rates, one more than there are boundaries.
-      name: not used.
+      boundaries: Last step of each value but the last, increasing.
+      values: Rates, one more than there are boundaries.
+      name: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import keras
     >>> keras.PiecewiseConstantDecay([10, 20], [1.0, 0.5, 0.25])([10, 11, 20, 21]).tolist()
@@ -166,18 +173,21 @@ def PolynomialDecay(  # noqa: N802
     cycle: bool = False,
     name: str = "PolynomialDecay",
 ) -> Schedule:
-    """A power of what is left: ``end + (initial - end) (1 - t / decay_steps)**power``.
+    """Polynomial decay: ``end + (initial - end) (1 - t / decay_steps)**power``.
 
     With ``cycle=True`` the length is the first multiple of ``decay_steps`` that ``t`` does not
     exceed: the rate falls to the end each time and jumps back, lower each time.
 
     Args:
-      initial_learning_rate: the rate at step 0.
-      decay_steps: the length.
-      end_learning_rate: the rate at its end.
-      power: of the polynomial.
-      cycle: whether to go on after the end.
-      name: not used.
+      initial_learning_rate: Rate at step 0.
+      decay_steps: Length of the decay.
+      end_learning_rate: Rate at the end.
+      power: Exponent of the polynomial. Must be above 0.
+      cycle: Whether the rate jumps back after the end and decays again.
+      name: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import keras
     >>> keras.PolynomialDecay(1.0, 4, end_learning_rate=0.0)([0, 2, 4, 5]).tolist()
@@ -214,11 +224,14 @@ def InverseTimeDecay(  # noqa: N802
     """The reciprocal of the time: ``initial_learning_rate / (1 + decay_rate t / decay_steps)``.
 
     Args:
-      initial_learning_rate: the rate at step 0.
-      decay_steps: the period.
-      decay_rate: how much the denominator grows in each period.
-      staircase: let it grow at the end of each period only.
-      name: not used.
+      initial_learning_rate: Rate at step 0.
+      decay_steps: Length of one period, in steps.
+      decay_rate: Increase of the denominator in each period.
+      staircase: Whether the denominator grows at the end of each period only.
+      name: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import keras
     >>> keras.InverseTimeDecay(1.0, decay_steps=10, decay_rate=1.0)([0, 10, 30]).tolist()
@@ -242,15 +255,18 @@ def CosineDecay(  # noqa: N802
     if given, else ``initial_learning_rate``.
 
     Args:
-      initial_learning_rate: the rate at step 0.
-      decay_steps: the length of the cosine, *without* the rise.
-      alpha: the last rate as a fraction of the peak.
-      name: not used.
-      warmup_target: the rate after the rise.
-      warmup_steps: the length of the rise; with 0 the target is the first rate.
+      initial_learning_rate: Rate at step 0.
+      decay_steps: Length of the cosine, *without* the warmup.
+      alpha: Last rate, as a fraction of the peak.
+      name: Accepted and ignored; it does not change the rate.
+      warmup_target: Rate after the warmup. If None, there is no warmup.
+      warmup_steps: Length of the warmup. With 0 the target is the first rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``warmup_steps`` without ``warmup_target``, which Keras ignores.
+      ValueError: If ``warmup_steps`` is passed without ``warmup_target``, which Keras ignores.
 
     >>> from lrsched.compat import keras
     >>> keras.CosineDecay(0.0, 900, alpha=0.5, warmup_target=1.0, warmup_steps=100)
@@ -278,7 +294,7 @@ def CosineDecayRestarts(  # noqa: N802
     alpha: FiniteFloat = 0.0,
     name: str = "SGDRDecay",
 ) -> Schedule:
-    """Cosines with warm restarts, for ever, each ``t_mul`` times as long as the one before.
+    """Cosines with warm restarts, each ``t_mul`` times as long as the previous one.
 
     In cycle ``k``, at ``x`` of its length:
     ``initial ((1 - alpha) m_mul**k (1 + cos(pi x)) / 2 + alpha)``.
@@ -287,12 +303,15 @@ def CosineDecayRestarts(  # noqa: N802
     `lrsched.cosine_restarts`; a whole ``t_mul`` is exact at every step, where float32 is not.
 
     Args:
-      initial_learning_rate: the rate at step 0.
-      first_decay_steps: the length of the first cycle.
-      t_mul: how many times longer each cycle is than the one before, 1 or more.
-      m_mul: what each restart multiplies the cosine by, though not ``alpha``.
-      alpha: the lowest rate as a fraction of ``initial_learning_rate``.
-      name: not used.
+      initial_learning_rate: Rate at step 0.
+      first_decay_steps: Length of the first cycle.
+      t_mul: Ratio of the lengths of consecutive cycles, at least 1.
+      m_mul: Multiplier of the cosine, without ``alpha``, at each restart.
+      alpha: Lowest rate, as a fraction of ``initial_learning_rate``.
+      name: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import keras
     >>> schedule = keras.CosineDecayRestarts(1.0, first_decay_steps=10, m_mul=0.5, alpha=0.5)
@@ -323,15 +342,15 @@ def _fractional_restarts(
 
 @ported
 def ReduceLROnPlateau(  # noqa: N802
-    base_lr: option.PositiveFloat,
+    base_lr: Rate,
     monitor: str = "val_loss",
-    factor: option.OpenUnitFloat = 0.1,
-    patience: option.NonNegativeInt = 10,
+    factor: OpenUnitFloat = 0.1,
+    patience: Count = 10,
     verbose: int = 0,
     mode: Mode = "auto",
-    min_delta: option.NonNegativeFloat = 1e-4,
-    cooldown: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 0.0,
+    min_delta: NonNegativeFloat = 1e-4,
+    cooldown: Count = 0,
+    min_lr: NonNegativeFloat = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """The callback of this name: ``factor`` after ``patience`` epochs without an improvement.
 
@@ -341,18 +360,21 @@ def ReduceLROnPlateau(  # noqa: N802
     it ends; a patience of 0 is one of 1.
 
     Args:
-      base_lr: the optimizer's rate.
-      monitor: the metric's name, which ``mode="auto"`` goes by; it is given as ``value``.
-      factor: in (0, 1).
-      patience: the epochs in a row without an improvement that lower the rate.
-      verbose: means nothing here.
-      mode: whether the metric is better when it is less, or more; more where its name has "acc".
-      min_delta: the margin of an improvement.
-      cooldown: the epochs after that in which none is counted, the last one excepted.
-      min_lr: the least rate.
+      base_lr: Learning rate of the optimizer.
+      monitor: Name of the metric, for ``mode="auto"``. The metric is passed as ``value``.
+      factor: Multiplier of the rate, above 0 and below 1.
+      patience: Number of consecutive epochs without an improvement that lower the rate.
+      verbose: Accepted and ignored; it does not change the rate.
+      mode: Direction in which the metric improves. ``"auto"`` infers it from ``monitor``.
+      min_delta: Smallest change that counts as an improvement.
+      cooldown: Number of epochs after a reduction, of which all but the last are not counted.
+      min_lr: Lowest rate, at most ``base_lr``.
+
+    Returns:
+      A transform that scales the updates.
 
     Raises:
-      ValueError: an argument that is not in its range, in a sentence that names it.
+      ValueError: If an argument is not in its range.
 
     >>> import jax.numpy as jnp
     >>> from lrsched.compat import keras

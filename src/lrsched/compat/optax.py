@@ -1,9 +1,9 @@
-"""optax's schedules: every one of ``optax.schedules``, as a `Schedule` that is data.
+"""Schedules of optax (``optax.schedules``) as schedules that are data.
 
-optax computes in float32 from ``count / steps``; these count what is left in integers. They agree
-within 2e-6 of the peak over the lengths where optax is right, and stay right where it is not: in
-the last steps of a long decay, and at the jumps of ``staircase=True``, which optax misses by a step
-under ``jit`` for some ``transition_steps`` (41 is the least).
+optax computes in float32 from ``count / steps``; these functions count the remaining steps in
+integers. They agree within 2e-6 of the peak where optax is right, and stay right where it is not:
+in the last steps of a long decay, and at the jumps of ``staircase=True``, which optax makes one
+step late under ``jit`` for some ``transition_steps`` (41 is the least).
 
 A length of 0 or less switches a transition off, as in optax: the rate stays at ``init_value``, and
 the logger of this module says so at level INFO.
@@ -75,7 +75,7 @@ __getattr__: MissingAttribute = missing_attribute(
     {
         "inject_hyperparams": "lrsched.inject_schedules does it for any factory",
         "inject_stateful_hyperparams": "lrsched.inject_schedules does it for any factory",
-        "WrappedSchedule": "a schedule of ours is data, and the step is the transform's",
+        "WrappedSchedule": "a Schedule is data, and the step count is in the transform",
     },
 )
 
@@ -90,7 +90,7 @@ def _not_negative(given: Any) -> Any:
 
 
 def _scales(given: Any) -> dict[int, Any]:
-    """By increasing step."""
+    """Return the multipliers sorted by step."""
     if not isinstance(given, Mapping):
         raise TypeError
     scales = {NON_NEGATIVE_INT.parse(step): _not_negative(scale) for step, scale in given.items()}
@@ -113,7 +113,7 @@ def _starts(given: Any) -> tuple[Any, ...]:
 Rate: TypeAlias = Annotated[
     ArrayLike, ArgumentType("Rate", "a finite number of 0 or more", _not_negative)
 ]
-"""What each period multiplies by; 0 switches the decay off."""
+"""Multiplier of each period; 0 switches the decay off."""
 Horizon: TypeAlias = Annotated[
     ArrayLike, ArgumentType("Horizon", "a whole number of steps, 1 or more", _endless)
 ]
@@ -126,28 +126,28 @@ Schedules: TypeAlias = Annotated[
     Sequence[Callable[[jax.Array], ArrayLike]],
     ArgumentType("Schedules", "a list of schedules or callables of the step", _schedules),
 ]
-"""What `join_schedules` joins."""
+"""The operands of `join_schedules`."""
 Starts: TypeAlias = Annotated[
     Sequence[ArrayLike],
     ArgumentType("Starts", "a list of whole numbers of steps, 0 or more", _starts),
 ]
-"""Where it joins them."""
+"""The first steps of all operands but the first."""
 Scales: TypeAlias = Annotated[
     Mapping[int, ArrayLike],
     ArgumentType("Scales", "a dict of factors of 0 or more by whole steps of 0 or more", _scales),
 ]
-"""What the rate is multiplied by, and when."""
+"""Multipliers of the rate by step."""
 
 
 def _is_positive(number: Any) -> bool:
-    """Whether a number that optax switches something off by is above 0; a traced one counts so."""
+    """Return whether a number that switches a phase off in optax is above 0, or traced."""
     return is_traced(number) or bool(np.any(np.asarray(number) > 0))
 
 
 def _transition(
     init_value: ArrayLike, steps: ArrayLike, begin: ArrayLike, decay: Callable[[], Schedule]
 ) -> Schedule:
-    """``init_value`` before ``begin``, and for ever where ``steps`` is 0 or less."""
+    """Return the decay from ``begin`` on, or a constant if ``steps`` is 0 or less."""
     if not _is_positive(steps):
         _log.info("transition_steps=%s: the rate stays at init_value=%s.", steps, init_value)
         return constant(init_value)
@@ -160,10 +160,13 @@ def _warmed(init: ArrayLike, peak: ArrayLike, steps: ArrayLike, decay: Schedule)
 
 @ported
 def constant_schedule(value: FiniteFloat) -> Schedule:
-    """One value for ever: ``value``.
+    """Constant rate: ``value``.
 
     Args:
-      value: the rate.
+      value: The rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.constant_schedule(0.5)
@@ -180,14 +183,17 @@ def polynomial_schedule(
     transition_steps: SignedInt,
     transition_begin: SignedInt = 0,
 ) -> Schedule:
-    """A power of what is left: ``end + (init - end) (1 - (t - begin) / steps)**power``.
+    """Polynomial decay: ``end + (init - end) (1 - (t - begin) / steps)**power``.
 
     Args:
-      init_value: the rate until ``transition_begin``.
-      end_value: the rate from ``transition_begin + transition_steps`` on.
-      power: of the polynomial; optax also takes 0 and less, which begin at infinity or never end.
-      transition_steps: the length; with 0 or less the rate stays at ``init_value``.
-      transition_begin: the step at which it begins; below 0 it counts as 0.
+      init_value: Rate until ``transition_begin``.
+      end_value: Rate from ``transition_begin + transition_steps`` on.
+      power: Exponent, above 0. optax also accepts others, which are infinite or never end.
+      transition_steps: Length of the transition. With 0 or less the rate stays at ``init_value``.
+      transition_begin: Step at which the transition begins. Values below 0 count as 0.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.polynomial_schedule(1.0, 0.0, power=2, transition_steps=4)([0, 2, 4]).tolist()
@@ -211,10 +217,13 @@ def linear_schedule(
     """A straight line: ``init + (end - init) (t - begin) / steps``.
 
     Args:
-      init_value: the rate until ``transition_begin``.
-      end_value: the rate from ``transition_begin + transition_steps`` on.
-      transition_steps: the length; with 0 or less the rate stays at ``init_value``.
-      transition_begin: the step at which it begins; below 0 it counts as 0.
+      init_value: Rate until ``transition_begin``.
+      end_value: Rate from ``transition_begin + transition_steps`` on.
+      transition_steps: Length of the transition. With 0 or less the rate stays at ``init_value``.
+      transition_begin: Step at which the transition begins. Values below 0 count as 0.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.linear_schedule(1.0, 0.0, transition_steps=4)
@@ -242,12 +251,15 @@ def exponential_decay(
     """A geometric sequence: ``init * decay_rate**((t - begin) / steps)``, stopped at ``end``.
 
     Args:
-      init_value: the rate until ``transition_begin``.
-      transition_steps: the period; with 0 or less the rate stays at ``init_value``.
-      decay_rate: what each period multiplies by; with 0 the rate stays at ``init_value``.
-      transition_begin: the step at which it begins; below 0 it counts as 0.
-      staircase: multiply at the end of each period only.
-      end_value: a floor for rates below 1, a ceiling for those above.
+      init_value: Rate until ``transition_begin``.
+      transition_steps: Length of one period. With 0 or less the rate stays at ``init_value``.
+      decay_rate: Multiplier of each period. With 0 the rate stays at ``init_value``.
+      transition_begin: Step at which the transition begins. Values below 0 count as 0.
+      staircase: Whether to multiply at the end of each period only.
+      end_value: Floor for multipliers below 1, ceiling for those above. If None, no bound.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.exponential_decay(1.0, transition_steps=10, decay_rate=0.25)([0, 5, 10]).tolist()
@@ -294,10 +306,13 @@ def cosine_decay_schedule(
     """Half a cosine: ``init ((1 - alpha) ((1 + cos(pi t / steps)) / 2)**exponent + alpha)``.
 
     Args:
-      init_value: the rate at step 0.
-      decay_steps: the length; it may be above 2**31 - 1, and then it never ends.
-      alpha: the last rate as a fraction of ``init_value``.
-      exponent: a power of the cosine.
+      init_value: Rate at step 0.
+      decay_steps: Length of the decay. Above 2**31 - 1 the decay never ends.
+      alpha: Last rate, as a fraction of ``init_value``.
+      exponent: Exponent of the cosine.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.cosine_decay_schedule(0.5, decay_steps=1_000, alpha=0.5)
@@ -310,11 +325,14 @@ def cosine_decay_schedule(
 def piecewise_constant_schedule(
     init_value: FiniteFloat, boundaries_and_scales: Scales | None = None
 ) -> Schedule:
-    """A cut at each boundary: ``init`` times the scales of all boundaries at or before ``t``.
+    """Cuts at boundaries: ``init`` times the scales of all boundaries at or before ``t``.
 
     Args:
-      init_value: the rate at step 0.
-      boundaries_and_scales: the factors by their steps; each multiplies all that came before.
+      init_value: Rate at step 0.
+      boundaries_and_scales: Multipliers by step. Each one applies to the value before it.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.piecewise_constant_schedule(1.0, {10: 0.5, 20: 0.5})
@@ -333,9 +351,12 @@ def piecewise_interpolate_schedule(
     """Lines or half cosines from each boundary to the next, between the cumulated values.
 
     Args:
-      interpolate_type: "linear" or "cosine".
-      init_value: the rate at step 0.
-      boundaries_and_scales: the factors by their steps; each multiplies all that came before.
+      interpolate_type: Shape between boundaries, ``"linear"`` or ``"cosine"``.
+      init_value: Rate at step 0.
+      boundaries_and_scales: Multipliers by step. Each one applies to the value before it.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.piecewise_interpolate_schedule("linear", 1.0, {10: 0.5, 20: 0.5})
@@ -348,7 +369,7 @@ def piecewise_interpolate_schedule(
 
 
 def _cumulated(init: ArrayLike, scales: Scales | None) -> tuple[list[int], list[Any]]:
-    """The boundaries, and the values before and after each of them."""
+    """Return the boundaries, and the values before and after each of them."""
     scales = scales or {}
     return [*scales], list(itertools.accumulate(scales.values(), operator.mul, initial=init))
 
@@ -362,7 +383,7 @@ def linear_onecycle_schedule(
     div_factor: PositiveFloat = 25.0,
     final_div_factor: PositiveFloat = 1e4,
 ) -> Schedule:
-    """One cycle of three lines: up to the peak, back as far, and down to the end.
+    """Single cycle of three lines: to the peak, back to the first rate, and to the end.
 
     From ``peak / div_factor`` at step 0 to the peak at ``int(pct_start * steps)``, to
     ``peak / div_factor`` at ``int(pct_final * steps)``, to ``peak / div_factor /
@@ -371,12 +392,15 @@ def linear_onecycle_schedule(
     earlier one, as in optax: ``pct_final=1`` goes from the peak to ``peak / final_div_factor``.
 
     Args:
-      transition_steps: the length, a plain int.
-      peak_value: the highest rate.
-      pct_start: where the peak is, as a fraction of the length.
-      pct_final: where the third line begins, as a fraction of the length.
-      div_factor: the peak over the first rate.
-      final_div_factor: the first rate over the last one.
+      transition_steps: Length of the schedule, a Python int.
+      peak_value: Highest rate.
+      pct_start: Position of the peak, as a fraction of the length.
+      pct_final: Start of the third line, as a fraction of the length.
+      div_factor: Ratio of the peak to the first rate.
+      final_div_factor: Ratio of the first rate to the last one.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.linear_onecycle_schedule(100, 1.0, div_factor=4.0, final_div_factor=2.0)
@@ -401,18 +425,21 @@ def cosine_onecycle_schedule(
     div_factor: PositiveFloat = 25.0,
     final_div_factor: PositiveFloat = 1e4,
 ) -> Schedule:
-    """One cycle of two half cosines: up to the peak, and down to the end.
+    """Single cycle of two half cosines: to the peak, and to the end.
 
     From ``peak / div_factor`` at step 0 to the peak at ``int(pct_start * steps)``, to
     ``peak / div_factor / final_div_factor`` at ``steps``. `lrsched.one_cycle` is the same, but
     rounds ``pct_start`` to the nearest step.
 
     Args:
-      transition_steps: the length, a plain int.
-      peak_value: the highest rate.
-      pct_start: where the peak is, as a fraction of the length.
-      div_factor: the peak over the first rate.
-      final_div_factor: the first rate over the last one.
+      transition_steps: Length of the schedule, a Python int.
+      peak_value: Highest rate.
+      pct_start: Position of the peak, as a fraction of the length.
+      div_factor: Ratio of the peak to the first rate.
+      final_div_factor: Ratio of the first rate to the last one.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.cosine_onecycle_schedule(100, 1.0, div_factor=4.0, final_div_factor=2.0)
@@ -432,13 +459,16 @@ def cosine_onecycle_schedule(
 def warmup_constant_schedule(
     init_value: FiniteFloat, peak_value: FiniteFloat, warmup_steps: SignedInt
 ) -> Schedule:
-    """A linear rise, then the peak for ever.
+    """A linear rise, then the peak.
 
     Args:
-      init_value: the rate at step 0.
-      peak_value: the rate from ``warmup_steps`` on.
-      warmup_steps: the length; with 0 or less the rate stays at ``init_value`` and never reaches
-        the peak, as in optax.
+      init_value: Rate at step 0.
+      peak_value: Rate from ``warmup_steps`` on.
+      warmup_steps: Length of the warmup. With 0 or less the rate stays at ``init_value`` and never
+        reaches the peak, as in optax.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> optax.warmup_constant_schedule(0.0, 1.0, warmup_steps=4)([0, 2, 4, 9]).tolist()
@@ -459,15 +489,18 @@ def warmup_cosine_decay_schedule(
     """A linear rise, then half a cosine.
 
     Args:
-      init_value: the rate at step 0.
-      peak_value: the rate at ``warmup_steps``.
-      warmup_steps: the length of the rise; 0 begins at the peak.
-      decay_steps: the length of the whole, the rise included.
-      end_value: the rate from ``decay_steps`` on; where the peak is 0, optax makes it 0 too.
-      exponent: a power of the cosine.
+      init_value: Rate at step 0.
+      peak_value: Rate at ``warmup_steps``.
+      warmup_steps: Length of the warmup. With 0 the schedule begins at the peak.
+      decay_steps: Length of the schedule with its warmup.
+      end_value: Rate from ``decay_steps`` on. It is 0 if the peak is 0, as in optax.
+      exponent: Exponent of the cosine.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: the warmup leaves nothing for the cosine.
+      ValueError: If ``decay_steps <= warmup_steps``.
 
     >>> from lrsched.compat import optax
     >>> optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup_steps=100, decay_steps=1_000)
@@ -497,14 +530,17 @@ def warmup_exponential_decay_schedule(
     """A linear rise, then a geometric sequence, as in `exponential_decay`.
 
     Args:
-      init_value: the rate at step 0.
-      peak_value: the rate at ``warmup_steps``.
-      warmup_steps: the length of the rise; 0 begins at the peak.
-      transition_steps: the period; with 0 or less the rate stays at the peak.
-      decay_rate: what each period multiplies by; with 0 the rate stays at the peak.
-      transition_begin: the steps after the rise at which it begins; below 0 it counts as 0.
-      staircase: multiply at the end of each period only.
-      end_value: a floor for rates below 1, a ceiling for those above; the rise is not bounded.
+      init_value: Rate at step 0.
+      peak_value: Rate at ``warmup_steps``.
+      warmup_steps: Length of the warmup. With 0 the schedule begins at the peak.
+      transition_steps: Length of one period. With 0 or less the rate stays at the peak.
+      decay_rate: Multiplier of each period. With 0 the rate stays at the peak.
+      transition_begin: Number of steps between the warmup and the decay, 0 if negative.
+      staircase: Whether to multiply at the end of each period only.
+      end_value: Floor for multipliers below 1, ceiling for those above. Ignored in the warmup.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> schedule = optax.warmup_exponential_decay_schedule(0.0, 1.0, 10, 100, decay_rate=0.5)
@@ -521,7 +557,10 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
     """Warm restarts: one `warmup_cosine_decay_schedule` after another.
 
     Args:
-      cosine_kwargs: the arguments of each cycle; its ``decay_steps`` is its length.
+      cosine_kwargs: Arguments of each cycle; ``decay_steps`` is the length of the cycle.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import optax
     >>> cycle = dict(init_value=0.0, peak_value=1.0, warmup_steps=10, decay_steps=100)
@@ -531,7 +570,8 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
     return join(*(warmup_cosine_decay_schedule(**kwargs) for kwargs in cosine_kwargs))
 
 
-def _check_join(schedules: tuple[Schedule, ...], boundaries: tuple[Any, ...]) -> None:
+def _check_join(schedule: Schedule) -> None:
+    schedules, boundaries = schedule.schedules, schedule.boundaries
     if len(schedules) != len(boundaries) + 1:
         raise ValueError(
             f"join_schedules: {len(schedules)} schedules and {len(boundaries)} boundaries do not "
@@ -539,17 +579,18 @@ def _check_join(schedules: tuple[Schedule, ...], boundaries: tuple[Any, ...]) ->
         )
     if any(np.any(np.asarray(a) > b) for a, b in itertools.pairwise(boundaries)):
         raise ValueError(
-            f"join_schedules: boundaries={list(boundaries)} fall; none may be below the one before."
+            f"join_schedules: boundaries={list(boundaries)} is not accepted; boundaries must not "
+            "decrease."
         )
 
 
-def _joined_horizon(schedules: tuple[Schedule, ...], boundaries: tuple[Any, ...]) -> Any:
-    last = schedules[-1].horizon
-    return None if last is None else sum(boundaries[-1:]) + last
+def _joined_horizon(schedule: Schedule) -> Any:
+    last = schedule.schedules[-1].horizon
+    return None if last is None else sum(schedule.boundaries[-1:]) + last
 
 
-def _joined_phases(until: int, schedules: Any, boundaries: Any) -> list[PhaseStart]:
-    starts = np.asarray(boundaries, int)
+def _joined_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    schedules, starts = schedule.schedules, np.asarray(schedule.boundaries, int)
     return concatenate_phases(schedules, [*np.diff(starts, prepend=0).tolist(), None], until)
 
 
@@ -560,18 +601,18 @@ def _joined_phases(until: int, schedules: Any, boundaries: Any) -> list[PhaseSta
     phases=_joined_phases,
 )
 def join_schedules(step: jax.Array, schedules: Schedules, boundaries: Starts) -> ArrayLike:
-    """One schedule after another, each from its boundary on, where its own step 0 is.
+    """Sequence of schedules, each of which begins at its boundary with step 0.
 
     `lrsched.join` needs no boundaries, as a `Schedule` knows its length; this one also cuts a
     schedule short, or lets it hold.
 
     Args:
-      schedules: schedules, or callables of the step.
-      boundaries: where each but the first begins; none below the one before.
+      schedules: Schedules or functions of the step.
+      boundaries: First step of each schedule but the first, not decreasing.
 
     Raises:
-      ValueError: the numbers of schedules and boundaries do not match (optax leaves out what is
-        too many), or the boundaries fall.
+      ValueError: If the numbers of schedules and boundaries do not match (optax ignores those that
+        are too many), or the boundaries decrease.
 
     >>> from lrsched.compat import optax
     >>> optax.join_schedules([optax.linear_schedule(0.0, 1.0, 4)] * 2, [2])([0, 1, 2, 3]).tolist()

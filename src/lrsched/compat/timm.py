@@ -1,12 +1,12 @@
-"""timm's schedulers: those of ``timm.scheduler``, as a `Schedule` that is data.
+"""Schedulers of timm (``timm.scheduler``) as schedules that are data.
 
-``base_lr`` comes first, in the optimizer's place. ``t`` is what ``step_update(num_updates)`` is
-called with, or ``step(epoch)`` with ``t_in_epochs``: every length is in the unit that the schedule
-is called with, here as there. (Before its first call timm has ``base_lr``, or ``warmup_lr_init``.)
+``base_lr`` replaces the optimizer as the first argument. ``t`` is the argument of
+``step_update(num_updates)``, or of ``step(epoch)`` with ``t_in_epochs``: every length is in the
+unit of ``t``. (Before its first call timm has ``base_lr``, or ``warmup_lr_init``.)
 
 timm finds the cycle of ``cycle_mul`` by a logarithm and misses some of its first steps, with
 ``t_initial=10, cycle_mul=3`` the one at 1210, where it gives ``lr_min``. Here they are exact. The
-noise of timm comes from PyTorch's generator; `lrsched.noise` has a key of its own.
+noise of timm comes from PyTorch's generator; `lrsched.noise` has a separate key.
 """
 
 import math
@@ -39,6 +39,7 @@ from lrsched.arguments import (
     POSITIVE_FLOAT,
     POSITIVE_INT,
     ArgumentType,
+    CycleGrowth,
     FiniteFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -50,7 +51,6 @@ from lrsched.compat._cycles import cycle_at
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, fraction, int_power, lerp
-from lrsched.schedules.cyclic import CycleGrowth
 from lrsched.schedules.ramps import RAMPS, evaluate_ramp
 
 __all__ = [
@@ -81,7 +81,7 @@ def _milestones(given: Any) -> list[int]:
 
 
 def _period(given: Any) -> Any:
-    """A whole number, or a decimal such as 2.4 as a `Fraction` of its shortest digits."""
+    """Return an integer, or a decimal such as 2.4 as the `Fraction` of its shortest digits."""
     number = POSITIVE_FLOAT.parse(given)
     if is_traced(given) or np.ndim(given):
         return POSITIVE_INT.parse(given)
@@ -102,7 +102,7 @@ Rest: TypeAlias = Annotated[int, NON_NEGATIVE_INT]
 Period: TypeAlias = Annotated[ArrayLike, ArgumentType("Period", "a number above 0", _period)]
 """A number of steps that need not be whole."""
 StableFn: TypeAlias = Annotated[str, one_of("StableFn", ("constant", "rsqrt", "power"))]
-"""What a stable phase does."""
+"""Shape of a stable phase."""
 DecayFn: TypeAlias = Annotated[
     str | Callable[[jax.Array], ArrayLike],
     one_of(
@@ -121,7 +121,7 @@ Sched: TypeAlias = Annotated[
 ]
 """The name of a scheduler."""
 
-_NOISE = "timm's noise comes from PyTorch's generator (lrsched.noise has a key of its own)"
+_NOISE = "timm's noise comes from PyTorch's generator (lrsched.noise has a separate key)"
 _scheduler = ported(
     refused=dict.fromkeys(("noise_range_t", "noise_pct", "noise_std", "noise_seed"), _NOISE)
 )
@@ -134,7 +134,7 @@ def _is_zero(number: ArrayLike) -> bool:
 def _warmed(
     curve: Schedule, steps: ArrayLike, init: ArrayLike, target: ArrayLike, is_prefix: bool
 ) -> Schedule:
-    """A line from ``init`` to ``target``, before the curve or over its beginning."""
+    """Return a line from ``init`` to ``target`` before the curve, or over its beginning."""
     if _is_zero(steps):
         return curve
     if is_prefix:
@@ -142,26 +142,28 @@ def _warmed(
     return _overlaid(curve, steps, init, target)
 
 
-def _overlaid_phases(until: int, curve: Schedule, steps: Any, **_: Any) -> list[PhaseStart]:
-    after = [(name, max(at, int(steps))) for name, at in phase_starts(curve, until)]
+def _overlaid_horizon(schedule: Schedule) -> Any:
+    horizon, steps = schedule.curve.horizon, schedule.steps
+    if horizon is None:
+        return None
+    return jnp.maximum(horizon, steps) if is_traced((horizon, steps)) else max(horizon, steps)
+
+
+def _overlaid_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    steps = int(schedule.steps)
+    after = [(name, max(at, steps)) for name, at in phase_starts(schedule.curve, until)]
     return [("warmup", 0), *after]
 
 
-def _overlaid_horizon(curve: Schedule, steps: Any, **_: Any) -> Any:
-    horizon = curve.horizon
-    if horizon is None:
-        return None
-    # The warmup may be longer than the curve under it, which it then cuts off.
-    return (
-        jnp.maximum(horizon, steps) if is_traced((horizon, steps)) else np.maximum(horizon, steps)
-    )
-
-
-@schedule(name="timm.overlaid_warmup", horizon=_overlaid_horizon, phases=_overlaid_phases)
+@schedule(
+    name="timm.overlaid_warmup",
+    horizon=_overlaid_horizon,
+    phases=_overlaid_phases,
+)
 def _overlaid(
     step: jax.Array, curve: Inner, steps: PositiveInt, init: FiniteFloat, target: FiniteFloat
 ) -> ArrayLike:
-    """``curve``, whose clock runs during the warmup."""
+    """Curve that continues under a warmup, which replaces its beginning."""
     return jnp.where(step < steps, lerp(init, target, fraction(step, steps)), curve(step))
 
 
@@ -172,7 +174,7 @@ def _in_cycles(
     cycles: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike],
     weight: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
-    """A curve from 1 to 0 in each cycle, under peaks that decay, and ``lr_min`` after the last."""
+    """Return a curve from 1 to 0 in each cycle, scaled by decaying peaks, then ``lr_min``."""
     steps, growth, decay, limit = cycles
     cycle, past = cycle_at(step, jnp.asarray(steps), jnp.asarray(growth))
     top = jnp.asarray(base_lr) * int_power(decay, cycle)
@@ -180,7 +182,7 @@ def _in_cycles(
 
 
 def _growth(cycle_mul: ArrayLike) -> ArrayLike:
-    """A whole multiplier as an int, for which cycles are counted exactly."""
+    """Return a whole multiplier as an int, for which cycles are counted exactly."""
     if is_traced(cycle_mul) or np.any(np.asarray(cycle_mul) % 1):
         return cycle_mul
     return np.asarray(cycle_mul).astype(int)
@@ -216,22 +218,25 @@ def CosineLRScheduler(  # noqa: N802
     ``base_lr`` though the curve is below it by then.
 
     Args:
-      base_lr: the optimizer's rate.
-      t_initial: the length of the first cycle.
-      lr_min: the lowest rate.
-      cycle_mul: how many times longer each cycle is than the one before, 1 or more.
-      cycle_decay: what each restart multiplies the peak by.
-      cycle_limit: how many cycles.
-      warmup_t: the length of the linear rise.
-      warmup_lr_init: the rate at step 0 if there is one.
-      warmup_prefix: whether the rise comes before the cycles.
-      t_in_epochs: whether ``t`` is in epochs, which makes no difference to the curve.
-      noise_range_t: not used.
-      noise_pct: not used.
-      noise_std: not used.
-      noise_seed: not used.
-      k_decay: above 1 the rate stays high for longer.
-      initialize: not used.
+      base_lr: Learning rate of the optimizer.
+      t_initial: Length of the first cycle.
+      lr_min: Lowest rate.
+      cycle_mul: Ratio of the lengths of consecutive cycles, at least 1.
+      cycle_decay: Multiplier of the peak at each restart.
+      cycle_limit: Number of cycles.
+      warmup_t: Length of the linear warmup.
+      warmup_lr_init: Rate at step 0 of the warmup.
+      warmup_prefix: Whether the warmup precedes the cycles instead of replacing their beginning.
+      t_in_epochs: Whether ``t`` is in epochs. It does not change the curve.
+      noise_range_t: Must be None; `lrsched.noise` adds noise.
+      noise_pct: Must be the default.
+      noise_std: Must be the default.
+      noise_seed: Must be the default.
+      k_decay: Exponent of the elapsed fraction. Above 1 the rate stays high for longer.
+      initialize: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import timm
     >>> timm.CosineLRScheduler(0.1, t_initial=100, warmup_t=5, warmup_prefix=True)
@@ -294,26 +299,29 @@ def TanhLRScheduler(  # noqa: N802
     the curve.
 
     Args:
-      base_lr: the optimizer's rate.
-      t_initial: the length of the first cycle.
-      lb: the tangent's argument at the beginning of a cycle.
-      ub: its argument at the end, above ``lb``.
-      lr_min: the lowest rate.
-      cycle_mul: as in `CosineLRScheduler`, and so on.
-      cycle_decay: as in `CosineLRScheduler`.
-      cycle_limit: as in `CosineLRScheduler`.
-      warmup_t: as in `CosineLRScheduler`.
-      warmup_lr_init: as in `CosineLRScheduler`.
-      warmup_prefix: as in `CosineLRScheduler`.
-      t_in_epochs: as in `CosineLRScheduler`.
-      noise_range_t: not used.
-      noise_pct: not used.
-      noise_std: not used.
-      noise_seed: not used.
-      initialize: not used.
+      base_lr: Learning rate of the optimizer.
+      t_initial: Length of the first cycle.
+      lb: Argument of the tanh at the beginning of a cycle.
+      ub: Argument of the tanh at the end of a cycle, above ``lb``.
+      lr_min: Lowest rate.
+      cycle_mul: Ratio of the lengths of consecutive cycles, at least 1.
+      cycle_decay: Multiplier of the peak at each restart.
+      cycle_limit: Number of cycles.
+      warmup_t: Length of the linear warmup.
+      warmup_lr_init: Rate at step 0 of the warmup.
+      warmup_prefix: Whether the warmup precedes the curve; see `CosineLRScheduler`.
+      t_in_epochs: Unit of ``t``; see `CosineLRScheduler`.
+      noise_range_t: Must be None; `lrsched.noise` adds noise.
+      noise_pct: Must be the default.
+      noise_std: Must be the default.
+      noise_seed: Must be the default.
+      initialize: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``lb >= ub``.
+      ValueError: If ``lb >= ub``.
 
     >>> from lrsched.compat import timm
     >>> timm.TanhLRScheduler(0.5, t_initial=100)([0, 70, 100]).round(4).tolist()
@@ -369,28 +377,31 @@ def PolyLRScheduler(  # noqa: N802
     k_decay: PositiveFloat = 1.0,
     initialize: bool = True,
 ) -> Schedule:
-    """Powers of what is left: ``lr_min + (top - lr_min) (1 - x**k_decay)**power``.
+    """Polynomial decays: ``lr_min + (top - lr_min) (1 - x**k_decay)**power``.
 
     ``x`` and ``top`` are as in `CosineLRScheduler`.
 
     Args:
-      base_lr: the optimizer's rate.
-      t_initial: the length of the first cycle.
-      power: of the polynomial.
-      lr_min: the lowest rate.
-      cycle_mul: as in `CosineLRScheduler`, and so on.
-      cycle_decay: as in `CosineLRScheduler`.
-      cycle_limit: as in `CosineLRScheduler`.
-      warmup_t: as in `CosineLRScheduler`.
-      warmup_lr_init: as in `CosineLRScheduler`.
-      warmup_prefix: as in `CosineLRScheduler`.
-      t_in_epochs: as in `CosineLRScheduler`.
-      noise_range_t: not used.
-      noise_pct: not used.
-      noise_std: not used.
-      noise_seed: not used.
-      k_decay: above 1 the rate stays high for longer.
-      initialize: not used.
+      base_lr: Learning rate of the optimizer.
+      t_initial: Length of the first cycle.
+      power: Exponent of the polynomial. Must be above 0.
+      lr_min: Lowest rate.
+      cycle_mul: Ratio of the lengths of consecutive cycles, at least 1.
+      cycle_decay: Multiplier of the peak at each restart.
+      cycle_limit: Number of cycles.
+      warmup_t: Length of the linear warmup.
+      warmup_lr_init: Rate at step 0 of the warmup.
+      warmup_prefix: Whether the warmup precedes the curve; see `CosineLRScheduler`.
+      t_in_epochs: Unit of ``t``; see `CosineLRScheduler`.
+      noise_range_t: Must be None; `lrsched.noise` adds noise.
+      noise_pct: Must be the default.
+      noise_std: Must be the default.
+      noise_seed: Must be the default.
+      k_decay: Exponent of the elapsed fraction. Above 1 the rate stays high for longer.
+      initialize: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import timm
     >>> timm.PolyLRScheduler(1.0, t_initial=4)([0, 3, 4]).tolist()
@@ -445,21 +456,24 @@ def StepLRScheduler(  # noqa: N802
     noise_seed: int = 42,
     initialize: bool = True,
 ) -> Schedule:
-    """A cut at fixed intervals: ``base_lr * decay_rate**(t // decay_t)``.
+    """Cuts at fixed intervals: ``base_lr * decay_rate**(t // decay_t)``.
 
     Args:
-      base_lr: the optimizer's rate.
-      decay_t: the time between cuts, also a decimal: 2.4 epochs in EfficientNet's recipe.
-      decay_rate: what each cut multiplies by.
-      warmup_t: as in `CosineLRScheduler`, and so on.
-      warmup_lr_init: as in `CosineLRScheduler`.
-      warmup_prefix: as in `CosineLRScheduler`.
-      t_in_epochs: as in `CosineLRScheduler`.
-      noise_range_t: not used.
-      noise_pct: not used.
-      noise_std: not used.
-      noise_seed: not used.
-      initialize: not used.
+      base_lr: Learning rate of the optimizer.
+      decay_t: Time between cuts, which may be a decimal: 2.4 epochs for EfficientNet.
+      decay_rate: Multiplier of the rate at each cut.
+      warmup_t: Length of the linear warmup.
+      warmup_lr_init: Rate at step 0 of the warmup.
+      warmup_prefix: Whether the warmup precedes the curve; see `CosineLRScheduler`.
+      t_in_epochs: Unit of ``t``; see `CosineLRScheduler`.
+      noise_range_t: Must be None; `lrsched.noise` adds noise.
+      noise_pct: Must be the default.
+      noise_std: Must be the default.
+      noise_seed: Must be the default.
+      initialize: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import timm
     >>> timm.StepLRScheduler(1.0, decay_t=2.5, decay_rate=0.5)([0, 2, 3, 4, 5]).tolist()
@@ -510,23 +524,26 @@ def MultiStepLRScheduler(  # noqa: N802
     noise_seed: int = 42,
     initialize: bool = True,
 ) -> Schedule:
-    """A cut at each milestone, a step *before* it: ``decay_t=[30]`` cuts at 29.
+    """Cuts at milestones, one step *before* it: ``decay_t=[30]`` cuts at 29.
 
     timm documents this and keeps it for the recipes that were tuned with it.
 
     Args:
-      base_lr: the optimizer's rate.
-      decay_t: the milestones, 1 or more.
-      decay_rate: what each cut multiplies by.
-      warmup_t: as in `CosineLRScheduler`, and so on.
-      warmup_lr_init: as in `CosineLRScheduler`.
-      warmup_prefix: as in `CosineLRScheduler`.
-      t_in_epochs: as in `CosineLRScheduler`.
-      noise_range_t: not used.
-      noise_pct: not used.
-      noise_std: not used.
-      noise_seed: not used.
-      initialize: not used.
+      base_lr: Learning rate of the optimizer.
+      decay_t: Milestones, at least 1.
+      decay_rate: Multiplier of the rate at each cut.
+      warmup_t: Length of the linear warmup.
+      warmup_lr_init: Rate at step 0 of the warmup.
+      warmup_prefix: Whether the warmup precedes the curve; see `CosineLRScheduler`.
+      t_in_epochs: Unit of ``t``; see `CosineLRScheduler`.
+      noise_range_t: Must be None; `lrsched.noise` adds noise.
+      noise_pct: Must be the default.
+      noise_std: Must be the default.
+      noise_seed: Must be the default.
+      initialize: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import timm
     >>> timm.MultiStepLRScheduler(0.1, decay_t=[30, 60], decay_rate=0.1)
@@ -563,29 +580,34 @@ def WSDLRScheduler(  # noqa: N802
     ``decay_t`` steps. The warmup always comes before ``t_initial``.
 
     Args:
-      base_lr: the optimizer's rate.
-      t_initial: the length of the stable phase and the decay.
-      decay_t: the length of the decay.
-      lr_min: the last rate, at most ``base_lr``.
-      stable_fn: "constant", "rsqrt" or "power": ``(1 + t / stable_timescale)**-stable_power``.
-      stable_timescale: ``warmup_t`` by default.
-      stable_power: 0.5 is "rsqrt".
-      decay_fn: "linear", "1-sqrt", "cosine", "power" (``1 - x**decay_power``), "exp" (``r**x``,
-        scaled to end at 0), or a function of ``x`` in ``jax.numpy``.
-      decay_power: of "power".
-      decay_ratio: ``r`` of "exp", below 1.
-      warmup_t: the length of the linear rise.
-      warmup_lr_init: the rate at step 0 if there is one.
-      t_in_epochs: as in `CosineLRScheduler`.
-      noise_range_t: not used.
-      noise_pct: not used.
-      noise_std: not used.
-      noise_seed: not used.
-      initialize: not used.
+      base_lr: Learning rate of the optimizer.
+      t_initial: Length of the stable phase and the decay.
+      decay_t: Length of the decay.
+      lr_min: Last rate, at most ``base_lr``.
+      stable_fn: Stable phase, ``"constant"``, ``"rsqrt"`` or ``"power"``:
+        ``(1 + t / stable_timescale)**-stable_power``.
+      stable_timescale: Timescale of the stable phase. Defaults to ``warmup_t``.
+      stable_power: Exponent of ``"power"``; 0.5 equals ``"rsqrt"``.
+      decay_fn: Shape of the decay: "linear", "1-sqrt", "cosine", "power"
+        (``1 - x**decay_power``), "exp" (``r**x``, scaled to end at 0), or a function of ``x`` in
+        ``jax.numpy``.
+      decay_power: Exponent of ``"power"``.
+      decay_ratio: Ratio ``r`` of ``"exp"``, below 1.
+      warmup_t: Length of the linear warmup.
+      warmup_lr_init: Rate at step 0 of the warmup.
+      t_in_epochs: Unit of ``t``; see `CosineLRScheduler`.
+      noise_range_t: Must be None; `lrsched.noise` adds noise.
+      noise_pct: Must be the default.
+      noise_std: Must be the default.
+      noise_seed: Must be the default.
+      initialize: Accepted and ignored; it does not change the rate.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``decay_t > t_initial``, ``lr_min > base_lr``, ``decay_ratio >= 1``, or a stable
-        phase that decays without a timescale.
+      ValueError: If ``decay_t > t_initial``, ``lr_min > base_lr``, ``decay_ratio >= 1``, or a
+        stable phase that decays has no timescale.
 
     >>> from lrsched.compat import timm
     >>> timm.WSDLRScheduler(0.1, t_initial=100, decay_t=20, warmup_t=10)
@@ -643,7 +665,7 @@ def _wsd_decay(
     decay_fn: DecayFn,
     parameter: PositiveFloat,
 ) -> ArrayLike:
-    """The cooldown of a curve that goes on under it."""
+    """Cooldown that multiplies a curve which continues under it."""
     left = fraction(steps - step, decay)
     if callable(decay_fn):
         weight = jnp.asarray(decay_fn(1 - left))
@@ -684,44 +706,45 @@ def create_scheduler_v2(
     step_on_epochs: bool = True,
     updates_per_epoch: Rest = 0,
 ) -> tuple[Schedule, int]:
-    """A schedule by name, and the number of epochs to train for, as timm returns them.
+    """Return a schedule by name, and the number of epochs to train for.
 
     "cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "constant" (with a warmup) or
-    "none" (``base_lr`` for ever). "plateau" follows a metric: it is no function of the step.
+    "none" (always ``base_lr``). "plateau" follows a metric and is no function of the step.
 
     Args:
-      base_lr: the optimizer's rate.
-      sched: the name.
-      num_epochs: the length, or that of the first cycle.
-      decay_epochs: the time between the cuts of "step", 90 by default; the length of the decay of
-        "wsd" and "rsqrt", a fraction if below 1, 0.2 by default.
-      decay_milestones: of "multistep".
-      cooldown_epochs: epochs at the end at ``min_lr``, which only add to the number returned.
-      patience_epochs: of "plateau", so not used.
-      decay_rate: of "step" and "multistep"; the power of "poly".
-      min_lr: the lowest rate.
-      warmup_lr: the rate at step 0 if there is a warmup.
-      warmup_epochs: the length of the linear rise.
-      warmup_prefix: whether the rise comes before ``num_epochs``.
-      noise: not used, nor are the next three.
-      noise_pct: not used.
-      noise_std: not used.
-      noise_seed: not used.
-      cycle_mul: as in `CosineLRScheduler`, and so on.
-      cycle_decay: as in `CosineLRScheduler`.
-      cycle_limit: as in `CosineLRScheduler`.
-      k_decay: as in `CosineLRScheduler`.
-      decay_fn: as in `WSDLRScheduler`; "1-sqrt" for "wsd" and "linear" for "rsqrt" by default.
-      stable_timescale: of "rsqrt", ``warmup_epochs`` by default.
-      plateau_mode: of "plateau", so not used.
-      step_on_epochs: whether the schedule is a function of the epoch, or of the update.
-      updates_per_epoch: updates in each epoch, if it is of the update.
+      base_lr: Learning rate of the optimizer.
+      sched: Name of the schedule.
+      num_epochs: Length of the schedule, or of its first cycle.
+      decay_epochs: Time between the cuts of "step", 90 by default, or length of the decay of "wsd"
+        and "rsqrt", which is a fraction if below 1, 0.2 by default.
+      decay_milestones: Milestones of ``"multistep"``.
+      cooldown_epochs: Number of epochs at ``min_lr`` that are added to the returned number.
+      patience_epochs: Accepted and ignored; it belongs to ``"plateau"``.
+      decay_rate: Multiplier of ``"step"`` and ``"multistep"``; exponent of ``"poly"``.
+      min_lr: Lowest rate.
+      warmup_lr: Rate at step 0 of the warmup.
+      warmup_epochs: Length of the linear warmup.
+      warmup_prefix: Whether the warmup precedes ``num_epochs``.
+      noise: Must be None, as must be the defaults of the next three; `lrsched.noise` adds noise.
+      noise_pct: Must be the default.
+      noise_std: Must be the default.
+      noise_seed: Must be the default.
+      cycle_mul: Ratio of the lengths of consecutive cycles, at least 1.
+      cycle_decay: Multiplier of the peak at each restart.
+      cycle_limit: Number of cycles.
+      k_decay: Exponent of the elapsed fraction; see `CosineLRScheduler`.
+      decay_fn: Shape of the decay; see `WSDLRScheduler`. Defaults to "1-sqrt" for "wsd" and
+        "linear" for "rsqrt".
+      stable_timescale: Timescale of ``"rsqrt"``. Defaults to ``warmup_epochs``.
+      plateau_mode: Accepted and ignored; it belongs to ``"plateau"``.
+      step_on_epochs: Whether the schedule is a function of the epoch instead of the update.
+      updates_per_epoch: Number of updates in one epoch, for ``step_on_epochs=False``.
 
     Returns:
       The schedule, and the number of epochs with the warmup, the cycles and the cooldown.
 
     Raises:
-      ValueError: no scheduler has that name, ``updates_per_epoch`` is missing, or the scheduler
+      ValueError: If the name is not known, ``updates_per_epoch`` is missing, or the scheduler
         refuses an argument.
 
     >>> from lrsched.compat import timm

@@ -1,12 +1,12 @@
-"""PyTorch's schedulers: those of ``torch.optim.lr_scheduler``, as a `Schedule` that is data.
+"""Schedulers of PyTorch (``torch.optim.lr_scheduler``) as schedules that are data.
 
-``base_lr`` comes first, in the optimizer's place; the value at step ``t`` is the rate of update
-``t`` in a loop of ``optimizer.step(); scheduler.step()``. PyTorch computes each rate from the one
-before, in float64; these compute any step by itself, and agree within 2e-6 of the peak.
+``base_lr`` replaces the optimizer as the first argument. The value at step ``t`` is the rate of
+update ``t`` in a loop of ``optimizer.step(); scheduler.step()``. PyTorch computes each rate from
+the previous one, in float64; here any step is computed directly, within 2e-6 of the peak.
 
-`CyclicLR` and `OneCycleLR` drive the momentum too. A schedule is one number, so that the momentum
-is a second one here: `CyclicMomentum` and `OneCycleMomentum`, with the same arguments. Follow both
-with ``lrsched.inject_schedules``.
+`CyclicLR` and `OneCycleLR` also change the momentum, which is a second schedule here:
+`CyclicMomentum` and `OneCycleMomentum`, with the same arguments. Follow both with
+``lrsched.inject_schedules``.
 """
 
 import operator
@@ -35,7 +35,6 @@ from lrsched import (
     step_decay,
     triangular,
 )
-from lrsched import arguments as option
 from lrsched._schedule import is_number
 from lrsched.algebra import Inner, StepFunction
 from lrsched.arguments import (
@@ -44,13 +43,16 @@ from lrsched.arguments import (
     POSITIVE_INT,
     ArgumentType,
     FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
-from lrsched.compat._plateau import ThresholdMode, min_scale_of, tolerances
+from lrsched.arguments import Mode as MetricMode
+from lrsched.compat._plateau import Count, Rate, ThresholdMode, min_scale_of, tolerances
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
 from lrsched.numerics import lerp
@@ -116,9 +118,11 @@ def _schedules(given: Any) -> tuple[Schedule, ...]:
 Factor: TypeAlias = Annotated[
     ArrayLike, ArgumentType("Factor", "a number above 0, at most 1", _within(0, 1, is_open=True))
 ]
-"""What a rate is multiplied by and later divided by."""
-Part: TypeAlias = Annotated[ArrayLike, ArgumentType("Part", "a number from 0 to 1", _within(0, 1))]
-"""A part of the whole."""
+"""Multiplier of the rate that is removed later."""
+UnitFraction: TypeAlias = Annotated[
+    ArrayLike, ArgumentType("UnitFraction", "a number from 0 to 1", _within(0, 1))
+]
+"""A fraction."""
 Milestones: TypeAlias = Annotated[
     Sequence[int], ArgumentType("Milestones", "whole numbers of steps, 0 or more", _milestones)
 ]
@@ -139,13 +143,16 @@ _RAMPS = {"cos": "cosine", "linear": "linear"}
 
 @ported
 def LambdaLR(base_lr: FiniteFloat, lr_lambda: StepFunction, last_epoch: int = -1) -> Schedule:  # noqa: N802
-    """A function of the step times the rate: ``base_lr * lr_lambda(t)``.
+    """Function of the step times the rate: ``base_lr * lr_lambda(t)``.
 
     Args:
-      base_lr: the optimizer's rate.
-      lr_lambda: in ``jax.numpy``; as with `lrsched.from_function` it is compared by identity and
-        cannot be written as JSON. One function: for groups make a schedule for each.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      lr_lambda: Function of the step in ``jax.numpy``. It is compared by identity and cannot be
+        written as JSON. One function: make one schedule for each parameter group.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.LambdaLR(0.5, lambda epoch: 0.5 ** (epoch // 30))([0, 30, 60]).tolist()
@@ -163,15 +170,18 @@ def _lambda(step: jax.Array, base_lr: FiniteFloat, lr_lambda: StepFunction) -> A
 def MultiplicativeLR(  # noqa: N802
     base_lr: FiniteFloat, lr_lambda: StepFunction, last_epoch: int = -1
 ) -> Schedule:
-    """A factor at each step: ``base_lr * lr_lambda(1) * ... * lr_lambda(t)``.
+    """Multiplier at each step: ``base_lr * lr_lambda(1) * ... * lr_lambda(t)``.
 
     The work grows with ``t``, a product of 4096 factors at a time: for a factor that stays the
     same, `ExponentialLR` is the one to take.
 
     Args:
-      base_lr: the optimizer's rate.
-      lr_lambda: in ``jax.numpy``, as in `LambdaLR`.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      lr_lambda: Function of the step in ``jax.numpy``; see `LambdaLR`.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.MultiplicativeLR(1.0, lambda epoch: 0.5)([0, 1, 2, 3]).tolist()
@@ -202,13 +212,16 @@ def _product(step: jax.Array, base_lr: FiniteFloat, lr_lambda: StepFunction) -> 
 def StepLR(  # noqa: N802
     base_lr: FiniteFloat, step_size: PositiveInt, gamma: PositiveFloat = 0.1, last_epoch: int = -1
 ) -> Schedule:
-    """A cut at fixed intervals: ``base_lr * gamma**(t // step_size)``.
+    """Cuts at fixed intervals: ``base_lr * gamma**(t // step_size)``.
 
     Args:
-      base_lr: the optimizer's rate.
-      step_size: steps between cuts.
-      gamma: what each cut multiplies by.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      step_size: Number of steps between cuts.
+      gamma: Multiplier of the rate at each cut.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.StepLR(0.1, step_size=30)
@@ -219,12 +232,15 @@ def StepLR(  # noqa: N802
 
 @ported
 def ExponentialLR(base_lr: FiniteFloat, gamma: PositiveFloat, last_epoch: int = -1) -> Schedule:  # noqa: N802
-    """A factor at each step: ``base_lr * gamma**t``.
+    """Multiplier at each step: ``base_lr * gamma**t``.
 
     Args:
-      base_lr: the optimizer's rate.
-      gamma: what each step multiplies by.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      gamma: Multiplier of the rate at each step.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.ExponentialLR(1.0, gamma=0.5)([0, 1, 2]).tolist()
@@ -234,7 +250,7 @@ def ExponentialLR(base_lr: FiniteFloat, gamma: PositiveFloat, last_epoch: int = 
 
 
 def _geometric(init: ArrayLike, gamma: ArrayLike, every: ArrayLike) -> Schedule:
-    """`step_decay`, or the same with the factor's logarithm for data where float32 is too coarse.
+    """Return `step_decay`, or a form with the logarithm of the factor if float32 is too coarse.
 
     The rounding ``d`` of a factor is ``n d`` after ``n`` cuts, at worst ``d / (e log(1 / gamma))``
     of the peak: 0.99994, say, would be off by 1e-4.
@@ -262,13 +278,16 @@ def _logarithmic_decay(
 def MultiStepLR(  # noqa: N802
     base_lr: FiniteFloat, milestones: Milestones, gamma: PositiveFloat = 0.1, last_epoch: int = -1
 ) -> Schedule:
-    """A cut at each milestone: ``base_lr * gamma**k`` after ``k`` of them, at or before ``t``.
+    """Cuts at milestones: ``base_lr * gamma**k`` after ``k`` of them, at or before ``t``.
 
     Args:
-      base_lr: the optimizer's rate.
-      milestones: the steps of the cuts, in any order; one that comes twice cuts twice.
-      gamma: what each cut multiplies by.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      milestones: Steps of the cuts, in any order. A step that occurs twice cuts twice.
+      gamma: Multiplier of the rate at each cut.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.MultiStepLR(0.1, milestones=[30, 80])
@@ -289,13 +308,16 @@ def ConstantLR(  # noqa: N802
     total_iters: PositiveInt = 5,
     last_epoch: int = -1,
 ) -> Schedule:
-    """A part of the rate at first: ``base_lr * factor`` for ``total_iters`` steps, then all of it.
+    """Fraction of the rate, ``base_lr * factor``, for ``total_iters`` steps, then all of it.
 
     Args:
-      base_lr: the optimizer's rate.
-      factor: above 0, at most 1.
-      total_iters: how long, 1 or more (PyTorch takes 0 and keeps the factor for ever).
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      factor: Multiplier of the rate, above 0 and at most 1.
+      total_iters: Number of steps with the factor, at least 1 (with 0 PyTorch never drops it).
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.ConstantLR(1.0, factor=0.5, total_iters=4)
@@ -308,18 +330,21 @@ def ConstantLR(  # noqa: N802
 def LinearLR(  # noqa: N802
     base_lr: FiniteFloat,
     start_factor: Factor = 1.0 / 3,
-    end_factor: Part = 1.0,
+    end_factor: UnitFraction = 1.0,
     total_iters: PositiveInt = 5,
     last_epoch: int = -1,
 ) -> Schedule:
-    """A line between two parts of the rate, ``start_factor`` and ``end_factor``, then held.
+    """Line between two fractions of the rate, ``start_factor`` and ``end_factor``, then held.
 
     Args:
-      base_lr: the optimizer's rate.
-      start_factor: at step 0, above 0 and at most 1.
-      end_factor: from ``total_iters`` on, from 0 to 1.
-      total_iters: how long, 1 or more (PyTorch takes 0 and keeps ``start_factor`` for ever).
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      start_factor: Multiplier at step 0, above 0 and at most 1.
+      end_factor: Multiplier from ``total_iters`` on, from 0 to 1.
+      total_iters: Length of the line, at least 1 (with 0 PyTorch keeps ``start_factor``).
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.LinearLR(1.0, start_factor=0.5, total_iters=4)
@@ -335,13 +360,16 @@ def PolynomialLR(  # noqa: N802
     power: PositiveFloat = 1.0,
     last_epoch: int = -1,
 ) -> Schedule:
-    """A power of what is left: ``base_lr * (1 - t / total_iters)**power``, then 0.
+    """Polynomial decay: ``base_lr * (1 - t / total_iters)**power``, then 0.
 
     Args:
-      base_lr: the optimizer's rate.
-      total_iters: the length.
-      power: of the polynomial.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      total_iters: Length of the decay.
+      power: Exponent of the polynomial. Must be above 0.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.PolynomialLR(1.0, total_iters=4, power=2.0)([0, 2, 4, 5]).tolist()
@@ -357,16 +385,19 @@ def CosineAnnealingLR(  # noqa: N802
     eta_min: FiniteFloat = 0.0,
     last_epoch: int = -1,
 ) -> Schedule:
-    """A cosine that climbs back: ``eta_min + (base_lr - eta_min) (1 + cos(pi t / T_max)) / 2``.
+    """Cosine that rises again: ``eta_min + (base_lr - eta_min) (1 + cos(pi t / T_max)) / 2``.
 
-    It is at ``eta_min`` at ``T_max`` and at ``base_lr`` again at ``2 T_max``, for ever.
+    It is at ``eta_min`` at ``T_max`` and at ``base_lr`` again at ``2 T_max``, and so on.
     `lrsched.cosine` is the same until ``T_max``, and stays there.
 
     Args:
-      base_lr: the optimizer's rate.
-      T_max: the length of the fall, and of each rise.
-      eta_min: the lowest rate.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      T_max: Length of the fall and of each rise.
+      eta_min: Lowest rate.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.CosineAnnealingLR(0.5, T_max=50)([0, 50, 100]).tolist()
@@ -399,17 +430,20 @@ def CosineAnnealingWarmRestarts(  # noqa: N802
     eta_min: FiniteFloat = 0.0,
     last_epoch: int = -1,
 ) -> Schedule:
-    """Cosines with warm restarts, each ``T_mult`` times as long as the one before.
+    """Cosines with warm restarts, each ``T_mult`` times as long as the previous one.
 
     As PyTorch's ``scheduler.step()``. Its ``scheduler.step(epoch)`` takes a logarithm and misses
     restarts: with ``T_0=10, T_mult=3`` the one at 1210, where it gives ``eta_min``.
 
     Args:
-      base_lr: the optimizer's rate.
-      T_0: the length of the first cycle.
-      T_mult: how many times longer each cycle is than the one before.
-      eta_min: the lowest rate.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      T_0: Length of the first cycle.
+      T_mult: Ratio of the lengths of consecutive cycles, an integer.
+      eta_min: Lowest rate.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.CosineAnnealingWarmRestarts(0.5, T_0=10, T_mult=3)([0, 10, 40, 1210]).tolist()
@@ -418,7 +452,7 @@ def CosineAnnealingWarmRestarts(  # noqa: N802
     return cosine_restarts(base_lr, T_0, end=eta_min, growth=T_mult)
 
 
-_CYCLIC_MOMENTUM = "the momentum is a schedule of its own, CyclicMomentum"
+_CYCLIC_MOMENTUM = "the momentum is a separate schedule, CyclicMomentum"
 
 
 @ported(refused=dict.fromkeys(("base_momentum", "max_momentum"), _CYCLIC_MOMENTUM))
@@ -436,25 +470,28 @@ def CyclicLR(  # noqa: N802
     max_momentum: float = 0.9,
     last_epoch: int = -1,
 ) -> Schedule:
-    """Triangles for ever: ``base_lr + (max_lr - base_lr) h(t) scale``.
+    """Triangular cycles: ``base_lr + (max_lr - base_lr) h(t) scale``.
 
     ``h`` rises from 0 to 1 in ``step_size_up`` steps and falls in ``step_size_down``. ``scale`` is
     1 ("triangular"), ``2**-n`` in cycle ``n = 0, 1, ...`` ("triangular2"), ``gamma**t``
     ("exp_range"), or ``scale_fn`` of ``n + 1`` or of ``t``.
 
     Args:
-      base_lr: the lowest rate; it takes the place of the optimizer's.
-      max_lr: the highest rate.
-      step_size_up: steps from base to maximum.
-      step_size_down: steps from maximum to base, as ``step_size_up`` by default.
-      mode: "triangular", "triangular2" or "exp_range"; without effect if there is a ``scale_fn``.
-      gamma: of "exp_range".
-      scale_fn: a function in ``jax.numpy`` instead of a mode.
-      scale_mode: whether ``scale_fn`` is of the "cycle", counted from 1, or of the "iterations".
-      cycle_momentum: without effect on the rate; `CyclicMomentum` is the momentum.
-      base_momentum: see `CyclicMomentum`.
-      max_momentum: see `CyclicMomentum`.
-      last_epoch: not used.
+      base_lr: Lowest rate. It replaces the learning rate of the optimizer.
+      max_lr: Highest rate.
+      step_size_up: Number of steps from the lowest to the highest rate.
+      step_size_down: Number of steps back. Defaults to ``step_size_up``.
+      mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``. Ignored with a ``scale_fn``.
+      gamma: Multiplier at each step for ``"exp_range"``.
+      scale_fn: Function in ``jax.numpy`` that replaces ``mode``.
+      scale_mode: Argument of ``scale_fn``: the ``"cycle"``, from 1, or the ``"iterations"``.
+      cycle_momentum: Ignored; `CyclicMomentum` is the schedule of the momentum.
+      base_momentum: Must be the default; `CyclicMomentum` takes it.
+      max_momentum: Must be the default; `CyclicMomentum` takes it.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.CyclicLR(0.25, 1.0, step_size_up=4, mode="triangular2")
@@ -477,14 +514,17 @@ def CyclicMomentum(  # noqa: N802
     """The momentum of `CyclicLR`: ``max_momentum - (max_momentum - base_momentum) h(t) scale``.
 
     Args:
-      base_momentum: the momentum at the highest rate.
-      max_momentum: the momentum at the lowest rate.
-      step_size_up: as in `CyclicLR`, and so on.
-      step_size_down: as in `CyclicLR`.
-      mode: as in `CyclicLR`.
-      gamma: as in `CyclicLR`.
-      scale_fn: as in `CyclicLR`.
-      scale_mode: as in `CyclicLR`.
+      base_momentum: Momentum at the highest rate.
+      max_momentum: Momentum at the lowest rate.
+      step_size_up: Number of steps of the rise of the rate.
+      step_size_down: Number of steps back. Defaults to ``step_size_up``.
+      mode: Change of the triangles from cycle to cycle; see `CyclicLR`.
+      gamma: Multiplier at each step for ``"exp_range"``.
+      scale_fn: Function that replaces ``mode``; see `CyclicLR`.
+      scale_mode: Argument of ``scale_fn``; see `CyclicLR`.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.CyclicMomentum(0.5, 1.0, step_size_up=4)([0, 2, 4, 6, 8]).tolist()
@@ -539,7 +579,7 @@ def _scaled_triangles(
     return base + jnp.subtract(peak, base) * height * scale
 
 
-_ONE_CYCLE_MOMENTUM = "the momentum is a schedule of its own, OneCycleMomentum"
+_ONE_CYCLE_MOMENTUM = "the momentum is a separate schedule, OneCycleMomentum"
 
 
 @ported(refused=dict.fromkeys(("base_momentum", "max_momentum"), _ONE_CYCLE_MOMENTUM))
@@ -548,7 +588,7 @@ def OneCycleLR(  # noqa: N802
     total_steps: PositiveInt | None = None,
     epochs: PositiveInt | None = None,
     steps_per_epoch: PositiveInt | None = None,
-    pct_start: Part = 0.3,
+    pct_start: UnitFraction = 0.3,
     anneal_strategy: Anneal = "cos",
     cycle_momentum: bool = True,
     base_momentum: float = 0.85,
@@ -558,7 +598,7 @@ def OneCycleLR(  # noqa: N802
     three_phase: bool = False,
     last_epoch: int = -1,
 ) -> Schedule:
-    """One rise, ``max_lr / div_factor`` to ``max_lr``, and one long fall, far below the first rate.
+    """Single cycle: a rise from ``max_lr / div_factor`` to ``max_lr``, then a longer decay.
 
     The peak is at ``pct_start * total_steps - 1``, the end at ``total_steps - 1``. With
     ``three_phase`` it falls to the first rate at ``2 pct_start total_steps - 2``, then to the last.
@@ -566,22 +606,25 @@ def OneCycleLR(  # noqa: N802
     holds its last value. `lrsched.one_cycle` ends at ``total_steps``.
 
     Args:
-      max_lr: the highest rate.
-      total_steps: the length, or else give the next two.
-      epochs: the length in epochs.
-      steps_per_epoch: steps in each of them.
-      pct_start: the rise as a part of the length.
-      anneal_strategy: "cos" or "linear".
-      cycle_momentum: without effect on the rate; `OneCycleMomentum` is the momentum.
-      base_momentum: see `OneCycleMomentum`.
-      max_momentum: see `OneCycleMomentum`.
-      div_factor: the peak over the first rate.
-      final_div_factor: the first rate over the last one.
-      three_phase: whether there is a phase for the last fall.
-      last_epoch: not used.
+      max_lr: Highest rate.
+      total_steps: Length of the schedule. Pass this or both ``epochs`` and ``steps_per_epoch``.
+      epochs: Length of the schedule in epochs.
+      steps_per_epoch: Number of steps in one epoch.
+      pct_start: Length of the rise, as a fraction of the whole.
+      anneal_strategy: Shape of each phase, ``"cos"`` or ``"linear"``.
+      cycle_momentum: Ignored; `OneCycleMomentum` is the schedule of the momentum.
+      base_momentum: Must be the default; `OneCycleMomentum` takes it.
+      max_momentum: Must be the default; `OneCycleMomentum` takes it.
+      div_factor: Ratio of the peak to the first rate.
+      final_div_factor: Ratio of the first rate to the last one.
+      three_phase: Whether the fall below the first rate is a phase of its own.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: the length is given in no way or in two.
+      ValueError: If the length is not determined, or passed in both ways.
 
     >>> from lrsched.compat import torch
     >>> schedule = torch.OneCycleLR(1.0, total_steps=50, div_factor=4.0, final_div_factor=2.0)
@@ -596,15 +639,15 @@ def OneCycleLR(  # noqa: N802
 
 @ported
 def ReduceLROnPlateau(  # noqa: N802
-    base_lr: option.PositiveFloat,
-    mode: option.Mode = "min",
-    factor: option.OpenUnitFloat = 0.1,
-    patience: option.NonNegativeInt = 10,
-    threshold: option.NonNegativeFloat = 1e-4,
+    base_lr: Rate,
+    mode: MetricMode = "min",
+    factor: OpenUnitFloat = 0.1,
+    patience: Count = 10,
+    threshold: NonNegativeFloat = 1e-4,
     threshold_mode: ThresholdMode = "rel",
-    cooldown: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 0.0,
-    eps: option.NonNegativeFloat = 1e-8,
+    cooldown: Count = 0,
+    min_lr: NonNegativeFloat = 0.0,
+    eps: NonNegativeFloat = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
     """``factor`` after more than ``patience`` metrics without an improvement: a transform.
 
@@ -615,18 +658,21 @@ def ReduceLROnPlateau(  # noqa: N802
     the wrong side of a negative best, where worse metrics count as better.
 
     Args:
-      base_lr: the optimizer's rate.
-      mode: whether the metric is better when it is less, or more.
-      factor: in (0, 1).
-      patience: the metrics in a row without an improvement that are tolerated.
-      threshold: the margin of an improvement.
-      threshold_mode: ``"rel"`` to the best, or ``"abs"``.
-      cooldown: the metrics after that in which none is counted.
-      min_lr: the least rate.
-      eps: changes of the rate no larger than this are not made.
+      base_lr: Learning rate of the optimizer.
+      mode: Whether the metric improves when it decreases (``"min"``) or increases (``"max"``).
+      factor: Multiplier of the rate, above 0 and below 1.
+      patience: Number of consecutive metrics without an improvement that are tolerated.
+      threshold: Smallest change that counts as an improvement.
+      threshold_mode: Whether the threshold is relative to the best metric (``"rel"``) or ``"abs"``.
+      cooldown: Number of metrics after a reduction that are not counted.
+      min_lr: Lowest rate, at most ``base_lr``.
+      eps: Smallest change of the rate that is applied.
+
+    Returns:
+      A transform that scales the updates.
 
     Raises:
-      ValueError: an argument that is not in its range, in a sentence that names it.
+      ValueError: If an argument is not in its range.
 
     >>> import jax.numpy as jnp
     >>> from lrsched.compat import torch
@@ -657,24 +703,27 @@ def OneCycleMomentum(  # noqa: N802
     total_steps: PositiveInt | None = None,
     epochs: PositiveInt | None = None,
     steps_per_epoch: PositiveInt | None = None,
-    pct_start: Part = 0.3,
+    pct_start: UnitFraction = 0.3,
     anneal_strategy: Anneal = "cos",
     three_phase: bool = False,
 ) -> Schedule:
     """The momentum of `OneCycleLR`: ``max_momentum`` to ``base_momentum`` and back.
 
     Args:
-      base_momentum: the momentum at the highest rate.
-      max_momentum: the momentum at both ends, and in the last of three phases.
-      total_steps: as in `OneCycleLR`, and so on.
-      epochs: as in `OneCycleLR`.
-      steps_per_epoch: as in `OneCycleLR`.
-      pct_start: as in `OneCycleLR`.
-      anneal_strategy: as in `OneCycleLR`.
-      three_phase: as in `OneCycleLR`.
+      base_momentum: Momentum at the highest rate.
+      max_momentum: Momentum at both ends, and in the last of three phases.
+      total_steps: Length of the schedule; see `OneCycleLR`.
+      epochs: Length of the schedule in epochs.
+      steps_per_epoch: Number of steps in one epoch.
+      pct_start: Length of the rise, as a fraction of the whole.
+      anneal_strategy: Shape of each phase, ``"cos"`` or ``"linear"``.
+      three_phase: Whether there are three phases; see `OneCycleLR`.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: the length is given in no way or in two.
+      ValueError: If the length is not determined, or passed in both ways.
 
     >>> from lrsched.compat import torch
     >>> torch.OneCycleMomentum(0.5, 1.0, total_steps=50)([0, 14, 49]).tolist()
@@ -698,7 +747,7 @@ def _total_steps(
     )
 
 
-@schedule(name="torch.one_cycle", horizon=lambda steps, **_: steps - 1)
+@schedule(name="torch.one_cycle", horizon=lambda schedule: schedule.steps - 1)
 def _one_cycle(
     step: jax.Array,
     first: FiniteFloat,
@@ -706,7 +755,7 @@ def _one_cycle(
     back: FiniteFloat,
     last: FiniteFloat,
     steps: PositiveInt,
-    rise: Part,
+    rise: UnitFraction,
     shape: Ramp,
     three_phase: bool,
 ) -> ArrayLike:
@@ -738,14 +787,17 @@ def SWALR(  # noqa: N802
     anneal_strategy: Anneal = "cos",
     last_epoch: int = -1,
 ) -> Schedule:
-    """From the rate to that of stochastic weight averaging, then held.
+    """Annealing to the constant rate of stochastic weight averaging.
 
     Args:
-      base_lr: the optimizer's rate when this scheduler begins.
-      swa_lr: the rate from ``anneal_epochs`` on.
-      anneal_epochs: the length; 0 begins at ``swa_lr``.
-      anneal_strategy: "cos" or "linear".
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer when the annealing begins.
+      swa_lr: Rate from ``anneal_epochs`` on.
+      anneal_epochs: Length of the annealing. With 0 the schedule begins at ``swa_lr``.
+      anneal_strategy: Shape of each phase, ``"cos"`` or ``"linear"``.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import torch
     >>> torch.SWALR(1.0, swa_lr=0.5, anneal_epochs=4)
@@ -762,20 +814,23 @@ def SWALR(  # noqa: N802
 def SequentialLR(  # noqa: N802
     base_lr: FiniteFloat, schedulers: Schedulers, milestones: Milestones, last_epoch: int = -1
 ) -> Schedule:
-    """One schedule after another, each from its milestone on, where its own step 0 is.
+    """Sequence of schedules, each of which begins at its milestone with step 0.
 
     PyTorch refuses sequences and chains among ``schedulers`` when their turn comes, with
     ``NotImplementedError``; here they may nest. There a `OneCycleLR` among them lowers the rate of
     all that come before it to its own first rate (it overwrites ``initial_lr``); not so here.
 
     Args:
-      base_lr: the optimizer's rate; the schedules have their own, so that it is for the likeness.
-      schedulers: schedules.
-      milestones: where each but the first begins, one less than there are schedules.
-      last_epoch: not used.
+      base_lr: Ignored; the schedules have their own rates.
+      schedulers: Schedules of this module or any other.
+      milestones: First step of each schedule but the first.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: the numbers of schedules and milestones do not match.
+      ValueError: If the numbers of schedules and milestones do not match.
 
     >>> from lrsched.compat import torch
     >>> warmup, decay = torch.ConstantLR(1.0, 0.5, 20), torch.ExponentialLR(1.0, gamma=0.5)
@@ -802,21 +857,24 @@ def _made_by(part: Schedule) -> str:
 
 @ported
 def ChainedScheduler(base_lr: PositiveFloat, schedulers: Schedulers) -> Schedule:  # noqa: N802
-    """All schedules at once, each as a factor: ``base_lr * prod_i(schedulers[i](t) / base_lr)``.
+    """Product of schedules: ``base_lr * prod_i(schedulers[i](t) / base_lr)``.
 
     PyTorch changes the rate in place, one scheduler after another. That is this product, but for
-    two cases. A `CosineAnnealingLR` begins anew from ``base_lr`` whenever it leaves its lowest
+    two cases. A `CosineAnnealingLR` starts again from ``base_lr`` whenever it leaves its lowest
     rate, and so forgets what the others have done until then: reproduced. Schedulers that set the
     rate instead of changing it forget it at every step, and what follows them counts for one step
-    only: refused, as nobody means that; write ``a * b``.
+    only: refused; write ``a * b``.
 
     Args:
-      base_lr: the optimizer's rate, which all ``schedulers`` must have been made with.
-      schedulers: schedules, in PyTorch's order.
+      base_lr: Learning rate of the optimizer, which all ``schedulers`` must have.
+      schedulers: Schedules, in PyTorch's order.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: two cosines, one with an ``eta_min`` (PyTorch's course then has no closed form),
-        or one of `LambdaLR`, `CyclicLR`, `OneCycleLR`, `CosineAnnealingWarmRestarts`,
+      ValueError: If there are two cosines or one with an ``eta_min`` (PyTorch's curve then has no
+        closed form), or one of `LambdaLR`, `CyclicLR`, `OneCycleLR`, `CosineAnnealingWarmRestarts`,
         `SequentialLR`.
 
     >>> from lrsched.compat import torch
@@ -837,7 +895,7 @@ def ChainedScheduler(base_lr: PositiveFloat, schedulers: Schedulers) -> Schedule
     if len(cosines) > 1 or np.any(np.asarray(schedulers[place].eta_min) != 0):
         raise ValueError(
             "ChainedScheduler: schedulers must have at most one CosineAnnealingLR, with eta_min=0; "
-            "PyTorch's course has no closed form otherwise. For the product write a * b."
+            "PyTorch's curve has no closed form otherwise. For the product write a * b."
         )
     before, after = schedulers[:place], schedulers[place + 1 :]
     return _chained_cosine(
@@ -851,7 +909,7 @@ def ChainedScheduler(base_lr: PositiveFloat, schedulers: Schedulers) -> Schedule
 def _product_of(
     scale: ArrayLike, parts: Sequence[Schedule], base: ArrayLike | None = None
 ) -> Schedule:
-    """``scale * prod_i(part_i / base)``, ``base`` being the scale where none is given."""
+    """Return ``scale * prod_i(operand_i / base)``. ``base`` defaults to ``scale``."""
     divisor = scale if base is None else base
     return multiply(scale, *(part * (1 / divisor) for part in parts))
 
@@ -860,7 +918,7 @@ def _product_of(
 def _chained_cosine(
     step: jax.Array, base_lr: FiniteFloat, half_period: PositiveInt, before: Inner, after: Inner
 ) -> ArrayLike:
-    """A cosine among factors, of which those until its latest low are forgotten.
+    """Cosine among factors, each divided by its value at the latest low of the cosine.
 
     The low at ``r`` is left by adding to the rate, after the factors before the cosine have been
     applied for step ``r + 1`` and before those after it have.

@@ -1,8 +1,8 @@
-"""transformers' schedules: the ``get_*_schedule*`` functions of ``transformers.optimization``.
+"""Schedules of transformers (the ``get_*_schedule*`` functions) as schedules that are data.
 
-``base_lr`` takes the optimizer's place, and the values are those of transformers 5 at every step,
-as `LambdaLR` gives them: the first update of a run with a warmup has a rate of 0, and the cosines
-climb back after ``num_training_steps``. `lrsched.wsd`, `lrsched.cosine` and the others hold.
+``base_lr`` replaces the optimizer, and the values are those of transformers 5 at every step: the
+first update of a run with a warmup has a rate of 0, and the cosines
+rise again after ``num_training_steps``. `lrsched.wsd` and `lrsched.cosine` hold the final value.
 """
 
 import inspect
@@ -27,17 +27,26 @@ from lrsched import (
     shift,
     warmup,
 )
-from lrsched import arguments as option
 from lrsched.arguments import (
     ArgumentType,
     FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
     is_traced,
     one_of,
 )
-from lrsched.compat._plateau import ThresholdMode, min_scale_of, tolerances
+from lrsched.arguments import Mode as MetricMode
+from lrsched.compat._plateau import (
+    Count,
+    PositiveCount,
+    Rate,
+    ThresholdMode,
+    min_scale_of,
+    tolerances,
+)
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
 from lrsched.compat.torch import ReduceLROnPlateau
@@ -94,7 +103,7 @@ __getattr__: MissingAttribute = missing_attribute(
 )
 
 Shape: TypeAlias = Annotated[str, one_of("Shape", ("linear", "cosine", "1-sqrt"))]
-"""How a rate rises or falls."""
+"""Shape of a warmup or a decay."""
 
 
 def _is_zero(number: ArrayLike) -> bool:
@@ -102,7 +111,7 @@ def _is_zero(number: ArrayLike) -> bool:
 
 
 def _decay_length(function: str, training: ArrayLike, before: ArrayLike) -> ArrayLike:
-    """The steps after the warmup, of which there must be one at least."""
+    """Return the number of steps after the warmup, which must be at least one."""
     left: ArrayLike = operator.sub(training, before)
     if not is_traced(left) and np.any(np.asarray(left) < 1):
         raise ValueError(
@@ -124,7 +133,7 @@ def _waves(
     num_cycles: PositiveFloat,
     low: FiniteFloat,
 ) -> ArrayLike:
-    """``low + (base_lr - low) (1 + cos(2 pi num_cycles t / steps)) / 2``, for ever."""
+    """Cosine waves, ``low + (base_lr - low) (1 + cos(2 pi num_cycles t / steps)) / 2``."""
     whole, past = step // jnp.asarray(steps), step % jnp.asarray(steps)
     cycles, length = jnp.asarray(num_cycles), jnp.asarray(steps, jnp.float32)
     turned = cycles * past.astype(jnp.float32)
@@ -135,11 +144,14 @@ def _waves(
 
 @ported
 def get_constant_schedule(base_lr: FiniteFloat, last_epoch: int = -1) -> Schedule:
-    """One value for ever: ``base_lr``.
+    """Constant rate: ``base_lr``.
 
     Args:
-      base_lr: the optimizer's rate.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import transformers
     >>> transformers.get_constant_schedule(0.1)
@@ -152,12 +164,15 @@ def get_constant_schedule(base_lr: FiniteFloat, last_epoch: int = -1) -> Schedul
 def get_constant_schedule_with_warmup(
     base_lr: FiniteFloat, num_warmup_steps: NonNegativeInt, last_epoch: int = -1
 ) -> Schedule:
-    """A linear rise from 0, then ``base_lr`` for ever.
+    """A linear rise from 0, then ``base_lr``.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import transformers
     >>> transformers.get_constant_schedule_with_warmup(1.0, 4)([0, 2, 4, 9]).tolist()
@@ -176,13 +191,16 @@ def get_linear_schedule_with_warmup(
     """A linear rise from 0, then a line to 0 at ``num_training_steps``.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      num_training_steps: the length of the whole.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      num_training_steps: Length of the schedule with its warmup, in steps.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``num_training_steps <= num_warmup_steps``.
+      ValueError: If ``num_training_steps <= num_warmup_steps``.
 
     >>> from lrsched.compat import transformers
     >>> transformers.get_linear_schedule_with_warmup(0.1, 10, 100)
@@ -202,17 +220,20 @@ def get_cosine_schedule_with_warmup(
 ) -> Schedule:
     """A linear rise from 0, then cosine waves between ``base_lr`` and 0.
 
-    At 0.5 cycles it is at 0 at ``num_training_steps``, and climbs back after it.
+    At 0.5 cycles it is at 0 at ``num_training_steps``, and rises again after it.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      num_training_steps: the length of the whole.
-      num_cycles: waves between the two.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      num_training_steps: Length of the schedule with its warmup, in steps.
+      num_cycles: Number of waves after the warmup.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``num_training_steps <= num_warmup_steps``.
+      ValueError: If ``num_training_steps <= num_warmup_steps``.
 
     >>> from lrsched.compat import transformers
     >>> schedule = transformers.get_cosine_schedule_with_warmup(0.5, 10, 110)
@@ -237,14 +258,17 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     cycles on gives 0 instead of ``base_lr`` at the first step of some.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      num_training_steps: the length of the whole.
-      num_cycles: half cosines between the two.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      num_training_steps: Length of the schedule with its warmup, in steps.
+      num_cycles: Number of half cosines after the warmup.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``num_training_steps <= num_warmup_steps``, or ``num_cycles`` times the steps
+      ValueError: If ``num_training_steps <= num_warmup_steps``, or ``num_cycles`` times the steps
         between them is above 2**31 - 1.
 
     >>> from lrsched.compat import transformers
@@ -297,17 +321,20 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     """A linear rise from 0, then cosine waves between ``base_lr`` and a lowest rate.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      num_training_steps: the length of the whole.
-      num_cycles: waves between the two; at 0.5 it climbs back after the whole.
-      last_epoch: not used.
-      min_lr: the lowest rate, or else
-      min_lr_rate: the lowest rate as a fraction of ``base_lr``.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      num_training_steps: Length of the schedule with its warmup, in steps.
+      num_cycles: Number of waves after the warmup. With 0.5 the rate rises again after the end.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+      min_lr: Lowest rate. Pass this or ``min_lr_rate``.
+      min_lr_rate: Lowest rate, as a fraction of ``base_lr``.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``num_training_steps <= num_warmup_steps``, or the lowest rate is given in no way
-        or in two.
+      ValueError: If ``num_training_steps <= num_warmup_steps``, or not exactly one of ``min_lr``
+        and ``min_lr_rate`` is passed.
 
     >>> from lrsched.compat import transformers
     >>> schedule = transformers.get_cosine_with_min_lr_schedule_with_warmup(
@@ -338,18 +365,21 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     ``num_warmup_steps - 1``; the lowest rate is at ``num_training_steps - 1``.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      num_training_steps: the length of the whole.
-      num_cycles: waves between the two; at 0.5 it climbs back after the whole.
-      last_epoch: not used.
-      min_lr: the lowest rate, or else
-      min_lr_rate: the lowest rate as a fraction of ``base_lr``.
-      warmup_lr_rate: the first rate as a fraction of ``base_lr``.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      num_training_steps: Length of the schedule with its warmup, in steps.
+      num_cycles: Number of waves after the warmup. With 0.5 the rate rises again after the end.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+      min_lr: Lowest rate. Pass this or ``min_lr_rate``.
+      min_lr_rate: Lowest rate, as a fraction of ``base_lr``.
+      warmup_lr_rate: First rate, as a fraction of ``base_lr``.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``num_training_steps <= num_warmup_steps``, or the lowest rate is given in no way
-        or in two.
+      ValueError: If ``num_training_steps <= num_warmup_steps``, or not exactly one of ``min_lr``
+        and ``min_lr_rate`` is passed.
 
     >>> from lrsched.compat import transformers
     >>> schedule = transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
@@ -386,15 +416,18 @@ def get_polynomial_decay_schedule_with_warmup(
     """A linear rise from 0, then ``lr_end + (base_lr - lr_end) left**power``.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      num_training_steps: the length of the whole.
-      lr_end: the rate from ``num_training_steps`` on, below ``base_lr``.
-      power: of the polynomial.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      num_training_steps: Length of the schedule with its warmup, in steps.
+      lr_end: Rate from ``num_training_steps`` on, below ``base_lr``.
+      power: Exponent of the polynomial. Must be above 0.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: ``num_training_steps <= num_warmup_steps``, or ``lr_end >= base_lr``.
+      ValueError: If ``num_training_steps <= num_warmup_steps`` or ``lr_end >= base_lr``.
 
     >>> from lrsched.compat import transformers
     >>> schedule = transformers.get_polynomial_decay_schedule_with_warmup(
@@ -419,10 +452,13 @@ def get_inverse_sqrt_schedule(
     """A linear rise from 0, then ``base_lr / sqrt(1 + (t - num_warmup_steps) / timescale)``.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      timescale: the length of the rise by default, or 10,000 without a rise.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      timescale: Timescale of the decay. Defaults to the warmup, or 10,000 without one.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     >>> from lrsched.compat import transformers
     >>> transformers.get_inverse_sqrt_schedule(1.0, 100)([0, 100, 400]).tolist()
@@ -451,20 +487,22 @@ def get_wsd_schedule(
     `lrsched.wsd` rises from 0 and knows more cooldowns.
 
     Args:
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise.
-      num_decay_steps: the length of the fall.
-      num_training_steps: the length of the whole, or else
-      num_stable_steps: the length between the two.
-      warmup_type: "linear", "cosine" or "1-sqrt".
-      decay_type: "linear", "cosine" or "1-sqrt".
-      min_lr_ratio: the first and the last rate as a fraction of ``base_lr``.
-      num_cycles: waves of the cosine decay; after them the last rate is held.
-      last_epoch: not used.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup, in steps.
+      num_decay_steps: Length of the decay.
+      num_training_steps: Length of the schedule. Ignored if ``num_stable_steps`` is passed.
+      num_stable_steps: Length between the warmup and the decay. Defaults to what remains.
+      warmup_type: Shape of the warmup: ``"linear"``, ``"cosine"`` or ``"1-sqrt"``.
+      decay_type: Shape of the decay: ``"linear"``, ``"cosine"`` or ``"1-sqrt"``.
+      min_lr_ratio: First and last rate, as a fraction of ``base_lr``.
+      num_cycles: Number of waves of the cosine decay; the schedule then holds the final value.
+      last_epoch: Must be -1; see `REFUSED` for the reason.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: the length is given in no way or in two (transformers then takes
-        ``num_stable_steps``), or the phases are longer than the whole.
+      ValueError: If neither length is passed, or the phases are longer than the whole.
 
     >>> from lrsched.compat import transformers
     >>> schedule = transformers.get_wsd_schedule(1.0, 10, 20, num_training_steps=100)
@@ -495,46 +533,50 @@ def get_wsd_schedule(
 
 @ported
 def GreedyLR(  # noqa: N802
-    base_lr: option.PositiveFloat,
-    mode: option.Mode = "min",
-    factor: option.OpenUnitFloat = 0.95,
-    patience: option.NonNegativeInt = 10,
-    threshold: option.NonNegativeFloat = 1e-6,
+    base_lr: Rate,
+    mode: MetricMode = "min",
+    factor: OpenUnitFloat = 0.95,
+    patience: Count = 10,
+    threshold: NonNegativeFloat = 1e-6,
     threshold_mode: ThresholdMode = "abs",
-    cooldown: option.NonNegativeInt = 0,
-    warmup: option.NonNegativeInt = 0,
-    min_lr: option.NonNegativeFloat = 1e-3,
-    max_lr: option.PositiveFloat = 1.0,
-    eps: option.NonNegativeFloat = 1e-8,
+    cooldown: Count = 0,
+    warmup: Count = 0,
+    min_lr: NonNegativeFloat = 1e-3,
+    max_lr: Rate = 1.0,
+    eps: NonNegativeFloat = 1e-8,
     verbose: bool = False,
     smooth: bool = False,
-    window_size: option.PositiveInt = 50,
-    reset_start: option.PositiveInt = 500,
+    window_size: PositiveCount = 50,
+    reset_start: PositiveCount = 500,
 ) -> optax.GradientTransformationExtraArgs:
     """The rate goes up on improvements and down on plateaus: a transform, `lrsched.greedy`.
 
     It scales the updates of an optimizer whose rate is ``base_lr``; metrics come as
-    ``update(..., value=metric)`` or by `lrsched.observe`. ``patience`` is one less than ours.
+    ``update(..., value=metric)`` or by `lrsched.observe`. `lrsched.greedy` has a ``patience`` that
+    is larger by one.
 
     Args:
-      base_lr: the optimizer's rate.
-      mode: whether the metric is better when it is less, or more.
-      factor: in (0, 1).
-      patience: the metrics in a row that are tolerated, of either kind.
-      threshold: the margin of an improvement.
-      threshold_mode: ``"rel"`` to the best, or ``"abs"``.
-      cooldown: the metrics after a fall in which none is counted.
-      warmup: those after a rise.
-      min_lr: the least rate, not above ``base_lr``.
-      max_lr: the largest, not below ``base_lr``.
-      eps: changes of the rate no larger than this are not made.
-      verbose: means nothing here.
-      smooth: whether to judge the mean of the latest ``window_size`` metrics.
-      window_size: of that mean.
-      reset_start: the falls at ``min_lr`` after which all starts anew.
+      base_lr: Learning rate of the optimizer.
+      mode: Whether the metric improves when it decreases (``"min"``) or increases (``"max"``).
+      factor: Multiplier of the rate, above 0 and below 1.
+      patience: Number of consecutive metrics of either kind that are tolerated.
+      threshold: Smallest change that counts as an improvement.
+      threshold_mode: Whether the threshold is relative to the best metric (``"rel"``) or ``"abs"``.
+      cooldown: Number of metrics after a reduction that are not counted.
+      warmup: Number of metrics after a rise that are not counted.
+      min_lr: Lowest rate, at most ``base_lr``.
+      max_lr: Highest rate, at least ``base_lr``.
+      eps: Smallest change of the rate that is applied.
+      verbose: Accepted and ignored; it does not change the rate.
+      smooth: Whether to use the mean of the latest ``window_size`` metrics.
+      window_size: Number of metrics in that mean.
+      reset_start: Number of reductions at ``min_lr`` after which the controller is reset.
+
+    Returns:
+      A transform that scales the updates.
 
     Raises:
-      ValueError: an argument that is not in its range, in a sentence that names it.
+      ValueError: If an argument is not in its range.
 
     >>> import jax.numpy as jnp
     >>> from lrsched.compat import transformers
@@ -570,17 +612,18 @@ def GreedyLR(  # noqa: N802
 
 
 @ported
-def get_greedy_schedule(
-    base_lr: option.PositiveFloat, **kwargs: Any
-) -> optax.GradientTransformationExtraArgs:
+def get_greedy_schedule(base_lr: Rate, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
     """`GreedyLR` under transformers' other name.
 
     Args:
-      base_lr: the optimizer's rate.
-      kwargs: the arguments of `GreedyLR`.
+      base_lr: Learning rate of the optimizer.
+      kwargs: Arguments of `GreedyLR`.
+
+    Returns:
+      A transform that scales the updates.
 
     Raises:
-      ValueError: an argument that is not in its range, in a sentence that names it.
+      ValueError: If an argument is not in its range.
 
     >>> import jax.numpy as jnp
     >>> from lrsched.compat import transformers
@@ -592,16 +635,19 @@ def get_greedy_schedule(
 
 @ported
 def get_reduce_on_plateau_schedule(
-    base_lr: option.PositiveFloat, **kwargs: Any
+    base_lr: Rate, **kwargs: Any
 ) -> optax.GradientTransformationExtraArgs:
     """`lrsched.compat.torch.ReduceLROnPlateau` under transformers' name.
 
     Args:
-      base_lr: the optimizer's rate.
-      kwargs: the arguments of `lrsched.compat.torch.ReduceLROnPlateau`.
+      base_lr: Learning rate of the optimizer.
+      kwargs: Arguments of `lrsched.compat.torch.ReduceLROnPlateau`.
+
+    Returns:
+      A transform that scales the updates.
 
     Raises:
-      ValueError: an argument that is not in its range, in a sentence that names it.
+      ValueError: If an argument is not in its range.
 
     >>> import jax.numpy as jnp
     >>> from lrsched.compat import transformers
@@ -663,23 +709,26 @@ def get_scheduler(
     num_training_steps: PositiveInt | None = None,
     scheduler_specific_kwargs: Mapping[str, Any] | None = None,
 ) -> Schedule:
-    """A schedule by the name that ``TrainingArguments(lr_scheduler_type=...)`` takes.
+    """Return a schedule by its name in ``TrainingArguments(lr_scheduler_type=...)``.
 
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
     "inverse_sqrt", "cosine_with_min_lr", "cosine_warmup_with_min_lr" or "warmup_stable_decay".
     "reduce_lr_on_plateau" and "greedy" follow a metric, so that they are no functions of the step.
 
     Args:
-      name: the name, or transformers' ``SchedulerType``.
-      base_lr: the optimizer's rate.
-      num_warmup_steps: the length of the rise; "constant" has none.
-      num_training_steps: the length of the whole; "constant", "constant_with_warmup" and
-        "inverse_sqrt" have none. As in transformers, one code may pass both to all of them.
-      scheduler_specific_kwargs: what else the schedule's own function takes.
+      name: Name of the schedule, or transformers' ``SchedulerType``.
+      base_lr: Learning rate of the optimizer.
+      num_warmup_steps: Length of the warmup. If None, the function must not need it.
+      num_training_steps: Length of the schedule. Ignored by "constant", "constant_with_warmup" and
+        "inverse_sqrt", as in transformers.
+      scheduler_specific_kwargs: Further arguments of the schedule's function.
+
+    Returns:
+      A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: no schedule has that name, a length is missing, or the function does not take
-        something of ``scheduler_specific_kwargs``.
+      ValueError: If the name is not known, a length is missing, or the function does not have an
+        argument of ``scheduler_specific_kwargs``.
 
     >>> from lrsched.compat import transformers
     >>> transformers.get_scheduler("linear", 0.1, num_warmup_steps=10, num_training_steps=100)

@@ -1,4 +1,7 @@
-"""Curves as numbers, as matplotlib figures and as text in a terminal."""
+"""Curves as numbers, as SVG, as matplotlib figures and as text in a terminal.
+
+Importing this package registers the functions with which schedules and results draw themselves.
+"""
 
 import functools
 import importlib
@@ -6,13 +9,19 @@ from typing import Any, Final
 
 from lrsched._plotting import register_plot
 
-_PLOTS: Final = ("plot_comparison", "plot_range_test", "plot_runs", "plot_sweep")
+_MODULES: Final = {
+    "sparkline": "lrsched.pictures.curves",
+    **dict.fromkeys(
+        ("plot_comparison", "plot_range_test", "plot_runs", "plot_schedule", "plot_sweep"),
+        "lrsched.pictures.plots",
+    ),
+}
 
 
 def _draw(name: str, *args: Any, **kwargs: Any) -> Any:
     # The module is imported at the first call: `import lrsched` must not import all that it draws.
-    return getattr(importlib.import_module("lrsched.pictures.plots"), name)(*args, **kwargs)
+    return getattr(importlib.import_module(_MODULES[name]), name)(*args, **kwargs)
 
 
-for _name in _PLOTS:
+for _name in _MODULES:
     register_plot(_name, functools.partial(_draw, _name))

@@ -1,6 +1,6 @@
-"""A schedule's course as numbers: where it is sampled, its phases, and a picture of one line.
+"""Curves of schedules as numbers: samples, phases, decimation, and a small SVG.
 
-What plots, the command line and notebooks have in common; NumPy is all that it needs.
+Plots, the command line and notebooks share these functions. They need only NumPy.
 """
 
 import html
@@ -16,13 +16,13 @@ from lrsched.arguments import BOUNDARIES, NON_NEGATIVE_INT, POSITIVE_INT, is_tra
 from lrsched.numerics import MAX_STEP
 
 DEFAULT_LENGTH: Final = 1000
-"""How far a schedule is shown that names no length at all."""
+"""Number of steps that are shown of a schedule without any length."""
 MAX_EXACT_STEPS: Final = 2**22
-"""An area of so many updates is the sum of their rates; of more, a trapezoid of as many samples."""
+"""Largest number of updates whose rates are summed exactly. Longer sums are a trapezoid rule."""
 
 
 class Phase(NamedTuple):
-    """The updates ``start ... stop - 1`` of a course, and what they are called."""
+    """Updates ``start ... stop - 1`` of a schedule, under one name."""
 
     name: str
     start: int
@@ -30,15 +30,15 @@ class Phase(NamedTuple):
 
 
 def is_concrete_scalar(schedule: Schedule) -> bool:
-    """Whether all its numbers are known and it has no batch axis: whether it is one curve."""
+    """Return whether a schedule is a single curve: no traced number and no batch axis."""
     return not is_traced(schedule) and jax.eval_shape(schedule, np.int32(0)).shape == ()
 
 
 def display_steps(schedule: Schedule) -> int:
-    """How many steps to show: the horizon, or four times the longest length that it names.
+    """Return the number of steps to show of a schedule.
 
-    Where the last piece begins at the horizon, as after the last cut of several, a third is added
-    for it.
+    This is the horizon, or four times the longest length among the parameters. If the last segment
+    begins at the horizon, as in `multistep`, a third is added for it.
     """
     horizon = schedule.horizon
     if isinstance(horizon, int) and horizon > 0:
@@ -48,9 +48,15 @@ def display_steps(schedule: Schedule) -> int:
 
 
 def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Steps from 0 to ``steps``, those next to a seam among them, and the values there.
+    """Return steps and the values there, as every renderer draws them.
 
-    Where the next piece or cycle begins at ``steps``, they end before it.
+    Args:
+      schedule: Schedule that is a single curve.
+      steps: Last step. If a segment or cycle begins there, the samples end before it.
+      count: Number of evenly spaced samples. Steps next to a phase boundary are added.
+
+    Returns:
+      Increasing steps in int64, and their values in float64.
     """
     starts = np.array([phase.start for phase in phases(schedule, steps)], np.int64)
     near = np.concatenate([starts - 1, starts, starts + 1])
@@ -60,13 +66,20 @@ def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarra
     return at, np.asarray(schedule(at), np.float64)
 
 
-def is_logarithmic(courses: Sequence[np.ndarray], decades: float = 2.0) -> bool:
-    """Whether a logarithmic axis helps: most of a course would lie on the floor of a linear one.
+def is_logarithmic(curves: Sequence[np.ndarray], decades: float = 2.0) -> bool:
+    """Return whether the axis of some curves should be logarithmic.
 
-    That is so where every value is above 0, they span so many decades, and half of a course is
-    below a tenth of the largest of all. A single dip does not make an axis logarithmic.
+    It should if all values are above 0, span more than ``decades``, and half of the values of a
+    curve are below a tenth of the largest value. A single dip does not make the axis logarithmic.
+
+    Args:
+      curves: Values of each curve. Non-finite values are ignored.
+      decades: Span in decades.
+
+    Returns:
+      Whether a linear axis would show most of a curve as zero.
     """
-    finite = [values[np.isfinite(values)] for values in courses]
+    finite = [values[np.isfinite(values)] for values in curves]
     finite = [values for values in finite if len(values)]
     low = min((values.min() for values in finite), default=0.0)
     if low <= 0:
@@ -76,27 +89,33 @@ def is_logarithmic(courses: Sequence[np.ndarray], decades: float = 2.0) -> bool:
 
 
 def decimate(
-    steps: np.ndarray, values: np.ndarray, stretches: int = 1000
+    steps: np.ndarray, values: np.ndarray, num_bins: int = 1000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A long curve for a picture: of each stretch the least and the greatest value, and a NaN.
+    """Return a shorter curve with the extremes of each bin, so that no spike and no gap is lost.
 
-    So no spike and no gap is lost, as they would be among every thousandth value.
+    Args:
+      steps: Steps of the curve, increasing.
+      values: Values there. NaN is a gap.
+      num_bins: Number of bins, each of which keeps its minimum, its maximum and a NaN.
+
+    Returns:
+      Steps and values, at most ``3 * num_bins + 2`` of them.
     """
-    if len(values) <= 3 * stretches:
+    if len(values) <= 3 * num_bins:
         return steps, values
-    is_there = ~np.isnan(values)
-    kept = [0, len(values) - 1]
-    for part in np.array_split(np.arange(len(values)), stretches):
-        kept.append(part[np.argmin(is_there[part])])
-        there = part[is_there[part]]
+    is_number = ~np.isnan(values)
+    indices = [0, len(values) - 1]
+    for bin_ in np.array_split(np.arange(len(values)), num_bins):
+        indices.append(bin_[np.argmin(is_number[bin_])])
+        there = bin_[is_number[bin_]]
         if len(there):
-            kept += [there[np.argmin(values[there])], there[np.argmax(values[there])]]
-    places = np.unique(kept)
+            indices += [there[np.argmin(values[there])], there[np.argmax(values[there])]]
+    places = np.unique(indices)
     return steps[places], values[places]
 
 
 def area(schedule: Schedule, start: int, stop: int) -> float:
-    """The sum of the rates of the updates ``start ... stop - 1``, in float64."""
+    """Return the sum of the values at the steps ``start ... stop - 1``, in float64."""
     if stop - start <= MAX_EXACT_STEPS:
         return float(np.sum(np.asarray(schedule(np.arange(start, stop)), np.float64)))
     at = np.linspace(start, stop - 1, MAX_EXACT_STEPS).astype(np.int64)
@@ -105,10 +124,14 @@ def area(schedule: Schedule, start: int, stop: int) -> float:
 
 
 def phases(schedule: Schedule, steps: int | None = None) -> list[Phase]:
-    """What the course consists of, in order, until ``steps`` (or `length_of` it).
+    """Return the phases of a schedule in order.
 
-    A schedule names its own: see ``phases`` of `lrsched.schedule`. One that names none is one
-    phase with its own name.
+    Args:
+      schedule: Schedule; see ``phases`` of `lrsched.schedule`.
+      steps: Number of steps to look at. Defaults to `display_steps` of the schedule.
+
+    Returns:
+      The phases, without a gap between them.
     """
     steps = display_steps(schedule) if steps is None else steps
     found = phase_starts(schedule, steps)
@@ -117,12 +140,15 @@ def phases(schedule: Schedule, steps: int | None = None) -> list[Phase]:
 
 
 def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | None:
-    """A notebook's picture of a schedule: its text over a small SVG in the text's own colour.
+    """Return the picture of a schedule in a notebook: its text above a small SVG.
 
     Args:
-      schedule: of one curve and known numbers; of any other it is None.
-      width: in pixels.
-      height: the same.
+      schedule: Schedule to draw.
+      width: Width in pixels.
+      height: Height in pixels.
+
+    Returns:
+      HTML, or ``None`` if the schedule is not a single curve with a finite value.
     """
     if not is_concrete_scalar(schedule):
         return None
@@ -141,14 +167,17 @@ def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | N
 
 
 def svg(at: np.ndarray, values: np.ndarray, label: str, width: int = 240, height: int = 48) -> str:
-    """A curve as an SVG in the text's own colour, 0 in sight; gaps where it is not finite.
+    """Return a curve as an SVG in the colour of the text, with 0 in the range of the axis.
 
     Args:
-      at: the steps, from 0 on, as `sample` gives them.
-      values: the rates there, one of them finite at least.
-      label: what a reader that shows no pictures says.
-      width: in pixels.
-      height: the same.
+      at: Steps from 0 on, as `sample` returns them.
+      values: Values there, with at least one finite number. Non-finite values are gaps.
+      label: Text for screen readers.
+      width: Width in pixels.
+      height: Height in pixels.
+
+    Returns:
+      The SVG element.
     """
     shown = np.isfinite(values)
     low, high = min(0.0, float(values[shown].min())), float(values[shown].max())
@@ -166,9 +195,9 @@ def svg(at: np.ndarray, values: np.ndarray, label: str, width: int = 240, height
 
 
 def _leaps_at(schedule: Schedule, step: int) -> bool:
-    """Whether another piece or cycle begins there."""
+    """Return whether a segment or a cycle begins at ``step``."""
     name, start = phase_starts(schedule, step + 1)[-1]
-    return start == step and ("piece" in name or "cycle" in name)
+    return start == step and ("segment" in name or "cycle" in name)
 
 
 def _longest(schedule: Schedule) -> int:

@@ -1,4 +1,4 @@
-"""Pictures with matplotlib, in the extra ``plot``: of schedules and of what tuning found."""
+"""Plots of schedules, training runs and tuning results with matplotlib (extra ``plot``)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from lrsched.tuning.results import SweepResult
 
 Curve: TypeAlias = ArrayLike | Sequence[Any] | tuple[Any, Any]
-"""Values at the steps 0, 1, 2, ..., or a pair ``(steps, values)``; seeds are a leading axis."""
+"""Values at the steps 0, 1, 2, ..., or a pair ``(steps, values)``. Seeds are a leading axis."""
 
-# Okabe and Ito's palette, whose colours stay apart under the common colour deficiencies.
+# The palette of Okabe and Ito, whose colours differ under the common colour deficiencies.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 _MOST_NAMES = 40
@@ -33,22 +33,23 @@ def plot_schedule(
     steps: int | None = None,
     beside: Mapping[str, Schedule] | None = None,
 ) -> Any:
-    """The rate over the steps, its phases shaded and named, others on an axis of their own.
+    """Plot a schedule with its phases, and other schedules on a second axis.
 
-    The axis is logarithmic where most of the course would lie on the floor of a linear one: every
-    value is above 0, they span more than two decades, and half are below a tenth of the largest.
+    The axis is logarithmic if all values are above 0, they span more than two decades, and half of
+    them are below a tenth of the largest.
 
     Args:
-      schedule: of one curve: no traced number, no batch axis.
-      ax: matplotlib's axes; by default new ones.
-      steps: how far to draw; by default to the horizon, or four times the longest length in it.
-      beside: other schedules by their names (momentum, weight decay), on a second axis.
+      schedule: Schedule without traced numbers and without a batch axis.
+      ax: Axes of matplotlib. Defaults to new axes.
+      steps: Number of steps to draw. Defaults to the horizon, or four times the longest length
+        among the parameters.
+      beside: Other schedules by name (momentum, weight decay), drawn on a second axis.
 
     Returns:
       The axes of the rate.
 
     Raises:
-      ValueError: a schedule is not one curve, or ``steps`` is not above 0.
+      ValueError: If a schedule is not a single curve, or ``steps`` is not above 0.
 
     >>> import lrsched
     >>> from lrsched.pictures import plots
@@ -79,18 +80,18 @@ def plot_schedule(
 def plot_schedules(
     schedules: Mapping[str, Schedule], ax: Any = None, steps: int | None = None
 ) -> Any:
-    """Several rates over the same steps, one curve each.
+    """Plot several schedules over the same steps.
 
     Args:
-      schedules: by their names.
-      ax: matplotlib's axes; by default new ones.
-      steps: how far to draw; by default to the longest of them.
+      schedules: Schedules by name.
+      ax: Axes of matplotlib. Defaults to new axes.
+      steps: Number of steps to draw. Defaults to the longest of them.
 
     Returns:
       The axes.
 
     Raises:
-      ValueError: as for `plot_schedule`.
+      ValueError: If a schedule is not a single curve, or ``steps`` is not above 0.
 
     >>> import lrsched
     >>> from lrsched.pictures import plots
@@ -118,26 +119,26 @@ def plot_run(
     validation: Curve | Mapping[str, Curve] | None = None,
     axes: Any = None,
 ) -> Any:
-    """Losses over the steps and, beneath them on the same steps, the rates.
+    """Plot losses over the steps, and the learning rates below them.
 
-    One colour is one run, above and beneath. A loss that is not finite is a gap with a cross over
-    its beginning. Of a long curve the least and the greatest value of each stretch are drawn, so
-    that no spike is lost. The axis of the losses is logarithmic where half of them are below a
-    tenth of the largest, that of the rates as in `plot_schedule`.
+    Each run has one colour in both axes. A non-finite loss is a gap with a cross above its start.
+    Long curves are drawn by the extremes of their bins, so that no spike is lost. The axis of the
+    losses is logarithmic if half of them are below a tenth of the largest; for that of the rates,
+    see `plot_schedule`.
 
     Args:
-      losses: of the training: values at the steps 0, 1, 2, ..., or a pair ``(steps, values)``; with
-        a leading axis for seeds; or several runs by their names.
-      rates: the same, or a schedule; by the names of the losses.
-      validation: losses on held-out examples, by the names of the losses. Without steps, they are
-        at equal distances, the last at the end of the losses.
-      axes: two of matplotlib's, for losses and rates; by default new ones.
+      losses: Training losses at the steps 0, 1, 2, ..., or a pair ``(steps, values)``, optionally
+        with a leading axis of seeds; or a mapping of such values for several runs.
+      rates: Learning rates in the same form, or a schedule. A mapping has the names of the losses.
+      validation: Validation losses in the same form. Values without steps are evenly spaced, with
+        the last one at the end of the losses.
+      axes: Two axes of matplotlib, for losses and rates. Defaults to new axes.
 
     Returns:
-      Both axes.
+      The two axes.
 
     Raises:
-      ValueError: steps and values of different lengths, or a schedule that is not one curve.
+      ValueError: If steps and values differ in length, or a schedule is not a single curve.
 
     >>> import lrsched
     >>> from lrsched.pictures import plots
@@ -152,16 +153,16 @@ def plot_run(
     return _draw_runs(trained, judged, driven, axes)
 
 
-def plot_runs(found: "SweepResult", which: Sequence[int] | None = None, axes: Any = None) -> Any:
-    """The losses of a sweep's runs over their steps, and the rates beneath, as `plot_run` does.
+def plot_runs(result: "SweepResult", which: Sequence[int] | None = None, axes: Any = None) -> Any:
+    """Plot losses and learning rates of the runs of a sweep, as `plot_run` does.
 
     Args:
-      found: what `sweep` returned.
-      which: places in its ``schedules``; by default the six with the lowest losses.
-      axes: two of matplotlib's, for losses and rates; by default new ones.
+      result: Result of `lrsched.tuning.sweep`.
+      which: Indices into its ``schedules``. Defaults to the six with the lowest losses.
+      axes: Two axes of matplotlib, for losses and rates. Defaults to new axes.
 
     Returns:
-      Both axes.
+      The two axes.
 
     >>> import jax.numpy as jnp, lrsched, optax
     >>> from lrsched import tuning
@@ -177,27 +178,25 @@ def plot_runs(found: "SweepResult", which: Sequence[int] | None = None, axes: An
     from lrsched.tuning.results import varying_parameters
 
     if which is None:
-        which = sorted(np.argsort(found.mean_losses(), kind="stable")[:_MOST_RUNS].tolist())
-    numbers = varying_parameters(found.schedules)
+        which = sorted(np.argsort(result.mean_losses(), kind="stable")[:_MOST_RUNS].tolist())
+    numbers = varying_parameters(result.schedules)
     trained, judged, driven = dict[str, list[_Line]](), dict[str, list[_Line]](), {}
     for place in which:
         said = ", ".join(f"{name} {values[place]:.4g}" for name, values in numbers.items())
         name = said or f"schedule {place}"
-        members = np.flatnonzero(found.table["schedule"] == place).tolist()
-        trained[name] = [_of_training(found, member) for member in members]
-        judged[name] = [
-            line for member in members if len((line := _of_validation(found, member)).steps)
-        ]
-        driven[name] = _rate_lines(found.schedules[place], int(found.lengths[members[0]]))
+        runs = np.flatnonzero(result.table["schedule"] == place).tolist()
+        trained[name] = [_of_training(result, run) for run in runs]
+        judged[name] = [line for run in runs if len((line := _of_validation(result, run)).steps)]
+        driven[name] = _rate_lines(result.schedules[place], int(result.lengths[runs[0]]))
     return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
 
 
-def plot_range_test(found: "RangeTestResult", ax: Any = None) -> Any:
-    """The smoothed losses over the rates, the usable range shaded, the suggestion marked.
+def plot_range_test(result: "RangeTestResult", ax: Any = None) -> Any:
+    """Plot smoothed losses over learning rates, with the usable range and the suggestion.
 
     Args:
-      found: what `range_test` returned.
-      ax: matplotlib's axes; by default new ones.
+      result: Result of `lrsched.tuning.range_test`.
+      ax: Axes of matplotlib. Defaults to new axes.
 
     Returns:
       The axes.
@@ -210,13 +209,13 @@ def plot_range_test(found: "RangeTestResult", ax: Any = None) -> Any:
     'log'
     """
     ax = _axes(ax)
-    for losses, smoothed in zip(found.losses, found.smoothed, strict=True):
-        ax.plot(found.rates, losses, color=COLOURS[0], alpha=0.15, linewidth=0.8)
-        ax.plot(found.rates, smoothed, color=COLOURS[0], linewidth=1.6)
-    usable, suggestion = found.range, found.suggestion()
+    for losses, smoothed in zip(result.losses, result.smoothed, strict=True):
+        ax.plot(result.rates, losses, color=COLOURS[0], alpha=0.15, linewidth=0.8)
+        ax.plot(result.rates, smoothed, color=COLOURS[0], linewidth=1.6)
+    usable, suggestion = result.range, result.suggestion()
     ax.axvspan(usable.low, usable.high, color=COLOURS[2], alpha=0.12, label="usable")
     ax.axvline(suggestion, color=COLOURS[1], linestyle="--", label=f"suggested: {suggestion:.2g}")
-    seen = found.smoothed[np.isfinite(found.smoothed)]
+    seen = result.smoothed[np.isfinite(result.smoothed)]
     ax.set_ylim(seen.min() - 0.1 * np.ptp(seen), np.quantile(seen, 0.98) + 0.1 * np.ptp(seen))
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     ax.legend(frameon=False)
@@ -224,23 +223,23 @@ def plot_range_test(found: "RangeTestResult", ax: Any = None) -> Any:
 
 
 def plot_sweep(
-    found: "SweepResult", x: str | None = None, by: str | None = None, ax: Any = None
+    result: "SweepResult", x: str | None = None, by: str | None = None, ax: Any = None
 ) -> Any:
-    """The final loss against a number of the schedules: the mean, in the band of the seeds.
+    """Plot the final loss over a parameter of the schedules: mean and range of the seeds.
 
-    Where schedules with the same number differ in others, it is the best of them.
+    If schedules with the same value differ in other parameters, the best of them is shown.
 
     Args:
-      found: what `sweep` returned.
-      x: the column of its table to go along; by default the first number that varies.
-      by: another column: a curve for each of its values.
-      ax: matplotlib's axes; by default new ones.
+      result: Result of `lrsched.tuning.sweep`.
+      x: Column of its table for the horizontal axis. Defaults to the first parameter that varies.
+      by: Column with one curve for each of its values. If ``None``, there is one curve.
+      ax: Axes of matplotlib. Defaults to new axes.
 
     Returns:
       The axes.
 
     Raises:
-      ValueError: no such column, or no number that varies.
+      ValueError: If there is no such column, or no parameter varies.
 
     >>> import jax.numpy as jnp, lrsched, optax
     >>> from lrsched import tuning
@@ -254,10 +253,13 @@ def plot_sweep(
     """
     from lrsched.tuning.results import varying_parameters
 
-    table, ax = found.table, _axes(ax)
-    numbers = list(varying_parameters(found.schedules))
+    table, ax = result.table, _axes(ax)
+    numbers = list(varying_parameters(result.schedules))
     if x is None and not numbers:
-        raise ValueError("plot: the schedules of the sweep differ in no number; give x=.")
+        raise ValueError(
+            "plot: x=None is not accepted, as no parameter of the schedules varies; x must be a "
+            "column of the table."
+        )
     x = numbers[0] if x is None else x
     for name in filter(None, (x, by)):
         columns = table.dtype.names or ()
@@ -286,12 +288,12 @@ def plot_sweep(
     return ax
 
 
-def plot_comparison(found: "ComparisonResult", ax: Any = None) -> Any:
-    """The predicted final losses of schedules, each with its interval, the lowest on top.
+def plot_comparison(result: "ComparisonResult", ax: Any = None) -> Any:
+    """Plot predicted final losses of schedules with their intervals, the lowest at the top.
 
     Args:
-      found: what `compare` returned.
-      ax: matplotlib's axes; by default new ones.
+      result: Result of `lrsched.theory.compare`.
+      ax: Axes of matplotlib. Defaults to new axes.
 
     Returns:
       The axes.
@@ -304,7 +306,7 @@ def plot_comparison(found: "ComparisonResult", ax: Any = None) -> Any:
     >>> plots.plot_comparison(theory.compare(runs, law, steps=100)).get_xlabel()
     'predicted final loss'
     """
-    table, ax = np.sort(found.table, order="loss")[::-1], _axes(ax)
+    table, ax = np.sort(result.table, order="loss")[::-1], _axes(ax)
     places, losses = np.arange(len(table)), table["loss"]
     known = np.isfinite(table["low"])
     ax.hlines(
@@ -343,7 +345,7 @@ def _by_name(given: Any) -> Mapping[str, Any]:
 
 
 def _lines(function: str, given: Any, stop: int | None = None) -> list[_Line]:
-    """One line for each seed; without steps the values are of each, or end at ``stop``."""
+    """Return one line for each seed. Values without steps are consecutive, or end at ``stop``."""
     has_steps = isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1
     values = np.atleast_2d(np.asarray(given[1] if has_steps else given, np.float64))
     count = values.shape[-1]
@@ -365,17 +367,17 @@ def _rate_lines(given: Any, stop: int) -> list[_Line]:
     return [_Line(*curve.sample(given, _steps_of("plot_run", [given], stop)))]
 
 
-def _of_training(found: "SweepResult", member: int) -> _Line:
-    """The means of a member's training loss, at the middle of what they are of."""
-    losses, done = found.train_loss[member], int(found.table["updates"][member])
-    window = -(-int(found.lengths[member]) // len(losses))
+def _of_training(result: "SweepResult", run: int) -> _Line:
+    """Return the mean training losses of a run, each at the middle of its window."""
+    losses, done = result.train_loss[run], int(result.table["updates"][run])
+    window = -(-int(result.lengths[run]) // len(losses))
     begin = np.arange(0, done, window)
     middle = (begin + np.minimum(begin + window, done) - 1) / 2
     return _Line(middle, losses[: len(begin)].astype(np.float64))
 
 
-def _of_validation(found: "SweepResult", member: int) -> _Line:
-    losses, length = found.validation_loss[member], int(found.lengths[member])
+def _of_validation(result: "SweepResult", run: int) -> _Line:
+    losses, length = result.validation_loss[run], int(result.lengths[run])
     steps = length * np.arange(1, len(losses) + 1) // len(losses) - 1
     return _Line(steps[~np.isnan(losses)], losses[~np.isnan(losses)].astype(np.float64))
 
@@ -417,7 +419,7 @@ def _draw_runs(
 
 
 def _draw(ax: Any, line: _Line, **style: Any) -> None:
-    """A line with gaps where it is not finite, and a cross over the beginning of each gap."""
+    """Draw a line with gaps where it is not finite, and a cross above the start of each gap."""
     is_there = np.isfinite(line.values)
     ax.plot(*curve.decimate(line.steps, np.where(is_there, line.values, np.nan)), **style)
     gone = line.steps[~is_there & np.concatenate([[True], is_there[:-1]])]
@@ -431,18 +433,18 @@ def _draw(ax: Any, line: _Line, **style: Any) -> None:
 
 
 def _fit(
-    ax: Any, courses: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
+    ax: Any, curves: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
 ) -> None:
-    """A logarithmic axis where it helps, else one from 0; its numbers written short.
+    """Set a logarithmic axis where it helps, else one from 0 with short numbers.
 
-    It helps too where one rate lies on the floor of another; both may end at 0, far below.
+    It also helps if the peak of one rate is far below that of another. Both may end at 0.
     """
-    finite = [values[np.isfinite(values)] for values in courses]
+    finite = [values[np.isfinite(values)] for values in curves]
     peaks = [float(values.max()) for values in finite if len(values)]
     if not peaks:
         return
     low, high = min(values.min() for values in finite if len(values)), max(peaks)
-    if curve.is_logarithmic(courses, decades):
+    if curve.is_logarithmic(curves, decades):
         ax.set_yscale("log")
         return
     if is_rate and high > 10 * min(peaks) > 0:
@@ -459,7 +461,7 @@ def _fit(
 
 
 def _legend_above(ax: Any, handles: Sequence[Any]) -> None:
-    """In columns above the axes and the names of the phases: within, it may hide a curve."""
+    """Draw the legend above the axes and the names of the phases, where it hides no curve."""
     if not handles:
         return
     longest = max(len(handle.get_label()) for handle in handles) + 5
@@ -473,12 +475,12 @@ def _legend_above(ax: Any, handles: Sequence[Any]) -> None:
     )
 
 
-def _shade(ax: Any, found: list[curve.Phase], steps: int) -> None:
-    """Every other phase in grey, their names above the axes where there is room for them."""
-    if len(found) < 2:
+def _shade(ax: Any, phases: list[curve.Phase], steps: int) -> None:
+    """Shade every other phase, and name the phases above the axes if there is room."""
+    if len(phases) < 2:
         return
     until = 0.0
-    for i, phase in enumerate(found):
+    for i, phase in enumerate(phases):
         if i % 2 == 0:
             ax.axvspan(phase.start, phase.stop, color="0.5", alpha=0.1, linewidth=0, zorder=0)
         at = max(phase.start / steps, until)
@@ -490,7 +492,7 @@ def _shade(ax: Any, found: list[curve.Phase], steps: int) -> None:
 
 
 def _of_the_best(rows: np.ndarray) -> np.ndarray:
-    """The finite losses of the schedule with the lowest mean among these rows."""
+    """Return the finite losses of the schedule with the lowest mean among these rows."""
     rows = rows[np.isfinite(rows["loss"])]
     means = {i: rows["loss"][rows["schedule"] == i].mean() for i in np.unique(rows["schedule"])}
     losses: np.ndarray = rows["loss"][rows["schedule"] == min(means, key=means.__getitem__)]

@@ -1,4 +1,4 @@
-"""Curves in a terminal, of braille dots: two across and four down in each character."""
+"""Curves in a terminal, drawn with braille characters of 2 by 4 dots."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -14,7 +14,7 @@ _DOTS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]]
 
 
 class Line(NamedTuple):
-    """One curve: steps that increase, and its values there."""
+    """One curve: increasing steps, and the values there."""
 
     x: np.ndarray
     y: np.ndarray
@@ -28,15 +28,19 @@ def draw(
     log_x: bool = False,
     marked: tuple[float, float, float] | None = None,
 ) -> Text:
-    """The curves over one another, with the ends of both axes.
+    """Draw curves in one chart, with the ends of both axes.
 
     Args:
-      lines: with finite numbers somewhere.
-      width: of the whole, in characters, the axis included.
-      height: of the curves.
-      plain: without colour, so that several curves are letters instead of dots.
-      log_x: a logarithmic axis across.
-      marked: a range and a place within it, shown beneath: its first x, the place's, its last.
+      lines: Curves, each with at least one finite number.
+      width: Total width in characters, including the axis.
+      height: Height of the curves in characters.
+      plain: Whether to omit colours. Several curves are then letters instead of dots.
+      log_x: Whether the horizontal axis is logarithmic.
+      marked: First position, marked position and last position of a range that is shown below the
+        axis. If ``None``, no range is shown.
+
+    Returns:
+      The chart as text of rich.
     """
     values = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
     log = is_logarithmic([line.y for line in lines])

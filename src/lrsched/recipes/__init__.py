@@ -37,4 +37,4 @@ for _create in RECIPES.values():
     globals()[_create.__name__] = _create
 del _create
 
-__all__ = ["Decay", "Parts", "Recipe", "get", "listing", "names", "recipe", "to_json"]
+__all__ = ["RECIPES", "Decay", "Parts", "Recipe", "get", "listing", "names", "recipe", "to_json"]

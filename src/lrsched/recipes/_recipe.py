@@ -13,8 +13,9 @@ import jax
 import optax
 import optax.contrib
 
-from lrsched._schedule import Schedule, from_dict, to_dict
+from lrsched._schedule import Schedule
 from lrsched.arguments import bind_arguments
+from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.weight_decay import with_weight_decay
 
@@ -332,6 +333,17 @@ def recipe(
 
     Raises:
       ValueError: If another recipe has the name.
+
+    Example:
+      >>> import lrsched
+      >>> from lrsched import recipes
+      >>> @recipes.recipe("my-line", "examples", source="this docstring")
+      ... def my_line(steps: int = 100, peak: float = 1e-3) -> recipes.Parts:
+      ...     rate = lrsched.linear(peak, 0.0, steps=steps)
+      ...     return recipes.Parts({"all": rate}, {"name": "adamw"})
+      >>> my_line(steps=10).schedules["all"]
+      linear(init=0.001, end=0.0, steps=10)
+      >>> del recipes.RECIPES["my-line"]
     """
 
     def decorate(function: Callable[..., Parts]) -> Callable[..., Recipe]:
@@ -399,7 +411,13 @@ def get(name: str) -> Callable[..., Recipe]:
 
 
 def names() -> list[str]:
-    """Return the names of all recipes, by family and then by name."""
+    """Return the names of all recipes, by family and then by name.
+
+    Example:
+      >>> from lrsched import recipes
+      >>> recipes.names()[:2]
+      ['dit-xl2', 'edm2-img512-xs']
+    """
     return [row["name"] for row in listing()]
 
 
@@ -409,6 +427,11 @@ def listing() -> list[dict[str, str]]:
     Returns:
       A list of dicts with the keys "family", "name", "signature", "optimizer" and "source", all
       of them strings, ordered by family and name.
+
+    Example:
+      >>> from lrsched import recipes
+      >>> recipes.listing()[0]["signature"]
+      '(peak=0.0001)'
     """
     return sorted(_rows(), key=lambda row: (row["family"], row["name"]))
 
@@ -427,5 +450,18 @@ def _rows() -> Iterator[dict[str, str]]:
 
 
 def to_json(recipe: Recipe) -> str:
-    """Return a recipe as indented JSON text."""
+    """Return a recipe as indented JSON text.
+
+    Args:
+      recipe: Recipe at some scale.
+
+    Returns:
+      JSON text, which `Recipe.from_dict` reads after ``json.loads``.
+
+    Example:
+      >>> import json
+      >>> from lrsched import recipes
+      >>> json.loads(recipes.to_json(recipes.dit_xl2()))["parts"]["ema"]
+      0.9999
+    """
     return json.dumps(recipe.to_dict(), indent=2)

@@ -1,43 +1,72 @@
-"""Changing the learning rate of a running job: pure functions from one optimizer state to another.
+"""Changes to the learning rate of a running job: pure functions of an optimizer state.
 
 They find the rates by their type through any wrapper, as `lrsched.learning_rate` does, and write
-numbers only: in a compiled step nothing is compiled anew, unless a schedule of another kind comes.
+numbers into a state whose structure stays, so that a compiled step is reused. Only a schedule of
+another kind, a Python function as shape, and thawing a frozen group change the structure.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
-from lrsched.algebra import as_schedule, by_hand, repace
-from lrsched.schedules.multiphase import cooldown
-from lrsched.schedules.ramps import Ramp
-from lrsched.transforms.composition import RateNode, has_rate, iter_rate_nodes, unwrap_nnx
-from lrsched.transforms.learning_rate import to_state
+from lrsched.algebra import as_schedule, constant, multiply
+from lrsched.arguments import (
+    POSITIVE_INT,
+    ArgumentType,
+    argument_type_of,
+    in_range,
+    is_traced,
+)
+from lrsched.schedules.ramps import RAMPS, Ramp
+from lrsched.transforms import rate as rates
+from lrsched.transforms.composition import (
+    Group,
+    group_label,
+    has_rate,
+    iter_rate_nodes,
+    replace_nodes,
+    unwrap_nnx,
+)
+from lrsched.transforms.groups import FROZEN
+from lrsched.transforms.rate import RateState, edit_rate, rate_step
+
+if TYPE_CHECKING:
+    import chex
+
+_RATE = ArgumentType("Rate", "a number of 0 or more", in_range(ge=0))
+_NUMBER = ArgumentType("Number", "a finite number", in_range())
+_RAMP = argument_type_of(Ramp) or _NUMBER
+_MULTIPLIER = "multiplier"
 
 
-def set_learning_rate(opt_state: Any, value: ArrayLike | None, *, group: str | None = None) -> Any:
-    """Hold the learning rate at a value from the next update on, or release it again.
+def set_learning_rate(
+    opt_state: optax.OptState, value: ArrayLike | None, *, group: str | None = None
+) -> Any:
+    """Override the learning rate with a value from the next update on, or release it again.
 
-    The value takes the place of the schedule and of `scale_learning_rate`; the scales of
-    controllers and the estimates of adaptive methods go on multiplying it. The schedule's clock
-    goes on, so that a release (``None``) continues where the schedule would be by then.
+    The value replaces the schedule and the scale of `scale_learning_rate`; the scales of
+    controllers and the estimates of adaptive methods keep multiplying it. The step count
+    continues, so that a release continues where the schedule is by then.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
-      value: the rate, 0 or more, may be traced; None follows the schedule again.
-      group: the label of a group, where there are several.
+      opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
+      value: The rate, 0 or more. None follows the schedule again. A traced value that is negative
+        counts as 0, and one that is not finite is ignored.
+      group: Label of the rate. Defaults to None, which requires that there is only one.
 
     Returns:
-      The state with it. `learning_rate` says what the latest update applied, so it shows the value
-      after the next one.
+      A new state of the same structure. `learning_rate` returns what the latest update applied,
+      so it shows the value after the next one.
 
     Raises:
-      ValueError: a negative value, no such group, several groups and none given, or no one rate.
+      ValueError: If ``value`` is negative or not finite, there is no such group, or there are
+        several rates and ``group`` is None.
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, steps=4))
@@ -50,36 +79,32 @@ def set_learning_rate(opt_state: Any, value: ArrayLike | None, *, group: str | N
     0.75
     0.5
     """
-    if (
-        value is not None
-        and not isinstance(value, jax.core.Tracer)
-        and not jnp.all(jnp.asarray(value) >= 0)
-    ):
-        raise ValueError(
-            f"set_learning_rate: value={value!r} is not accepted; value must be a number of 0 or "
-            "more, or None."
-        )
-
-    def turned(place: Place) -> Schedule:
-        if value is None:
-            return _with(place.schedule, held=-1.0)
-        return _with(place.schedule, held=value, scale=1.0)
-
-    places = _places("set_learning_rate", opt_state, group, one_group=True)
-    return _edited(opt_state, places, turned)
+    function = "set_learning_rate"
+    sites = rate_sites(function, opt_state, group, one_group=True, multipliers=False)
+    if value is None:
+        return _edit(opt_state, sites, rates.release_rate)
+    return _edit(opt_state, sites, rates.override_rate, _RATE.validate(function, "value", value))
 
 
-def scale_learning_rate(opt_state: Any, factor: ArrayLike, *, group: str | None = None) -> Any:
-    """Multiply the learning rate by a factor from the next update on, on top of what scales it.
+def scale_learning_rate(
+    opt_state: optax.OptState, factor: ArrayLike, *, group: str | None = None
+) -> Any:
+    """Multiply the learning rate by a factor from the next update on.
+
+    Factors multiply: twice 0.5 is 0.25. A rate that is scaled to 0 is set again by
+    `set_learning_rate`, the multiplier of a group by `set_hyperparameter`.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
-      factor: 0 or more; may be traced. Twice 0.5 is 0.25.
-      group: the label of a group, or a pattern of `learning_rate_groups`, whose multiplier is
-        scaled then; by default all rates.
+      opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
+      factor: Factor of the rate, 0 or more. A traced factor that is negative counts as 0, and one
+        that is not finite is ignored.
+      group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all rates.
+
+    Returns:
+      A new state of the same structure.
 
     Raises:
-      ValueError: a negative factor, no such group, or no one rate.
+      ValueError: If ``factor`` is negative or not finite, or there is no such group.
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(0.5)
@@ -87,55 +112,127 @@ def scale_learning_rate(opt_state: Any, factor: ArrayLike, *, group: str | None 
     >>> optimizer.update(jnp.ones(1), state)[0].tolist()
     [-0.05000000074505806]
     """
-    if not isinstance(factor, jax.core.Tracer) and not jnp.all(jnp.asarray(factor) >= 0):
-        raise ValueError(
-            f"scale_learning_rate: factor={factor!r} is not accepted; factor must be a number of 0 "
-            "or more."
-        )
+    function = "scale_learning_rate"
+    factor = _RATE.validate(function, "factor", factor)
+    sites = rate_sites(function, opt_state, group)
+    _check_not_frozen(function, sites)
+    return _edit(opt_state, sites, rates.scale_rate, factor)
 
-    def turned(place: Place) -> Schedule:
-        return _with(place.schedule, scale=place.schedule.scale * factor)
 
-    places = _multipliers(opt_state, group) or _places("scale_learning_rate", opt_state, group)
-    return _edited(opt_state, places, turned)
+def set_hyperparameter(
+    opt_state: optax.OptState,
+    name: str,
+    value: ArrayLike | None = None,
+    *,
+    scale: ArrayLike | None = None,
+    group: str | None = None,
+) -> Any:
+    """Override or scale a scheduled hyperparameter that is not a learning rate, or release it.
+
+    These are the scheduled arguments of `inject_schedules`, such as ``weight_decay`` or ``b1``,
+    and the multipliers of `learning_rate_groups` and `layerwise_decay` under the name
+    ``"multiplier"``. Setting the multiplier of a frozen group thaws it, which changes the structure
+    of the state and compiles the step once more.
+
+    Args:
+      opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
+      name: Name of the hyperparameter, as in `metrics`.
+      value: The value in place of the schedule. Defaults to None: without ``scale``, the schedule
+        is followed again, without a scale.
+      scale: Factor that multiplies the value, 0 or more. Defaults to None, no change.
+      group: Label of the group. Defaults to None, every hyperparameter of this name.
+
+    Returns:
+      A new state.
+
+    Raises:
+      ValueError: If a number is not finite, ``scale`` or a multiplier is negative, no scheduled
+        hyperparameter has this name, or there is no such group.
+
+    >>> import jax.numpy as jnp, lrsched, optax
+    >>> optimizer = lrsched.inject_schedules(optax.adamw)(
+    ...     0.1, weight_decay=lrsched.linear(0.1, 0.0, steps=10))
+    >>> state = lrsched.set_hyperparameter(optimizer.init(jnp.zeros(1)), "weight_decay", 0.5)
+    >>> _, state = optimizer.update(jnp.ones(1), state, jnp.zeros(1))
+    >>> float(lrsched.metrics(state)["weight_decay"])
+    0.5
+    """
+    function = "set_hyperparameter"
+    sites = _hyperparameter_sites(opt_state, name, group)
+    kind = _RATE if name == _MULTIPLIER else _NUMBER
+    if value is not None:
+        value = kind.validate(function, "value", value)
+        thawed = [
+            site._replace(rate=rates.with_schedule(site.rate, constant(0.0)))
+            if site.rate.schedule == FROZEN
+            else site
+            for site in sites
+        ]
+        sites = _edited(thawed, rates.override_number, value)
+    elif scale is None:
+        sites = _edited(sites, rates.reset_rate)
+    if scale is not None:
+        _check_not_frozen(function, sites)
+        sites = _edited(sites, rates.scale_rate, _RATE.validate(function, "scale", scale))
+    return _written(opt_state, sites)
 
 
 def set_schedule(
-    opt_state: Any, schedule: ArrayLike | Schedule | Any, *, group: str | None = None
+    opt_state: optax.OptState,
+    schedule: ArrayLike | Schedule | optax.Schedule,
+    *,
+    group: str | None = None,
 ) -> Any:
-    """Go on with another schedule, at the step where the clock is.
+    """Continue with another schedule, at the current step count.
 
-    One of the same kind changes numbers only; a schedule of another kind compiles the step once
-    more. What was held or scaled by hand stays so.
+    A schedule of the same kind changes numbers only; one of another kind changes the structure of
+    the state and compiles the step once more. An override and a scale stay; an extension and a
+    cooldown belong to the schedule that is replaced, and end with it.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
-      schedule: a number, a `Schedule` or a callable of the step.
-      group: the label of a group, where there are several.
+      opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
+      schedule: A number, a `Schedule` or a callable of the step.
+      group: Label of the rate. Defaults to None, which requires that there is only one.
+
+    Returns:
+      A new state.
 
     Raises:
-      ValueError: no such group, several groups and none given, or no one rate.
+      ValueError: If there is no such group, there are several rates and ``group`` is None, or the
+        transform received its numbers as JAX arrays, which are their caller's.
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.cosine(0.1, steps=100))
     >>> state = optimizer.init(jnp.zeros(1))
-    >>> lrsched.set_schedule(state, lrsched.cosine(0.1, steps=200)).schedule.horizon
-    200
+    >>> state = lrsched.set_schedule(state, lrsched.cosine(0.1, steps=200))
+    >>> lrsched.learning_rate_schedule(state)
+    cosine(peak=0.1, steps=200)
     """
     new = as_schedule(schedule)
-    places = _places("set_schedule", opt_state, group, one_group=True)
-    return _edited(opt_state, places, lambda place: _under(place, new))
+    sites = rate_sites("set_schedule", opt_state, group, one_group=True, multipliers=False)
+    for site in sites:
+        if _is_live(site):
+            raise ValueError(f"set_schedule: {_owner(site)}")
+    changed = [site._replace(rate=rates.with_schedule(site.rate, new)) for site in sites]
+    return _written(opt_state, changed)
 
 
-def restart(opt_state: Any, step: ArrayLike = 0) -> Any:
-    """Set the clock of every schedule of ours; moments and counts of other transforms stay.
+def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None = None) -> Any:
+    """Set the step count of the schedules; moments and counts of other transforms stay.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
-      step: where the schedules go on.
+      opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
+      step: Step from which the schedules continue. A traced step that is negative or not a number
+        counts as 0, and one above 2**31 - 1 as that. Defaults to 0.
+      group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all
+        schedules in the state.
+
+    Returns:
+      A new state of the same structure.
 
     Raises:
-      ValueError: no schedule in the state.
+      ValueError: If ``step`` is not a whole number from 0 to 2**31 - 1, there is no such group, or
+        the state holds no schedule of lrsched.
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, steps=4))
@@ -143,105 +240,171 @@ def restart(opt_state: Any, step: ArrayLike = 0) -> Any:
     >>> optimizer.update(jnp.ones(1), lrsched.restart(state))[0].tolist()
     [-1.0]
     """
-    found = [part for part in iter_rate_nodes(opt_state) if part.rate_factor.put is not None]
-    if not found:
+    start = rates.as_step("restart", step)
+    if group is not None:
+        return _edit(opt_state, rate_sites("restart", opt_state, group), rates.move_rate, start)
+    nodes = [
+        node.state for node in iter_rate_nodes(opt_state) if node.rate_factor.with_rates is not None
+    ]
+    if not nodes:
         raise ValueError("restart: the state holds no schedule of lrsched.")
+    sites = [site for site in _all_sites(opt_state) if np.any(_is_moved(site))]
+    moved = _edit(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
-    def set_to_step(state: Any) -> Any:
-        return state._replace(count=jax.tree.map(lambda old: jnp.full_like(old, step), state.count))
+    def set_count(state: Any) -> Any:
+        return state._replace(
+            count=jax.tree.map(
+                # A copy for each count, as a state is donated as a whole.
+                lambda old: jnp.array(jnp.broadcast_to(start, jnp.shape(old))),
+                state.count,
+            )
+        )
 
-    return _changed(opt_state, [(part.state, set_to_step) for part in found])
+    nodes = [
+        node.state for node in iter_rate_nodes(moved) if node.rate_factor.with_rates is not None
+    ]
+    return replace_nodes(moved, [(state, set_count) for state in nodes])
 
 
-def extend(opt_state: Any, steps: ArrayLike, *, group: str | None = None) -> Any:
-    """Make the run longer, or shorter, without a jump of the rate: `repace` from here on.
+def extend(opt_state: optax.OptState, total_steps: ArrayLike, *, group: str | None = None) -> Any:
+    """Make the run longer, or shorter, without a jump of the rate.
 
-    What is left of the schedule's course is gone through until ``steps``. A schedule made anew for
-    the longer run would jump: a cosine for 1000 updates at 900 is at 0.02 of its peak, one for 2000
-    is at 0.58.
+    Stretches the remaining part of the schedule, or of the cooldown in progress, so that it ends
+    at ``total_steps``. A new schedule for the longer run would jump: a cosine for 1000 updates is
+    at 0.02 of its peak after 900, one for 2000 at 0.58. An extension replaces an earlier one.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
-      steps: the length of the whole run in updates, above the step where the clock is.
-      group: the label of a group; by default all of them.
+      opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
+      total_steps: Length of the whole run, in updates, above the current step. A traced length
+        that is not counts as the step after the current one.
+      group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all rates.
+
+    Returns:
+      A new state of the same structure.
 
     Raises:
-      ValueError: a schedule without a horizon, one that has come to its end, ``steps`` that are
-        over, no such group, or no one rate.
+      ValueError: If a schedule has no horizon or has reached it, ``total_steps`` is not above the
+        current step, or there is no such group.
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, steps=4))
-    >>> state = lrsched.extend(lrsched.restart(optimizer.init(jnp.zeros(1)), 2), steps=6)
-    >>> state.schedule([2, 3, 4, 5, 6]).tolist()
+    >>> state = lrsched.extend(lrsched.restart(optimizer.init(jnp.zeros(1)), 2), total_steps=6)
+    >>> lrsched.learning_rate_schedule(state)([2, 3, 4, 5, 6]).tolist()
     [0.5, 0.375, 0.25, 0.125, 0.0]
     """
-
-    def longer(place: Place) -> Schedule:
-        if place.schedule.inner.horizon is None:
-            raise ValueError(
-                f"extend: the schedule {place.schedule.inner} has no horizon, so there is no end "
-                "to put off; set_schedule(opt_state, schedule) takes one that has, such as "
-                "lrsched.cosine for a cosine that climbs back after its fall."
-            )
-        return _under(place, repace(place.schedule.inner, place.step, steps))
-
-    return _edited(opt_state, _places("extend", opt_state, group), longer)
+    total_steps = POSITIVE_INT.validate("extend", "total_steps", total_steps)
+    sites = rate_sites("extend", opt_state, group)
+    for site in sites:
+        _check_extend(site, total_steps)
+    return _edit(opt_state, sites, rates.extend_rate, total_steps)
 
 
 def start_cooldown(
-    opt_state: Any,
+    opt_state: optax.OptState,
     steps: ArrayLike,
     *,
-    shape: Ramp = "1-sqrt",
+    ramp: Ramp = "1-sqrt",
     end: ArrayLike = 0.0,
     group: str | None = None,
 ) -> Any:
-    """Anneal from the rate of now: `cooldown` from the step where the clock is.
+    """Anneal from the current rate to ``end`` within ``steps`` updates, from the next update on.
 
-    From the checkpoint of a constant or stable phase one can branch off as many of them as one
-    likes. A rate that is held by hand is annealed too.
+    From the checkpoint of a constant or stable phase, any number of cooldowns can branch off. A
+    rate that is overridden is annealed from its value. A cooldown replaces an earlier one.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
-      steps: the length of the fall.
-      shape: as in `wsd`.
-      end: the rate after it.
-      group: the label of a group; by default all of them.
+      opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
+      steps: Length of the cooldown, in updates, at least 1.
+      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square" or
+        "exponential", which are numbers in the state; or a function from the remaining fraction in
+        [0, 1] to [0, 1], which changes the structure of the state and compiles the step once more.
+      end: Rate after the cooldown, 0 or more. Defaults to 0.
+      group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all rates.
+
+    Returns:
+      A new state.
 
     Raises:
-      ValueError: no such group, or no one rate.
+      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``ramp`` is unknown, or there
+        is no such group.
 
     Source: Hägele et al. 2024 (arXiv 2405.18392).
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.warmup(2) * 1.0)
     >>> stable = lrsched.restart(optimizer.init(jnp.zeros(1)), 100)
-    >>> state = lrsched.start_cooldown(stable, steps=4, shape="linear")
-    >>> state.schedule([99, 100, 102, 104]).tolist()
+    >>> state = lrsched.start_cooldown(stable, steps=4, ramp="linear")
+    >>> lrsched.learning_rate_schedule(state)([99, 100, 102, 104]).tolist()
     [1.0, 1.0, 0.5, 0.0]
     """
+    function = "start_cooldown"
+    steps = POSITIVE_INT.validate(function, "steps", steps)
+    end = _RATE.validate(function, "end", end)
+    ramp = _RAMP.validate(function, "ramp", ramp)
+    sites = rate_sites(function, opt_state, group)
+    _check_not_frozen(function, sites)
+    if ramp in RAMPS:
+        return _edit(opt_state, sites, rates.cool_rate, steps, end, rates.ramp_index(ramp))
+    changed = [
+        site._replace(rate=rates.cooldown_by_function(site.rate, site.step, steps, end, ramp))
+        for site in sites
+    ]
+    return _written(opt_state, changed)
 
-    def annealed(place: Place) -> Schedule:
-        before = by_hand(place.schedule.inner, held=place.schedule.held)
-        after = cooldown(before, place.step, steps, end=end, ramp=shape)
-        return to_state(by_hand(after, scale=place.schedule.scale))
 
-    return _edited(opt_state, _places("start_cooldown", opt_state, group), annealed)
+def learning_rate_schedule(opt_state: optax.OptState, *, group: str | None = None) -> Schedule:
+    """Return the learning rate of a state, with all edits, as one schedule of the step count.
 
-
-def check_resume(opt_state: Any, schedule: ArrayLike | Schedule | Any) -> str:
-    """What a restored state and the schedule of today's configuration disagree on, in words.
+    It prints, plots and is written as JSON as every schedule; an unedited rate gives the schedule
+    as configured. The scales of controllers and the estimates of adaptive methods are no part of
+    it.
 
     Args:
-      opt_state: the restored state, of one group.
-      schedule: what the run was started with today.
+      opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
+      group: Label of a rate, or of a group of `learning_rate_groups`, whose rate is the product
+        with the multiplier. Defaults to None, which requires that there is only one rate.
+
+    Returns:
+      A `Schedule` of the transform's step count.
+
+    Raises:
+      ValueError: If there is no such group, there are several rates and ``group`` is None, or the
+        state is traced or stacked.
+
+    >>> import jax.numpy as jnp, lrsched
+    >>> optimizer = lrsched.scale_by_learning_rate(lrsched.cosine(0.1, steps=100))
+    >>> state = lrsched.extend(optimizer.init(jnp.zeros(1)), total_steps=200)
+    >>> lrsched.learning_rate_schedule(lrsched.scale_learning_rate(state, 0.5))
+    edited(inner=cosine(peak=0.1, steps=100), scale=0.5, pace_end=200)
+    """
+    function = "learning_rate_schedule"
+    sites = rate_sites(function, opt_state, group, one_group=group is None)
+    for site in sites:
+        if is_traced(site.rate) or jnp.shape(site.rate.edits.scale):
+            raise ValueError(
+                f"{function}: the state is traced or stacked; take one member's state first, as in "
+                "jax.tree.map(lambda x: x[0], opt_state)."
+            )
+    found = [rates.rate_schedule(site.rate) for site in sites]
+    if sites[0].is_multiplier:
+        outer = rate_sites(function, opt_state, None, one_group=True)
+        return multiply(*(rates.rate_schedule(site.rate) for site in outer), *found)
+    return found[0]
+
+
+def check_resume(opt_state: optax.OptState, schedule: ArrayLike | Schedule | optax.Schedule) -> str:
+    """Describe in words on what a restored state and the schedule of the configuration disagree.
+
+    Args:
+      opt_state: The restored state, of one rate.
+      schedule: The schedule that the run was started with.
 
     Returns:
       One sentence with the step, both schedules and both rates, and what to do; empty where they
       are the same.
 
     Raises:
-      ValueError: no one rate in the state.
+      ValueError: If there is not exactly one rate in the state.
 
     >>> import jax.numpy as jnp, lrsched
     >>> saved = lrsched.scale_by_learning_rate(lrsched.cosine(0.1, steps=100)).init(jnp.zeros(1))
@@ -252,134 +415,236 @@ def check_resume(opt_state: Any, schedule: ArrayLike | Schedule | Any) -> str:
 constant(value=0.01) 0.01; set_schedule(opt_state, schedule) takes the new one, else the saved one \
 goes on.
     """
-    (place,) = _places("check_resume", opt_state, one_group=True)
-    saved, new = place.schedule, as_schedule(schedule)
-    if saved.replace(inner=new) == saved:
+    (site,) = rate_sites("check_resume", opt_state, one_group=True)
+    saved, new = rates.rate_schedule(site.rate), as_schedule(schedule)
+    if site.rate.schedule == new:
         return ""
-    is_touched = by_hand(saved.inner) != saved
-    step = int(place.step)
+    step = int(site.step)
     return (
-        f"at step {step} the saved schedule {saved if is_touched else saved.inner} gives "
-        f"{float(saved(step)):.6g}, the new one {new} {float(new(step)):.6g}; "
+        f"at step {step} the saved schedule {saved} "
+        f"gives {float(saved(step)):.6g}, the new one {new} {float(new(step)):.6g}; "
         "set_schedule(opt_state, schedule) takes the new one, else the saved one goes on."
     )
 
 
-class Place(NamedTuple):
-    """Where a rate, or a multiplier, comes from.
+class RateSite(NamedTuple):
+    """Where a rate, a multiplier or another scheduled hyperparameter is kept.
 
     Attributes:
-      state: what holds it.
-      put: ``schedule -> state``: the state with another one.
-      schedule: its schedule, a `by_hand`, the numbers as arrays.
-      step: the step where its clock is.
-      container: the structure that holds each number in the state: an array's own, or that of what
+      node: The state that holds it.
+      name: Its label among the rates of the node, or its name among the hyperparameters.
+      is_hyperparameter: Which of the two.
+      is_multiplier: Whether it multiplies a rate that is applied elsewhere.
+      group: The labels of its group.
+      rate: The schedule and its edits, as arrays.
+      step: Step count of the node.
+      leaf_treedef: Structure around each number in the state: an array's own, or that of what
         ``nnx.Optimizer`` puts around it.
     """
 
-    state: Any
-    put: Callable[[Schedule], Any]
-    schedule: Schedule
+    node: Any
+    name: str
+    is_hyperparameter: bool
+    is_multiplier: bool
+    group: Group
+    rate: RateState
     step: jax.Array
-    container: Any
+    leaf_treedef: Any
 
 
-def _edited(opt_state: Any, places: Sequence[Place], edit: Callable[[Place], Schedule]) -> Any:
-    def put(place: Place, state: Any) -> Any:
-        del state  # it is what `place` was read from
-        contained = jax.tree.map(lambda x: jax.tree.unflatten(place.container, [x]), edit(place))
-        return place.put(contained)
+def rate_sites(
+    function: str,
+    opt_state: optax.OptState,
+    group: str | None = None,
+    one_group: bool = False,
+    multipliers: bool = True,
+) -> list[RateSite]:
+    """Return the rates that an edit reaches: of an optimizer around another one, the inner one's.
 
-    return _changed(opt_state, [(place.state, functools.partial(put, place)) for place in places])
-
-
-def _multipliers(opt_state: Any, group: str | None) -> list[Place]:
-    """The schedules of the multipliers of this group of `learning_rate_groups`."""
-    return [
-        _multiplier(part, name)
-        for part in iter_rate_nodes(opt_state)
-        if part.rate_factor.is_scale and isinstance(part.rate_factor.schedules, Mapping)
-        for name in part.rate_factor.schedules
-        if "/".join((*part.group, name)) == group
-    ]
-
-
-def _multiplier(part: RateNode, name: str) -> Place:
-    schedules, put = part.rate_factor.schedules, part.rate_factor.put
-    assert put is not None
-    return _place(part, schedules[name], lambda new: put({**schedules, name: new}))
-
-
-def _places(
-    function: str, opt_state: Any, group: str | None = None, one_group: bool = False
-) -> list[Place]:
-    """The schedules of the rates: of an optimizer around another one, the inner one's."""
-    found = [
-        part
-        for part in iter_rate_nodes(opt_state)
-        if part.rate_factor.put is not None
-        and not part.rate_factor.is_scale
-        and not has_rate(part.rate_factor.inner)
-        and part.rate_factor.schedules.is_instance_of(by_hand)
-    ]
-    groups = list(dict.fromkeys("/".join(part.group) for part in found))
+    Args:
+      function: Name of the caller, for errors.
+      opt_state: State of an optimizer.
+      group: Label of a rate or of a group of multipliers. None for all rates.
+      one_group: Whether the rates must be those of one group.
+      multipliers: Whether ``group`` may be a group of `learning_rate_groups`.
+    """
+    sites = _all_sites(opt_state)
+    found = [site for site in sites if not site.is_hyperparameter and not site.is_multiplier]
+    groups = list(dict.fromkeys(group_label(site.group) for site in found))
+    of_multipliers = [site for site in sites if site.is_multiplier]
+    if group is not None and group not in groups:
+        chosen = [site for site in of_multipliers if group_label(site.group) == group]
+        if chosen and multipliers:
+            return chosen
+        if chosen:
+            raise ValueError(
+                f"{function}: group={group!r} is a group of learning_rate_groups, whose rate is "
+                "the common one times a multiplier; set_hyperparameter(opt_state, 'multiplier', "
+                "value, group=...) sets the multiplier, and optax.partition gives groups their own "
+                "rates."
+            )
     if not found:
         raise ValueError(
-            f"{function}: the state holds no schedule that a hand can change; it must come from an "
+            f"{function}: the state holds no rate that can be changed; it must come from an "
             "optimizer with scale_by_learning_rate, inject_schedules or an adaptive method in it."
         )
     if group is not None and group not in groups:
+        known = [*groups, *(group_label(site.group) for site in of_multipliers)]
+        named = ", ".join(map(repr, known)) if any(known) else ""
         raise ValueError(
             f"{function}: group={group!r} is not accepted; the state's rates have "
-            f"{'the groups ' + ', '.join(groups) if any(groups) else 'no groups'}."
+            f"{'the groups ' + named if named else 'no groups'}."
         )
     if group is None and one_group and len(groups) > 1:
         raise ValueError(
-            f"{function}: the state holds the rates of {len(groups)} groups; group must be one of "
-            f"{', '.join(groups)}."
+            f"{function}: the state holds {len(groups)} rates; group must be one of "
+            f"{', '.join(map(repr, groups))}."
         )
-    chosen = [part for part in found if group in (None, "/".join(part.group))]
-    if len(chosen) > len({part.group for part in chosen}):
+    chosen = [site for site in found if group in (None, group_label(site.group))]
+    if len(chosen) > len({site.group for site in chosen}):
         raise ValueError(
             f"{function}: several schedules multiply in this state; pass the part of the state "
             "that holds the one you mean."
         )
-    return [_place(part, part.rate_factor.schedules, part.rate_factor.put) for part in chosen]
+    return chosen
 
 
-def _place(part: RateNode, kept: Schedule, put: Callable[[Schedule], Any] | None) -> Place:
-    assert put is not None
-    container = jax.tree.structure(kept.held)
-    schedule, step = unwrap_nnx((kept, part.state.count), container)
-    return Place(part.state, put, schedule, step, container)
+def _hyperparameter_sites(
+    opt_state: optax.OptState, name: str, group: str | None
+) -> list[RateSite]:
+    sites = [site for site in _all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
+    named = [site for site in sites if name == (_MULTIPLIER if site.is_multiplier else site.name)]
+    if not named:
+        known = {_MULTIPLIER if site.is_multiplier else site.name for site in sites}
+        raise ValueError(
+            f"set_hyperparameter: name={name!r} is not accepted; name must be one of the scheduled "
+            f"hyperparameters of the state ({', '.join(sorted(known)) or 'it has none'}). "
+            "set_learning_rate sets a learning rate."
+        )
+    chosen = [site for site in named if group in (None, group_label(site.group))]
+    if not chosen:
+        labels = dict.fromkeys(repr(group_label(site.group)) for site in named)
+        raise ValueError(
+            f"set_hyperparameter: group={group!r} is not accepted; group must be one of "
+            f"{', '.join(labels)}."
+        )
+    return chosen
 
 
-def _changed(tree: Any, changes: Sequence[tuple[Any, Callable[[Any], Any]]]) -> Any:
-    """``tree`` with each of these nodes replaced by what its function makes of it.
-
-    A function is given its node with the nodes within it replaced already.
-    """
-    made = {id(node): change for node, change in changes}
-
-    def visit(x: Any) -> Any:
-        if id(x) not in made:
-            return x
-        inner = jax.tree.map(visit, x, is_leaf=lambda y: y is not x and id(y) in made)
-        return made[id(x)](inner)
-
-    return jax.tree.map(visit, tree, is_leaf=lambda x: id(x) in made)
-
-
-def _with(schedule: Schedule, **numbers: ArrayLike) -> Schedule:
-    """A `by_hand` with other numbers, in the dtypes and shapes of the old ones."""
-    old = schedule.parameters
-    new = {
-        name: jnp.broadcast_to(jnp.asarray(number, jnp.float32), jnp.shape(old[name]))
-        for name, number in numbers.items()
-    }
-    return schedule.replace(**new)
+def _all_sites(opt_state: optax.OptState) -> list[RateSite]:
+    sites = []
+    for node in iter_rate_nodes(opt_state):
+        factor = node.rate_factor
+        is_applied = factor.is_multiplier or factor.is_outer or not has_rate(factor.inner_state)
+        if factor.with_rates is None:
+            continue
+        if is_applied and not node.is_driven:
+            for (label, rate), group in zip(
+                factor.rates.items(), node.groups(factor.rates), strict=True
+            ):
+                sites.append(_site(node, label, False, group, rate))
+        for name, rate in factor.hyperparameters.items():
+            sites.append(_site(node, name, True, node.group, rate))
+    return sites
 
 
-def _under(place: Place, schedule: Schedule) -> Schedule:
-    """Another schedule under the same hand."""
-    return to_state(place.schedule.replace(inner=schedule))
+def _site(node: Any, name: str, is_hyperparameter: bool, group: Group, rate: Any) -> RateSite:
+    leaf_treedef = jax.tree.structure(rate.edits.scale)
+    unwrapped, step = unwrap_nnx((rate, node.state.count), leaf_treedef)
+    is_multiplier = node.rate_factor.is_multiplier
+    return RateSite(
+        node, name, is_hyperparameter, is_multiplier, group, unwrapped, step, leaf_treedef
+    )
+
+
+def _edit(
+    opt_state: Any,
+    sites: Sequence[RateSite],
+    edit: Callable[..., RateState],
+    *numbers: "chex.Numeric",
+) -> Any:
+    return _written(opt_state, _edited(sites, edit, *numbers))
+
+
+def _edited(
+    sites: Sequence[RateSite], edit: Callable[..., RateState], *numbers: "chex.Numeric"
+) -> list[RateSite]:
+    return [site._replace(rate=edit_rate(edit, site.rate, site.step, *numbers)) for site in sites]
+
+
+def _written(opt_state: Any, sites: Sequence[RateSite]) -> Any:
+    """Return ``opt_state`` with the rates of ``sites`` written into their nodes."""
+    by_node: dict[int, list[RateSite]] = {}
+    for site in sites:
+        by_node.setdefault(id(site.node.state), []).append(site)
+    return replace_nodes(opt_state, [(own[0].node.state, _writer(own)) for own in by_node.values()])
+
+
+def _writer(sites: Sequence[RateSite]) -> Callable[[Any], Any]:
+    factor = sites[0].node.rate_factor
+    new: list[dict[str, Any]] = [dict(factor.rates), dict(factor.hyperparameters)]
+    for site in sites:
+        wrapped = jax.tree.map(
+            lambda x, treedef=site.leaf_treedef: jax.tree.unflatten(treedef, [x]), site.rate
+        )
+        new[site.is_hyperparameter][site.name] = wrapped
+    return lambda state: factor.with_rates(state, *new)
+
+
+def _check_extend(site: RateSite, total_steps: "chex.Numeric") -> None:
+    schedule, edits = site.rate.schedule, site.rate.edits
+    if is_traced((site.rate, site.step, total_steps)):
+        has_cooldown: Any = not is_traced(edits) and np.any(edits.cooldown_steps)
+    else:
+        has_cooldown = np.any(edits.cooldown_steps)
+        step = rate_step(site.rate, site.step)
+        if np.any(np.asarray(total_steps) <= np.asarray(step)):
+            raise ValueError(
+                f"extend: total_steps={total_steps!r} is not accepted; total_steps must be above "
+                f"the current step {np.max(step)}."
+            )
+        end = rates.rate_end(site.rate)
+        if has_cooldown:
+            end = edits.cooldown_start + edits.cooldown_steps
+        if end is not None and np.any(np.asarray(step) >= np.asarray(end)):
+            raise ValueError(
+                f"extend: the schedule {schedule} reached its end at step {np.min(end)}, so that "
+                "nothing of it is left to stretch; set_schedule(opt_state, schedule) continues "
+                "with another one."
+            )
+    if schedule.horizon is None and not has_cooldown:
+        raise ValueError(
+            f"extend: the schedule {schedule} has no horizon, so there is no end to move; "
+            + (
+                _owner(site)
+                if _is_live(site)
+                else "set_schedule(opt_state, schedule) takes one that has."
+            )
+        )
+
+
+def _check_not_frozen(function: str, sites: Sequence[RateSite]) -> None:
+    for site in sites:
+        if site.rate.schedule == FROZEN:
+            raise ValueError(
+                f"{function}: the group {group_label(site.group)!r} is frozen; "
+                "set_hyperparameter(opt_state, 'multiplier', value, group=...) thaws it."
+            )
+
+
+def _is_moved(site: RateSite) -> Any:
+    """Whether a rate has a step of its own; where that is traced, it may have one."""
+    offset = site.rate.edits.step_offset
+    return is_traced(offset) or np.asarray(offset) != 0
+
+
+def _is_live(site: RateSite) -> bool:
+    return not is_traced(site.rate.is_live) and bool(np.any(site.rate.is_live))
+
+
+def _owner(site: RateSite) -> str:
+    return (
+        f"the numbers of {site.rate.schedule} are JAX arrays that the transform received, and "
+        "they are used at their current values; change them where they come from, such as the "
+        "hyperparams of optax.inject_hyperparams, or build the transform with Python numbers."
+    )

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from lrsched._schedule import Schedule
 from lrsched.transforms.inject import InjectSchedulesState
 from lrsched.transforms.learning_rate import ScaleByLearningRateState
+from lrsched.transforms.rate import RateState, evaluate_rate
 
 SCHEDULES = ("new", "saved")
 
@@ -67,7 +69,6 @@ def migrate(saved: Any, fresh: Any, *, schedule: str = "new", step: ArrayLike | 
         return {
             name: taken(getattr(old, name), getattr(new, name), f"{place}.{name}")
             for name in new._fields
-            if name not in SCHEDULED
         }
 
     def taken(old: Any, new: Any, place: str) -> Any:
@@ -76,6 +77,8 @@ def migrate(saved: Any, fresh: Any, *, schedule: str = "new", step: ArrayLike | 
         if isinstance(new, InjectSchedulesState) and isinstance(old, INJECTED_BY_OPTAX):
             inner = taken(old.inner_state, new.inner_state, f"{place}.inner_state")
             return _at(new, clock(old, place))._replace(inner_state=inner)
+        if isinstance(new, RateState | Schedule) and isinstance(old, RateState | Schedule):
+            return old if schedule == "saved" else new
         if type(old) is not type(new):
             raise _mismatch(place, old, new)
         if hasattr(new, "_fields"):
@@ -94,7 +97,7 @@ def migrate(saved: Any, fresh: Any, *, schedule: str = "new", step: ArrayLike | 
     return taken(saved, fresh, "state")
 
 
-SCHEDULED = {"schedule", "schedules"}
+SCHEDULED = {"rate", "rates"}
 RATES_OF_OPTAX = (optax.ScaleByScheduleState, optax.EmptyState, optax.ScaleState)
 INJECTED_BY_OPTAX = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 
@@ -103,8 +106,9 @@ def _at(fresh: Any, count: jax.Array) -> Any:
     """A fresh state of ours whose clock is at ``count``, with the rates of the update before it."""
     before = jnp.maximum(count - 1, 0)
     if isinstance(fresh, ScaleByLearningRateState):
-        return fresh._replace(count=count, learning_rate=fresh.schedule(before))
-    values = {name: schedule(before) for name, schedule in fresh.schedules.items()}
+        return fresh._replace(count=count, learning_rate=evaluate_rate(fresh.rate, before))
+    rates = {**fresh.rates, **fresh.schedules}
+    values = {name: evaluate_rate(rate, before) for name, rate in rates.items()}
     return fresh._replace(count=count, values=values)
 
 

@@ -6,11 +6,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lrsched._schedule import Schedule
-from lrsched.adaptive.averaging import average_in
+from lrsched.adaptive.averaging import average_of
 from lrsched.adaptive.base import AdaptiveState
 from lrsched.adaptive.controller import ControllerState
-from lrsched.transforms.composition import RateNode, compose_rates, has_rate, iter_rate_nodes
+from lrsched.transforms.composition import (
+    Group,
+    RateNode,
+    compose_groups,
+    compose_rates,
+    group_label,
+    has_rate,
+    iter_rate_nodes,
+    unwrap_nnx,
+)
+from lrsched.transforms.rate import RateState, rate_end, rate_step
 
 
 def learning_rate(opt_state: Any) -> jax.Array:
@@ -89,11 +98,13 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     ``schedule_done``
         whether the schedule is at its horizon, so that the next update has its last value, as all
         later ones will; absent where there is no horizon;
-    ``controller_scale``, ``ignored_metrics``
-        of a controller, and how many metrics it left out because they were not finite;
+    ``controller_scale``, ``received_metrics``, ``nonfinite_metrics``
+        The scale of a controller; the number of times that its metric arrived (of several metrics,
+        the one that arrived least often; 0 means that the name of a keyword is wrong); and the
+        number of observations that were skipped because a metric was not finite.
     ``estimate``
         of Prodigy and D-Adaptation, the distance that the next update multiplies its rate by;
-    ``ignored_updates``
+    ``nonfinite_updates``
         of an adaptive method, the updates left out because they were not finite.
 
     Groups have their label behind a slash (``learning_rate/head``); the second of its kind in one
@@ -111,48 +122,98 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     >>> import jax.numpy as jnp, lrsched, optax
     >>> optimizer = optax.chain(
     ...     lrsched.scale_by_learning_rate(0.5), lrsched.reduce_on_plateau(factor=0.1, patience=1))
-    >>> {name: float(x) for name, x in lrsched.metrics(optimizer.init(jnp.zeros(2))).items()}
-    {'learning_rate': 0.5, 'schedule_step': 0.0, 'controller_scale': 1.0, 'ignored_metrics': 0.0}
+    >>> found = lrsched.metrics(optimizer.init(jnp.zeros(2)))
+    >>> {name: x.item() for name, x in found.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'learning_rate': 0.5, 'schedule_step': 0, 'controller_scale': 1.0, 'received_metrics': 0,
+     'nonfinite_metrics': 0}
     """
-    found = {
-        "/".join(filter(None, ("learning_rate", group))): rate
-        for group, rate in learning_rates(opt_state).items()
+    learning_rates(opt_state)  # raises where there is none
+    nodes = list(iter_rate_nodes(opt_state))
+    names = {
+        group: node.rate_factor.names[label]
+        for node in nodes
+        if len(node.rate_factor.names) > 1
+        for label, group in zip(
+            node.rate_factor.rates, node.groups(node.rate_factor.rates), strict=True
+        )
     }
-    for part in iter_rate_nodes(opt_state):
-        for name, value in _measured(part).items():
-            key = "/".join((name, *part.group))
-            count = sum(known == key or known.startswith(f"{key}_") for known in found)
-            found[f"{key}_{count + 1}" if count else key] = value
-    return found
+    result = {}
+    for group, rate in compose_groups(opt_state).items():
+        name, outer = (names[group], group[:-1]) if group in names else ("learning_rate", group)
+        result[_key(name, outer)] = rate
+    result = dict(sorted(result.items()))
+    for node in nodes:
+        for name, value in _measured(node).items():
+            key = _key(name, node.group)
+            count = sum(known == key or known.startswith(f"{key}_") for known in result)
+            result[f"{key}_{count + 1}" if count else key] = value
+    return result
 
 
-def _measured(part: RateNode) -> dict[str, jax.Array]:
-    state, measured = part.state, {}
-    if part.rate_factor.put is not None and not part.rate_factor.is_scale:
-        measured["schedule_step"] = jnp.maximum(jnp.asarray(state.count) - 1, 0)
-        if (done := _is_done(part.rate_factor.schedules, state.count)) is not None:
+def _key(name: str, group: Group) -> str:
+    return "/".join(filter(None, (name, group_label(group))))
+
+
+def _measured(node: RateNode) -> dict[str, jax.Array]:
+    state, factor = node.state, node.rate_factor
+    measured = {}
+    if factor.with_rates is not None and not factor.is_multiplier:
+        rate = next(iter((*factor.rates.values(), *factor.hyperparameters.values())), None)
+        if rate is None:
+            measured["schedule_step"] = jnp.maximum(_array(state.count) - 1, 0)
+        else:
+            measured["schedule_step"] = _steps(rate, state.count)
+        if factor.rates and (done := _is_done(rate, state.count)) is not None:
             measured["schedule_done"] = done
+    for name in factor.hyperparameters:
+        measured[name] = state.values[name]
     if isinstance(state, ControllerState):
-        measured |= {"controller_scale": state.scale, "ignored_metrics": state.ignored}
+        measured |= {
+            "controller_scale": state.scale,
+            "received_metrics": jnp.min(state.received_count, axis=-1),
+            "nonfinite_metrics": state.nonfinite_count,
+        }
     if isinstance(state, AdaptiveState):
-        measured["ignored_updates"] = state.ignored
-        if hasattr(state.memory, "estimate"):
-            measured["estimate"] = state.memory.estimate
-    return {name: jnp.asarray(value) for name, value in measured.items()}
+        measured["nonfinite_updates"] = state.nonfinite_count
+        if hasattr(state.method_state, "estimate"):
+            measured["estimate"] = state.method_state.estimate
+    return {name: _array(value) for name, value in measured.items()}
+
+
+def _array(leaf: Any) -> jax.Array:
+    (array,) = jax.tree.leaves(leaf)
+    return jnp.asarray(array)
 
 
 @jax.jit
-def _is_done(schedule: Schedule, count: jax.Array) -> jax.Array | None:
+def _steps(rate: RateState, count: jax.Array) -> jax.Array:
+    """Return the step at which the schedule was read last, in one compiled call."""
+    rate, count = _unwrapped(rate, count)
+    return rate_step(rate, jnp.maximum(count - 1, 0))
+
+
+@jax.jit
+def _is_done(rate: RateState, count: jax.Array) -> jax.Array | None:
     """Compiled, as a horizon of concrete numbers would be fetched from its device."""
-    return None if schedule.horizon is None else jnp.asarray(count) >= jnp.asarray(schedule.horizon)
+    rate, count = _unwrapped(rate, count)
+    end = rate_end(rate)
+    return None if end is None else rate_step(rate, count) >= jnp.asarray(end)
+
+
+def _unwrapped(rate: RateState, count: Any) -> tuple[RateState, jax.Array]:
+    unwrapped: tuple[RateState, jax.Array] = unwrap_nnx(
+        (rate, count), jax.tree.structure(rate.edits.scale)
+    )
+    return unwrapped
 
 
 def eval_params(opt_state: Any, params: Any) -> Any:
     """The parameters to evaluate: the averaged ones that the state holds, or ``params`` themselves.
 
     The averages of the schedule-free methods, `ema_params`, `lawa`, `polynomial_average` and
-    `matched_average` are found by their type through any wrapper; parameters of groups without one
-    (``optax.partition``, ``optax.masked``) stay as they are. For training, go on with ``params``.
+    `annealing_average` are found by type through any wrapper; parameters of groups without one
+    (``optax.partition``, ``optax.masked``) stay as they are. For training, continue with
+    ``params``.
 
     Args:
       opt_state: an optimizer's state.
@@ -171,11 +232,11 @@ def eval_params(opt_state: Any, params: Any) -> Any:
     """
     evaluated = params
     for node in jax.tree.leaves(opt_state, is_leaf=_holds_average):
-        average = average_in(node)
+        average = average_of(node)
         if average is not None:
             of_these = jax.tree.map(
                 lambda held, p: held if _is_masked(held) else p,
-                average.held,
+                average.template,
                 params,
                 is_leaf=_is_masked,
             )
@@ -191,7 +252,7 @@ def eval_params(opt_state: Any, params: Any) -> Any:
 
 
 def _holds_average(node: Any) -> bool:
-    return average_in(node) is not None
+    return average_of(node) is not None
 
 
 def _is_masked(node: Any) -> bool:

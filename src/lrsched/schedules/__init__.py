@@ -1,1 +1,1 @@
-"""Pure functions of the step, one family a file."""
+"""Schedules as pure functions of the step, one family in each module."""

@@ -1,4 +1,4 @@
-"""Rates that stay, between jumps: by steps, by a list of values, by a table."""
+"""Piecewise constant schedules and tables."""
 
 from typing import Any
 
@@ -8,16 +8,18 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched._phases import segment_phases
-from lrsched._schedule import schedule
+from lrsched._schedule import Schedule, schedule
 from lrsched.arguments import Boundaries, FiniteFloats
 from lrsched.numerics import count_passed
 
 
-def _last_boundary(boundaries: Any, **_: Any) -> Any:
-    return boundaries[-1] if np.shape(boundaries)[-1] else 0
+def _last_boundary(schedule: Schedule) -> Any:
+    boundaries = schedule.boundaries
+    return boundaries[..., -1] if np.shape(boundaries)[-1] else 0
 
 
-def _check_lengths(values: Any, boundaries: Any) -> None:
+def _check_lengths(schedule: Schedule) -> None:
+    values, boundaries = schedule.values, schedule.boundaries
     if np.shape(values)[-1] != np.shape(boundaries)[-1] + 1:
         raise ValueError(
             f"piecewise_constant: {np.shape(values)[-1]} values and {np.shape(boundaries)[-1]} "
@@ -28,23 +30,27 @@ def _check_lengths(values: Any, boundaries: Any) -> None:
 @schedule(
     horizon=_last_boundary,
     check=_check_lengths,
-    phases=lambda until, boundaries, **_: segment_phases(boundaries, until),
+    phases=lambda schedule, until: segment_phases(schedule.boundaries, until),
 )
 def piecewise_constant(step: jax.Array, values: FiniteFloats, boundaries: Boundaries) -> ArrayLike:
-    """One value after another: ``values[i]`` after ``i`` of the boundaries, at or before ``t``.
+    """Piecewise constant values: ``values[i]`` where ``i`` boundaries are at or before ``t``.
 
-    ``values[i + 1]`` is in force from step ``boundaries[i]`` on. The program has the same size for
-    any number of pieces.
+    ``values[i + 1]`` applies from step ``boundaries[i]`` on. The compiled program has the same size
+    for any number of segments.
 
     Args:
-      values: the rates, one more than there are boundaries.
-      boundaries: the steps of the jumps, increasing.
+      values: Values, one more than there are boundaries.
+      boundaries: Steps of the jumps, increasing.
+
+    Returns:
+      A `Schedule` whose horizon is the last boundary.
 
     Raises:
-      ValueError: the numbers of values and boundaries do not match, or boundaries do not increase.
+      ValueError: If ``len(values) != len(boundaries) + 1``, or the boundaries do not increase.
 
-    Source: Keras' ``PiecewiseConstantDecay``, which keeps the earlier value at the boundary itself;
-    here and in optax and PyTorch the boundary has the new one.
+    References:
+      Keras' ``PiecewiseConstantDecay``, which keeps the earlier value at the boundary itself; here
+      and in optax and PyTorch the boundary has the new one.
 
     >>> import lrsched
     >>> lrsched.piecewise_constant([1.0, 0.5, 0.25], [10, 20])([9, 10, 19, 20, 99]).tolist()
@@ -53,14 +59,17 @@ def piecewise_constant(step: jax.Array, values: FiniteFloats, boundaries: Bounda
     return jnp.asarray(values)[count_passed(jnp.asarray(boundaries), step)]
 
 
-@schedule(horizon=lambda values: np.shape(values)[-1] - 1)
+@schedule(horizon=lambda schedule: np.shape(schedule.values)[-1] - 1)
 def table(step: jax.Array, values: FiniteFloats) -> ArrayLike:
-    """A rate for every step, read from a list: ``values[t]``, the last one held after its end.
+    """A table with one value for each step: ``values[t]``. After its end, the last value applies.
 
-    Any schedule tabulated has this one structure, so that one compiled program serves them all.
+    All tables of one length share one compiled program.
 
     Args:
-      values: the rate at the steps 0, 1, 2, ...
+      values: Values at the steps 0, 1, 2, ....
+
+    Returns:
+      A `Schedule` whose horizon is the last index.
 
     >>> import lrsched
     >>> lrsched.table([0.5, 1.0, 0.25])([0, 1, 2, 3]).tolist()

@@ -1,18 +1,19 @@
-"""Rates that rise and fall: triangles, one cycle, cosines with restarts, noise."""
+"""Cyclic schedules: triangles, one cycle, cosines with restarts; noise."""
 
 import itertools
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable
+from typing import Annotated, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._phases import numbered_phases
-from lrsched._schedule import PhaseStart, schedule
-from lrsched.algebra import Inner, inner_phases
+from lrsched._phases import FINAL, numbered_phases
+from lrsched._schedule import PhaseStart, Schedule, schedule
+from lrsched.algebra import Inner, inner_horizon, inner_phases
 from lrsched.arguments import (
-    CYCLE_GROWTH,
+    CycleGrowth,
     FiniteFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -21,23 +22,27 @@ from lrsched.arguments import (
     StepsOrFraction,
     one_of,
 )
-from lrsched.numerics import MAX_STEP, count_passed, fraction, int_power, lerp, resolve_steps
+from lrsched.numerics import (
+    MAX_STEP,
+    clip_finite,
+    count_passed,
+    fraction,
+    int_power,
+    lerp,
+    resolve_steps,
+    resolve_steps_on_host,
+)
 from lrsched.schedules.multiphase import check_phases_fit
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
-CycleGrowth: TypeAlias = Annotated[ArrayLike, CYCLE_GROWTH]
-"""A multiplier of lengths: an int is exact, a float rounds each length to whole steps."""
+
+def _triangular_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    up_steps, down_steps = schedule.up_steps, schedule.down_steps
+    period = int(up_steps) + int(up_steps if down_steps is None else down_steps)
+    return numbered_phases("cycle", range(0, until, period), until)
 
 
-def _triangles(until: int, up_steps: Any, down_steps: Any, **_: Any) -> list[PhaseStart]:
-    return numbered_phases(
-        "cycle",
-        range(0, until, int(up_steps) + int(up_steps if down_steps is None else down_steps)),
-        until,
-    )
-
-
-@schedule(phases=_triangles)
+@schedule(phases=_triangular_phases)
 def triangular(
     step: jax.Array,
     base: FiniteFloat,
@@ -47,22 +52,26 @@ def triangular(
     cycle_factor: PositiveFloat = 1.0,
     step_factor: PositiveFloat = 1.0,
 ) -> ArrayLike:
-    """A triangle wave for ever: from ``base`` up to ``peak`` and back (CLR).
+    """A triangle wave without an end: from ``base`` up to ``peak`` and back (CLR).
 
     With ``u = up_steps``, ``d = down_steps``, ``n = floor(t / (u + d))`` and ``c = t - n (u + d)``,
     the height ``h`` is ``c / u`` while ``c < u``, then ``(u + d - c) / d``, and the rate is
     ``base + (peak - base) h cycle_factor**n step_factor**t``.
 
     Args:
-      base: the lowest rate, at step 0.
-      peak: the highest rate.
-      up_steps: steps from base to peak.
-      down_steps: steps from peak to base; as ``up_steps`` by default.
-      cycle_factor: 0.5 is "triangular2".
-      step_factor: below 1 it is "exp_range" with this ``gamma``.
+      base: Lowest value, at step 0.
+      peak: Highest value.
+      up_steps: Number of steps from ``base`` to ``peak``.
+      down_steps: Number of steps from ``peak`` to ``base``. If ``None``, ``up_steps``.
+      cycle_factor: Factor of the height at each cycle. 0.5 is PyTorch's "triangular2".
+      step_factor: Factor of the height at each step: ``gamma`` of PyTorch's "exp_range".
 
-    Source: Smith 2017, cyclical learning rates (arXiv 1506.01186); PyTorch's ``CyclicLR``, whose
-    ``scale_fn`` is a product: ``base + scale * triangular(0.0, peak - base, up_steps)``.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Smith 2017, cyclical learning rates (arXiv 1506.01186); PyTorch's ``CyclicLR``, whose
+      ``scale_fn`` is a product: ``base + scale * triangular(0.0, peak - base, up_steps)``.
 
     >>> import lrsched
     >>> lrsched.triangular(0.0, 1.0, up_steps=4)([0, 2, 4, 6, 8, 10]).tolist()
@@ -75,7 +84,9 @@ def triangular(
     cycle = (step // period).astype(jnp.int32)
     position = step - cycle * period
     rising = position < up_steps
-    top = lerp(base, peak, int_power(cycle_factor, cycle) * int_power(step_factor, step))
+    # The factors may grow beyond float32. The top stays finite, as its product with 0 is NaN else.
+    height = clip_finite(int_power(cycle_factor, cycle) * int_power(step_factor, step))
+    top = clip_finite(lerp(base, peak, height))
     return lerp(
         base,
         top,
@@ -88,17 +99,25 @@ def triangular(
     )
 
 
-def _check_one_cycle(function: str, steps: Any, warmup: Any, three_phase: bool) -> None:
-    phases = {"warmup": warmup} | ({"fall": warmup} if three_phase else {})
-    check_phases_fit(function, steps, **phases)
+def _check_one_cycle(schedule: Schedule) -> None:
+    phases = {"warmup": schedule.warmup}
+    phases |= {"fall": schedule.warmup} if schedule.three_phase else {}
+    check_phases_fit(schedule._structure.definition.name, schedule.steps, **phases)
+
+
+def _turning_phases(*names: str) -> Callable[[Schedule, int], list[PhaseStart]]:
+    def phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+        rise, steps = int(resolve_steps_on_host(schedule.warmup, schedule.steps)), schedule.steps
+        turns = (0, rise, 2 * rise if schedule.three_phase else int(steps))
+        return list(zip(names, turns, strict=True))
+
+    return phases
 
 
 @schedule(
     horizon="steps",
-    check=lambda steps, warmup, three_phase, **_: _check_one_cycle(
-        "one_cycle", steps, warmup, three_phase
-    ),
-    phases=lambda until, **its: _turns(("rise", "fall", "tail"), **its),
+    check=_check_one_cycle,
+    phases=_turning_phases("rise", "fall", "tail"),
 )
 def one_cycle(
     step: jax.Array,
@@ -110,25 +129,31 @@ def one_cycle(
     ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
-    """One rise to ``peak`` and one long fall.
+    """One rise to ``peak`` and one longer fall (1cycle).
 
     It rises from ``peak / div_factor`` and falls to ``peak / (div_factor final_div_factor)``.
 
     Args:
-      peak: the highest rate, at step ``warmup``.
-      steps: the length of the whole.
-      warmup: the rise: steps, or a fraction of ``steps`` (rounded to the nearest step).
-      div_factor: ``peak`` over the first rate.
-      final_div_factor: the first rate over the last one.
-      ramp: of each phase: a name as in `wsd`, or a function from [0, 1] to [0, 1].
-      three_phase: fall back to the first rate in as many steps as the rise takes, then to the last.
+      peak: Highest value, at step ``warmup``.
+      steps: Total number of steps.
+      warmup: Length of the rise: steps, or a fraction of ``steps`` rounded to the nearest step.
+      div_factor: Ratio of ``peak`` to the first value.
+      final_div_factor: Ratio of the first value to the last one.
+      ramp: Ramp of each phase. See `wsd`.
+      three_phase: Whether to fall to the first value in as many steps as the rise takes, and then
+        to the last one.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: the phases are longer than ``steps``.
+      ValueError: If the phases are longer than ``steps``.
 
-    Source: Smith & Topin 2018 (arXiv 1708.07120); ``optax.cosine_onecycle_schedule``. PyTorch's
-    ``OneCycleLR`` peaks one step earlier and ends at ``steps - 1``. The slanted triangle of ULMFiT
-    (Howard & Ruder 2018) is ``warmup=0.1, div_factor=32, final_div_factor=1, ramp="linear"``.
+    References:
+      Smith & Topin 2018 (arXiv 1708.07120); ``optax.cosine_onecycle_schedule``. PyTorch's
+      ``OneCycleLR`` peaks one step earlier and ends at ``steps - 1``. The slanted triangle of
+      ULMFiT (Howard & Ruder 2018) is ``warmup=0.1, div_factor=32, final_div_factor=1,
+      ramp="linear"``.
 
     >>> import lrsched
     >>> schedule = lrsched.one_cycle(
@@ -138,17 +163,15 @@ def one_cycle(
     >>> schedule.replace(three_phase=True)([30, 60, 80, 100]).tolist()
     [1.0, 0.25, 0.1875, 0.125]
     """
-    init = peak / jnp.asarray(div_factor)
-    last = init / final_div_factor
+    init = clip_finite(peak / jnp.asarray(div_factor))
+    last = clip_finite(init / final_div_factor)
     return _three_phases(step, steps, warmup, (init, peak, init, last), ramp, three_phase)
 
 
 @schedule(
     horizon="steps",
-    check=lambda steps, warmup, three_phase, **_: _check_one_cycle(
-        "one_cycle_momentum", steps, warmup, three_phase
-    ),
-    phases=lambda until, **its: _turns(("fall", "rise", "held"), **its),
+    check=_check_one_cycle,
+    phases=_turning_phases("fall", "rise", FINAL),
 )
 def one_cycle_momentum(
     step: jax.Array,
@@ -159,20 +182,25 @@ def one_cycle_momentum(
     ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
-    """The momentum that goes with `one_cycle`: ``high`` to ``low`` while the rate rises, and back.
+    """The momentum of `one_cycle`: from ``high`` to ``low`` while the rate rises, and back.
 
     Args:
-      low: the momentum at the highest rate, 0.85 in the paper.
-      high: the momentum at both ends, 0.95 in the paper.
-      steps: the length of the whole.
-      warmup: as in `one_cycle`.
-      ramp: as in `one_cycle`.
-      three_phase: as in `one_cycle`; the momentum stays ``high`` in the third phase.
+      low: Momentum at the highest rate, 0.85 in the paper.
+      high: Momentum at both ends, 0.95 in the paper.
+      steps: Total number of steps.
+      warmup: Length of the fall: steps, or a fraction of ``steps`` rounded to the nearest step.
+      ramp: Ramp of each phase. See `wsd`.
+      three_phase: Whether the momentum rises in as many steps as it falls, and then stays at
+        ``high``.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: the phases are longer than ``steps``.
+      ValueError: If the phases are longer than ``steps``.
 
-    Source: Smith 2018 (arXiv 1803.09820); PyTorch's ``cycle_momentum``.
+    References:
+      Smith 2018 (arXiv 1803.09820); PyTorch's ``cycle_momentum``.
 
     >>> import lrsched
     >>> momentum = lrsched.one_cycle_momentum(0.75, 1.0, steps=100, ramp="linear")
@@ -180,13 +208,6 @@ def one_cycle_momentum(
     [1.0, 0.875, 0.75, 0.875, 1.0]
     """
     return _three_phases(step, steps, warmup, (high, low, high, high), ramp, three_phase)
-
-
-def _turns(
-    names: tuple[str, str, str], steps: Any, warmup: Any, three_phase: bool, **_: Any
-) -> list[PhaseStart]:
-    rise = int(resolve_steps(warmup, steps))
-    return list(zip(names, (0, rise, 2 * rise if three_phase else int(steps)), strict=True))
 
 
 def _three_phases(
@@ -197,7 +218,7 @@ def _three_phases(
     ramp: Ramp,
     three_phase: bool,
 ) -> jax.Array:
-    """Values joined by ramps: a rise, and one fall over the rest or two, the first as long."""
+    """Return values joined by ramps: a rise, and one fall or two, the first as long as the rise."""
     first, turn, back, last = values
     rise = resolve_steps(warmup, steps)
     up = lerp(first, turn, evaluate_ramp(ramp, step, rise))
@@ -209,16 +230,17 @@ def _three_phases(
     return jnp.where(step < rise, up, jnp.where(step < 2 * rise, down, tail))
 
 
-def _check_restarts(steps: Any, warmup: Any, **_: Any) -> None:
+def _check_restarts(schedule: Schedule) -> None:
+    steps, warmup = schedule.steps, schedule.warmup
     if np.any(np.asarray(warmup) >= np.asarray(steps)):
         raise ValueError(
-            f"cosine_restarts: warmup={warmup!r} leaves nothing of the first cycle, "
-            f"steps={steps!r}; it must be shorter."
+            f"cosine_restarts: warmup={warmup!r} is not accepted; warmup must be below the length "
+            f"of the first cycle, {steps=}."
         )
 
 
-def _restarts(until: int, steps: Any, growth: Any, **_: Any) -> list[PhaseStart]:
-    first, growth = int(steps), np.asarray(growth)
+def _restart_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    first, growth = int(schedule.steps), np.asarray(schedule.growth)
     if growth.dtype.kind == "f":
         real = (_real_start(cycle, first, growth) for cycle in itertools.count())
         return numbered_phases("cycle", real, until)
@@ -226,7 +248,7 @@ def _restarts(until: int, steps: Any, growth: Any, **_: Any) -> list[PhaseStart]
     return numbered_phases("cycle", itertools.accumulate(lengths, initial=0), until)
 
 
-@schedule(check=_check_restarts, phases=_restarts)
+@schedule(check=_check_restarts, phases=_restart_phases)
 def cosine_restarts(
     step: jax.Array,
     peak: FiniteFloat,
@@ -236,7 +258,7 @@ def cosine_restarts(
     decay: PositiveFloat = 1.0,
     warmup: NonNegativeInt = 0,
 ) -> ArrayLike:
-    """Cosines with warm restarts (SGDR), for ever, each cycle ``growth`` times the one before.
+    """Cosines with warm restarts (SGDR), without an end. Each cycle is ``growth`` times as long.
 
     Cycle ``k`` begins at ``steps (growth**k - 1) / (growth - 1)``, rises in a line from ``end`` to
     ``peak decay**k`` if there is a warmup, and falls along a cosine to ``end``. With a whole
@@ -244,18 +266,22 @@ def cosine_restarts(
     step, in float32. The program has the same size for any number of cycles.
 
     Args:
-      peak: the rate at step 0.
-      steps: the length of the first cycle, its warmup included.
-      end: the rate that each cycle falls to; the step after it is the next one's first.
-      growth: how many times longer each cycle is than the one before; 1 or more.
-      decay: what each restart multiplies the peak by.
-      warmup: steps of the rise in each cycle.
+      peak: Value at step 0, or at the end of the first warmup.
+      steps: Length of the first cycle, including its warmup, in steps.
+      end: Value at the end of each cycle. The next step is the first of the next cycle.
+      growth: Factor of the length at each cycle. Must be at least 1.
+      decay: Factor of the peak at each cycle.
+      warmup: Length of the linear rise in each cycle, in steps. 0 disables it.
+
+    Returns:
+      A `Schedule` without a horizon.
 
     Raises:
-      ValueError: ``warmup >= steps``.
+      ValueError: If ``warmup >= steps``.
 
-    Source: Loshchilov & Hutter 2017 (arXiv 1608.03983). PyTorch's closed form and timm take a
-    logarithm and miss restarts, the one at 1210 for ``steps=10, growth=3`` among them.
+    References:
+      Loshchilov & Hutter 2017 (arXiv 1608.03983). PyTorch's closed form and timm take a logarithm
+      and miss restarts, the one at 1210 for ``steps=10, growth=3`` among them.
 
     >>> import lrsched
     >>> schedule = lrsched.cosine_restarts(1.0, steps=10, growth=3, decay=0.5)
@@ -269,7 +295,7 @@ def cosine_restarts(
     fall = length - warmup
     left = jnp.where(past < 0, fraction(length - local, fall), 1 - past)
     done = jnp.where(past < 0, fraction(local - jnp.asarray(warmup), fall), past)
-    top = peak * int_power(decay, cycle)
+    top = clip_finite(peak * int_power(decay, cycle))
     falling = lerp(end, top, evaluate_ramp("cosine", left, 1), evaluate_ramp("cosine", done, 1))
     return jnp.where(local < warmup, lerp(end, top, fraction(local, warmup)), falling)
 
@@ -279,7 +305,7 @@ Cycle: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 def int_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
-    """The cycle that ``step`` is in, in exact integers.
+    """Return the cycle of ``step``, in exact integers.
 
     At most 32 begin before step 2**31 where they grow, so their starts are a table; without growth
     it is a division.
@@ -302,7 +328,7 @@ def int_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
 
 
 def _real_cycle(step: jax.Array, steps: jax.Array, growth: jax.Array) -> Cycle:
-    """The cycle that ``step`` is in: a logarithm's guess, and the starts around it."""
+    """Return the cycle of ``step``: estimated by a logarithm, corrected by the nearest starts."""
     excess = jnp.maximum(growth - 1, 2.0**-23)
     guess = jnp.floor(jnp.log1p(step * excess / steps) / jnp.log1p(excess))
     cycle = jnp.maximum(guess - 1, 0)
@@ -322,7 +348,7 @@ def _real_start(cycle: ArrayLike, steps: ArrayLike, growth: ArrayLike) -> jax.Ar
 _NOISES = one_of("Noise", ("normal", "uniform"))
 
 
-@schedule(horizon=lambda inner, **_: inner.horizon, phases=inner_phases)
+@schedule(horizon=inner_horizon, phases=inner_phases)
 def noise(
     step: jax.Array,
     inner: Inner,
@@ -330,18 +356,22 @@ def noise(
     scale: FiniteFloat,
     distribution: Annotated[str, _NOISES] = "normal",
 ) -> ArrayLike:
-    """A schedule with noise of its own at every step: ``inner(t) max(1 + scale z_t, 0)``.
+    """A schedule with multiplicative noise: ``inner(t) max(1 + scale z_t, 0)``.
 
     ``z_t`` is drawn from the key ``fold_in(key(seed), t)``: the same at the same step, in any order
-    of evaluation. It goes on after the horizon of ``inner``.
+    of evaluation. From the horizon of ``inner`` on, the noise is constant too.
 
     Args:
-      inner: the schedule.
-      seed: of the noise.
-      scale: the size of the noise, relative to the rate.
-      distribution: "normal" for a standard normal ``z_t``, "uniform" for one in [-1, 1).
+      inner: Schedule to perturb.
+      seed: Seed of the noise.
+      scale: Scale of the noise relative to the value.
+      distribution: ``"normal"`` for a standard normal ``z_t``, ``"uniform"`` for one in [-1, 1).
 
-    Source: Neelakantan et al. 2015 put noise on gradients; timm's ``lr_noise`` puts it on the rate.
+    Returns:
+      A `Schedule` with the horizon of ``inner``.
+
+    References:
+      Neelakantan et al. 2015 put noise on gradients; timm's ``lr_noise`` puts it on the rate.
 
     >>> import lrsched
     >>> schedule = lrsched.noise(lrsched.constant(1.0), seed=0, scale=0.1, distribution="uniform")

@@ -1,4 +1,4 @@
-"""Rates that fall: along a line, a power, a geometric sequence, a cosine, or by steps."""
+"""Decays: linear, polynomial, geometric, cosine, by steps, and others."""
 
 from typing import Any
 
@@ -8,23 +8,33 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched._phases import numbered_phases, segment_phases
-from lrsched._schedule import PhaseStart, schedule
-from lrsched.arguments import Boundaries, FiniteFloat, PositiveFloat, PositiveInt
+from lrsched._schedule import PhaseStart, Schedule, schedule
+from lrsched.arguments import (
+    Boundaries,
+    FiniteFloat,
+    OpenUnitFloat,
+    PositiveFloat,
+    PositiveInt,
+)
 from lrsched.numerics import count_passed, fraction, int_power, lerp
 from lrsched.schedules.ramps import evaluate_ramp
 
 
 @schedule(horizon="steps")
 def linear(step: jax.Array, init: FiniteFloat, end: FiniteFloat, steps: PositiveInt) -> ArrayLike:
-    """A straight line: ``init + (end - init) t / steps``.
+    """Linear interpolation: ``init + (end - init) t / steps``.
 
     Args:
-      init: the rate at step 0.
-      end: the rate from step ``steps`` on.
-      steps: the length.
+      init: Value at step 0.
+      end: Value from step ``steps`` on.
+      steps: Number of steps. Must be at least 1.
 
-    Source: ``optax.linear_schedule``; to zero it is the "D2Z" of budgeted training (Li et al. 2020,
-    arXiv 1905.04753).
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      ``optax.linear_schedule``; to zero it is the "D2Z" of budgeted training (Li et al. 2020, arXiv
+      1905.04753).
 
     >>> import lrsched
     >>> lrsched.linear(1.0, 0.0, steps=4)([0, 1, 2, 3, 4, 5]).tolist()
@@ -41,15 +51,19 @@ def polynomial(
     steps: PositiveInt,
     power: PositiveFloat = 1.0,
 ) -> ArrayLike:
-    """A power of what is left: ``end + (init - end) (1 - t / steps)**power``.
+    """Polynomial decay: ``end + (init - end) (1 - t / steps)**power``.
 
     Args:
-      init: the rate at step 0.
-      end: the rate from step ``steps`` on.
-      steps: the length.
-      power: above 1 falls fast first, below 1 falls fast last.
+      init: Value at step 0.
+      end: Value from step ``steps`` on.
+      steps: Number of steps. Must be at least 1.
+      power: Exponent. Above 1 the value falls fast first, below 1 it falls fast last.
 
-    Source: ``optax.polynomial_schedule``, PyTorch's ``PolynomialLR`` (for ``end=0``).
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      ``optax.polynomial_schedule``, PyTorch's ``PolynomialLR`` (for ``end=0``).
 
     >>> import lrsched
     >>> lrsched.polynomial(1.0, 0.0, steps=4, power=2.0)([0, 1, 2, 3, 4, 5]).tolist()
@@ -58,9 +72,11 @@ def polynomial(
     return lerp(end, init, fraction(steps - step, steps) ** power)
 
 
-def staircase_phases(until: int, every: Any, staircase: bool = True, **_: Any) -> list[PhaseStart]:
-    """The phases of a decay that falls by steps; of one that does not, none."""
-    return numbered_phases("piece", range(0, until, int(every)), until) if staircase else []
+def staircase_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    """Return the segments of a decay that falls by steps; no phases if ``staircase`` is false."""
+    if not schedule.parameters.get("staircase", True):
+        return []
+    return numbered_phases("segment", range(0, until, int(schedule.every)), until)
 
 
 @schedule(phases=staircase_phases)
@@ -72,19 +88,24 @@ def exponential(
     end: FiniteFloat | None = None,
     staircase: bool = False,
 ) -> ArrayLike:
-    """A geometric sequence: ``init * factor**(t / every)``, stopped at ``end``.
+    """Exponential decay or growth: ``init * factor**(t / every)``, limited by ``end``.
 
     ``factor`` is a float32 number, so ``0.9, every=1000`` is more exact than ``0.99989`` each step.
 
     Args:
-      init: the rate at step 0.
-      factor: what the rate is multiplied by ...
-      every: ... in so many steps.
-      end: where it stops: a floor for factors below 1, a ceiling for those above. None: nowhere.
-      staircase: hold the rate for ``every`` steps at a time, as `step_decay` does.
+      init: Value at step 0.
+      factor: Factor over ``every`` steps.
+      every: Number of steps over which the value changes by ``factor``.
+      end: Limit of the value: a floor for factors below 1, a ceiling for those above 1. If
+        ``None``, there is no limit.
+      staircase: Whether to hold the value for ``every`` steps at a time, as `step_decay` does.
 
-    Source: ``optax.exponential_decay`` (``decay_rate``, ``transition_steps``), PyTorch's
-    ``ExponentialLR`` (``gamma``, every epoch).
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      ``optax.exponential_decay`` (``decay_rate``, ``transition_steps``), PyTorch's
+      ``ExponentialLR`` (``gamma``, every epoch).
 
     >>> import lrsched
     >>> lrsched.exponential(1.0, 0.25, every=10)([0, 5, 10, 20]).tolist()
@@ -104,16 +125,20 @@ def exponential(
 def step_decay(
     step: jax.Array, init: FiniteFloat, factor: PositiveFloat, every: PositiveInt
 ) -> ArrayLike:
-    """A cut at fixed intervals: ``init * factor**floor(t / every)``.
+    """Decay at fixed intervals: ``init * factor**floor(t / every)``.
 
-    The rule of the guides: by 10 (``factor=0.1``) or by 2 (``factor=0.5``) every so many epochs.
+    Common choices are ``factor=0.1`` and ``factor=0.5`` every few epochs.
 
     Args:
-      init: the rate at step 0.
-      factor: what each cut multiplies the rate by.
-      every: steps between cuts, epochs times steps per epoch.
+      init: Value at step 0.
+      factor: Factor at each decay.
+      every: Number of steps between decays: epochs times steps per epoch.
 
-    Source: PyTorch's ``StepLR``.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      PyTorch's ``StepLR``.
 
     >>> import lrsched
     >>> lrsched.step_decay(1.0, 0.5, every=30)([0, 29, 30, 60, 90]).tolist()
@@ -122,29 +147,33 @@ def step_decay(
     return init * int_power(factor, step // every)
 
 
-def _last_milestone(milestones: Any, **_: Any) -> Any:
-    return milestones[-1] if np.shape(milestones)[-1] else 0
+def _last_milestone(schedule: Schedule) -> Any:
+    milestones = schedule.milestones
+    return milestones[..., -1] if np.shape(milestones)[-1] else 0
 
 
 @schedule(
     horizon=_last_milestone,
-    phases=lambda until, milestones, **_: segment_phases(milestones, until),
+    phases=lambda schedule, until: segment_phases(schedule.milestones, until),
 )
 def multistep(
     step: jax.Array, init: FiniteFloat, milestones: Boundaries, factor: PositiveFloat = 0.1
 ) -> ArrayLike:
-    """A cut at each milestone: ``init * factor**k`` after ``k`` of them, at or before ``t``.
+    """Decay at each milestone: ``init * factor**k`` where ``k`` milestones are at or before ``t``.
 
     Args:
-      init: the rate at step 0.
-      milestones: the steps of the cuts, increasing.
-      factor: what each cut multiplies the rate by.
+      init: Value at step 0.
+      milestones: Steps of the decays, increasing.
+      factor: Factor at each milestone.
+
+    Returns:
+      A `Schedule` whose horizon is the last milestone.
 
     Raises:
-      ValueError: milestones do not increase.
+      ValueError: If the milestones do not increase.
 
-    Source: PyTorch's ``MultiStepLR``; for a factor of its own at each cut use
-    `piecewise_constant`.
+    References:
+      PyTorch's ``MultiStepLR``; for a factor of its own at each cut use `piecewise_constant`.
 
     >>> import lrsched
     >>> lrsched.multistep(1.0, [30, 60], factor=0.5)([0, 29, 30, 60, 90]).tolist()
@@ -161,19 +190,23 @@ def cosine(
     end: FiniteFloat = 0.0,
     exponent: PositiveFloat = 1.0,
 ) -> ArrayLike:
-    """Half a cosine: ``end + (peak - end) ((1 + cos(pi t / steps)) / 2)**exponent``.
+    """Cosine decay: ``end + (peak - end) ((1 + cos(pi t / steps)) / 2)**exponent``.
 
-    Written as a squared sine of the steps that are left, it is right to the last step before an
-    end of zero, where the formula above loses everything in float32.
+    It is computed as a squared sine of the remaining steps, which is exact up to the last step
+    before an end of zero. The formula above loses all relative accuracy there in float32.
 
     Args:
-      peak: the rate at step 0.
-      steps: the length.
-      end: the rate from step ``steps`` on; a rate, not a fraction as optax's ``alpha``.
-      exponent: a power of the cosine.
+      peak: Value at step 0.
+      steps: Number of steps. Must be at least 1.
+      end: Value from step ``steps`` on: a value, not a fraction of the peak as optax's ``alpha``.
+      exponent: Exponent of the cosine.
 
-    Source: Loshchilov & Hutter 2017 (arXiv 1608.03983); ``optax.cosine_decay_schedule``. PyTorch's
-    ``CosineAnnealingLR`` climbs back after ``steps``; this one holds.
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      Loshchilov & Hutter 2017 (arXiv 1608.03983); ``optax.cosine_decay_schedule``. PyTorch's
+      ``CosineAnnealingLR`` climbs back after ``steps``; this one holds.
 
     >>> import lrsched
     >>> lrsched.cosine(1.0, steps=100)([0, 50, 100, 150]).tolist()
@@ -189,15 +222,19 @@ def cosine(
 def k_decay(
     step: jax.Array, peak: FiniteFloat, steps: PositiveInt, k: PositiveFloat, end: FiniteFloat = 0.0
 ) -> ArrayLike:
-    """A cosine of a power of the time: ``end + (peak - end) (1 + cos(pi (t / steps)**k)) / 2``.
+    """Cosine decay in a power of the time: ``end + (peak - end) (1 + cos(pi (t / steps)**k)) / 2``.
 
     Args:
-      peak: the rate at step 0.
-      steps: the length.
-      k: 1 is `cosine`; above it the rate stays high for longer.
-      end: the rate from step ``steps`` on.
+      peak: Value at step 0.
+      steps: Number of steps. Must be at least 1.
+      k: Exponent of the time. At 1 it is `cosine`; above 1 the value stays high for longer.
+      end: Value from step ``steps`` on.
 
-    Source: Zhang & Li 2020 (arXiv 2004.05909); timm's ``k_decay``.
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      Zhang & Li 2020 (arXiv 2004.05909); timm's ``k_decay``.
 
     >>> import lrsched
     >>> lrsched.k_decay(1.0, steps=100, k=1.0) ([0, 100]).tolist()
@@ -205,7 +242,7 @@ def k_decay(
     """
     done, left = fraction(step, steps), fraction(steps - step, steps)
     k = jnp.asarray(k)
-    # 1 - done**k, exact near the end too, where it is k left.
+    # 1 - done**k, also exact near the end, where it is about k * left.
     rest = jnp.where(left < 1, -jnp.expm1(k * jnp.log1p(-jnp.minimum(left, 0.75))), 1.0)
     rest = jnp.where(left < 0.75, rest, 1 - done**k)
     return lerp(end, peak, evaluate_ramp("cosine", rest, 1), evaluate_ramp("cosine", done**k, 1))
@@ -220,19 +257,23 @@ def tanh(
     upper: FiniteFloat = 3.0,
     end: FiniteFloat = 0.0,
 ) -> ArrayLike:
-    """Half a hyperbolic tangent: ``end + (peak - end) (1 - tanh z) / 2``.
+    """Hyperbolic tangent decay: ``end + (peak - end) (1 - tanh z) / 2``.
 
     With ``z = lower + (upper - lower) t / steps``. It begins a little below ``peak`` and ends a
     little above ``end``.
 
     Args:
-      peak: the rate at minus infinity.
-      steps: the length.
-      lower: the tangent's argument at step 0.
-      upper: its argument at the end.
-      end: the rate at infinity.
+      peak: Value in the limit of a low ``lower``.
+      steps: Number of steps. Must be at least 1.
+      lower: Argument of the tangent at step 0.
+      upper: Argument of the tangent at step ``steps``.
+      end: Value in the limit of a high ``upper``.
 
-    Source: Hsueh et al. 2019 (arXiv 1806.01593); timm's ``TanhLRScheduler`` has ``lower=-7``.
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      Hsueh et al. 2019 (arXiv 1806.01593); timm's ``TanhLRScheduler`` has ``lower=-7``.
 
     >>> import lrsched
     >>> [round(float(rate), 6) for rate in lrsched.tanh(1.0, steps=9)([0, 6, 9])]
@@ -242,31 +283,31 @@ def tanh(
     return lerp(end, peak, jax.nn.sigmoid(-2 * middle), jax.nn.sigmoid(2 * middle))
 
 
-def _check_rex(beta: Any, **_: Any) -> None:
-    if np.any(np.asarray(beta) >= 1):
-        raise ValueError(f"rex: beta={beta!r} is not below 1; it must be.")
-
-
-@schedule(horizon="steps", check=_check_rex)
+@schedule(horizon="steps")
 def rex(
     step: jax.Array,
     peak: FiniteFloat,
     steps: PositiveInt,
     end: FiniteFloat = 0.0,
-    beta: PositiveFloat = 0.5,
+    beta: OpenUnitFloat = 0.5,
 ) -> ArrayLike:
     """Reflected exponential: ``end + (peak - end) x / (1 - beta + beta x)``, ``x = 1 - t / steps``.
 
     Args:
-      peak: the rate at step 0.
-      steps: the length.
-      end: the rate from step ``steps`` on.
-      beta: below 1; near 0 it is a line, near 1 the rate stays high until the end.
+      peak: Value at step 0.
+      steps: Number of steps. Must be at least 1.
+      end: Value from step ``steps`` on.
+      beta: Shape parameter in (0, 1). Near 0 the curve is a line; near 1 the value stays high until
+        the end.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: ``beta`` is not below 1.
+      ValueError: If ``beta`` is not in (0, 1).
 
-    Source: Chen, Wolfe & Kyrillidis 2022 (arXiv 2107.04197), where beta is 1/2.
+    References:
+      Chen, Wolfe & Kyrillidis 2022 (arXiv 2107.04197), where beta is 1/2.
 
     >>> import lrsched
     >>> lrsched.rex(1.0, steps=3)([0, 1, 3]).tolist() == [1.0, lrsched.constant(0.8)(0).item(), 0.0]
@@ -278,13 +319,17 @@ def rex(
     return lerp(end, peak, weight, kept * fraction(step, steps) / (kept + beta * left))
 
 
-def _check_bound(name: str, steps: Any, max_steps: Any) -> None:
+def _check_max_steps(schedule: Schedule) -> None:
+    steps, max_steps = schedule.steps, schedule.max_steps
     if np.any(np.asarray(max_steps) < np.asarray(steps)):
-        raise ValueError(f"{name}: max_steps={max_steps!r} is below {steps=}; it must not be.")
+        raise ValueError(
+            f"{schedule._structure.definition.name}: max_steps={max_steps!r} is not accepted; "
+            f"max_steps must be at least {steps=}."
+        )
 
 
 def _hyperbola(step: jax.Array, steps: ArrayLike, max_steps: ArrayLike) -> jax.Array:
-    """``1 + h(t) - h(0)``, with ``h(t) = sqrt((n - t) / u (2 - (n + t) / u))``."""
+    """Return ``1 + h(t) - h(0)``, with ``h(t) = sqrt((n - t) / u (2 - (n + t) / u))``."""
     whole, left = fraction(steps, max_steps), fraction(steps - step, max_steps)
     beyond = fraction(jnp.asarray(max_steps) - steps, max_steps)
     start = jnp.sqrt(whole * (1 + beyond))
@@ -292,10 +337,7 @@ def _hyperbola(step: jax.Array, steps: ArrayLike, max_steps: ArrayLike) -> jax.A
     return beyond**2 / (1 + start) + jnp.where(now > 0, jnp.sqrt(jnp.where(now > 0, now, 1)), 0)
 
 
-@schedule(
-    horizon="steps",
-    check=lambda steps, max_steps, **_: _check_bound("hyperbolic", steps, max_steps),
-)
+@schedule(horizon="steps", check=_check_max_steps)
 def hyperbolic(
     step: jax.Array,
     peak: FiniteFloat,
@@ -303,21 +345,25 @@ def hyperbolic(
     max_steps: PositiveInt,
     end: FiniteFloat = 0.0,
 ) -> ArrayLike:
-    """HyperbolicLR: ``peak + (peak - end) (h(t) - h(0))``, one early course for any length.
+    """HyperbolicLR: ``peak + (peak - end) (h(t) - h(0))``, similar early on for any length.
 
     With ``h(t) = sqrt((steps - t) / max_steps (2 - (steps + t) / max_steps))``; ``end`` is reached
     only where ``max_steps`` is ``steps``.
 
     Args:
-      peak: the rate at step 0.
-      steps: the length.
-      max_steps: the longest length that runs are compared at, at least ``steps``.
-      end: the infimum.
+      peak: Value at step 0.
+      steps: Number of steps. Must be at least 1.
+      max_steps: Longest length among the runs that are compared. Must be at least ``steps``.
+      end: Value at step ``max_steps`` of the longest run.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: ``max_steps < steps``.
+      ValueError: If ``max_steps < steps``.
 
-    Source: Kim 2024 (arXiv 2407.15200).
+    References:
+      Kim 2024 (arXiv 2407.15200).
 
     >>> import lrsched
     >>> lrsched.hyperbolic(1.0, steps=10, max_steps=10)([0, 10]).tolist()
@@ -326,10 +372,7 @@ def hyperbolic(
     return lerp(end, peak, _hyperbola(step, steps, max_steps))
 
 
-@schedule(
-    horizon="steps",
-    check=lambda steps, max_steps, **_: _check_bound("exp_hyperbolic", steps, max_steps),
-)
+@schedule(horizon="steps", check=_check_max_steps)
 def exp_hyperbolic(
     step: jax.Array,
     peak: PositiveFloat,
@@ -340,15 +383,19 @@ def exp_hyperbolic(
     """ExpHyperbolicLR: ``peak (peak / end)**(h(t) - h(0))``, `hyperbolic` in the logarithm.
 
     Args:
-      peak: the rate at step 0, above 0.
-      steps: the length.
-      max_steps: the longest length that runs are compared at, at least ``steps``.
-      end: the infimum, above 0.
+      peak: Value at step 0, above 0.
+      steps: Number of steps. Must be at least 1.
+      max_steps: Longest length among the runs that are compared. Must be at least ``steps``.
+      end: Value at step ``max_steps`` of the longest run, above 0.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: ``max_steps < steps``.
+      ValueError: If ``max_steps < steps``.
 
-    Source: Kim 2024 (arXiv 2407.15200).
+    References:
+      Kim 2024 (arXiv 2407.15200).
 
     >>> import lrsched
     >>> schedule = lrsched.exp_hyperbolic(1.0, steps=10, max_steps=10, end=0.25)
@@ -358,17 +405,17 @@ def exp_hyperbolic(
     return end * (peak / jnp.asarray(end)) ** _hyperbola(step, steps, max_steps)
 
 
-def _check_chebyshev(steps: Any, ratio: Any, **_: Any) -> None:
-    lengths = np.asarray(steps, np.int64)
-    if np.any(lengths & (lengths - 1)):
-        raise ValueError(f"chebyshev: steps={steps!r} is no power of two; it must be one.")
-    if np.any(np.asarray(ratio) >= 1):
-        raise ValueError(f"chebyshev: ratio={ratio!r} is not below 1; it must be.")
+def _check_chebyshev(schedule: Schedule) -> None:
+    steps = np.asarray(schedule.steps, np.int64)
+    if np.any(steps & (steps - 1)):
+        raise ValueError(
+            f"chebyshev: steps={schedule.steps!r} is not accepted; steps must be a power of two."
+        )
 
 
-@schedule(horizon=lambda steps, **_: steps - 1, check=_check_chebyshev)
+@schedule(horizon=lambda schedule: schedule.steps - 1, check=_check_chebyshev)
 def chebyshev(
-    step: jax.Array, peak: FiniteFloat, steps: PositiveInt, ratio: PositiveFloat = 0.05
+    step: jax.Array, peak: FiniteFloat, steps: PositiveInt, ratio: OpenUnitFloat = 0.05
 ) -> ArrayLike:
     """Fractal Chebyshev steps: ``peak / ((1 + m) / 2 - (1 - m) / 2 cos a_i)``.
 
@@ -377,14 +424,18 @@ def chebyshev(
     converges as fast as with momentum; single rates go up to ``peak / m``.
 
     Args:
-      peak: the reciprocal of the largest curvature.
-      steps: the length, a power of two.
-      ratio: the smallest curvature over the largest one, below 1.
+      peak: Reciprocal of the largest curvature.
+      steps: Number of steps, a power of two.
+      ratio: Ratio of the smallest curvature to the largest one, in (0, 1).
+
+    Returns:
+      A `Schedule` of horizon ``steps - 1``.
 
     Raises:
-      ValueError: ``steps`` is no power of two, or ``ratio`` is not below 1.
+      ValueError: If ``steps`` is not a power of two, or ``ratio`` is not in (0, 1).
 
-    Source: Agarwal, Goel & Zhang 2021 (arXiv 2103.01338).
+    References:
+      Agarwal, Goel & Zhang 2021 (arXiv 2103.01338).
 
     >>> import lrsched
     >>> [round(float(rate), 4) for rate in lrsched.chebyshev(1.0, steps=4, ratio=0.05)(range(4))]
@@ -411,15 +462,19 @@ def cosine_waves(
     waves: PositiveFloat,
     end: FiniteFloat = 0.0,
 ) -> ArrayLike:
-    """A cosine of several waves: ``end + (peak - end) (1 + cos(2 pi waves t / steps)) / 2``.
+    """Cosine with several waves: ``end + (peak - end) (1 + cos(2 pi waves t / steps)) / 2``.
 
     Args:
-      peak: the rate at step 0.
-      steps: the length.
-      waves: how many full waves; 0.5 is `cosine`.
-      end: the lowest rate.
+      peak: Value at step 0.
+      steps: Number of steps. Must be at least 1.
+      waves: Number of full waves. At 0.5 it is `cosine`.
+      end: Lowest value.
 
-    Source: transformers' ``num_cycles``, which goes on waving after the end; this one holds.
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      Transformers' ``num_cycles``, which goes on waving after the end; this one holds.
 
     >>> import lrsched
     >>> [round(float(rate), 6) for rate in lrsched.cosine_waves(1.0, 8, waves=2.0)([0, 2, 4, 8])]

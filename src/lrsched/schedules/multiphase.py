@@ -1,4 +1,4 @@
-"""Rates in phases: a rise, a stable stretch, a cooldown."""
+"""Schedules of several phases: warmup, stable phase, cooldown, interpolation between points."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._phases import numbered_phases, phase_starts
+from lrsched._phases import FINAL, numbered_phases, phase_starts
 from lrsched._schedule import PhaseStart, Schedule, schedule
 from lrsched.algebra import Inner
 from lrsched.arguments import (
@@ -19,32 +19,53 @@ from lrsched.arguments import (
     StepsOrFraction,
     one_of,
 )
-from lrsched.numerics import MAX_STEP, count_passed, fraction, lerp, resolve_steps
+from lrsched.numerics import (
+    MAX_STEP,
+    count_passed,
+    fraction,
+    lerp,
+    resolve_steps,
+    resolve_steps_on_host,
+)
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 
 def check_phases_fit(function: str, steps: Any, **phases: Any) -> None:
-    """Raise ``ValueError``, with the sum, where the phases are longer than the whole."""
-    lengths = [np.asarray(resolve_steps(phase, steps), np.int64) for phase in phases.values()]
-    if np.any(sum(lengths) > np.asarray(steps)):
+    """Raise ``ValueError`` if the phases are longer than the whole schedule.
+
+    Args:
+      function: Name of the schedule, for the message.
+      steps: Total number of steps.
+      **phases: Length of each phase by argument name, in steps or as a fraction of ``steps``.
+    """
+    lengths = [resolve_steps_on_host(phase, steps) for phase in phases.values()]
+    total = sum(lengths)
+    if not np.all(total <= steps):
         named = " and ".join(f"{name}={phase!r}" for name, phase in phases.items())
         raise ValueError(
-            f"{function}: {named} take {' + '.join(map(str, lengths))} = {sum(lengths)} steps, "
-            f"more than steps={steps!r}, the length of the whole."
+            f"{function}: {named} are not accepted; together they take "
+            f"{' + '.join(map(str, lengths))} = {total} steps, more than {steps=}."
         )
+
+
+def _check_wsd(schedule: Schedule) -> None:
+    check_phases_fit("wsd", schedule.steps, warmup=schedule.warmup, cooldown=schedule.cooldown)
+
+
+def _wsd_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    steps = schedule.steps
+    return [
+        ("warmup", 0),
+        ("stable", int(resolve_steps_on_host(schedule.warmup, steps))),
+        ("cooldown", int(steps - resolve_steps_on_host(schedule.cooldown, steps))),
+        (FINAL, steps),
+    ]
 
 
 @schedule(
     horizon="steps",
-    check=lambda steps, warmup, cooldown, **_: check_phases_fit(
-        "wsd", steps, warmup=warmup, cooldown=cooldown
-    ),
-    phases=lambda until, steps, warmup, cooldown, **_: [
-        ("warmup", 0),
-        ("stable", resolve_steps(warmup, steps)),
-        ("cooldown", steps - resolve_steps(cooldown, steps)),
-        ("held", steps),
-    ],
+    check=_check_wsd,
+    phases=_wsd_phases,
 )
 def wsd(
     step: jax.Array,
@@ -65,20 +86,25 @@ def wsd(
         end + (peak - end) ramp((steps - t) / c)      for t > steps - c
 
     Args:
-      peak: the rate of the stable phase.
-      steps: the length of the whole, warmup and cooldown included.
-      warmup: steps, or a fraction of ``steps`` (rounded to the nearest step); 0 begins at the peak.
-      cooldown: the same; 0 stays at the peak.
-      end: the rate from step ``steps`` on.
-      ramp: of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
-        "exponential" or a function from [0, 1] (what is left of it) to [0, 1].
-      init: the rate at step 0.
+      peak: Value of the stable phase.
+      steps: Total number of steps, including warmup and cooldown.
+      warmup: Length of the warmup: steps, or a fraction of ``steps`` rounded to the nearest step.
+        At 0 the value begins at ``peak``.
+      cooldown: Length of the cooldown, likewise. At 0 the value stays at ``peak``.
+      end: Value from step ``steps`` on.
+      ramp: Ramp of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
+        "exponential" or a function from [0, 1] (the remaining fraction) to [0, 1].
+      init: Value at step 0.
+
+    Returns:
+      A `Schedule` of horizon ``steps``.
 
     Raises:
-      ValueError: ``warmup + cooldown > steps``.
+      ValueError: If ``warmup + cooldown > steps``.
 
-    Source: Hu et al. 2024 (MiniCPM, arXiv 2404.06395); the "1-sqrt" cooldown: Hägele et al. 2024
-    (arXiv 2405.18392), as the mirror cosine and the square are.
+    References:
+      Hu et al. 2024 (MiniCPM, arXiv 2404.06395); the "1-sqrt" cooldown: Hägele et al. 2024 (arXiv
+      2405.18392), as the mirror cosine and the square are.
 
     >>> import lrsched
     >>> schedule = lrsched.wsd(1.0, steps=1000, warmup=100, cooldown=0.2, ramp="linear")
@@ -91,16 +117,25 @@ def wsd(
     return jnp.where(step < rise, up, down)
 
 
-def _check_cooldown(start: Any, steps: Any, **_: Any) -> None:
+def _check_cooldown(schedule: Schedule) -> None:
+    start, steps = schedule.start, schedule.steps
     if np.any(np.asarray(start, np.int64) + steps > MAX_STEP):
-        raise ValueError(f"cooldown: start={start!r} + steps={steps!r} is above 2**31 - 1.")
+        raise ValueError(
+            f"cooldown: start={start!r} is not accepted; start + steps must be at most 2**31 - 1."
+        )
 
 
-def _annealed(until: int, inner: Schedule, start: Any, steps: Any, **_: Any) -> list[PhaseStart]:
-    return [*phase_starts(inner, int(start)), ("cooldown", start), ("held", start + steps)]
+def _cooldown_horizon(schedule: Schedule) -> Any:
+    return schedule.start + schedule.steps
 
 
-@schedule(horizon=lambda start, steps, **_: start + steps, check=_check_cooldown, phases=_annealed)
+def _cooldown_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    start = int(schedule.start)
+    phases = phase_starts(schedule.inner, start)
+    return [*phases, ("cooldown", start), (FINAL, start + int(schedule.steps))]
+
+
+@schedule(horizon=_cooldown_horizon, check=_check_cooldown, phases=_cooldown_phases)
 def cooldown(
     step: jax.Array,
     inner: Inner,
@@ -109,22 +144,26 @@ def cooldown(
     end: FiniteFloat = 0.0,
     ramp: Ramp = "1-sqrt",
 ) -> ArrayLike:
-    """Any schedule, annealed from any step: ``inner(t)``, then from ``inner(start)`` to ``end``.
+    """Cooldown of any schedule: ``inner(t)`` until ``start``, then from there to ``end``.
 
     After ``start`` it is ``end + (inner(start) - end) ramp((start + steps - t) / steps)``. It
-    ends an endless schedule, and branches off a constant or stable phase as often as one likes.
+    ends a schedule without a horizon, and branches off a constant or stable phase.
 
     Args:
-      inner: the schedule until ``start``.
-      start: the step from which the rate falls.
-      steps: the length of the fall.
-      end: the rate from step ``start + steps`` on.
-      ramp: as in `wsd`.
+      inner: Schedule until ``start``.
+      start: Step at which the cooldown begins.
+      steps: Length of the cooldown, in steps. Must be at least 1.
+      end: Value from step ``start + steps`` on.
+      ramp: Ramp of the cooldown. See `wsd`.
+
+    Returns:
+      A `Schedule` of horizon ``start + steps``.
 
     Raises:
-      ValueError: ``start + steps`` is above 2**31 - 1.
+      ValueError: If ``start + steps`` is above 2**31 - 1.
 
-    Source: Hägele et al. 2024 (arXiv 2405.18392); OLMo-core's ``OverrideDecay``.
+    References:
+      Hägele et al. 2024 (arXiv 2405.18392); OLMo-core's ``OverrideDecay``.
 
     >>> import lrsched
     >>> stable = lrsched.warmup(10) * 1.0
@@ -137,7 +176,10 @@ def cooldown(
     return jnp.where(step < start, inner(step), down)
 
 
-def _check_points(steps: Any, values: Any, **_: Any) -> None:
+def _check_points(schedule: Schedule) -> None:
+    steps, values = schedule.steps, schedule.values
+    if not np.shape(steps)[-1]:
+        raise ValueError("points: steps=[] is not accepted; steps must not be empty.")
     if np.shape(steps)[-1] != np.shape(values)[-1]:
         raise ValueError(
             f"points: {np.shape(steps)[-1]} steps and {np.shape(values)[-1]} values do not match."
@@ -147,33 +189,40 @@ def _check_points(steps: Any, values: Any, **_: Any) -> None:
 _CURVES = one_of("Curve", ("linear", "cosine", "monotone"))
 
 
-def _between(until: int, steps: Any, **_: Any) -> list[PhaseStart]:
-    starts = np.asarray(steps).tolist()
-    return [("held", 0), *numbered_phases("piece", starts[:-1], until), ("held", starts[-1])]
+def _points_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    starts = np.asarray(schedule.steps).tolist()
+    segments = numbered_phases("segment", starts[:-1], until)
+    return [("initial", 0), *segments, (FINAL, starts[-1])]
 
 
-@schedule(horizon=lambda steps, **_: steps[-1], check=_check_points, phases=_between)
+@schedule(
+    horizon=lambda schedule: schedule.steps[..., -1], check=_check_points, phases=_points_phases
+)
 def points(
     step: jax.Array,
     steps: Boundaries,
     values: FiniteFloats,
     interpolation: Annotated[str, _CURVES] = "linear",
 ) -> ArrayLike:
-    """A curve through points ``(steps[i], values[i])``; held before the first and after the last.
+    """Interpolation of points ``(steps[i], values[i])``, constant before and after them.
 
-    "monotone" is the cubic of Fritsch & Carlson with Brodlie's weights: smooth, and without a bump
-    between two points. The program has the same size for any number of points.
+    "monotone" is the cubic of Fritsch & Carlson with Brodlie's weights: smooth, without overshoot
+    between two points. The compiled program has the same size for any number of points.
 
     Args:
-      steps: where, increasing.
-      values: the rates there.
+      steps: Steps of the points, increasing.
+      values: Values at these steps.
       interpolation: "linear", "cosine" or "monotone".
 
-    Raises:
-      ValueError: the two lists differ in length, or ``steps`` do not increase.
+    Returns:
+      A `Schedule` whose horizon is the last step.
 
-    Source: ``optax.piecewise_interpolate_schedule`` (whose values are cumulative factors); Fritsch
-    & Butland 1984, as SciPy's ``PchipInterpolator``.
+    Raises:
+      ValueError: If the lists differ in length or are empty, or ``steps`` do not increase.
+
+    References:
+      ``optax.piecewise_interpolate_schedule`` (whose values are cumulative factors); Fritsch &
+      Butland 1984, as SciPy's ``PchipInterpolator``.
 
     >>> import lrsched
     >>> lrsched.points([0, 10, 20], [0.0, 1.0, 0.5])([5, 10, 15, 99]).tolist()
@@ -196,7 +245,7 @@ def points(
 
 
 def _monotone_slopes(at: jax.Array, values: jax.Array) -> jax.Array:
-    """The slopes at the points of the cubic that keeps the data's ups and downs (PCHIP)."""
+    """Return the slopes of the monotone cubic at the points (PCHIP)."""
     lengths = jnp.diff(at)
     rises = jnp.diff(values) / lengths
     before, after = rises[:-1], rises[1:]

@@ -1,4 +1,4 @@
-"""Rates that fall as a power of the time, for ever: no horizon to choose."""
+"""Decays by a power of the time, which need no horizon."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import schedule
 from lrsched.arguments import FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from lrsched.numerics import LARGEST
 from lrsched.schedules.decay import staircase_phases
 
 
@@ -13,18 +14,22 @@ from lrsched.schedules.decay import staircase_phases
 def inverse_sqrt(
     step: jax.Array, peak: FiniteFloat, timescale: PositiveInt, shift: NonNegativeInt = 0
 ) -> ArrayLike:
-    """A decay without an end: ``peak / sqrt(1 + (t + shift) / timescale)``.
+    """Inverse square root decay: ``peak / sqrt(1 + (t + shift) / timescale)``.
 
     After a linear warmup of ``timescale`` steps this is the schedule of the Transformer,
     ``peak sqrt(timescale / step)`` on the whole run's steps.
 
     Args:
-      peak: the rate at step 0.
-      timescale: the steps in which the rate falls to ``peak / sqrt(2)``.
-      shift: steps by which it has begun already.
+      peak: Value at step 0.
+      timescale: Number of steps after which the value is ``peak / sqrt(2)``.
+      shift: Number of steps by which the decay has already begun.
 
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), without its ``d_model**-0.5``; T5X's
-    ``rsqrt_normalized_decay``, transformers' ``get_inverse_sqrt_schedule``.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Vaswani et al. 2017 (arXiv 1706.03762), without its ``d_model**-0.5``; T5X's
+      ``rsqrt_normalized_decay``, transformers' ``get_inverse_sqrt_schedule``.
 
     >>> import lrsched
     >>> noam = lrsched.warmup(100) * 1.0 >> lrsched.inverse_sqrt(1.0, timescale=100)
@@ -34,16 +39,20 @@ def inverse_sqrt(
     return peak / jnp.sqrt(1 + (_ratio(step, timescale) + _ratio(shift, timescale)))
 
 
-@schedule(phases=lambda until, warmup, **_: [("warmup", 0), ("decay", warmup)])
+@schedule(phases=lambda schedule, until: [("warmup", 0), ("decay", schedule.warmup)])
 def noam(step: jax.Array, scale: FiniteFloat, width: PositiveInt, warmup: PositiveInt) -> ArrayLike:
-    """The Transformer's own: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
+    """The Transformer's: ``scale width**-0.5 min(s**-0.5, s warmup**-1.5)``, ``s = t + 1``.
 
     Args:
-      scale: a factor, 1 in the paper.
-      width: ``d_model``.
-      warmup: the steps of the linear rise.
+      scale: Scale of the value, 1 in the paper.
+      width: Width of the model, ``d_model``.
+      warmup: Length of the linear rise, in steps.
 
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), whose steps begin at 1.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Vaswani et al. 2017 (arXiv 1706.03762), whose steps begin at 1.
 
     >>> import lrsched
     >>> lrsched.noam(1.0, width=4, warmup=4)([0, 3, 15]).tolist()
@@ -62,15 +71,21 @@ def inverse_time(
     every: PositiveInt = 1,
     staircase: bool = False,
 ) -> ArrayLike:
-    """The oldest decay, ``init / (1 + rate t / every)``; Robbins & Monro's condition holds for it.
+    """Inverse time decay: ``init / (1 + rate t / every)``.
+
+    It satisfies the conditions of Robbins & Monro.
 
     Args:
-      init: the rate at step 0.
-      rate: how much the denominator grows ...
-      every: ... in so many steps.
-      staircase: let it grow only every so many steps.
+      init: Value at step 0.
+      rate: Increase of the denominator over ``every`` steps.
+      every: Number of steps over which the denominator grows by ``rate``.
+      staircase: Whether the denominator grows only every ``every`` steps.
 
-    Source: Keras' ``InverseTimeDecay``.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Keras' ``InverseTimeDecay``.
 
     >>> import lrsched
     >>> lrsched.inverse_time(1.0, 1.0, every=10)([0, 10, 30]).tolist()
@@ -84,14 +99,18 @@ def inverse_time(
 def power_law(
     step: jax.Array, peak: FiniteFloat, exponent: PositiveFloat, timescale: PositiveFloat
 ) -> ArrayLike:
-    """A power of the time: ``peak (1 + t / timescale)**-exponent``.
+    """Power-law decay: ``peak (1 + t / timescale)**-exponent``.
 
     Args:
-      peak: the rate at step 0.
-      exponent: 0.5 is `inverse_sqrt`, 1 is `inverse_time`.
-      timescale: steps before the power shows.
+      peak: Value at step 0.
+      exponent: Exponent. At 0.5 it is `inverse_sqrt`, at 1 it is `inverse_time`.
+      timescale: Number of steps over which the decay sets in.
 
-    Source: timm's ``stable_fn="power"``.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Timm's ``stable_fn="power"``.
 
     >>> import lrsched
     >>> lrsched.power_law(1.0, exponent=2.0, timescale=10)([0, 10, 30]).tolist()
@@ -111,17 +130,21 @@ def power_scheduler(
 ) -> ArrayLike:
     """The Power scheduler: ``min(peak, batch_size amplitude n**-exponent)``, ``n`` tokens so far.
 
-    It needs no horizon: the stable phase of a WSD whose rate suits any number of tokens and any
-    batch size; cool it down with `cooldown`.
+    It is the stable phase of a WSD schedule for any number of tokens and any batch size. `cooldown`
+    ends it.
 
     Args:
-      peak: the highest rate.
-      batch_size: examples per step.
-      tokens_per_step: tokens per step, so that ``n = t tokens_per_step``.
-      amplitude: ``a`` of the paper.
-      exponent: ``-b`` of the paper.
+      peak: Highest value.
+      batch_size: Number of examples per step.
+      tokens_per_step: Number of tokens per step, so that ``n = t tokens_per_step``.
+      amplitude: Coefficient ``a`` of the paper.
+      exponent: Exponent ``-b`` of the paper.
 
-    Source: Shen et al. 2024 (arXiv 2408.13359), for rates under muP.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Shen et al. 2024 (arXiv 2408.13359), for rates under muP.
 
     >>> import lrsched
     >>> schedule = lrsched.power_scheduler(0.02, batch_size=128, tokens_per_step=2**19)
@@ -129,7 +152,9 @@ def power_scheduler(
     [0.02, 0.006501, 0.002009]
     """
     tokens = jnp.maximum(step, 1).astype(jnp.float32) * jnp.asarray(tokens_per_step, jnp.float32)
-    law = jnp.asarray(batch_size) * amplitude * tokens ** -jnp.asarray(exponent)
+    # An infinite coefficient times a vanishing power would be NaN.
+    coefficient = jnp.minimum(jnp.asarray(batch_size) * amplitude, LARGEST)
+    law = coefficient * tokens ** -jnp.asarray(exponent)
     return jnp.where(step > 0, jnp.minimum(peak, law), peak)
 
 

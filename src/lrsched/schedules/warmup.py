@@ -1,21 +1,30 @@
-"""Rates that rise at first: factors to multiply any schedule with, or to put before it."""
+"""Warmups: factors to multiply a schedule by, or to put before it."""
 
-from typing import Annotated, Any
+from typing import Annotated, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._schedule import PhaseStart, schedule
-from lrsched.arguments import FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt, one_of
+from lrsched._schedule import PhaseStart, Schedule, schedule
+from lrsched.arguments import (
+    ArgumentType,
+    FiniteFloat,
+    NonNegativeInt,
+    OpenUnitFloat,
+    PositiveFloat,
+    PositiveInt,
+    in_range,
+    one_of,
+)
 from lrsched.numerics import lerp
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 
-def _rising(until: int, steps: Any, **_: Any) -> list[PhaseStart]:
-    """As a factor it stands still after its length."""
-    return [("warmup", 0), ("constant", steps)]
+def _rising(schedule: Schedule, until: int) -> list[PhaseStart]:
+    """Return the phases of a factor that is constant after ``steps``."""
+    return [("warmup", 0), ("constant", schedule.steps)]
 
 
 @schedule(horizon="steps", phases=_rising)
@@ -24,16 +33,21 @@ def warmup(
 ) -> ArrayLike:
     """A factor that rises from ``init`` to 1: ``init + (1 - init) ramp(t / steps)``, then 1.
 
-    ``warmup(w) * s`` lets the clock of ``s`` run during the warmup; ``warmup(w) * peak >> s``
-    begins ``s`` after it. Step 0 trains with ``init``: ``init=1 / w`` makes the first update count.
+    In ``warmup(w) * s``, the step count of ``s`` includes the warmup; in ``warmup(w) * peak >> s``,
+    ``s`` begins after it. The first update has the factor ``init``; the default of 0 skips it, and
+    ``init=1 / w`` does not.
 
     Args:
-      steps: the length; 0 is no warmup.
-      ramp: "linear", "cosine", "mirror-cosine", "1-sqrt", "square", "exponential" or a function
-        from [0, 1] to [0, 1]: ``lambda x: x**p`` for a polynomial.
-      init: the factor at step 0.
+      steps: Length of the warmup, in steps. 0 disables it.
+      ramp: Ramp: "linear", "cosine", "mirror-cosine", "1-sqrt", "square", "exponential" or a
+        function from [0, 1] to [0, 1], such as ``lambda x: x**p``.
+      init: Factor at step 0.
 
-    Source: Goyal et al. 2017 (arXiv 1706.02677).
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      Goyal et al. 2017 (arXiv 1706.02677).
 
     >>> import lrsched
     >>> lrsched.warmup(4)([0, 1, 2, 4, 5]).tolist()
@@ -47,12 +61,16 @@ def warmup(
 
 @schedule(horizon="steps", phases=_rising)
 def log_warmup(step: jax.Array, steps: PositiveInt) -> ArrayLike:
-    """A factor that rises as a logarithm: ``log(t + 1) / log(steps)``, then 1.
+    """A factor that rises logarithmically: ``log(t + 1) / log(steps)``, then 1.
 
     Args:
-      steps: the length; it is 1 from step ``steps - 1`` on.
+      steps: Number of steps. The factor is 1 from step ``steps - 1`` on.
 
-    Source: DeepSpeed's ``WarmupLR``, whose default it is.
+    Returns:
+      A `Schedule` of horizon ``steps``.
+
+    References:
+      DeepSpeed's ``WarmupLR``, whose default it is.
 
     >>> import lrsched
     >>> [round(float(rate), 6) for rate in lrsched.log_warmup(16)([0, 1, 3, 15, 99])]
@@ -65,12 +83,16 @@ def log_warmup(step: jax.Array, steps: PositiveInt) -> ArrayLike:
 
 @schedule
 def exponential_warmup(step: jax.Array, timescale: PositiveFloat) -> ArrayLike:
-    """A factor that nears 1 for ever: ``1 - exp(-(t + 1) / timescale)``.
+    """A factor that approaches 1 exponentially: ``1 - exp(-(t + 1) / timescale)``.
 
     Args:
-      timescale: the steps in which it rises to ``1 - 1 / e``.
+      timescale: Number of steps after which the factor is ``1 - 1 / e``.
 
-    Source: Ma & Yarats 2021 (arXiv 1910.04209), as pytorch-warmup counts it.
+    Returns:
+      A `Schedule` without a horizon.
+
+    References:
+      Ma & Yarats 2021 (arXiv 1910.04209), as pytorch-warmup counts it.
 
     >>> import lrsched
     >>> round(float(lrsched.exponential_warmup(10.0)(9)), 6)
@@ -79,35 +101,46 @@ def exponential_warmup(step: jax.Array, timescale: PositiveFloat) -> ArrayLike:
     return -jnp.expm1(-(step.astype(jnp.float32) + 1) / timescale)
 
 
-def _check_b2(name: str, least: float, b2: Any) -> None:
-    if not np.all((np.asarray(b2) > least) & (np.asarray(b2) < 1)):
-        raise ValueError(f"{name}: b2={b2!r} is not above {least} and below 1; it must be.")
+def _untuned_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
+    if schedule.ramp != "linear":
+        return []
+    steps = np.ceil(2 / (1 - np.float32(schedule.b2))) - 1
+    return [("warmup", 0), ("constant", int(steps))]
 
 
 _UNTUNED = one_of("Untuned", ("linear", "exponential"))
-
-
-@schedule(
-    check=lambda b2, **_: _check_b2("untuned_warmup", 0.0, b2),
-    phases=lambda until, b2, ramp: (
-        _rising(until, np.ceil(2 / (1 - np.float32(b2))) - 1) if ramp == "linear" else []
+RectifiableDecay: TypeAlias = Annotated[
+    ArrayLike,
+    ArgumentType(
+        "RectifiableDecay",
+        "a number above 0.6 and below 1",
+        in_range(gt=0.6, lt=1),
+        schema={"type": "number", "exclusiveMinimum": 0.6, "exclusiveMaximum": 1},
     ),
-)
+]
+"""Adam's second decay rate, for which the rectification of RAdam is defined."""
+
+
+@schedule(phases=_untuned_phases)
 def untuned_warmup(
-    step: jax.Array, b2: PositiveFloat = 0.999, ramp: Annotated[str, _UNTUNED] = "linear"
+    step: jax.Array, b2: OpenUnitFloat = 0.999, ramp: Annotated[str, _UNTUNED] = "linear"
 ) -> ArrayLike:
-    """Adam's warmup without a length to tune: ``min(1, (t + 1) (1 - b2) / 2)``.
+    """Untuned warmup for Adam: ``min(1, (t + 1) (1 - b2) / 2)``.
 
     Or ``1 - exp(-(t + 1) (1 - b2))`` for the exponential one.
 
     Args:
-      b2: Adam's second moment decay; the linear one takes ``2 / (1 - b2)`` steps.
+      b2: Decay rate of Adam's second moment. The linear warmup takes ``2 / (1 - b2)`` steps.
       ramp: "linear" or "exponential".
 
-    Raises:
-      ValueError: ``b2`` is not within (0, 1).
+    Returns:
+      A `Schedule` without a horizon.
 
-    Source: Ma & Yarats 2021 (arXiv 1910.04209).
+    Raises:
+      ValueError: If ``b2`` is not in (0, 1).
+
+    References:
+      Ma & Yarats 2021 (arXiv 1910.04209).
 
     >>> import lrsched
     >>> lrsched.untuned_warmup(b2=0.75)([0, 3, 7, 8]).tolist()
@@ -117,20 +150,24 @@ def untuned_warmup(
     return jnp.minimum(done / 2, 1.0) if ramp == "linear" else -jnp.expm1(-done)
 
 
-@schedule(check=lambda b2: _check_b2("radam_warmup", 0.6, b2))
-def radam_warmup(step: jax.Array, b2: PositiveFloat = 0.999) -> ArrayLike:
+@schedule
+def radam_warmup(step: jax.Array, b2: RectifiableDecay = 0.999) -> ArrayLike:
     """RAdam's rectification as a factor for Adam: ``sqrt(((r-4)(r-2) R) / ((R-4)(R-2) r))``.
 
     With ``R = 2 / (1 - b2) - 1`` and ``r = R - 2 s b2**s / (1 - b2**s)`` at ``s = t + d``, where
     ``d`` is the first ``s`` with ``r > 4``.
 
     Args:
-      b2: Adam's second moment decay, above 0.6.
+      b2: Decay rate of Adam's second moment, in (0.6, 1).
+
+    Returns:
+      A `Schedule` without a horizon.
 
     Raises:
-      ValueError: ``b2`` is not within (0.6, 1).
+      ValueError: If ``b2`` is not in (0.6, 1).
 
-    Source: Liu et al. 2020 (arXiv 1908.03265); the offset is that of pytorch-warmup.
+    References:
+      Liu et al. 2020 (arXiv 1908.03265); the offset is that of pytorch-warmup.
 
     >>> import lrsched
     >>> [round(float(rate), 4) for rate in lrsched.radam_warmup(0.999)([0, 100, 10_000])]
@@ -145,11 +182,9 @@ def radam_warmup(step: jax.Array, b2: PositiveFloat = 0.999) -> ArrayLike:
 
 
 def _sma_length(count: jax.Array, rate: jax.Array) -> jax.Array:
-    """RAdam's ``r`` after ``count`` updates with ``b2 = exp(-rate)``.
-
-    The textbook formula subtracts two numbers near ``2 / (1 - b2)`` to get one near 4. With
-    ``x = count rate`` and ``x / (exp(x) - 1) = 1 - x / 2 + psi(x)`` they cancel on paper.
-    """
+    """Return RAdam's ``r`` after ``count`` updates with ``b2 = exp(-rate)``."""
+    # The formula of the paper subtracts two numbers near 2 / (1 - b2) to get one near 4. With
+    # x = count * rate and x / (exp(x) - 1) = 1 - x / 2 + psi(x), they cancel analytically.
 
     def psi(x: jax.Array) -> jax.Array:
         y = x * x

@@ -3,8 +3,9 @@
 The rates alone give a bound of the last iterate (`convergence_bound`), the best rate of a shape
 and that rate for other shapes and lengths (`transfer_rate`, `match_optimal_rate`). The gradient
 norms of a run give a refined schedule (`refine`). The losses of a few runs give a `LossLaw`
-(`fit_loss_law`) that predicts the loss of any other schedule; `compare` ranks schedules by it and
-`optimise` searches for a better one.
+(`fit_loss_law`) that predicts the loss of any other schedule; `compare` ranks schedules by it,
+`what_if` does both in one call, `forecast` predicts the end of a run that is not finished, and
+`optimise` searches for a better schedule.
 """
 
 from lrsched.theory._fit import fit_loss_law
@@ -12,21 +13,28 @@ from lrsched.theory._optimise import optimise
 from lrsched.theory._refine import refine
 from lrsched.theory.bound import ConvergenceBound, convergence_bound, final_bound, optimal_rate
 from lrsched.theory.comparison import ComparisonResult, compare
-from lrsched.theory.laws import LossCurve, LossLaw
+from lrsched.theory.forecasting import ForecastResult, forecast, what_if
+from lrsched.theory.laws import LossCurve
+from lrsched.theory.loss_law import Calibration, FittedRuns, LossLaw
 from lrsched.theory.transfer import match_optimal_rate, transfer_rate
 
 __all__ = [
+    "Calibration",
     "ComparisonResult",
     "ConvergenceBound",
+    "FittedRuns",
+    "ForecastResult",
     "LossCurve",
     "LossLaw",
     "compare",
     "convergence_bound",
     "final_bound",
     "fit_loss_law",
+    "forecast",
     "match_optimal_rate",
     "optimal_rate",
     "optimise",
     "refine",
     "transfer_rate",
+    "what_if",
 ]

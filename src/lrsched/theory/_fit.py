@@ -1,24 +1,31 @@
 """Fitting a loss law to the curves of a few runs."""
 
-import functools
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import least_squares, nnls
+from scipy.optimize import nnls
 
+from lrsched.theory._binned import (
+    BinnedCurves,
+    Problem,
+    bin_curves,
+    binned_losses,
+    columns,
+    law_rates,
+    solve,
+)
 from lrsched.theory.laws import (
     LAWS,
     CheckedCurve,
     LawTerm,
     LossCurve,
-    LossLaw,
-    loss_along,
     validate_curves,
 )
+from lrsched.theory.loss_law import Calibration, FittedRuns, LossLaw
 
+# The errors along a curve are correlated: however many records it has, it counts as this many.
 _RECORDS: Final = 3.0
 _PRIORS: Final[dict[str, tuple[float, float]]] = {
     "alpha": (0.5, 0.1),
@@ -26,64 +33,74 @@ _PRIORS: Final[dict[str, tuple[float, float]]] = {
     "beta": (0.5, 2.0),
     "memory": (1000.0, 3.0),
     "relaxation": (10.0, 3.0),
+    # AdamW's usual weight decay, and the squared norm of a usual initialisation: an equilibrium of
+    # a rate of 3e-4. Both are logarithmic, and wide enough for a factor of 4.
+    "decay": (0.1, 0.7),
+    "norm0": (3e-4, 0.7),
+    "norm_power": (0.5, 0.1),
 }
-_HELD: Final = 0.02
-_RANGES: Final[dict[str, tuple[float, float]]] = {
-    "alpha": (0.2, 1.0),
-    "beta": (0.2, 1.0),
-    "gamma": (0.2, 1.0),
-    "memory": (30.0, 3000.0),
-    "relaxation": (1.0, 100.0),
-}
-# Where every drop has had its whole effect: what the drops do in the long run is well seen.
-_QUASI_STATIC: Final = LawTerm(
-    "B", (), lambda _, rates, at: -rates[at - 1], lambda _, rates: -rates[-1]
-)
+# Priors that describe the optimizer, not the shape of a law, do not widen with more curves.
+_FIXED_WIDTHS: Final = ("decay", "norm0", "norm_power")
+_B_WIDTH: Final = 0.02
+_NORM: Final[dict[str, float]] = {name: _PRIORS[name][0] for name in _FIXED_WIDTHS}
+_AUTO: Final = ("multi-power", "norm-aware")
+_FOLDS: Final = 4
+# A more complex answer must win by this factor in the cross-validation, which is itself noisy.
+_MARGIN: Final = 0.8
+_KNOTS: Final = 64
+# Relative error of a law for one or two curves, where there is no cross-validation.
+_ASSUMED_ERROR: Final = 0.01
 
 
 def fit_loss_law(
     curves: Sequence[LossCurve],
-    law: str = "multi-power",
+    law: str = "auto",
     *,
     fixed: Mapping[str, float] | None = None,
     after: int | None = None,
     huber: float = 1e-3,
-    starts: int = 4,
+    starts: int = 2,
     seed: int = 0,
 ) -> LossLaw:
-    """The numbers of a law from the curves of a few runs; three are enough that differ in shape.
+    """Fit the parameters of a loss law to the curves of a few runs.
 
-    It minimises the Huber loss of the relative errors. The law is flexible, and a few curves do not
-    settle all of its numbers: what they leave open is settled as follows.
+    Three curves suffice that differ in shape: a constant rate, a cosine, a step down. The fit
+    minimises the Huber loss of the relative errors in float64. A few curves do not determine all
+    parameters of a law; logarithmic normal priors decide the rest, and their widths grow with the
+    square root of the number of curves:
 
-    * The errors along a curve go together, so that each curve counts as 3 independent records,
-      however many it has.
-    * ``alpha`` and ``gamma`` are near a half, give or take 10 %. ``beta`` is near 0.5, within a
-      factor of 7 or so; the number of updates at the peak in which a drop begins to work,
-      ``1 / (C peak**(1 - gamma))``, near 10, within a factor of 20; ``memory`` near the paper's
-      1000, within 20 too.
-    * ``B`` is what it is, give or take 2 %, where every drop has had its whole effect: a law with
-      four numbers that is fitted first, as in the code of Luo et al.
+    * The errors along a curve are correlated: each curve counts as 3 independent records.
+    * ``alpha`` and ``gamma`` are 0.5 within 10 %, ``beta`` 0.5 within a factor of 7, ``memory``
+      1000 and the number of updates at the peak in which a drop begins to act,
+      ``1 / (C peak**(1 - gamma))``, 10 within a factor of 20.
+    * ``B`` is the value that a law whose drops act at once would have, within 2 %, as in the code
+      of Luo et al.; the width grows faster than the others, as the power 3/2.
+    * Of "norm-aware", ``decay`` is 0.1 and ``norm0`` 3e-4 within a factor of 2, ``norm_power`` 0.5
+      within 10 %. Pass the weight decay as ``fixed={"decay": ...}`` if you know it.
 
-    These are logarithmic normal priors, and with more curves they matter less. Everything is done
-    in float64, from random shapes whose linear coefficients are least squares; the best end wins.
+    From three curves on, the curves are left out in turn (in at most 4 groups) and predicted from
+    the others. That gives the error of the law for its intervals, chooses between the laws under
+    ``law="auto"`` and corrects a law that does worse than the mean of the other curves: the
+    prediction is then a mixture of that mean and the law, see `Calibration`.
 
     Args:
-      curves: what was seen of each run. The rates fall in one of them, unless the law is "power".
-      law: "multi-power", "annealing" or "power", as in `LossLaw`.
-      fixed: numbers that are known, by their names.
-      after: records of so many updates or fewer are left out; by default those of the warmup: until
-        the rate is first at its largest.
-      huber: relative errors above this count linearly.
-      starts: from how many starts.
-      seed: of the starts.
+      curves: The curves. The rate falls in at least one of them, unless ``law="power"``.
+      law: "auto" (the better of "multi-power" and "norm-aware" in the cross-validation),
+        "multi-power", "norm-aware", "annealing" or "power", see `LossLaw`.
+      fixed: Known parameters by name.
+      after: Records after this number of updates or fewer are left out. Defaults to the warmup:
+        the updates until the rate first reaches its largest value.
+      huber: Relative error above which errors count linearly, above 0.
+      starts: Number of starts of the search, at least 1. The first is at the centres of the priors.
+      seed: Seed of the other starts.
 
     Returns:
-      The law, with the covariance of its numbers at the optimum.
+      The law with the covariance of its parameters, its cross-validated error and, in
+      ``LossLaw.trust()``, what that means in words.
 
     Raises:
-      ValueError: another law, an unknown fixed number, a curve that is malformed or has no records
-        after the warmup, or no rate that falls.
+      ValueError: If ``law`` or a name in ``fixed`` is unknown, a curve is malformed or has no
+        record after the warmup, or no rate falls.
 
     >>> import jax.numpy as jnp, lrsched
     >>> from lrsched import theory
@@ -95,191 +112,301 @@ def fit_loss_law(
     >>> {name: round(value, 3) for name, value in law.numbers.items()}
     {'L0': 2.0, 'A': 1.0, 'alpha': 0.5}
     """
-    if law not in LAWS:
+    if law != "auto" and law not in LAWS:
         raise ValueError(
-            f"fit_loss_law: law={law!r} is not accepted; law must be one of "
+            f"fit_loss_law: law={law!r} is not accepted; law must be 'auto' or one of "
             f"{', '.join(map(repr, LAWS))}."
         )
-    terms, held = LAWS[law], dict(fixed or {})
-    if unknown := held.keys() - set(terms.names):
+    known = {name: float(value) for name, value in (fixed or {}).items()}
+    laws = _AUTO if law == "auto" else (law,)
+    names = {name for each in laws for name in LAWS[each].names}
+    if unknown := known.keys() - names:
         raise ValueError(
             f"fit_loss_law: fixed has {sorted(unknown)[0]!r}; the law {law!r} has "
-            f"{', '.join(terms.names)}."
+            f"{', '.join(sorted(names))}."
         )
     if not (isinstance(starts, int) and starts >= 1):
-        raise ValueError(f"fit_loss_law: starts={starts!r} is not accepted; it must be 1 or more.")
+        raise ValueError(
+            f"fit_loss_law: starts={starts!r} is not accepted; starts must be an integer of 1 or "
+            "more."
+        )
     if not huber > 0:
         raise ValueError(f"fit_loss_law: huber={huber!r} is not accepted; huber must be above 0.")
-    seen = [
-        _after(place, curve, after)
+    checked = [
+        _without_warmup(place, curve, after)
         for place, curve in enumerate(validate_curves("fit_loss_law", curves))
     ]
-    if terms.scale and not any((np.diff(curve.rates) < 0).any() for curve in seen):
+    if law != "power" and not any((np.diff(curve.rates) < 0).any() for curve in checked):
         raise ValueError(
-            f"fit_loss_law: the rate falls in none of the curves, so that the law {law!r} cannot be "
-            f"fitted; add a curve under another schedule, or take law='power'."
+            "fit_loss_law: the rate falls in none of the curves, so that the law "
+            f"{law!r} cannot be fitted; add a curve under another schedule, or take law='power'."
         )
-    with jax.enable_x64(True):
-        data, random = _data(seen, huber), np.random.default_rng(seed)
-        priors = dict(_PRIORS)
-        if law == "multi-power" and "B" not in held:
-            first = _best(_QUASI_STATIC, data, {}, priors, starts, random)
-            priors["B"] = (float(first.numbers["B"]), _HELD)
-        found = _best(terms, data, held, priors, starts, random)
-    return LossLaw(law, found.numbers, found.covariance, found.spread)
+    # NumPy is in float64 whatever the caller's JAX uses; parameters this correlated need it.
+    data = bin_curves(checked)
+    candidates = [
+        _candidate(
+            name,
+            {key: value for key, value in known.items() if key in LAWS[name].names},
+            data,
+            huber,
+            starts,
+            np.random.default_rng(seed),
+        )
+        for name in laws
+    ]
+    return _finished(min(candidates, key=lambda each: each.score), checked, data)
 
 
-class _Data(NamedTuple):
-    """Curves, padded to one shape; ``weights`` are 0 where there is no record."""
+class _Solution(NamedTuple):
+    """The end of a search.
 
-    rates: np.ndarray
-    at: np.ndarray
-    losses: np.ndarray
-    weights: np.ndarray
-    huber: float
+    Attributes:
+      numbers: All parameters.
+      covariance: Covariance of the logarithms of all parameters.
+      misfit: Root mean square error over ``huber``, at least 1.
+    """
 
-    @property
-    def peak(self) -> float:
-        return float(self.rates.max())
-
-
-class _Found(NamedTuple):
     numbers: dict[str, float]
     covariance: np.ndarray
-    spread: float
+    misfit: float
+    cost: float
 
 
-def _after(place: int, curve: CheckedCurve, after: int | None) -> CheckedCurve:
-    least = int(np.argmax(curve.rates)) if after is None else after
-    kept = curve.steps > least
-    if not kept.any():
+class _Candidate(NamedTuple):
+    """A fitted law with its cross-validation.
+
+    Attributes:
+      errors: Relative error along left-out curves and at their ends, or `None` without folds.
+      baseline: The same for the mean of the other curves.
+      strength: Strength of the calibration, or `None` without one.
+      score: What the choice between laws minimises.
+    """
+
+    law: str
+    solution: _Solution
+    huber: float
+    errors: tuple[float, float] | None
+    baseline: tuple[float, float]
+    strength: float | None
+    score: float
+
+
+def _without_warmup(place: int, curve: CheckedCurve, after: int | None) -> CheckedCurve:
+    first = int(np.argmax(curve.rates)) if after is None else after
+    is_kept = curve.steps > first
+    if not is_kept.any():
         raise ValueError(
-            f"fit_loss_law: curve {place} has no records after {least} updates; give after=, the "
+            f"fit_loss_law: curve {place} has no records after {first} updates; give after=, the "
             "number of updates of the warmup, whose records are left out."
         )
-    return CheckedCurve(curve.rates, curve.steps[kept], curve.losses[kept])
+    return CheckedCurve(curve.rates, curve.steps[is_kept], curve.losses[is_kept])
 
 
-def _data(curves: Sequence[CheckedCurve], huber: float) -> _Data:
-    steps = max(len(curve.rates) for curve in curves)
-    records = max(len(curve.steps) for curve in curves)
-    rates, at, losses, weights = zip(
-        *(
-            (
-                np.pad(curve.rates, (0, steps - len(curve.rates)), mode="edge"),
-                np.pad(curve.steps, (0, records - len(curve.steps)), mode="edge"),
-                np.pad(curve.losses, (0, records - len(curve.losses)), mode="edge"),
-                np.pad(
-                    np.full(len(curve.steps), _RECORDS / len(curve.steps)),
-                    (0, records - len(curve.steps)),
-                ),
-            )
-            for curve in curves
-        ),
-        strict=True,
-    )
-    return _Data(np.stack(rates), np.stack(at), np.stack(losses), np.stack(weights), huber)
-
-
-def _best(
-    terms: LawTerm,
-    data: _Data,
-    held: Mapping[str, float],
-    priors: Mapping[str, tuple[float, float]],
+def _candidate(
+    law: str,
+    known: Mapping[str, float],
+    data: BinnedCurves,
+    huber: float,
     starts: int,
     random: np.random.Generator,
-) -> _Found:
-    """The end with the least cost of all starts, and what is known of it."""
-    names = tuple(name for name in terms.names if name not in held)
-    known = {name: float(value) for name, value in held.items()}
-    kept = {
-        name: prior
-        for name, prior in priors.items()
+) -> _Candidate:
+    count = len(data.rates)
+    solution = _fit_once(law, known, data, huber, starts, random)
+    if count < 3:
+        return _Candidate(law, solution, huber, None, (math.nan, math.nan), None, solution.cost)
+    terms, folds = LAWS[law], min(_FOLDS, count)
+    strengths = (None, 0.0, 0.25, 0.5, 0.75, 1.0)
+    squares: dict[float | None, list[np.ndarray]] = {each: [] for each in strengths}
+    for fold in range(folds):
+        kept = [place for place in range(count) if place % folds != fold]
+        left = [place for place in range(count) if place % folds == fold]
+        # The folds start at the solution for all curves and so need few iterations. The result is
+        # the optimum without the left-out curves; only the choice among optima has seen them.
+        part = data.without(left)
+        numbers = _fit_once(law, known, part, huber, 0, random, solution.numbers, 5).numbers
+        log_laws = np.log(np.maximum(_losses(terms, numbers, data), 1e-3 * data.losses))
+        curves = [_records(data, log_laws, place) for place in kept]
+        for place in left:
+            at, log_loss, log_law = _records(data, log_laws, place)
+            mean_loss = mean_curve([(each[0], each[1]) for each in curves], at)
+            mean_law = mean_curve([(each[0], each[2]) for each in curves], at)
+            for strength in strengths:
+                guess = log_law if strength is None else mean_loss + strength * (log_law - mean_law)
+                error = guess - log_loss
+                squares[strength].append(np.array([np.mean(error**2), error[-1] ** 2]))
+    errors = {each: np.sqrt(np.mean(rows, axis=0)) for each, rows in squares.items()}
+    scores = {each: float(np.hypot(*value)) for each, value in errors.items()}
+    corrected = min(strengths[1:], key=lambda each: scores[each])
+    strength = corrected if scores[corrected] < _MARGIN * scores[None] else None
+    along, final = (float(each) for each in errors[strength])
+    base = float(errors[0.0][0]), float(errors[0.0][1])
+    return _Candidate(law, solution, huber, (along, final), base, strength, scores[strength])
+
+
+def _finished(best: _Candidate, curves: Sequence[CheckedCurve], data: BinnedCurves) -> LossLaw:
+    """Build the public result."""
+    solution, count = best.solution, len(curves)
+    noise = solution.misfit * best.huber
+    warnings = []
+    if best.errors is None:
+        spread = np.full(2, max(noise, _ASSUMED_ERROR))
+    else:
+        spread = np.maximum(np.array(best.errors), noise / math.sqrt(2))
+        if best.strength is not None and best.strength < 1:
+            warnings.append(
+                "The law does not describe these runs: the prediction is "
+                f"{1 - best.strength:.0%} the mean of the curves."
+            )
+        elif best.errors[1] > 0.7 * best.baseline[1]:
+            warnings.append("The law is hardly better than the mean of the other curves.")
+    peaks = [float(curve.rates.max()) for curve in curves]
+    if max(peaks) < 1.05 * min(peaks):
+        warnings.append("Only one peak was seen, so the effect of another is an assumption.")
+    lengths = [int(curve.steps.max()) for curve in curves]
+    lowest = min(float(curve.rates[int(curve.steps.max()) - 1]) / max(peaks) for curve in curves)
+    runs = FittedRuns(
+        count,
+        (min(peaks), max(peaks)),
+        (min(lengths), max(lengths)),
+        lowest,
+        count - 1 if best.errors else 0,
+        best.errors or (math.nan, math.nan),
+        best.baseline[1],
+        tuple(warnings),
+    )
+    calibration = None
+    if best.strength is not None:
+        log_laws = np.log(np.maximum(_losses(LAWS[best.law], solution.numbers, data), 1e-300))
+        records = [_records(data, log_laws, place) for place in range(count)]
+        first = min(each[0][0] for each in records)
+        knots = np.unique(np.rint(np.geomspace(first, max(lengths), _KNOTS)))
+        calibration = Calibration(
+            knots,
+            mean_curve([(each[0], each[1]) for each in records], knots),
+            mean_curve([(each[0], each[2]) for each in records], knots),
+            best.strength,
+        )
+    return LossLaw(best.law, solution.numbers, solution.covariance, spread, calibration, runs)
+
+
+def _records(
+    data: BinnedCurves, log_laws: np.ndarray, place: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return updates, log losses and the law's log losses of one curve, without padding."""
+    real = data.weights[place] > 0
+    return data.at[place][real], np.log(data.losses[place][real]), log_laws[place][real]
+
+
+def mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]], at: np.ndarray) -> np.ndarray:
+    """Average curves where they have records; beyond all of them, hold the longest one's value."""
+    values = np.stack([np.interp(at, steps, losses) for steps, losses in curves])
+    ends = np.array([steps[-1] for steps, _ in curves])
+    covers = (at <= ends[:, None]) | (ends == ends.max())[:, None]
+    mean: np.ndarray = np.sum(values * covers, axis=0) / np.sum(covers, axis=0)
+    return mean
+
+
+def _losses(terms: LawTerm, numbers: Mapping[str, float], data: BinnedCurves) -> np.ndarray:
+    return binned_losses(terms, numbers, data)
+
+
+def _fit_once(
+    law: str,
+    known: Mapping[str, float],
+    data: BinnedCurves,
+    huber: float,
+    starts: int,
+    random: np.random.Generator,
+    near: Mapping[str, float] | None = None,
+    iterations: int = 40,
+) -> _Solution:
+    terms, more = LAWS[law], max(1.0, math.sqrt(float(data.weights.sum()) / 3))
+    names = tuple(name for name in terms.names if name not in known)
+    priors = {
+        name: (centre, width if name in _FIXED_WIDTHS else width * more)
+        for name, (centre, width) in _PRIORS.items()
         if name in names or (name == "relaxation" and {"C", "gamma"} <= set(terms.names))
     }
-    # SciPy asks for the residuals and then for their slopes at the same place.
-    at = functools.lru_cache(maxsize=1)(
-        lambda logs: _residuals(terms, names, tuple(kept), known, kept, data, np.array(logs))
+    if terms.scale == "B" and "B" in names:
+        priors["B"] = (_instant_scale(terms, data, huber), _B_WIDTH * more**3)
+    problem = Problem(
+        law,
+        names,
+        tuple(priors),
+        np.log([centre for centre, _ in priors.values()]),
+        np.array([width for _, width in priors.values()]),
+        _RECORDS,
+        huber,
+        known,
+    )
+    begins = (
+        [dict(near)]
+        if near
+        else [_start(law, data, huber, random, place) for place in range(starts)]
     )
     ends = []
-    for _ in range(starts):
-        start = {**_start(terms, data, random), **known}
-        ends.append(
-            least_squares(
-                lambda logs: np.asarray(at(tuple(logs))[1]),
-                np.log([start[name] for name in names]),
-                jac=lambda logs: np.asarray(at(tuple(logs))[0]),
-                x_scale="jac",
-                max_nfev=300,
-            )
-        )
-    end = min(ends, key=lambda end: float(end.cost))
-    numbers = {**dict(zip(names, np.exp(end.x).tolist(), strict=True)), **known}
-    records = data.weights.size
-    noise = np.sqrt(np.sum(end.fun[:records] ** 2) / np.sum(data.weights))
-    rows = end.jac.copy()
-    rows[:records] /= max(1.0, noise)
-    covariance = np.zeros((len(terms.names),) * 2)
+    for begin in begins:
+        if terms.normalised and near is None:
+            # The norm's parameters are released last: from far away the search explains any misfit
+            # by them and ends in a poor optimum.
+            begin = solve(problem, data, begin, 15, held=_FIXED_WIDTHS).numbers
+        ends.append(solve(problem, data, begin, iterations))
+    end = min(ends, key=lambda end: end.cost)
+    count = data.weights.size
+    used = _RECORDS * float(data.weights.sum())
+    misfit = max(1.0, math.sqrt(float(np.sum(end.residuals[:count] ** 2)) / used))
+    rows = end.jacobian.copy()
+    rows[:count] /= misfit
     free = [terms.names.index(name) for name in names]
+    covariance = np.zeros((len(terms.names),) * 2)
     covariance[np.ix_(free, free)] = np.linalg.pinv(rows.T @ rows)
-    ordered = {name: numbers[name] for name in terms.names}
-    return _Found(ordered, covariance, float(max(1.0, noise) * data.huber))
+    return _Solution(end.numbers, covariance, misfit, end.cost)
 
 
-def _start(terms: LawTerm, data: _Data, random: np.random.Generator) -> dict[str, float]:
-    """A random shape, with the coefficients that are best for it."""
-    drawn = {name: float(np.exp(random.uniform(*np.log(ends)))) for name, ends in _RANGES.items()}
-    drawn["C"] = data.peak ** (drawn["gamma"] - 1) / drawn["relaxation"]
-    shape = {name: drawn[name] for name in ("alpha", *terms.shape)}
-    coefficients = ("L0", "A", *((terms.scale,) if terms.scale else ()))
-    columns = np.asarray(_columns(terms, len(coefficients), shape, data))
-    losses, weights = data.losses.ravel(), np.sqrt(data.weights.ravel())
-    scaled = columns.reshape(len(coefficients), -1).T / losses[:, None]
-    found, _ = nnls(scaled * weights[:, None], weights)
+def _start(
+    law: str, data: BinnedCurves, huber: float, random: np.random.Generator, place: int
+) -> dict[str, float]:
+    """Draw a shape, at first the centres of the priors, with its best linear coefficients."""
+    terms = LAWS[law]
+    shape = {
+        name: centre * float(np.exp((place > 0) * random.normal() * min(width, 0.7)))
+        for name, (centre, width) in _PRIORS.items()
+    }
+    rates = law_rates(terms, _NORM, data)
+    shape["C"] = float(rates.max()) ** (shape["gamma"] - 1) / shape["relaxation"]
+    shape = {name: shape[name] for name in terms.names if name in shape and name != terms.scale}
+    names = ("L0", "A", *((terms.scale,) if terms.scale else ()))
+    found = _linear(columns(law, shape, data), data, huber)[0]
+    return {**shape, **dict(zip(names, found.tolist(), strict=True))}
+
+
+def _linear(parts: np.ndarray, data: BinnedCurves, huber: float) -> tuple[np.ndarray, float]:
+    """Fit positive coefficients to relative errors under Huber's loss, and return its value."""
+    counts = data.weights.ravel()
+    scaled = parts.reshape(len(parts), -1).T / data.losses.ravel()[:, None]
+    weights, found, cost = counts, np.ones(len(parts)), math.inf
+    for _ in range(8):
+        # Least squares, reweighted: one outlier would otherwise move the centre of B's prior.
+        root = np.sqrt(weights)
+        found, _ = nnls(scaled * root[:, None], root)
+        errors = np.abs(scaled @ found - 1) / huber
+        cost = float(counts @ np.where(errors > 1, 2 * errors - 1, errors**2))
+        weights = counts / np.maximum(errors, 1)
     least = 1e-3 / np.maximum(np.abs(scaled).max(axis=0), 1e-300)
-    return {**dict(zip(coefficients, np.maximum(found, least).tolist(), strict=True)), **shape}
+    return np.maximum(found, least), cost
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _columns(terms: LawTerm, count: int, shape: Any, data: _Data) -> jax.Array:
-    """What each coefficient is multiplied by, ``(coefficients, curves, records)``."""
-
-    def of(which: jax.Array) -> jax.Array:
-        names = ("L0", "A", *((terms.scale,) if terms.scale else ()))
-        numbers = {**shape, **dict(zip(names, which, strict=True))}
-        return _of_all(terms, numbers, data)
-
-    return jnp.stack([of(row) for row in jnp.eye(count)])
-
-
-def _of_all(terms: LawTerm, numbers: Any, data: _Data) -> jax.Array:
-    along = functools.partial(loss_along, terms, numbers)
-    losses: jax.Array = jax.vmap(along)(jnp.asarray(data.rates), jnp.asarray(data.at))
-    return losses
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-@functools.partial(jax.jacfwd, argnums=6, has_aux=True)
-def _residuals(
-    terms: LawTerm,
-    names: tuple[str, ...],
-    priors: tuple[str, ...],
-    known: Any,
-    centres: Any,
-    data: _Data,
-    logs: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Whose squares are twice the Huber loss of each record, and twice each prior's penalty."""
-    numbers = {**known, **dict(zip(names, jnp.exp(logs), strict=True))}
-    predicted = _of_all(terms, numbers, data)
-    # A law far from its optimum may be below zero somewhere.
-    errors = jnp.log(jnp.maximum(predicted, 1e-3 * data.losses) / data.losses) / data.huber
-    large = jnp.abs(errors) > 1
-    linear = jnp.sign(errors) * jnp.sqrt(jnp.where(large, 2 * jnp.abs(errors) - 1, 1))
-    robust = jnp.sqrt(data.weights) * jnp.where(large, linear, errors)
-    if "relaxation" in priors:
-        peak = jnp.max(data.rates)
-        numbers["relaxation"] = peak ** (numbers["gamma"] - 1) / numbers["C"]
-    penalties = [jnp.log(numbers[name] / centres[name][0]) / centres[name][1] for name in priors]
-    residuals = jnp.concatenate([robust.ravel(), jnp.asarray(penalties)])
-    return residuals, residuals
+def _instant_scale(terms: LawTerm, data: BinnedCurves, huber: float) -> float:
+    """Fit ``B`` of ``L0 + A S**-alpha + B rate``, a law whose drops act at once."""
+    rates = law_rates(terms, _NORM, data)
+    place = np.clip((data.at - 1) // data.width[:, None], 0, rates.shape[1] - 1).astype(int)
+    area = np.concatenate(
+        [np.zeros((len(rates), 1)), np.cumsum(rates * data.width[:, None], axis=1)], axis=1
+    )
+    now = np.take_along_axis(rates, place, axis=1)
+    until = np.take_along_axis(area, place, axis=1) + now * (data.at - place * data.width[:, None])
+    ends = [
+        _linear(np.stack([np.ones_like(now), until**-alpha, now]), data, huber)
+        for alpha in np.linspace(0.35, 0.65, 13)
+    ]
+    return float(min(ends, key=lambda end: end[1])[0][2])

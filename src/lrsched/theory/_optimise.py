@@ -1,4 +1,4 @@
-"""The schedule that a law or a bound likes best."""
+"""Search for the schedule that a law or a bound predicts to be best."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,7 +12,8 @@ from scipy.optimize import minimize
 from lrsched._schedule import Schedule
 from lrsched.arguments import FiniteFloat, NonNegativeInt, PositiveInt, validate_arguments
 from lrsched.schedules.multiphase import points
-from lrsched.theory.laws import LossLaw
+from lrsched.theory.comparison import compare
+from lrsched.theory.loss_law import LossLaw
 
 _INTERVALS: Final = (4, 8, 16, 32, 64)
 _SHAPES: Final[tuple[Callable[[np.ndarray], np.ndarray], ...]] = (
@@ -34,35 +35,37 @@ def optimise(
     warmup: NonNegativeInt = 0,
     monotone: bool = True,
 ) -> Schedule:
-    """The schedule with the least predicted final loss, between two rates and, by default, falling.
+    """Search for the schedule with the least predicted final loss.
 
-    It is made of straight lines between 65 points, which lie closer towards the end, where a
-    schedule has its details. They are found from coarse to fine, from 5 points on, by sequential
-    quadratic programming (SciPy's SLSQP) with the objective's own gradient, in float64, beginning
-    at the best of a constant, a line, a half cosine and plateaus with cooldowns.
+    The schedule consists of straight lines between 65 points that lie closer towards the end, where
+    a schedule has its details. They are refined from 5 points on by sequential quadratic
+    programming (SciPy's SLSQP) with the gradient of the objective, in float64. The search
+    starts at the best of the plain shapes: a constant, a line, a half cosine and plateaus with
+    cooldowns.
 
-    A law does not know what it has not seen: fitted to runs of one peak, it takes any higher one to
-    be better. So ``peak`` is the one that the curves had.
+    A fitted law is not believed beyond its error: if the predicted gain over the best plain shape
+    is at most twice the error of that difference, the plain shape is returned. `compare` reports
+    both numbers.
 
     Args:
-      objective: a `LossLaw`, or a function of the rates ``(steps,)`` that JAX can differentiate,
+      objective: A `LossLaw`, or a function of the rates ``(steps,)`` that JAX can differentiate,
         such as ``lambda rates: theory.final_bound(rates).values``.
-      steps: how many updates, the warmup included.
-      peak: no rate is above it.
-      minimum: no rate after the warmup is below it.
-      warmup: updates of a linear rise from 0.
-      monotone: whether the rate must not rise after the warmup.
+      steps: Length of the run in updates, with the warmup.
+      peak: Largest rate. Only "norm-aware" fitted to several peaks predicts other peaks.
+      minimum: Least rate after the warmup, from 0 to ``peak``.
+      warmup: Length of a linear rise from 0, in updates.
+      monotone: Whether the rate must not rise after the warmup.
 
     Returns:
-      A `lrsched.points`.
+      A `lrsched.points` schedule.
 
     Raises:
-      ValueError: ``minimum`` is not from 0 to ``peak``, ``peak`` is not above 0, the warmup leaves
-        less than two updates, or the objective is not finite for any of the shapes that it begins
-        with.
+      ValueError: If ``minimum`` is not from 0 to ``peak``, ``peak`` is not above 0, the warmup
+        leaves fewer than two updates, or the objective is not finite for any plain shape.
 
-    Source: Luo et al. 2025 (arXiv 2503.12811), section 5, whose code learns the decrements of all
-    steps by Adam.
+    References:
+      Luo et al. 2025 (arXiv 2503.12811), section 5, whose code learns the decrements of all steps
+      by Adam.
 
     >>> import jax.numpy as jnp
     >>> from lrsched import theory
@@ -85,15 +88,22 @@ def optimise(
         )
     with jax.enable_x64(True):
         search = _Search(objective, length, rise, low / high, high, bool(monotone))
-        values = search.best()
-    places, values = search.places, np.minimum(values * high, high)
-    if rise:
-        places, values = np.append(0, places), np.append(0.0, values)
-    return points(places.tolist(), values.tolist())
+        plain, values = search.best()
+    if isinstance(objective, LossLaw) and objective.covariance is not None:
+        candidates = [search.schedule(values), search.schedule(plain)]
+        if not _is_told_apart(objective, candidates, length):
+            values = plain
+    return search.schedule(values)
+
+
+def _is_told_apart(law: LossLaw, schedules: list[Schedule], steps: int) -> bool:
+    """Return whether the first schedule is better than the second by more than the law's error."""
+    table = compare({str(place): each for place, each in enumerate(schedules)}, law, steps).table
+    return bool(table["gap"][1] > 2 * table["gap_error"][1])
 
 
 class _Search:
-    """Values at places in time, as parts of the peak."""
+    """Search over the values at knots in time, as fractions of the peak."""
 
     def __init__(
         self,
@@ -104,7 +114,7 @@ class _Search:
         peak: float,
         monotone: bool,
     ) -> None:
-        self.least, self.monotone = least, monotone
+        self.least, self.monotone, self.peak, self.warmup = least, monotone, peak, warmup
         self.places = np.unique(np.rint(warmup + (steps - warmup) * _times(_INTERVALS[-1])))
         self.places = self.places.astype(np.int64)
         self.times = (self.places - warmup) / (steps - warmup)
@@ -117,8 +127,15 @@ class _Search:
 
         self.evaluate = jax.jit(jax.value_and_grad(of_values))
 
-    def best(self) -> np.ndarray:
-        """The values at all places."""
+    def schedule(self, values: np.ndarray) -> Schedule:
+        """Build the schedule with these values."""
+        places, rates = self.places, np.minimum(values * self.peak, self.peak)
+        if self.warmup:
+            places, rates = np.append(0, places), np.append(0.0, rates)
+        return points(places.tolist(), rates.tolist())
+
+    def best(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of the best plain shape, and the best values."""
         shapes = [np.maximum(shape(self.times), self.least) for shape in _SHAPES]
         found = [float(self.evaluate(jnp.asarray(shape))[0]) for shape in shapes]
         if not np.isfinite(found).any():
@@ -126,15 +143,17 @@ class _Search:
                 "optimise: the objective is not finite for a constant, a line, a half cosine or a "
                 "plateau with a cooldown."
             )
-        best: np.ndarray = shapes[int(np.nanargmin(found))]
-        # Losses of shapes differ in their third or fourth figure: the solver's tolerance is theirs.
+        plain: np.ndarray = shapes[int(np.nanargmin(found))]
+        best = plain
+        # Losses of shapes differ in their third or fourth digit: the tolerance must be relative
+        # to the difference.
         scale = np.ptp([value for value in found if np.isfinite(value)]) or 1.0
         for intervals in _INTERVALS:
             best = self._refined(best, _times(intervals), scale)
-        return best
+        return plain, best
 
     def _refined(self, begin: np.ndarray, times: np.ndarray, scale: float) -> np.ndarray:
-        """The best values on a coarser grid, from those that are known, at all places."""
+        """Return the best values on a coarser grid, interpolated at all knots."""
         if len(times) >= len(self.times):
             times = self.times
         spread = np.stack([np.interp(self.times, times, row) for row in np.eye(len(times))], axis=1)
@@ -157,12 +176,12 @@ class _Search:
         )
         values: np.ndarray = np.clip(end.x, self.least, 1.0)
         values = spread @ (np.minimum.accumulate(values) if self.monotone else values)
-        # The solver may stop at what is worse, or not a number; then the coarser schedule stays.
+        # The solver may stop at a worse point or at NaN; then the coarser schedule stays.
         before, after = (float(self.evaluate(jnp.asarray(each))[0]) for each in (begin, values))
         return values if after < before else begin
 
 
 def _times(intervals: int) -> np.ndarray:
-    """Parts of the run, closer towards its end."""
+    """Return the knots as fractions of the run, closer towards its end."""
     left: np.ndarray = np.linspace(1, 0, intervals + 1)
     return 1 - left**2

@@ -1,4 +1,4 @@
-"""Schedules side by side, as a law sees them."""
+"""The final losses that a law predicts for schedules, side by side."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,33 +10,71 @@ import numpy as np
 
 from lrsched._plotting import plot
 from lrsched.theory.bound import Rates, run_rates
-from lrsched.theory.laws import LossLaw
+from lrsched.theory.loss_law import LossLaw, log_slopes, model_error, split
 
 _BATCH: Final = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ComparisonResult:
-    """What came of `compare`.
+    """Result of `compare`.
 
     Attributes:
-      table: a structured array with one row a schedule, in their order: ``name``; ``loss``, the
-        predicted final one; ``low`` and ``high``, the interval of 95 %, NaN where the law has not
-        been fitted; ``steps``; ``area``, the sum of the rates; ``peak`` and ``last``, the largest
-        and the last rate.
+      table: A structured array with one row a schedule, in their order: ``name``; ``loss``, the
+        predicted final loss; ``low`` and ``high``, its 95 % interval; ``gap``, the predicted loss
+        minus that of the best schedule; ``gap_error``, the standard error of the gap; ``steps``;
+        ``area``, the sum of the rates; ``peak`` and ``last``, the largest and the last rate. The
+        interval and the error are NaN if the law is not fitted.
+      law: The law.
     """
 
     table: np.ndarray
+    law: LossLaw
 
     def best(self) -> str:
-        """The name of the schedule with the lowest predicted loss."""
+        """Return the name of the schedule with the lowest predicted loss."""
         return str(self.table["name"][np.argmin(self.table["loss"])])
 
+    def tied(self) -> list[str]:
+        """Return the schedules that the law cannot tell from the best one, the best one first.
+
+        Returns:
+          Names of the schedules whose gap is at most twice its error, by their predicted loss. If
+          the law is not fitted, its error is unknown and every schedule is returned.
+        """
+        rows = np.sort(self.table, order="loss")
+        # NaN compares as false: a gap of unknown error is not shown to exceed it.
+        return [str(row["name"]) for row in rows if not row["gap"] > 2 * row["gap_error"]]
+
+    def verdict(self) -> str:
+        """Describe in words whether the best schedule is better by more than the law's error."""
+        rows = np.sort(self.table, order="loss")
+        if len(rows) == 1:
+            return f"{rows[0]['name']} is the only schedule. {self.law.trust()}"
+        first, second = rows[0], rows[1]
+        if not np.isfinite(second["gap_error"]):
+            said = (
+                f"{first['name']} is predicted to end {second['gap']:.4f} below {second['name']}; "
+                "the law is not fitted, so whether that exceeds its error is unknown."
+            )
+        elif len(tied := self.tied()) > 1:
+            said = (
+                f"{first['name']} is predicted to end {second['gap']:.4f} below {second['name']}, "
+                f"which does not exceed twice the error of the law, {second['gap_error']:.4f}: "
+                f"{', '.join(tied)} are not told apart."
+            )
+        else:
+            said = (
+                f"{first['name']} is predicted to end {second['gap']:.4f} ± "
+                f"{second['gap_error']:.4f} below {second['name']}, the next best."
+            )
+        return f"{said} {self.law.trust()}"
+
     def plot(self, ax: Any = None) -> Any:
-        """The predicted final losses with their intervals, the lowest on top.
+        """Plot the predicted final losses with their intervals, the lowest on top.
 
         Args:
-          ax: matplotlib's axes; by default new ones.
+          ax: Axes of matplotlib. Defaults to new ones.
 
         Returns:
           The axes.
@@ -47,27 +85,31 @@ class ComparisonResult:
 def compare(
     schedules: Mapping[str, Rates] | Sequence[Rates], law: LossLaw, steps: int | None = None
 ) -> ComparisonResult:
-    """The final losses that a law predicts for schedules, thousands of them in one program.
+    """Predict the final losses of schedules and whether their differences exceed the law's error.
 
-    Intervals are of each schedule by itself. Most of what is not known of a law, such as ``L0``, is
-    common to all, so that their order is better known than they are.
+    Most of the error of a law, such as that of ``L0``, is common to all schedules. Their
+    differences are therefore better known than their losses: ``gap_error`` counts only what does
+    not cancel.
 
     Args:
-      schedules: by their names, or a list, in which their names are what they print.
-      law: that predicts.
-      steps: the updates of each run; by default each schedule's horizon.
+      schedules: Schedules by name, or a list, in which a schedule's name is its `repr`.
+      law: The law.
+      steps: Length of each run in updates. Defaults to the horizon of each schedule.
+
+    Returns:
+      The table of predictions. Schedules of one length are evaluated by one program.
 
     Raises:
-      ValueError: there is no schedule, or one without a horizon where ``steps`` is None.
+      ValueError: If there is no schedule, or one has no horizon and ``steps`` is `None`.
 
     >>> import lrsched
     >>> from lrsched import theory
     >>> law = theory.LossLaw(
     ...     "annealing", {"L0": 2.0, "A": 1.0, "alpha": 0.5, "C": 5e-3, "memory": 100.0})
-    >>> found = theory.compare(
+    >>> result = theory.compare(
     ...     {"constant": lrsched.constant(0.1), "linear": lrsched.linear(0.1, 0.0, steps=1_000)},
     ...     law, steps=1_000)
-    >>> [(str(name), round(float(loss), 3)) for name, loss in found.table[["name", "loss"]]]
+    >>> [(str(name), round(float(loss), 3)) for name, loss in result.table[["name", "loss"]]]
     [('constant', 2.15), ('linear', 2.146)]
     """
     named = (
@@ -81,38 +123,60 @@ def compare(
         run_rates("compare", schedule, steps).astype(jnp.float32) for schedule in named.values()
     ]
     lengths = np.array([len(each) for each in rates])
-    losses = np.empty((len(rates), 3))
+    logs, errors = np.empty(len(rates)), np.full(len(rates), np.nan)
+    slopes = np.zeros((len(rates), len(law.numbers)))
     for length in np.unique(lengths):
         places = np.flatnonzero(lengths == length)
-        losses[places] = _final(law, jnp.stack([rates[place] for place in places]))
-    width = max(map(len, named))
-    kinds = [("loss", "low", "high"), ("area", "peak", "last")]
+        result = _final(*split(law), jnp.stack([rates[place] for place in places]))
+        logs[places], slopes[places], errors[places] = map(np.asarray, result)
+    losses, best = np.exp(logs), int(np.argmin(logs))
+    own = np.full(len(rates), np.nan)
+    gap_errors = own.copy()
+    if law.covariance is not None:
+        covariance = np.asarray(law.covariance, np.float64)
+        own = np.sqrt(np.einsum("ki,ij,kj->k", slopes, covariance, slopes) + errors**2)
+        apart = slopes - slopes[best]
+        # The deviations of two runs from the law are taken as independent.
+        variance = np.einsum("ki,ij,kj->k", apart, covariance, apart)
+        gap_errors = losses * np.sqrt(np.maximum(variance, 0) + errors**2 + errors[best] ** 2)
+        gap_errors[best] = 0.0
+    width = np.exp((law.quantile(0.95) if law.covariance is not None else np.nan) * own)
+    columns = {
+        "loss": losses,
+        "low": losses / width,
+        "high": losses * width,
+        "gap": losses - losses[best],
+        "gap_error": gap_errors,
+        "steps": lengths,
+        "area": [np.sum(np.asarray(each, np.float64)) for each in rates],
+        "peak": [np.max(np.asarray(each)) for each in rates],
+        "last": [np.asarray(each)[-1] for each in rates],
+    }
     table = np.empty(
         len(rates),
         [
-            ("name", f"U{width}"),
-            *((name, np.float64) for name in kinds[0]),
-            ("steps", np.int64),
-            *((name, np.float64) for name in kinds[1]),
+            ("name", f"U{max(map(len, named))}"),
+            *((name, np.int64 if name == "steps" else np.float64) for name in columns),
         ],
     )
-    table["name"], table["steps"] = list(named), lengths
-    for name, values in zip(kinds[0], losses.T, strict=True):
+    table["name"] = list(named)
+    for name, values in columns.items():
         table[name] = values
-    for name, of in (("area", np.sum), ("peak", np.max), ("last", lambda each: each[-1])):
-        table[name] = [of(np.asarray(each, np.float64)) for each in rates]
-    return ComparisonResult(table)
+    return ComparisonResult(table, law)
 
 
 @jax.jit
-def _final(law: LossLaw, rates: jax.Array) -> jax.Array:
-    """The final loss and its interval, ``(schedules, 3)``."""
+def _final(
+    law: LossLaw, reach: jax.Array, rates: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Compute the log final losses, their slopes and the errors of the law, one row a schedule."""
 
-    def of_one(each: jax.Array) -> jax.Array:
-        loss = law.final_loss(each)
-        if law.covariance is None:
-            return jnp.stack([loss, jnp.nan * loss, jnp.nan * loss])
-        return jnp.stack([loss, *law.final_interval(each)])
+    def of_one(each: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        log_loss, slopes = log_slopes(law, each)
+        error = (
+            jnp.nan * log_loss if law.covariance is None else model_error(law.spread, reach, each)
+        )
+        return log_loss, slopes, error
 
-    found: jax.Array = jax.lax.map(of_one, rates, batch_size=_BATCH)
-    return found
+    result: tuple[jax.Array, jax.Array, jax.Array] = jax.lax.map(of_one, rates, batch_size=_BATCH)
+    return result

@@ -99,8 +99,8 @@ def match_optimal_rate(
     if not turns:
         ends = " and ".join(f"{1 + found[i]:.3g}" for i in (0, -1))
         raise ValueError(
-            f"match_optimal_rate: between={between!r} holds no number at which the best rate is the "
-            f"same; at its ends it is {ends} times that of the schedule."
+            f"match_optimal_rate: between={between!r} holds no number at which the best rate is "
+            f"the same; at its ends it is {ends} times that of the schedule."
         )
     low, high, sign = places[turns[-1]], places[turns[-1] + 1], found[turns[-1]]
     for _ in range(20):

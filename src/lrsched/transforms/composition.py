@@ -1,106 +1,134 @@
-"""The one law of composition: the rate applied is the product of what each state contributes.
+"""The composition rule: the applied rate is the product of what each state contributes.
 
-*schedule x controller scale x group multiplier x manual scale x the method's own estimate*, over
-everything that an update went through. What a state contributes is registered where its type is
-defined; groups of parameters (``optax.partition``) keep their rates apart.
+*schedule x manual scale x group multiplier x controller scale x the method's own estimate*, for
+everything that an update passed through. What a state contributes is registered where its type is
+defined; groups of parameters (``optax.partition``) and the several rates of one optimizer keep
+their rates apart. This module is the only one that searches an optimizer state for rates.
 """
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from optax.transforms import PartitionState
 
+from lrsched.transforms.rate import RateState, check_fingerprint
+
 RatesByGroup: TypeAlias = dict[str, jax.Array]
-"""The rate of each group of parameters; of a state without groups, that of the group ``""``."""
+"""Rate of each group of parameters; of a state without groups, under ``""``."""
+Group: TypeAlias = tuple[str, ...]
+"""Labels of the groups that something is in, the outermost first."""
+
+LEARNING_RATE: Final = "learning_rate"
 
 
 class RateFactor(NamedTuple):
     """What one state multiplies the updates by.
 
     Attributes:
-      factor: a scalar; a dictionary of scalars, one for each group; None where the state keeps
-        none.
-      inner: the states within it, which contribute too.
-      is_scale: whether ``factor`` scales a rate applied elsewhere, and is no rate by itself.
-      schedules: the schedules that ``factor`` comes from, in one tree.
-      put: ``schedules -> state``: the state with others.
+      value: A scalar; a mapping from label to scalar, where the state has several rates; None
+        where it keeps none.
+      inner_state: The states within it, which contribute too.
+      is_multiplier: Whether ``value`` multiplies a rate that is applied elsewhere.
+      rates: The rates that edits change, by label; the label is ``""`` where there is one.
+      hyperparameters: Other scheduled numbers, by argument name.
+      with_rates: ``(state, rates, hyperparameters) -> state``: the state with other ones.
+      names: The argument name of each label, where it is not ``learning_rate``.
+      is_outer: Whether the rates of inner states come from this state, so that an edit goes here.
     """
 
-    factor: Any
-    inner: Any = ()
-    is_scale: bool = False
-    schedules: Any = None
-    put: Callable[[Any], Any] | None = None
+    value: Any
+    inner_state: Any = ()
+    is_multiplier: bool = False
+    rates: Mapping[str, RateState] = {}
+    hyperparameters: Mapping[str, RateState] = {}
+    with_rates: Callable[[Any, Any, Any], Any] | None = None
+    names: Mapping[str, str] = {}
+    is_outer: bool = False
 
 
 class RateNode(NamedTuple):
     """A state of a known type within another state.
 
     Attributes:
-      group: the labels of the groups that it is in, the outermost first.
-      state: itself.
-      contribution: what it contributes.
+      group: The labels of the groups that it is in.
+      state: The state itself.
+      rate_factor: What it contributes.
+      is_driven: Whether its rates come from an outer state.
     """
 
-    group: tuple[str, ...]
+    group: Group
     state: Any
     rate_factor: RateFactor
+    is_driven: bool = False
+
+    def groups(self, values: Mapping[str, Any]) -> list[Group]:
+        """Return the group of each label: one rate is that of the node's own group."""
+        is_one = len(values) == 1 and not self.rate_factor.is_multiplier
+        return [self.group if is_one else (*self.group, label) for label in values]
 
 
-def unwrap_nnx(tree: Any, container: Any) -> Any:
-    """The arrays of a tree, each out of the structure that ``nnx.Optimizer`` puts around it."""
+def unwrap_nnx(tree: Any, leaf_treedef: Any) -> Any:
+    """Return a tree of arrays, each out of the structure that ``nnx.Optimizer`` puts around it."""
 
-    def taken_out(held: Any) -> jax.Array:
-        (array,) = jax.tree.leaves(held)
+    def unwrap(wrapped: Any) -> jax.Array:
+        (array,) = jax.tree.leaves(wrapped)
         return jnp.asarray(array)
 
-    return jax.tree.map(taken_out, tree, is_leaf=lambda x: jax.tree.structure(x) == container)
+    return jax.tree.map(unwrap, tree, is_leaf=lambda x: jax.tree.structure(x) == leaf_treedef)
 
 
 @functools.singledispatch
 def rate_factor(state: Any) -> RateFactor | None:
-    """What a state of a known type contributes; None for all other types."""
+    """Return what a state of a known type contributes; None for all other types."""
     del state
     return None
 
 
-def iter_rate_nodes(state: Any, group: tuple[str, ...] = ()) -> Iterator[RateNode]:
-    """Every state of a known type within ``state``, with its group."""
-    own = rate_factor(state)
-    if own is not None:
-        yield RateNode(group, state, own)
-        yield from iter_rate_nodes(own.inner, group)
+def iter_rate_nodes(state: Any, group: Group = (), is_driven: bool = False) -> Iterator[RateNode]:
+    """Yield every state of a known type within ``state``, with its group."""
+    factor = rate_factor(state)
+    if factor is not None:
+        for name, rate in (*factor.rates.items(), *factor.hyperparameters.items()):
+            check_fingerprint(rate, name)
+        yield RateNode(group, state, factor, is_driven)
+        yield from iter_rate_nodes(factor.inner_state, group, is_driven or factor.is_outer)
     elif isinstance(state, PartitionState):
         for label, inner in state.inner_states.items():
-            yield from iter_rate_nodes(inner, (*group, str(label)))
+            yield from iter_rate_nodes(inner, (*group, str(label)), is_driven)
     elif isinstance(state, tuple | OrderedDict):  # a chain, a named chain
         for inner in state.values() if isinstance(state, OrderedDict) else state:
-            yield from iter_rate_nodes(inner, group)
+            yield from iter_rate_nodes(inner, group, is_driven)
     else:
-        yield from _apart(state, group)
+        yield from _iter_container(state, group, is_driven)
 
 
 def compose_rates(state: Any) -> RatesByGroup:
-    """The product of all contributions, for each group of parameters.
+    """Return the product of all contributions, for each group of parameters.
 
     Raises:
-      ValueError: parameters that are grouped in two ways, so that the groups have no one rate.
+      ValueError: If parameters are grouped in two ways, so that the groups have no one rate.
     """
-    _check_that_groups_do_not_cross(state)
+    return {group_label(group): rate for group, rate in compose_groups(state).items()}
+
+
+def compose_groups(state: Any) -> dict[Group, jax.Array]:
+    """Return `compose_rates` under the labels of each group."""
+    nodes = list(iter_rate_nodes(state))
+    _check_that_groups_do_not_cross(nodes)
     factors = [
         (group, jnp.asarray(factor, jnp.float32))
-        for part in iter_rate_nodes(state)
-        for group, factor in _factors(part)
+        for node in nodes
+        for group, factor in _factors(node)
     ]
     groups = dict.fromkeys(group for group, _ in factors)
     innermost = [group for group in groups if not any(_is_in(other, group) for other in groups)]
     return {
-        "/".join(group): functools.reduce(
+        group: functools.reduce(
             jnp.multiply,
             [factor for outer, factor in factors if outer == group or _is_in(group, outer)],
         )
@@ -108,48 +136,51 @@ def compose_rates(state: Any) -> RatesByGroup:
     }
 
 
+def group_label(group: Group) -> str:
+    """Return the labels of a group as one; the rate called ``""`` has that of its optimizer."""
+    return "/".join(filter(None, group))
+
+
 def has_rate(state: Any) -> bool:
-    """Whether ``state`` holds a rate, rather than nothing, or only scales of one."""
+    """Return whether ``state`` holds a rate, rather than nothing, or only multipliers of one."""
     return any(
-        part.rate_factor.factor is not None and not part.rate_factor.is_scale
-        for part in iter_rate_nodes(state)
+        node.rate_factor.value is not None and not node.rate_factor.is_multiplier
+        for node in iter_rate_nodes(state)
     )
 
 
-def _check_that_groups_do_not_cross(state: Any) -> None:
-    found = list(iter_rate_nodes(state))
-    for part in found:
-        if isinstance(part.rate_factor.factor, Mapping):
+def _check_that_groups_do_not_cross(nodes: Sequence[RateNode]) -> None:
+    for node in nodes:
+        if isinstance(node.rate_factor.value, Mapping):
             others = [
                 group
-                for other in found
-                if other is not part
+                for other in nodes
+                if other is not node
                 for group, _ in _factors(other)
-                if _is_in(group, part.group)
+                if _is_in(group, node.group)
             ]
             if others:
                 raise ValueError(
-                    f"the groups {', '.join(part.rate_factor.factor)} and "
-                    f"{', '.join('/'.join(group) for group in others)} cross, so that they have no "
+                    f"the groups {', '.join(node.rate_factor.value)} and "
+                    f"{', '.join(map(group_label, others))} cross, so that they have no "
                     "one rate each; group the parameters once, or pass a part of the state."
                 )
 
 
-def _factors(part: RateNode) -> Iterator[tuple[tuple[str, ...], Any]]:
-    factor = part.rate_factor.factor
-    if isinstance(factor, Mapping):
-        for name, of_group in factor.items():
-            yield (*part.group, name), of_group
-    elif factor is not None:
-        yield part.group, factor
+def _factors(node: RateNode) -> Iterator[tuple[Group, Any]]:
+    value = node.rate_factor.value
+    if isinstance(value, Mapping):
+        yield from zip(node.groups(value), value.values(), strict=True)
+    elif value is not None:
+        yield node.group, value
 
 
-def _is_in(group: tuple[str, ...], outer: tuple[str, ...]) -> bool:
+def _is_in(group: Group, outer: Group) -> bool:
     return len(group) > len(outer) and group[: len(outer)] == outer
 
 
-def _apart(state: Any, group: tuple[str, ...]) -> Iterator[RateNode]:
-    """Of anything but a chain, such as a ``TrainState`` or a dictionary of optimizer states.
+def _iter_container(state: Any, group: Group, is_driven: bool) -> Iterator[RateNode]:
+    """Yield the nodes in anything but a chain, such as a ``TrainState`` or a dictionary of states.
 
     Several parts that each hold a rate are groups; with one at most, all of them are a product.
     """
@@ -163,25 +194,47 @@ def _apart(state: Any, group: tuple[str, ...]) -> Iterator[RateNode]:
     ]
     are_groups = sum(has_rate(leaf) for _, leaf in known) > 1
     for place, leaf in known:
-        yield from iter_rate_nodes(leaf, (*group, place) if are_groups else group)
+        yield from iter_rate_nodes(leaf, (*group, place) if are_groups else group, is_driven)
 
 
 def _is_known(state: Any) -> bool:
     return rate_factor(state) is not None
 
 
+def replace_nodes(tree: Any, changes: Sequence[tuple[Any, Callable[[Any], Any]]]) -> Any:
+    """Return ``tree`` with each of these nodes replaced by what its function makes of it.
+
+    A function receives its node with the nodes within it replaced already.
+    """
+    change_of = {id(node): change for node, change in changes}
+
+    def visit(x: Any) -> Any:
+        if id(x) not in change_of:
+            return x
+        inner = jax.tree.map(visit, x, is_leaf=lambda y: y is not x and id(y) in change_of)
+        return change_of[id(x)](inner)
+
+    return jax.tree.map(visit, tree, is_leaf=lambda x: id(x) in change_of)
+
+
 def scheduled_rate_factor(state: Any) -> RateFactor:
-    """Of a state with the fields ``schedule`` and ``learning_rate``."""
+    """Return the contribution of a state with the fields ``rate`` and ``learning_rate``."""
+    if not isinstance(state.rate, RateState):
+        # A plain schedule says what another transform applies: an edit would not reach a rate.
+        return RateFactor(state.learning_rate, with_rates=lambda state, *_: state)
     return RateFactor(
         state.learning_rate,
-        schedules=state.schedule,
-        put=lambda schedule: state._replace(schedule=schedule),
+        rates={"": state.rate},
+        with_rates=lambda state, rates, _: state._replace(rate=rates[""]),
     )
 
 
 def injected_rate_factor(values: Mapping[str, Any], inner: Any) -> RateFactor:
-    """Of hyperparameters put into an optimizer, which may keep its rate itself."""
-    return RateFactor(None if has_rate(inner) else values.get("learning_rate"), inner)
+    """Return the contribution of optax's injected hyperparameters.
+
+    The optimizer inside may keep its rate itself, which is then the one that is applied.
+    """
+    return RateFactor(None if has_rate(inner) else values.get(LEARNING_RATE), inner)
 
 
 # Optax's own states that keep a rate or a scale.
@@ -201,4 +254,4 @@ def _(state: Any) -> RateFactor:
 
 @rate_factor.register(optax.contrib.ReduceLROnPlateauState)
 def _(state: Any) -> RateFactor:
-    return RateFactor(state.scale, is_scale=True)
+    return RateFactor(state.scale, is_multiplier=True)

@@ -1,53 +1,133 @@
-"""Groups of parameters with rates of their own: multipliers of the rate, chosen by path."""
+"""Groups of parameters with their own rates: multipliers of the rate, chosen by path."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, is_number
-from lrsched.algebra import as_schedule
-from lrsched.arguments import ArgumentType, PositiveFloat, in_range, validate_arguments
+from lrsched.algebra import as_schedule, constant, from_function
+from lrsched.arguments import (
+    ArgumentType,
+    PositiveFloat,
+    in_range,
+    is_traced,
+    validate_arguments,
+)
 from lrsched.scaling import mup_width
 from lrsched.transforms.composition import RateFactor, rate_factor
-from lrsched.transforms.learning_rate import current_step, evaluate_scalar, in_use, scale_update
+from lrsched.transforms.flax_serialization import is_nnx_variable
+from lrsched.transforms.learning_rate import scale_update
+from lrsched.transforms.rate import (
+    RateState,
+    current_step,
+    evaluate_rate,
+    evaluate_scalar,
+    init_rate,
+    is_live,
+    with_live_numbers,
+)
+
+if TYPE_CHECKING:
+    import chex
 
 Multiplier: TypeAlias = ArrayLike | Schedule | Callable[[jax.Array], ArrayLike] | None
-"""What the rate of a group is multiplied by; None freezes it."""
-Groups: TypeAlias = Sequence[tuple[str, Multiplier]]
-"""Patterns of paths, and the multipliers of what they match."""
+"""Multiplier of the rate of a group; None freezes the group."""
+Groups: TypeAlias = Sequence[tuple[str, Multiplier] | tuple[str, Multiplier, str]]
+"""Patterns of paths, the multipliers of what they match and, optionally, labels."""
 
 MULTIPLIER: Final = ArgumentType("Multiplier", "0 or more, a schedule or None", in_range(ge=0))
 DEFAULT_GROUP: Final = "default"
 REQUIRE_MATCH: Final = "error"
 
 
-class LearningRateGroupsState(NamedTuple):
-    """State of `learning_rate_groups` and `layerwise_decay`.
+def frozen(step: jax.Array) -> jax.Array:
+    """Return the multiplier of a frozen group: 0."""
+    return jnp.zeros_like(step, jnp.float32)
+
+
+FROZEN: Final = from_function(frozen)
+"""The schedule of a frozen group, a kind of its own: XLA leaves out gradients that it can see are
+multiplied by a constant 0."""
+
+
+class Group(NamedTuple):
+    """One group of `learning_rate_groups`.
 
     Attributes:
-      count: int32 scalar, the updates that this transform has applied.
-      schedules: the multiplier of each group as `by_hand` of its schedule; of a frozen one, 0.
-      values: the multiplier that each of them had at the latest update; before the first, what it
-        will have.
+      pattern: The regular expression; None for the default group.
+      schedule: The multiplier.
+    """
+
+    pattern: str | None
+    schedule: Schedule
+
+
+class LearningRateGroupsState(NamedTuple):
+    """State of `learning_rate_groups`.
+
+    Attributes:
+      count: int32 scalar, number of updates that this transform has applied.
+      rates: The multiplier of each group by label, with the edits made to it.
+      multipliers: float32 scalars by label: the multipliers of the latest update; before the
+        first, those that it will have.
     """
 
     count: jax.Array  # type: ignore[assignment]
-    schedules: dict[str, Schedule]
-    values: dict[str, jax.Array]
+    rates: dict[str, RateState]
+    multipliers: dict[str, jax.Array]
+
+
+class LayerwiseDecayState(NamedTuple):
+    """State of `layerwise_decay`.
+
+    Attributes:
+      count: int32 scalar, number of updates that this transform has applied.
+      rates: The multipliers of all depths, stacked along the last axis, so that the structure does
+        not depend on the parameters.
+      multipliers: float32 array of shape (depths,), the multipliers of the latest update.
+    """
+
+    count: jax.Array  # type: ignore[assignment]
+    rates: RateState
+    multipliers: jax.Array
 
 
 @rate_factor.register
 def _(state: LearningRateGroupsState) -> RateFactor:
     return RateFactor(
-        state.values,
-        is_scale=True,
-        schedules=state.schedules,
-        put=lambda schedules: state._replace(schedules=schedules),
+        state.multipliers,
+        is_multiplier=True,
+        rates=state.rates,
+        with_rates=lambda state, rates, _: state._replace(rates=dict(rates)),
+    )
+
+
+@rate_factor.register
+def _(state: LayerwiseDecayState) -> RateFactor:
+    (multipliers,) = jax.tree.leaves(state.multipliers)
+    labels = [f"depth {depth}" for depth in range(np.shape(multipliers)[-1])]
+
+    def at(tree: Any, depth: int) -> Any:
+        return jax.tree.map(lambda leaf: leaf[..., depth], tree)
+
+    def with_rates(state: Any, rates: Mapping[str, Any], _: Any) -> Any:
+        stacked = jax.tree.map(lambda *x: jnp.stack(x, -1), *(rates[label] for label in labels))
+        return state._replace(rates=stacked)
+
+    if not isinstance(multipliers, jax.Array | np.ndarray):  # a description of a state
+        return RateFactor(None)
+    return RateFactor(
+        {label: at(multipliers, depth) for depth, label in enumerate(labels)},
+        is_multiplier=True,
+        rates={label: at(state.rates, depth) for depth, label in enumerate(labels)},
+        with_rates=with_rates,
     )
 
 
@@ -57,55 +137,97 @@ def learning_rate_groups(
     """Multiply the rate of groups of parameters, which are chosen by patterns of their paths.
 
     A parameter belongs to the first pattern that is found in its path (``re.search``), such as
-    ``"encoder/layer_3/kernel"``; the others are in the group "default". It stands in a chain
-    anywhere after the optimizer's own scaling, next to `scale_by_learning_rate` for instance. A
-    frozen group (``None``) has updates of zero, whatever its gradients; ``optax.masked`` would pass
-    its gradients on as updates, uphill. `learning_rates` gives the rate of each group,
-    ``scale_learning_rate(..., group=pattern)`` changes one.
+    ``"encoder/layer_3/kernel"``; the others are in the group "default". The transform may stand in
+    a chain anywhere after the optimizer's own scaling, next to `scale_by_learning_rate` for
+    instance. A frozen group (``None``) has updates of zero, regardless of its gradients;
+    ``optax.masked`` would pass its gradients on as updates, uphill. `learning_rates` returns the
+    rate of each group; ``scale_learning_rate(..., group=label)`` changes one, and
+    ``set_hyperparameter(..., "multiplier", value, group=label)`` sets a multiplier, also that of a
+    frozen group.
 
     Args:
-      groups: pairs of a regular expression and a multiplier: a number, a `Schedule` or a callable
-        of the step, or None.
-      default: the multiplier of what no pattern matches; "error" if there must be nothing.
+      groups: Pairs of a regular expression and a multiplier: a number, a `Schedule` or a callable
+        of the step, or None. A third item is the label of the group; by default it is the pattern.
+      default: Multiplier of what no pattern matches. "error" requires that every parameter is
+        matched. Defaults to 1.
+
+    Returns:
+      An optax transform with a `LearningRateGroupsState`.
 
     Raises:
-      ValueError: a pattern that is none, or there twice, a multiplier that is none; when the state
-        is made, a pattern that matches nothing or, with "error", parameters that none matches.
+      ValueError: If a pattern is not a valid regular expression or occurs twice, or a multiplier
+        is none; from ``init``, if a pattern matches no parameter or, with "error", a parameter is
+        not matched; from ``update``, if the state has other groups.
 
     >>> import jax.numpy as jnp, lrsched, optax
     >>> optimizer = optax.chain(
     ...     lrsched.scale_by_learning_rate(0.5),
-    ...     lrsched.learning_rate_groups([("head", 2.0), ("embed", None)]))
+    ...     lrsched.learning_rate_groups([("head", 2.0), ("embed|pos", None, "embeddings")]))
     >>> params = {"embed": jnp.ones(1), "body": jnp.ones(1), "head": jnp.ones(1)}
     >>> updates, state = optimizer.update(params, optimizer.init(params), params)
     >>> {name: float(u[0]) for name, u in updates.items()}
     {'body': -0.5, 'embed': 0.0, 'head': -1.0}
     >>> {name: float(rate) for name, rate in lrsched.learning_rates(state).items()}
-    {'default': 0.5, 'embed': 0.0, 'head': 1.0}
+    {'default': 0.5, 'embeddings': 0.0, 'head': 1.0}
     """
     known = _checked(groups, default)
 
-    def member(path: str) -> tuple[str, Multiplier]:
-        group = _group(known, path)
-        return group, known[group]
+    def init(params: optax.Params) -> LearningRateGroupsState:
+        # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
+        if paths := [path for path, _ in _leaves(params)]:
+            _check_coverage(known, default, paths)
+        return LearningRateGroupsState(
+            jnp.zeros([], jnp.int32),
+            {label: init_rate(group.schedule) for label, group in known.items()},
+            {label: evaluate_scalar(group.schedule, 0) for label, group in known.items()},
+        )
 
-    return _multiplied(member, lambda paths: _check_coverage(known, default, paths))
+    def update(
+        updates: optax.Updates,
+        state: LearningRateGroupsState,
+        params: optax.Params | None = None,
+        *,
+        step: ArrayLike | None = None,
+        **extra: Any,
+    ) -> tuple[optax.Updates, LearningRateGroupsState]:
+        del params, extra
+        _check_groups(known, state.rates)
+        now = current_step(state.count, step)
+        rates = {
+            label: with_live_numbers(rate, known[label].schedule)
+            for label, rate in state.rates.items()
+        }
+        multipliers = {label: evaluate_rate(rate, now) for label, rate in rates.items()}
+
+        def scaled(path: str, update: jax.Array) -> jax.Array:
+            label = _label(known, path)
+            if rates[label].schedule == FROZEN:
+                return jnp.zeros_like(update)
+            return scale_update(update, multipliers[label])
+
+        updates = _map_with_path(scaled, updates)
+        return updates, LearningRateGroupsState(optax.safe_increment(now), rates, multipliers)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 @validate_arguments
 def layerwise_decay(
-    rate: PositiveFloat, depth_fn: Callable[[str], int]
+    decay: PositiveFloat, depth_fn: Callable[[str], int]
 ) -> optax.GradientTransformationExtraArgs:
-    """A lower rate the further a layer is from the output: times ``rate**depth``.
+    """Multiply the rate of each layer by ``decay**depth``: less, the further from the output.
 
     Args:
-      rate: the multiplier from one layer to the next, above 0; 0.65 to 0.95 for fine-tuning.
-      depth_fn: the depth of a parameter by its path: 0 for the head, the number of layers plus 1
-        for the embedding.
+      decay: Multiplier from one layer to the next, above 0; 0.65 to 0.95 for fine-tuning.
+      depth_fn: Function from the path of a parameter to its depth: 0 for the head, the number of
+        layers plus 1 for the embedding.
+
+    Returns:
+      An optax transform with a `LayerwiseDecayState`.
 
     Raises:
-      ValueError: a rate that is not above 0; when the state is made, a depth that is not a whole
-        number of 0 or more.
+      ValueError: If ``decay <= 0``; from ``init``, if a depth is not a whole number of 0 or more;
+        from ``update``, if a parameter is deeper than all that the state was made for.
 
     Source: Howard & Ruder 2018 (arXiv 1801.06146); Clark et al. 2020 (ELECTRA, arXiv 2003.10555).
 
@@ -126,7 +248,50 @@ def layerwise_decay(
             )
         return found
 
-    return _multiplied(lambda path: (f"depth {depth(path)}", rate ** depth(path)))
+    def schedule(num_depths: int) -> Schedule:
+        depths = np.arange(num_depths)
+        powers = (
+            decay**depths
+            if isinstance(decay, jax.Array)
+            else np.float32(np.float64(decay) ** depths)
+        )
+        return constant(powers)
+
+    def init(params: optax.Params) -> LayerwiseDecayState:
+        num_depths = 1 + max((depth(path) for path, _ in _leaves(params)), default=0)
+        rate = init_rate(schedule(num_depths))
+        spread = jax.tree.map(lambda leaf: jnp.array(jnp.broadcast_to(leaf, (num_depths,))), rate)
+        return LayerwiseDecayState(
+            jnp.zeros([], jnp.int32), spread, jnp.asarray(schedule(num_depths)(0), jnp.float32)
+        )
+
+    def update(
+        updates: optax.Updates,
+        state: LayerwiseDecayState,
+        params: optax.Params | None = None,
+        *,
+        step: ArrayLike | None = None,
+        **extra: Any,
+    ) -> tuple[optax.Updates, LayerwiseDecayState]:
+        del params, extra
+        (num_depths,) = state.multipliers.shape
+        now = current_step(state.count, step)
+        rates = with_live_numbers(state.rates, schedule(num_depths))
+        multipliers = jax.vmap(evaluate_rate, (0, None))(rates, now)
+
+        def scaled(path: str, update: jax.Array) -> jax.Array:
+            if depth(path) >= num_depths:
+                raise ValueError(
+                    f"layerwise_decay: {path} has depth {depth(path)}, but the state was made for "
+                    f"depths below {num_depths}; make the state again with init, or take it over "
+                    "with migrate."
+                )
+            return scale_update(update, multipliers[depth(path)])
+
+        updates = _map_with_path(scaled, updates)
+        return updates, LayerwiseDecayState(optax.safe_increment(now), rates, multipliers)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[tuple[str, float]]:
@@ -204,66 +369,22 @@ def group_table(groups: Groups, params: Any, default: Multiplier = 1.0) -> str:
     _check_coverage(known, default, [path for path, _ in leaves])
     rows = [("path", "shape", "group", "multiplier")]
     for path, leaf in leaves:
-        group = _group(known, path)
-        multiplier = known[group]
-        shown = "frozen" if multiplier is None else str(multiplier)
+        group = _label(known, path)
+        schedule = known[group].schedule
+        is_constant = schedule.is_instance_of(constant)
+        shown = str(schedule.value if is_constant else schedule)
+        shown = "frozen" if schedule == FROZEN else shown
         rows.append((path, str(tuple(leaf.shape)), group, shown))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines)
 
 
-def _multiplied(
-    member: Callable[[str], tuple[str, Multiplier]],
-    check: Callable[[Sequence[str]], None] = lambda paths: None,
-) -> optax.GradientTransformationExtraArgs:
-    """Multiply each update by the multiplier of its group, both of which ``member`` knows."""
-
-    def init(params: optax.Params) -> LearningRateGroupsState:
-        paths = [path for path, _ in _leaves(params)]
-        check(paths)
-        schedules = {
-            name: as_schedule(0.0 if multiplier is None else multiplier)
-            for name, multiplier in sorted(map(member, paths), key=lambda named: named[0])
-        }
-        return LearningRateGroupsState(
-            jnp.zeros([], jnp.int32),
-            {name: in_use(schedule) for name, schedule in schedules.items()},
-            {name: evaluate_scalar(schedule, 0) for name, schedule in schedules.items()},
-        )
-
-    def update(
-        updates: optax.Updates,
-        state: LearningRateGroupsState,
-        params: optax.Params | None = None,
-        *,
-        step: ArrayLike | None = None,
-        **extra: Any,
-    ) -> tuple[optax.Updates, LearningRateGroupsState]:
-        del params, extra
-        now = current_step(state.count, step)
-        values = {
-            name: evaluate_scalar(schedule, now) for name, schedule in state.schedules.items()
-        }
-
-        def of_leaf(path: Any, update: jax.Array) -> jax.Array:
-            group, multiplier = member(_joined(path))
-            return (
-                jnp.zeros_like(update)
-                if multiplier is None
-                else scale_update(update, values[group])
-            )
-
-        updates = jax.tree_util.tree_map_with_path(of_leaf, updates)
-        return updates, LearningRateGroupsState(optax.safe_increment(now), state.schedules, values)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _checked(groups: Groups, default: Multiplier) -> dict[str, Multiplier]:
-    """The multiplier of each group by its name, the default's at the end."""
-    known: dict[str, Multiplier] = {}
-    for pattern, multiplier in groups:
+def _checked(groups: Groups, default: Multiplier) -> dict[str, Group]:
+    """Return the groups by label, the default group at the end."""
+    known: dict[str, Group] = {}
+    patterns: set[str] = set()
+    for pattern, multiplier, *label in groups:
         try:
             re.compile(pattern)
         except (re.error, TypeError) as refused:
@@ -271,32 +392,40 @@ def _checked(groups: Groups, default: Multiplier) -> dict[str, Multiplier]:
                 f"learning_rate_groups: groups has {pattern!r}, which is not a regular expression "
                 f"({refused})."
             ) from None
-        if pattern in known or pattern == DEFAULT_GROUP:
+        name = label[0] if label else pattern
+        if pattern in patterns or name in known or name == DEFAULT_GROUP:
             raise ValueError(
-                f"learning_rate_groups: groups has {pattern!r} twice; a pattern must be there once "
-                f"and not be {DEFAULT_GROUP!r}."
+                f"learning_rate_groups: groups has {name!r} twice; patterns and labels must be "
+                f"there once and not be {DEFAULT_GROUP!r}."
             )
-        known[pattern] = multiplier
+        patterns.add(pattern)
+        known[name] = Group(pattern, _as_multiplier(name, multiplier))
     if not (isinstance(default, str) and default == REQUIRE_MATCH):
-        known[DEFAULT_GROUP] = default
-    for group, multiplier in known.items():
-        if is_number(multiplier):
-            MULTIPLIER.validate("learning_rate_groups", f"multiplier of {group!r}", multiplier)
-        as_schedule(0.0 if multiplier is None else multiplier)
+        known[DEFAULT_GROUP] = Group(None, _as_multiplier(DEFAULT_GROUP, default))
     return known
 
 
-def _check_coverage(
-    known: dict[str, Multiplier], default: Multiplier, paths: Sequence[str]
-) -> None:
-    groups = {path: _group(known, path) for path in paths}
-    lost = [path for path, group in groups.items() if group not in known]
+def _as_multiplier(label: str, multiplier: Multiplier) -> Schedule:
+    if multiplier is None:
+        return FROZEN
+    if is_number(multiplier):
+        MULTIPLIER.validate("learning_rate_groups", f"multiplier of {label!r}", multiplier)
+    return as_schedule(multiplier)
+
+
+def _check_coverage(known: Mapping[str, Group], default: Multiplier, paths: Sequence[str]) -> None:
+    labels = {path: _label(known, path) for path in paths}
+    lost = [path for path, label in labels.items() if label not in known]
     if lost:
         raise ValueError(
             f"learning_rate_groups: no pattern matches {', '.join(lost)}, and default={default!r} "
             "asks for one for each parameter."
         )
-    idle = [name for name in known if name != DEFAULT_GROUP and name not in groups.values()]
+    idle = [
+        group.pattern
+        for label, group in known.items()
+        if group.pattern is not None and label not in labels.values()
+    ]
     if idle:
         raise ValueError(
             f"learning_rate_groups: the patterns {', '.join(map(repr, idle))} choose no parameter, "
@@ -304,18 +433,61 @@ def _check_coverage(
         )
 
 
-def _group(known: dict[str, Multiplier], path: str) -> str:
-    return next(
-        (name for name in known if name != DEFAULT_GROUP and re.search(name, path)), DEFAULT_GROUP
+def _check_groups(known: Mapping[str, Group], rates: Mapping[str, RateState]) -> None:
+    """Raise or warn where a state of other groups came in; a state's own numbers apply."""
+    if known.keys() != rates.keys():
+        raise ValueError(
+            f"learning_rate_groups: the state has the groups {', '.join(rates)}, and the optimizer "
+            f"has {', '.join(known)}; migrate(old_state, optimizer.init(params)) takes an old "
+            "state over."
+        )
+    for label, rate in rates.items():
+        configured = known[label].schedule
+        if rate.schedule == FROZEN != configured:
+            raise ValueError(
+                f"learning_rate_groups: the state has the group {label!r} frozen, and the "
+                "optimizer has not; migrate(old_state, optimizer.init(params)) takes an old state "
+                "over, and set_hyperparameter(opt_state, 'multiplier', value, group=...) thaws it."
+            )
+        if configured == FROZEN != rate.schedule:
+            configured = constant(0.0)  # what a frozen group is after it was thawed
+        is_known = not is_traced((rate.schedule, configured)) and not is_live(configured)
+        if is_known and rate.schedule != configured:
+            warnings.warn(
+                f"learning_rate_groups: the state's multiplier of the group {label!r}, "
+                f"{rate.schedule}, applies, and not the optimizer's, {configured}; "
+                "migrate(old_state, optimizer.init(params)) takes the optimizer's.",
+                stacklevel=4,
+            )
+
+
+def _label(known: Mapping[str, Group], path: str) -> str:
+    found = (
+        label
+        for label, group in known.items()
+        if group.pattern is not None and re.search(group.pattern, path)
+    )
+    return next(found, DEFAULT_GROUP)
+
+
+def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of each array; an ``nnx.Variable`` is an array by its own path."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
+    for path, node in flat:
+        for leaf in jax.tree.leaves(node):
+            yield _joined(path), leaf
+
+
+def _map_with_path(
+    function: Callable[[str, jax.Array], jax.Array], tree: "chex.ArrayTree"
+) -> "chex.ArrayTree":
+    return jax.tree_util.tree_map_with_path(
+        lambda path, node: jax.tree.map(lambda leaf: function(_joined(path), leaf), node),
+        tree,
+        is_leaf=is_nnx_variable,
     )
 
 
-def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield _joined(path), leaf
-
-
 def _joined(path: tuple[Any, ...]) -> str:
-    """Names and numbers with slashes; the ``value`` of an ``nnx.Variable`` is the variable."""
-    is_variable = path[-1:] == (jax.tree_util.GetAttrKey("value"),)
-    return jax.tree_util.keystr(path[:-1] if is_variable else path, simple=True, separator="/")
+    """Return names and numbers, joined by slashes."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -1,8 +1,10 @@
-"""Weight decay in its three meanings, which differ in what the learning rate multiplies."""
+"""Weight decay by what the learning rate multiplies, with masks, groups and schedules."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
@@ -20,92 +22,216 @@ from lrsched.arguments import (
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.learning_rate import scale_by_learning_rate
 
+Mask: TypeAlias = optax.Params | Callable[[optax.Params], optax.Params] | None
+"""Tree of booleans, a prefix of it, or a function of the parameters that returns one."""
 
-def _decay(given: Any) -> Any:
-    return given if isinstance(given, Schedule) else in_range(ge=0)(given)
+
+def _parse_coefficient(value: Any) -> Any:
+    return value if isinstance(value, Schedule) else in_range(ge=0)(value)
+
+
+def _parse_decay(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return _parse_coefficient(value)
+    for pattern, _ in value:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return tuple((pattern, _parse_coefficient(decay)) for pattern, decay in value)
 
 
 WeightDecay: TypeAlias = Annotated[
-    ArrayLike | Schedule,
-    ArgumentType("WeightDecay", "a number of 0 or more, or a Schedule", _decay),
+    ArrayLike | Schedule | Sequence[tuple[str, ArrayLike | Schedule]],
+    ArgumentType(
+        "WeightDecay",
+        "a number of 0 or more, a Schedule, or pairs of a regular expression and one of these",
+        _parse_decay,
+    ),
 ]
-"""What the parameters are multiplied by before they are taken away."""
-Coupling: TypeAlias = Annotated[str, one_of("Coupling", ("coupled", "decoupled", "relative"))]
-"""What the learning rate multiplies."""
+"""Weight-decay coefficient, or one for each group of parameters."""
+COUPLINGS = ("coupled", "decoupled", "relative", "corrected", "squared")
+Coupling: TypeAlias = Annotated[str, one_of("Coupling", COUPLINGS)]
+"""How the learning rate enters the weight decay."""
 
 
 @validate_arguments
 def with_weight_decay(
     direction: optax.GradientTransformation,
     learning_rate: ArrayLike | Schedule | optax.Schedule,
-    weight_decay: WeightDecay,
-    kind: Coupling = "decoupled",
+    weight_decay: WeightDecay | None = None,
+    coupling: Coupling = "decoupled",
     *,
+    timescale: PositiveFloat | None = None,
+    cautious: bool = False,
     peak: PositiveFloat | None = None,
-    mask: Any | Callable[[optax.Params], Any] | None = None,
+    mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimizer of a direction, a learning rate and a weight decay ``w`` of a named kind.
+    """Combine a direction, a learning rate and a weight decay ``w`` into an optimizer.
+
+    ``p <- p - rate direction(g) - k p``, where the coupling names the factor ``k``:
 
     ``"coupled"``
-        ``direction(g + w p)``, times the rate: L2 regularisation, as in PyTorch's Adam and SGD;
+        ``direction(g + w p)`` and ``k = 0``: L2 regularisation, as in PyTorch's Adam and SGD.
     ``"decoupled"``
-        ``p <- p - rate (direction(g) + w p)``, as in ``optax.adamw`` and PyTorch's AdamW: another
-        peak of the rate is another weight decay;
+        ``k = rate w``, as in ``optax.adamw`` and PyTorch's AdamW. Another peak of the rate is
+        another weight decay.
     ``"relative"``
-        ``p <- p - rate direction(g) - (rate / peak) w p``, as in the paper on AdamW and in
-        big_vision: the schedule's shape counts, its peak does not. A good ``w`` is smaller by the
-        peak, 1e-4 for a decoupled 0.1 at 1e-3.
+        ``k = (rate / peak) w``, as in the paper on AdamW and in big_vision: the schedule's shape
+        counts, its peak does not. A good ``w`` is smaller by the peak, 1e-4 for a decoupled 0.1
+        at 1e-3.
+    ``"corrected"``
+        ``k = rate (rate / peak) w``, AdamC: the norm of weights before a normalisation then settles
+        at a value that does not depend on the schedule. Use ``"decoupled"`` for other weights.
+    ``"squared"``
+        ``k = rate**2 w``, with ``w`` of 20 to 50.
 
-    The rate is that of `scale_by_learning_rate`, so that it is read and changed in the state; what
-    changes it by hand changes the decay of the last two kinds with it.
+    The rate is that of `scale_by_learning_rate`, so it can be read and changed in the state. An
+    edit of the rate multiplies every ``k`` once; the second factor of the last two is that of the
+    schedule as configured.
 
     Args:
-      direction: what turns gradients into a direction, such as ``optax.scale_by_adam()``.
-      learning_rate: a number, a `Schedule`, or any callable of the step.
-      weight_decay: a number of 0 or more, or a `Schedule`.
-      kind: one of the three.
-      peak: of "relative": the rate at which the decay is ``w``; by default the schedule's largest
-        value until its horizon.
-      mask: which parameters decay, as in ``optax.add_decayed_weights``.
+      direction: Transform from gradients to a direction, such as ``optax.scale_by_adam()``.
+      learning_rate: A number, a `Schedule`, or any callable of the step.
+      weight_decay: Coefficient ``w``: a number of 0 or more, or a `Schedule`. Pairs of a regular
+        expression and a coefficient give each parameter that of the first expression that is found
+        in its path; the others do not decay. `None` requires ``timescale``.
+      coupling: One of the five.
+      timescale: Averaging time of the parameters at the peak of the rate, in updates:
+        ``k = 1 / timescale`` there. Replaces ``weight_decay``. Convert epochs by
+        `lrsched.units.from_epochs`.
+      cautious: Whether only entries decay whose update does not move them away from 0, that is
+        ``direction * p >= 0``.
+      peak: Rate at which "relative" and "corrected" decay by ``w``, or the peak for ``timescale``.
+        Defaults to the schedule's largest value until its horizon.
+      mask: Which parameters decay, as in ``optax.add_decayed_weights``. `None` means all of them.
+
+    Returns:
+      An optax transform, whose updates have the dtypes of the gradients.
 
     Raises:
-      ValueError: another kind, a negative decay, a peak that is not above 0, one that is given to
-        another kind, or none for a schedule without a horizon.
+      ValueError: If ``coupling`` is unknown, a decay is negative, both or neither of
+        ``weight_decay`` and ``timescale`` are given, an option has no meaning for the coupling, or
+        ``peak`` is missing for a schedule without a horizon.
 
-    Source: Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2.
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> optimizer = lrsched.with_weight_decay(
+      ...     optax.identity(), lrsched.linear(0.5, 0.0, steps=2), 0.125, "relative")
+      >>> params, state = jnp.array(1.0), optimizer.init(jnp.array(1.0))
+      >>> for _ in range(3):
+      ...     updates, state = optimizer.update(jnp.array(0.0), state, params)
+      ...     print(float(updates))
+      -0.125
+      -0.0625
+      -0.0
 
-    >>> import jax.numpy as jnp, lrsched, optax
-    >>> optimizer = lrsched.with_weight_decay(
-    ...     optax.identity(), lrsched.linear(0.5, 0.0, steps=2), 0.125, "relative")
-    >>> params, state = jnp.array(1.0), optimizer.init(jnp.array(1.0))
-    >>> for _ in range(3):
-    ...     updates, state = optimizer.update(jnp.array(0.0), state, params)
-    ...     print(float(updates))
-    -0.125
-    -0.0625
-    -0.0
+    References:
+      Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2. Corrected: Defazio 2025 (arXiv
+      2506.02285), who leaves out gains and biases. Cautious: Chen et al. 2025 (arXiv 2510.12402).
+      Timescale: Wang & Aitchison 2024 (arXiv 2405.13698).
     """
     schedule = as_schedule(learning_rate)
-    if peak is not None and kind != "relative":
-        raise ValueError(f"with_weight_decay: peak={peak!r} has no meaning for kind={kind!r}.")
-    if kind == "relative":
-        weight_decay = weight_decay * (1 / (_peak(schedule) if peak is None else peak))
-    decay = inject_schedules(optax.add_decayed_weights)(weight_decay=weight_decay, mask=mask)
-    turned = (decay, direction) if kind == "coupled" else (direction, decay)
-    chained = optax.chain(*turned, scale_by_learning_rate(schedule))
+    if (weight_decay is None) == (timescale is None):
+        raise ValueError(
+            f"with_weight_decay: weight_decay={weight_decay!r} with timescale={timescale!r} is not "
+            "accepted; pass exactly one of them."
+        )
+    if coupling == "coupled" and (timescale is not None or cautious):
+        option = "cautious" if cautious else "timescale"
+        raise ValueError(
+            f"with_weight_decay: {option} is not accepted with coupling='coupled'; pass it with "
+            "another coupling."
+        )
+    uses_peak = coupling in ("relative", "corrected") or timescale is not None
+    if peak is not None and not uses_peak:
+        raise ValueError(
+            f"with_weight_decay: peak={peak!r} is not accepted with coupling={coupling!r}; pass "
+            "peak only with coupling='relative' or 'corrected', or with timescale."
+        )
+    # 1 where no peak is used.
+    top: Any = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
+    if timescale is not None:
+        at_peak = {"relative": 1.0, "squared": top**2}
+        weight_decay = 1 / (timescale * at_peak.get(coupling, top))
+    # The rate multiplies the sum of direction and decay, so the coefficient is k / rate.
+    factor: Any = {
+        "relative": lambda: 1 / top,
+        "corrected": lambda: schedule * (1 / top),
+        "squared": lambda: schedule,
+    }.get(coupling, lambda: None)()
+    groups = weight_decay if isinstance(weight_decay, tuple) else ((None, weight_decay),)
+    add_decay = inject_schedules(_add_cautious_decay if cautious else optax.add_decayed_weights)
+    patterns = [pattern for pattern, _ in groups]
+    decays = [
+        add_decay(
+            weight_decay=coefficient if factor is None else coefficient * factor,
+            mask=mask if pattern is None else _group_mask(patterns, pattern, mask),
+        )
+        for pattern, coefficient in groups
+    ]
+    ordered = (*decays, direction) if coupling == "coupled" else (direction, *decays)
+    chained = optax.chain(*ordered, scale_by_learning_rate(schedule))
     return optax.with_extra_args_support(chained)
+
+
+def _add_cautious_decay(
+    weight_decay: ArrayLike = 0.0, mask: Mask = None
+) -> optax.GradientTransformation:
+    """Add the decay where the update and the parameter have no opposite signs."""
+
+    def update(
+        updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.EmptyState]:
+        if params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+
+        def add(direction: jax.Array, param: jax.Array) -> jax.Array:
+            # Compare signs: the product of two small bfloat16 numbers underflows to 0.
+            opposite = ((direction > 0) & (param < 0)) | ((direction < 0) & (param > 0))
+            decay = jnp.asarray(weight_decay).astype(param.dtype) * param
+            return jnp.where(opposite, direction, direction + decay)
+
+        return jax.tree.map(add, updates, params), state
+
+    decay = optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return decay if mask is None else optax.masked(decay, mask)
+
+
+def _group_mask(
+    patterns: Sequence[str | None], pattern: str, mask: Mask
+) -> Callable[[optax.Params], optax.Params]:
+    """Return the mask of the parameters whose first matching pattern is ``pattern``."""
+
+    def of_group(params: optax.Params) -> optax.Params:
+        allowed = mask(params) if callable(mask) else mask
+
+        def first_matches(path: Any, leaf: Any) -> bool:
+            del leaf
+            text = jax.tree_util.keystr(path, simple=True, separator="/")
+            found = (one for one in patterns if one is not None and re.search(one, text))
+            return next(found, None) == pattern
+
+        chosen = jax.tree_util.tree_map_with_path(first_matches, params)
+        if allowed is None:
+            return chosen
+        return jax.tree.map(
+            lambda allow, part: jax.tree.map(lambda one: bool(allow and one), part), allowed, chosen
+        )
+
+    return of_group
 
 
 def _peak(schedule: Schedule) -> Any:
     if schedule.horizon is None or is_traced(schedule.horizon):
         raise ValueError(
-            f"with_weight_decay: {schedule} has no horizon that is known; peak must be given for "
-            "kind='relative'."
+            f"with_weight_decay: peak=None is not accepted, as {schedule} has no known horizon; "
+            "pass the largest rate as peak."
         )
-    found = jnp.max(schedule(jnp.arange(schedule.horizon + 1)))
-    if not is_traced(found) and not found > 0:
+    peak = jnp.max(schedule(jnp.arange(schedule.horizon + 1)))
+    if not is_traced(peak) and not peak > 0:
         raise ValueError(
-            f"with_weight_decay: the largest rate of {schedule} is {found}; peak must be given for "
-            "kind='relative', above 0."
+            f"with_weight_decay: peak=None is not accepted, as the largest rate of {schedule} is "
+            f"{peak}; pass a peak above 0."
         )
-    return found
+    return peak

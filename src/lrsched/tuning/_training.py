@@ -13,8 +13,7 @@ import numpy as np
 import optax
 
 from lrsched._schedule import Schedule
-from lrsched.adaptive.controller import looked_at as observed_metric_names
-from lrsched.adaptive.controller import observe
+from lrsched.adaptive.controller import observe, observed_metric_names
 from lrsched.algebra import as_schedule
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import lrsched
+from lrsched.transforms.rate import evaluate_rate
 from tests.parity.methods import problem
 from tests.parity.methods.record import NUMBERS
 
@@ -73,19 +74,19 @@ def estimates(state, params):
     """What the packages call by the names of `record.ESTIMATES`."""
     while not isinstance(state, lrsched.AdaptiveState):
         state = state[0]
-    memory, applied = state.memory, state.learning_rate
+    memory, applied = state.method_state, state.learning_rate
     found = {"eta": applied, "rate": applied, "scheduled_rate": applied}
     if hasattr(memory, "estimate"):
         found |= {"d": memory.estimate}
-    if hasattr(memory, "bound"):
-        found |= {"lb": memory.bound}
+    if hasattr(memory, "lower_bound"):
+        found |= {"lb": memory.lower_bound}
     if hasattr(memory, "scales"):
         found |= {"s": jnp.sum(memory.scales)}
-    if hasattr(memory, "distance") and isinstance(memory.distance, dict):
-        rate = state.schedule(state.count - 1)
+    if hasattr(memory, "max_distance") and isinstance(memory.max_distance, dict):
+        rate = evaluate_rate(state.rate, state.count - 1)
         for name in params:
-            eta = rate * memory.distance[name] / jnp.sqrt(memory.total[name])
-            found[f"eta_{name}"] = jnp.where(memory.distance[name] > 0, eta, applied)
+            eta = rate * memory.max_distance[name] / jnp.sqrt(memory.grad_sq_sum[name])
+            found[f"eta_{name}"] = jnp.where(memory.max_distance[name] > 0, eta, applied)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Every recorded rule that follows a metric, after every metric of every sequence."""
+"""Controllers of other libraries: the rate after every metric of every recorded sequence."""
 
 import functools
 import json
@@ -15,18 +15,18 @@ from tests.parity.methods import problem
 from tests.parity.methods.record import NUMBERS
 
 CALLS = json.loads((NUMBERS / "transformers.json").read_text())["calls"]
-PEERS = {
+LIBRARIES = {
     "keras": keras,
     "optax": types.SimpleNamespace(reduce_on_plateau=lrsched.reduce_on_plateau),
     "torch": torch,
     "transformers": transformers,
 }
 NEVER_BELOW_1 = "optax.reduce_on_plateau(factor=0.5, patience=0)"
-"""optax lowers the rate at each improvement then, and never otherwise; ours raises."""
+"""optax then lowers the rate at each improvement, and never otherwise; lrsched raises."""
 
 
 def is_relative(call):
-    """Whether a margin is relative to the best: the peers' is wrong for a negative one."""
+    """Return whether the margin is relative to the best value: libraries are wrong below 0."""
     is_absolute = call.startswith("keras") or "rtol=0.0" in call or "'abs'" in call
     return not is_absolute and ("transformers" not in call or "'rel'" in call)
 
@@ -45,8 +45,8 @@ def scales(optimizer, metrics):
 
 
 @pytest.mark.parametrize("call", sorted(CALLS.keys() - {NEVER_BELOW_1}))
-def test_rates_are_the_peers_after_every_metric(call):
-    optimizer = eval(call, dict(PEERS))
+def test_rates_equal_the_recorded_ones_after_every_metric(call):
+    optimizer = eval(call, dict(LIBRARIES))
     for name, metrics in problem.metrics().items():
         if not (name == "negative" and is_relative(call)):
             ours = base_rate(call) * scales(optimizer, jnp.float32(metrics))
@@ -55,19 +55,19 @@ def test_rates_are_the_peers_after_every_metric(call):
 
 def test_a_patience_of_0_is_refused():
     with pytest.raises(ValueError, match="reduce_on_plateau: patience=0 is not accepted"):
-        eval(NEVER_BELOW_1, dict(PEERS))
+        eval(NEVER_BELOW_1, dict(LIBRARIES))
 
 
-@pytest.mark.parametrize("peer", ["torch", "transformers", "optax"])
-def test_the_peers_are_wrong_on_a_negative_metric_and_ours_fire(peer):
+@pytest.mark.parametrize("library", ["torch", "transformers", "optax"])
+def test_only_lrsched_lowers_the_rate_for_a_negative_metric(library):
     call = {
         "torch": "torch.ReduceLROnPlateau(0.1, factor=0.5, patience=2, threshold=0.1)",
         "transformers": "transformers.GreedyLR(0.1, patience=2, threshold=0.1, "
         "threshold_mode='rel')",
         "optax": "optax.reduce_on_plateau(factor=0.5, patience=2, rtol=0.1)",
-    }[peer]
+    }[library]
     metrics = jnp.float32(problem.metrics()["negative"])
-    ours = scales(eval(call, dict(PEERS)), metrics)
+    ours = scales(eval(call, dict(LIBRARIES)), metrics)
     assert not np.allclose(base_rate(call) * ours, CALLS[call]["negative"])
-    constant = scales(eval(call, dict(PEERS)), jnp.full(20, -1.0))
+    constant = scales(eval(call, dict(LIBRARIES)), jnp.full(20, -1.0))
     assert float(constant[-1]) < 1

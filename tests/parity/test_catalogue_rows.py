@@ -21,7 +21,7 @@ def row(source):
 
 
 def t5x_rsqrt_decay(t):
-    """t5x.utils.create_learning_rate_scheduler, factors "constant * linear_warmup * rsqrt_decay"."""
+    """T5X with the factors "constant * linear_warmup * rsqrt_decay"."""
     return 0.5 * np.minimum(1.0, t / WARMUP) / np.sqrt(np.maximum(t, WARMUP))
 
 

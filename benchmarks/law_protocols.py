@@ -1,0 +1,348 @@
+"""Loss laws on published pretraining curves, in protocols that fix what is seen and predicted.
+
+`python -m benchmarks predict --curves DIRECTORY` runs them. The directory has one directory of CSV
+files (``step, lr, loss``) for each model: "25M" and "100M" (Luo et al. 2025, arXiv 2503.12811) and
+"llama-124M" (Schaipp et al. 2025, arXiv 2501.18965).
+"""
+
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from rich.table import Table
+from scipy.stats import spearmanr
+
+import lrsched
+from benchmarks.figures import COLOURS
+from lrsched import theory
+
+LAWS = ("auto", "norm-aware", "multi-power")
+PAPER = ("cosine_24000", "constant_24000", "wsdcon_9")
+TRIPLES = (
+    ("cosine_24000", "constant_24000", "wsdcon_3"),
+    ("cosine_24000", "constant_24000", "wsdcon_18"),
+    ("wsdld_20000_24000", "constant_24000", "wsdcon_9"),
+    ("cosine_72000", "constant_72000", "wsd_20000_24000"),
+)
+FEW = (("constant", 50_000), ("cos-zero", 25_000), ("wsd-linear-0.2", 50_000))
+WARMUP = 300
+FOLDS = 3
+
+
+class Run(NamedTuple):
+    """A run of the 124M study."""
+
+    peak: float
+    shape: str
+    steps: int
+    curve: theory.LossCurve
+
+    @property
+    def final(self) -> float:
+        """Loss at the last record."""
+        return float(np.asarray(self.curve.losses)[-1])
+
+
+def read_luo(directory: Path) -> dict[str, theory.LossCurve]:
+    """Read curves of Luo et al., whose warmup of 2,160 steps precedes the first row."""
+    curves = {}
+    for path in sorted(directory.glob("*.csv")):
+        steps, rates, losses = np.genfromtxt(path, delimiter=",", skip_header=1).T
+        is_stepped = "wsdcon" in path.stem
+        length = 16_000 if is_stepped else int(path.stem.split("_")[-1])
+        every = np.interp(np.arange(length), steps, rates)
+        if is_stepped:
+            every = np.where(np.arange(length) < 8_000, rates[0], rates[-1])
+        every[:2_160] = np.linspace(0, rates[0], 2_160)
+        kept = steps < length
+        curves[path.stem] = theory.LossCurve(every, steps[kept].astype(int), losses[kept])
+    return curves
+
+
+def rates_124m(peak: float, shape: str, steps: int) -> np.ndarray:
+    """Return the rates of a schedule of the 124M study, by the name of its file."""
+    updates = np.arange(steps)
+    if shape.startswith("cos"):
+        end = 0.0 if shape == "cos-zero" else 0.1
+        rates = np.asarray(lrsched.cosine(peak, steps - WARMUP, end=end * peak)(updates - WARMUP))
+    elif shape.startswith("wsd"):
+        _, kind, fraction = shape.split("-")
+        cooldown = round(float(fraction) * steps)
+        gone = np.clip((updates - (steps - cooldown)) / cooldown, 0, 1)
+        rates = peak * (1 - (gone if kind == "linear" else np.sqrt(gone)))
+    else:
+        rates = np.full(steps, peak)
+    rise = peak * (0.01 + 0.99 * updates / WARMUP)
+    return np.where(updates < WARMUP, np.minimum(rise, rates), rates).astype(np.float64)
+
+
+def read_schaipp(directory: Path) -> list[Run]:
+    """Read curves of Schaipp et al."""
+    runs = []
+    for path in sorted(directory.glob("*.csv")):
+        named = re.fullmatch(r"peak([\d.]+)_(.+)_(\d+)", path.stem)
+        assert named is not None, path
+        peak, shape, steps = float(named[1]), named[2], int(named[3])
+        at, _, losses = np.genfromtxt(path, delimiter=",", skip_header=1).T
+        kept = at >= 2 * WARMUP
+        rates = rates_124m(peak, shape, steps)
+        curve = theory.LossCurve(rates, at[kept].astype(int), losses[kept])
+        runs.append(Run(peak, shape, steps, curve))
+    return runs
+
+
+def finals(law: theory.LossLaw, runs: Iterable[Run]) -> np.ndarray:
+    """Predict the last records with their intervals, ``(runs, 3)``."""
+    rows = []
+    for run in runs:
+        # The last record of a run of this study is 200 updates before its end.
+        rates = np.asarray(run.curve.rates)[: int(np.asarray(run.curve.steps)[-1])]
+        low, high = map(float, law.final_interval(rates.astype(np.float32)))
+        rows.append((np.sqrt(low * high), low, high))
+    return np.array(rows)
+
+
+def ranks(runs: Sequence[Run], predicted: np.ndarray) -> list[float]:
+    """Compute the rank correlation of final losses for each peak and horizon with four runs."""
+    result = []
+    for group in sorted({(run.peak, run.steps) for run in runs}):
+        places = [i for i, run in enumerate(runs) if (run.peak, run.steps) == group]
+        if len(places) >= 4:
+            seen = [runs[i].final for i in places]
+            result.append(float(spearmanr(predicted[places], seen).statistic))
+    return result
+
+
+def row_of(name: str, law: str, runs: Sequence[Run], predicted: np.ndarray) -> dict[str, Any]:
+    """Score predictions of final losses."""
+    seen = np.array([run.final for run in runs])
+    errors = predicted[:, 0] - seen
+    each = ranks(runs, predicted[:, 0])
+    return {
+        "protocol": name,
+        "law": law,
+        "runs": len(runs),
+        "rms": float(np.sqrt(np.mean(errors**2))),
+        "bias": float(errors.mean()),
+        "rank": float(np.mean(each)),
+        "worst rank": float(np.min(each)),
+        "within": float(np.mean((predicted[:, 1] <= seen) & (seen <= predicted[:, 2]))),
+        "seen": seen.tolist(),
+        "predicted": predicted.tolist(),
+    }
+
+
+def splits(runs: Sequence[Run]) -> dict[str, list[tuple[list[Run], list[Run]]]]:
+    """Return the protocols: for each its pairs of what is seen and what is predicted."""
+    peaks = sorted({run.peak for run in runs})
+    shapes = sorted({run.shape for run in runs})
+    result: dict[str, list[tuple[list[Run], list[Run]]]] = {}
+    left_out = result.setdefault("unseen shapes, seen peak", [])
+    for peak in peaks:
+        for fold in range(FOLDS):
+            # The constant run is the trunk of all cooldowns and always seen.
+            unseen = [s for i, s in enumerate(shapes) if i % FOLDS == fold and s != "constant"]
+            at_peak = [run for run in runs if run.peak == peak]
+            left_out.append(
+                (
+                    [run for run in at_peak if run.shape not in unseen],
+                    [run for run in at_peak if run.shape in unseen],
+                )
+            )
+    for peak in peaks:
+        few = [run for run in runs if run.peak == peak and (run.shape, run.steps) in FEW]
+        rest = [run for run in runs if run.peak == peak and (run.shape, run.steps) not in FEW]
+        result.setdefault("three runs, same peak", []).append((few, rest))
+    for peak in peaks:
+        few = [run for run in runs if run.peak == peak and (run.shape, run.steps) in FEW]
+        other = [run for run in runs if run.peak != peak]
+        result.setdefault("three runs, other peak", []).append((few, other))
+    for peak in peaks:
+        at_peak = [run for run in runs if run.peak == peak]
+        other = [run for run in runs if run.peak != peak]
+        result.setdefault("unseen peak", []).append((at_peak, other))
+    return result
+
+
+def judge(runs: Sequence[Run], laws: Sequence[str]) -> list[dict[str, Any]]:
+    """Run every protocol with every law."""
+    rows = []
+    for name, pairs in splits(runs).items():
+        for law in laws:
+            began, unseen, predicted, fitted = time.perf_counter(), [], [], []
+            for seen, others in pairs:
+                result = theory.fit_loss_law([run.curve for run in seen], law)
+                fitted.append(result.law)
+                unseen += others
+                predicted.append(finals(result, others))
+            rows.append(row_of(name, law, unseen, np.concatenate(predicted)))
+            rows[-1] |= {"seconds": time.perf_counter() - began, "fits": len(pairs)}
+            rows[-1] |= {"chosen": sorted(set(fitted))}
+    return rows
+
+
+def judge_early(runs: Sequence[Run], law: str = "auto") -> dict[str, Any]:
+    """Predict ends from the first third of a run and three finished short runs of its peak."""
+    targets, predicted = [], []
+    for run in runs:
+        if run.steps < 35_000 or run.shape not in ("cos-zero", "wsd-linear-0.2", "wsd-linear-0.8"):
+            continue
+        others = [
+            other.curve
+            for other in runs
+            if other.peak == run.peak
+            and (other.shape, other.steps)
+            in (("wsd-linear-0.4", 15_000), ("wsd-linear-0.9", 15_000), ("cos-10", 25_000))
+        ]
+        steps, losses = np.asarray(run.curve.steps), np.asarray(run.curve.losses)
+        begun = steps <= run.steps / 3
+        rates = np.asarray(run.curve.rates)[: steps[-1]]
+        part = theory.LossCurve(rates, steps[begun], losses[begun])
+        result = theory.forecast(part, others, law=law)
+        targets.append(run)
+        predicted.append((result.loss, result.low, result.high))
+    rows = np.array(predicted)
+    seen = np.array([run.final for run in targets])
+    return {
+        "runs": len(targets),
+        "rms": float(np.sqrt(np.mean((rows[:, 0] - seen) ** 2))),
+        "within": float(np.mean((rows[:, 1] <= seen) & (seen <= rows[:, 2]))),
+        "width": float(np.mean(rows[:, 2] - rows[:, 1])),
+    }
+
+
+def noise_floor(runs: Sequence[Run]) -> float:
+    """Estimate the noise of a final loss from the records of the constant runs.
+
+    It is the standard deviation of second differences of the last 40 records over ``sqrt(6)``: a
+    lower bound of the deviation between seeds, which this study does not have.
+    """
+    ends = [
+        np.diff(np.asarray(run.curve.losses)[-40:], n=2).std() / np.sqrt(6)
+        for run in runs
+        if run.shape == "constant"
+    ]
+    return float(np.mean(ends))
+
+
+def judge_bound(runs: Sequence[Run]) -> dict[str, float]:
+    """Compare what the convergence bound says with the 124M runs.
+
+    Returns:
+      ``peaks``: rank correlation over shapes and horizons of the best peak by the bound with how
+      much the higher of two peaks gains; ``ranks``: mean rank correlation of the bound at each
+      shape's best peak with the lower final loss of the two peaks, each horizon apart;
+      ``same_peak``: the same at one peak that is the bound's best for a constant rate.
+    """
+    ends = {(run.peak, run.shape, run.steps): run for run in runs}
+    low, high = sorted({run.peak for run in runs})
+    groups = sorted({(run.shape, run.steps) for run in runs})
+    pairs = [g for g in groups if (low, *g) in ends and (high, *g) in ends]
+    best, bounds, gains, losses, same = [], [], [], [], []
+    base = None
+    for shape, steps in [("constant", 50_000), *pairs]:
+        rates = rates_124m(1.0, shape, steps)[: int(steps - 200)]
+        bound = theory.final_bound(rates.astype(np.float32))
+        base = float(bound.optimal_rate) if base is None else base
+        best.append(float(bound.optimal_rate))
+        bounds.append(float(bound.optimal_values))
+        same.append(float(bound.at(base)))
+    best, bounds, same = best[1:], bounds[1:], same[1:]
+    for shape, steps in pairs:
+        two = ends[(low, shape, steps)].final, ends[(high, shape, steps)].final
+        gains.append(two[0] - two[1])
+        losses.append(min(two))
+
+    def by_horizon(values: Sequence[float]) -> float:
+        each = []
+        for steps in sorted({steps for _, steps in pairs}):
+            places = [i for i, pair in enumerate(pairs) if pair[1] == steps]
+            if len(places) >= 4:
+                each.append(spearmanr([values[i] for i in places], [losses[i] for i in places])[0])
+        return float(np.mean(each))
+
+    return {
+        "pairs": float(len(pairs)),
+        "peaks": float(spearmanr(best, gains).statistic),
+        "ranks": by_horizon(bounds),
+        "same_peak": by_horizon(same),
+    }
+
+
+def alternatives(runs: Sequence[Run]) -> theory.ComparisonResult:
+    """Answer the question of docs/theory.md: a longer run, or another cooldown?"""
+    peak = max(run.peak for run in runs)
+    wanted = (("constant", 50_000), ("wsd-linear-0.2", 25_000), ("cos-zero", 25_000))
+    seen = [run.curve for run in runs if run.peak == peak and (run.shape, run.steps) in wanted]
+    asked = {
+        "linear 20 %": rates_124m(peak, "wsd-linear-0.2", 25_000),
+        "linear 40 %": rates_124m(peak, "wsd-linear-0.4", 25_000),
+        "1-sqrt 20 %": rates_124m(peak, "wsd-sqrt-0.2", 25_000),
+        "20 % longer": rates_124m(peak, "wsd-linear-0.2", 30_000),
+    }
+    return theory.what_if(seen, asked)
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table with one row a protocol and law."""
+    names = ("protocol", "law", "RMS", "bias", "rank", "worst rank", "within 95 %", "s a fit")
+    table = Table(*names, title="124M: final losses of unseen runs")
+    for row in rows:
+        table.add_row(
+            row["protocol"],
+            row["law"],
+            f"{row['rms']:.4f}",
+            f"{row['bias']:+.4f}",
+            f"{row['rank']:.2f}",
+            f"{row['worst rank']:.2f}",
+            f"{row['within']:.2f}",
+            f"{row['seconds'] / row['fits']:.1f}",
+        )
+    return table
+
+
+def draw(
+    rows: Sequence[Mapping[str, Any]],
+    asked: theory.ComparisonResult,
+    runs: Sequence[Run],
+    path: Path,
+) -> None:
+    """Draw predicted over seen final losses, the calibration of intervals, and the alternatives."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.4), layout="constrained")
+    chosen = [row for row in rows if row["law"] == "auto"]
+    for row, colour in zip(chosen, COLOURS, strict=False):
+        predicted = np.array(row["predicted"])
+        left.plot(row["seen"], predicted[:, 0], "o", ms=3, color=colour, label=row["protocol"])
+        # The intervals are of 95 %: the errors over half their width, times 1.96, as normal scores.
+        half = (predicted[:, 2] - predicted[:, 1]) / 2
+        scores = np.sort(np.abs(predicted[:, 0] - row["seen"]) / half)
+        middle.plot(scores, np.arange(1, len(scores) + 1) / len(scores), color=colour)
+    ends = [row["seen"] for row in chosen]
+    span = [min(map(min, ends)), max(map(max, ends))]
+    left.plot(span, span, color="#888888", lw=0.8)
+    left.set(xlabel="final loss", ylabel="predicted final loss")
+    left.legend(frameon=False, fontsize=8)
+    middle.axvline(1, color="#888888", lw=0.8)
+    middle.axhline(0.95, color="#888888", lw=0.8)
+    middle.set(xlabel="error over half the 95 % interval", ylabel="fraction of runs", xlim=(0, 2))
+    asked.plot(right)
+    known = {(run.shape, run.steps): run.final for run in runs if run.peak == 1e-3}
+    names = {
+        "linear 20 %": ("wsd-linear-0.2", 25_000),
+        "linear 40 %": ("wsd-linear-0.4", 25_000),
+        "1-sqrt 20 %": ("wsd-sqrt-0.2", 25_000),
+    }
+    places = {label.get_text(): place for place, label in enumerate(right.get_yticklabels())}
+    for name, key in names.items():
+        if name in places and key in known:
+            right.plot(known[key], places[name], "x", color=COLOURS[1])
+    for ax in (left, middle, right):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)

@@ -1,0 +1,181 @@
+"""Checkpoints of a constant rate merged into the weights that a cooldown would have given."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from lrsched._schedule import Schedule
+
+Source = TypeVar("Source")
+Tree: TypeAlias = optax.Params
+"""Parameters, or any other tree of arrays."""
+
+
+def merge_weights(schedule: Schedule, steps: Sequence[int]) -> np.ndarray:
+    """Return the weights under which checkpoints of a constant rate merge as after a cooldown.
+
+    With ``w_j`` the mean of the schedule over the updates between the checkpoints ``j - 1`` and
+    ``j``, relative to its largest rate there, the weights are ``1 - w_1, w_1 - w_2, ..., w_k``.
+    The merged parameters are the first checkpoint plus each later change times its ``w_j``: what
+    training at ``schedule`` gives if the updates did not depend on the rate. If every update is
+    kept and the schedule ends at 0, they equal `lrsched.annealing_average`.
+
+    Args:
+      schedule: Schedule that the run should have followed, on the steps of the run. It must not
+        rise after the first checkpoint.
+      steps: Number of updates before each checkpoint, increasing. The first one is where the rate
+        starts to fall, or earlier.
+
+    Returns:
+      A float64 array of weights, shape ``(steps,)``, each of 0 or more, with the sum 1.
+
+    Raises:
+      ValueError: If there are less than two steps, they do not increase from 0 or more, the
+        schedule rises after the first one, or it has no rate above 0 there.
+
+    Example:
+      >>> import lrsched
+      >>> schedule = lrsched.wsd(1.0, steps=100, warmup=0, cooldown=40, ramp="linear")
+      >>> lrsched.merge_weights(schedule, [60, 70, 80, 90, 100]).round(4).tolist()
+      [0.1125, 0.25, 0.25, 0.25, 0.1375]
+
+    References:
+      Tian et al. 2025 (arXiv 2507.17634).
+    """
+    counts = list(steps)
+    if len(counts) < 2 or counts[0] < 0 or any(a >= b for a, b in itertools.pairwise(counts)):
+        raise ValueError(
+            f"merge_weights: steps={counts} is not accepted; steps must be two or more counts of "
+            "updates that increase from 0 or more."
+        )
+    means = [
+        float(np.mean(np.asarray(schedule(np.arange(start, end)), np.float64)))
+        for start, end in itertools.pairwise(counts)
+    ]
+    peak = max(means[0], float(schedule(counts[0])))
+    if not peak > 0:
+        raise ValueError(
+            f"merge_weights: schedule={schedule} is not accepted; its rate at the first of steps "
+            "must be above 0."
+        )
+    weights = _coefficients(np.array(means) / peak)
+    # float32 rates of a plateau differ by rounding, which is no rise of the schedule.
+    if weights.min() < -1e-6:
+        raise ValueError(
+            f"merge_weights: schedule={schedule} is not accepted, as it rises after step "
+            f"{counts[int(np.argmin(weights))]}; it must not rise after the first of steps."
+        )
+    clipped = np.maximum(weights, 0.0)
+    normalized: np.ndarray = clipped / clipped.sum()
+    return normalized
+
+
+def _coefficients(relative: np.ndarray) -> np.ndarray:
+    """Return the weights of ``k + 1`` checkpoints from the relative rates of ``k`` changes."""
+    weights: np.ndarray = np.concatenate([[1.0], relative]) - np.concatenate([relative, [0.0]])
+    return weights
+
+
+def merge_checkpoints(
+    checkpoints: Sequence[Source],
+    weights: ArrayLike,
+    *,
+    load: Callable[[Source], Tree] | None = None,
+    template: Tree | None = None,
+) -> Tree:
+    """Return the weighted mean of checkpoints, loaded one at a time and summed in float32.
+
+    The memory is that of two checkpoints. Checkpoints with the weight 0 are not loaded. Integer
+    leaves, such as counts, are those of the last checkpoint. Merge parameters, not the state of an
+    optimizer.
+
+    Args:
+      checkpoints: Trees of arrays, paths of Orbax checkpoints that were saved by a
+        ``StandardCheckpointer``, or anything that ``load`` takes.
+      weights: Weight of each checkpoint, with the sum 1, as from `merge_weights`.
+      load: Function that returns the tree of one of ``checkpoints``. Defaults to Orbax for paths,
+        and to the tree itself otherwise.
+      template: Tree whose structure, dtypes and shardings Orbax restores. `None` restores as saved.
+
+    Returns:
+      A tree with the structure and the dtypes of the checkpoints.
+
+    Raises:
+      ValueError: If the numbers of checkpoints and weights differ, a weight is not finite, or
+        their sum is not 1.
+      ImportError: If a path is given and Orbax is not installed.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> saved = [{"w": jnp.array(value)} for value in (1.0, 2.0, 4.0)]
+      >>> merged = lrsched.merge_checkpoints(saved, [0.25, 0.25, 0.5])
+      >>> float(merged["w"])
+      2.75
+    """
+    factors = np.asarray(weights, np.float64)
+    if factors.shape != (len(checkpoints),) or not len(checkpoints):
+        raise ValueError(
+            f"merge_checkpoints: {len(checkpoints)} checkpoints and weights of shape "
+            f"{factors.shape} do not match; there must be one weight for each checkpoint."
+        )
+    if not (np.isfinite(factors).all() and abs(factors.sum() - 1) < 1e-6):
+        raise ValueError(
+            f"merge_checkpoints: weights={factors.tolist()} is not accepted; weights must be "
+            "finite and have the sum 1."
+        )
+    read = load or _reader(template)
+    # The last checkpoint is loaded first, as it gives dtypes and integer leaves.
+    last = read(checkpoints[-1])
+    merged = jax.tree.map(lambda leaf: _weighted(leaf, factors[-1]), last)
+    kinds = jax.tree.map(lambda leaf: None if _is_integer(leaf) else jnp.asarray(leaf).dtype, last)
+    integers = jax.tree.map(lambda leaf: leaf if _is_integer(leaf) else None, last)
+    del last
+    for checkpoint, factor in zip(checkpoints[:-1], factors[:-1], strict=True):
+        if factor != 0:
+            merged = jax.tree.map(
+                lambda total, leaf, factor=factor: total + _weighted(leaf, factor),
+                merged,
+                read(checkpoint),
+            )
+    return jax.tree.map(
+        lambda total, kind, integer: integer if kind is None else total.astype(kind),
+        merged,
+        kinds,
+        integers,
+        is_leaf=lambda node: node is None,
+    )
+
+
+def _is_integer(leaf: Any) -> bool:
+    return not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact)
+
+
+def _weighted(leaf: Any, factor: float) -> jax.Array:
+    array = jnp.asarray(leaf)
+    if _is_integer(array):
+        return jnp.zeros((), jnp.float32)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32)) * factor
+
+
+def _reader(template: Tree | None) -> Callable[[Any], Tree]:
+    def read(checkpoint: Any) -> Tree:
+        if not isinstance(checkpoint, str | Path):
+            return checkpoint
+        try:
+            import orbax.checkpoint as ocp
+        except ImportError as error:
+            raise ImportError(
+                "merge_checkpoints: reading a path needs orbax-checkpoint; install it or pass load."
+            ) from error
+        with ocp.StandardCheckpointer() as checkpointer:
+            path = Path(checkpoint).absolute()
+            return checkpointer.restore(path, template)
+
+    return read

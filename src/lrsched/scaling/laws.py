@@ -1,0 +1,305 @@
+"""Published laws that give hyperparameters from the size of a run alone.
+
+They disagree by design: each holds for its own schedule, final rate and choice of the batch. Every
+function names its source and the range that it was measured in.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from lrsched._schedule import Schedule
+
+
+class RateAndBatch(NamedTuple):
+    """A learning rate and a batch size.
+
+    Attributes:
+      learning_rate: Peak learning rate.
+      batch_tokens: Batch size, in tokens.
+    """
+
+    learning_rate: float
+    batch_tokens: float
+
+
+def step_law(parameters: float, tokens: float) -> RateAndBatch:
+    """Return Step Law's rate and batch: ``1.79 N**-0.713 D**0.307``, ``0.58 D**0.571`` tokens.
+
+    Measured with a cosine that ends at the fixed rate 1e-5, on language models of 60 million to 1
+    billion parameters and 2 to 100 billion tokens.
+
+    Args:
+      parameters: Number ``N`` of parameters without the embeddings.
+      tokens: Number ``D`` of training tokens.
+
+    Returns:
+      The peak rate and the batch size in tokens.
+
+    Raises:
+      ValueError: If an argument is not a finite number above 0.
+
+    References:
+      Li et al. 2025 (arXiv 2503.04715).
+
+    Example:
+      >>> from lrsched import scaling
+      >>> round(scaling.step_law(parameters=1e9, tokens=2e10).learning_rate, 6)
+      0.000996
+    """
+    check_sizes("step_law", parameters=parameters, tokens=tokens)
+    return RateAndBatch(1.79 * parameters**-0.713 * tokens**0.307, 0.58 * tokens**0.571)
+
+
+def deepseek_law(flops: float) -> RateAndBatch:
+    """Return DeepSeek's rate and batch: ``0.3118 C**-0.125``, ``0.2920 C**0.3271`` tokens.
+
+    Measured with a multi-step schedule on budgets of 1e17 to 2e19 FLOPs.
+
+    Args:
+      flops: Compute budget ``C``: non-embedding FLOPs for a token, times the number of tokens.
+
+    Returns:
+      The peak rate and the batch size in tokens.
+
+    Raises:
+      ValueError: If ``flops`` is not a finite number above 0.
+
+    References:
+      DeepSeek-AI 2024 (arXiv 2401.02954), equation 1.
+
+    Example:
+      >>> from lrsched import scaling
+      >>> round(scaling.deepseek_law(1e20).learning_rate, 6)
+      0.000986
+    """
+    check_sizes("deepseek_law", flops=flops)
+    return RateAndBatch(0.3118 * flops**-0.1250, 0.2920 * flops**0.3271)
+
+
+def power_lines_decay(
+    learning_rate: float, batch_tokens: float, parameters: float, tokens: float
+) -> float:
+    """Return the weight decay of Power Lines: ``B / (eta D tau)``, ``tau = 1.084 (D/N)**-0.527``.
+
+    The averaging time of AdamW, as a fraction of the run, depends on the tokens for each parameter
+    only. Measured on muP language models of 111 million to 3.3 billion parameters. The constants
+    were read in secondary sources.
+
+    Args:
+      learning_rate: Peak rate ``eta`` of hidden matrices, after muP's adjustment.
+      batch_tokens: Batch size ``B``, in tokens.
+      parameters: Number ``N`` of parameters.
+      tokens: Number ``D`` of training tokens.
+
+    Returns:
+      The weight decay, which the learning rate multiplies as in ``optax.adamw``.
+
+    Raises:
+      ValueError: If an argument is not a finite number above 0.
+
+    References:
+      Bergsma et al. 2025 (arXiv 2505.13738).
+
+    Example:
+      >>> from lrsched import scaling
+      >>> round(scaling.power_lines_decay(3e-3, 2e6, parameters=111e6, tokens=2.22e9), 3)
+      1.343
+    """
+    check_sizes(
+        "power_lines_decay",
+        learning_rate=learning_rate,
+        batch_tokens=batch_tokens,
+        parameters=parameters,
+        tokens=tokens,
+    )
+    timescale = 1.084 * (tokens / parameters) ** -0.527
+    return float(batch_tokens / (learning_rate * tokens * timescale))
+
+
+def decay_from_timescale(rates: ArrayLike | Schedule, timescale: float, by: str = "peak") -> float:
+    """Return the weight decay with an averaging time: ``1 / (timescale rate)``.
+
+    AdamW averages its updates over ``1 / (rate decay)`` updates. With a schedule, "peak" takes its
+    largest rate and "mean" its mean until the horizon.
+
+    Args:
+      rates: A rate, an array of rates, or a `Schedule` with a horizon.
+      timescale: Averaging time, in updates.
+      by: "peak" or "mean".
+
+    Returns:
+      The weight decay, which the learning rate multiplies as in ``optax.adamw``.
+
+    Raises:
+      ValueError: If ``timescale`` or the rate is not above 0, ``by`` is another word, or a
+        schedule has no horizon.
+
+    References:
+      Wang & Aitchison 2024 (arXiv 2405.13698).
+
+    Example:
+      >>> import lrsched
+      >>> round(lrsched.scaling.decay_from_timescale(1e-3, timescale=10_000), 6)
+      0.1
+    """
+    function = "decay_from_timescale"
+    check_sizes(function, timescale=timescale)
+    if by not in ("peak", "mean"):
+        raise ValueError(f"{function}: by={by!r} is not accepted; by must be 'peak' or 'mean'.")
+    if isinstance(rates, Schedule):
+        if rates.horizon is None:
+            raise ValueError(
+                f"{function}: rates={rates} has no horizon; pass its peak or mean as a number."
+            )
+        rates = rates(np.arange(max(int(rates.horizon), 1)))
+    values = np.asarray(rates, np.float64)
+    rate = float(values.max() if by == "peak" else values.mean())
+    check_sizes(function, rates=rate)
+    return 1 / (timescale * rate)
+
+
+def decay_timescale(
+    learning_rate: float, weight_decay: float, batch_size: float = 1.0, dataset: float | None = None
+) -> float:
+    """Return the averaging time of AdamW: ``1 / (rate decay)`` updates, or in epochs.
+
+    Args:
+      learning_rate: Learning rate.
+      weight_decay: Weight decay, which the learning rate multiplies.
+      batch_size: Examples or tokens of one update.
+      dataset: Examples or tokens of one epoch. `None` returns updates.
+
+    Returns:
+      The averaging time in updates, or in epochs if ``dataset`` is given. Infinity without decay.
+
+    Raises:
+      ValueError: If a size is not a finite number above 0.
+
+    References:
+      Wang & Aitchison 2024 (arXiv 2405.13698).
+
+    Example:
+      >>> from lrsched import scaling
+      >>> round(scaling.decay_timescale(1e-3, 0.1, batch_size=256, dataset=1_280_000), 6)
+      2.0
+    """
+    check_sizes("decay_timescale", batch_size=batch_size)
+    product = learning_rate * weight_decay
+    updates: float = math.inf if product == 0 else 1 / product
+    if dataset is None:
+        return updates
+    check_sizes("decay_timescale", dataset=dataset)
+    return updates * batch_size / dataset
+
+
+def half_life(decay: float, batch_tokens: float) -> float:
+    """Return the number of tokens in which a moving average forgets half: ``B ln 2 / -ln decay``.
+
+    Args:
+      decay: Decay of the average for one update, such as Adam's ``b2``.
+      batch_tokens: Tokens of one update.
+
+    Returns:
+      The half-life in tokens.
+
+    Raises:
+      ValueError: If ``decay`` is not between 0 and 1, or ``batch_tokens`` is not above 0.
+
+    References:
+      Marek et al. 2025 (arXiv 2507.07101).
+
+    Example:
+      >>> from lrsched import scaling
+      >>> round(scaling.half_life(0.95, batch_tokens=524_288))
+      7084917
+    """
+    check_sizes("half_life", batch_tokens=batch_tokens)
+    if not 0 < decay < 1:
+        raise ValueError(
+            f"half_life: decay={decay!r} is not accepted; decay must be between 0 and 1."
+        )
+    return float(batch_tokens * math.log(0.5) / math.log(decay))
+
+
+def decay_from_half_life(tokens: float, batch_tokens: float) -> float:
+    """Return the decay of a moving average with a half-life in tokens: ``0.5**(B / tokens)``.
+
+    Args:
+      tokens: Half-life, in tokens. 10 million is the authors' value for ``b2``.
+      batch_tokens: Tokens of one update.
+
+    Returns:
+      The decay for one update.
+
+    Raises:
+      ValueError: If an argument is not a finite number above 0.
+
+    References:
+      Marek et al. 2025 (arXiv 2507.07101).
+
+    Example:
+      >>> from lrsched import scaling
+      >>> round(scaling.decay_from_half_life(10e6, batch_tokens=2_097_152), 4)
+      0.8647
+    """
+    check_sizes("decay_from_half_life", tokens=tokens, batch_tokens=batch_tokens)
+    return float(0.5 ** (batch_tokens / tokens))
+
+
+class SpectralCondition(NamedTuple):
+    """Scales of a matrix under the spectral condition.
+
+    Attributes:
+      norm: Spectral norm of the weights and of their updates, up to a constant.
+      init_std: Standard deviation of the initial entries, up to a constant.
+      orthogonal_update_scale: Factor of orthogonalised updates, such as Muon's.
+      sgd_rate: Factor of the rate of gradient descent.
+      adam_rate: Factor of Adam's rate.
+    """
+
+    norm: float
+    init_std: float
+    orthogonal_update_scale: float
+    sgd_rate: float
+    adam_rate: float
+
+
+def spectral_condition(fan_in: int, fan_out: int) -> SpectralCondition:
+    """Return the scales of a matrix whose norm and update are ``sqrt(fan_out / fan_in)``.
+
+    Args:
+      fan_in: Number of inputs of the matrix.
+      fan_out: Number of outputs.
+
+    Returns:
+      Scales up to constants that do not depend on the shape.
+
+    Raises:
+      ValueError: If a number is not above 0.
+
+    References:
+      Yang, Simon & Bernstein 2023 (arXiv 2310.17813).
+
+    Example:
+      >>> from lrsched import scaling
+      >>> scaling.spectral_condition(768, 3072).orthogonal_update_scale
+      2.0
+    """
+    check_sizes("spectral_condition", fan_in=fan_in, fan_out=fan_out)
+    ratio = fan_out / fan_in
+    norm = math.sqrt(ratio)
+    return SpectralCondition(norm, min(1.0, norm) / math.sqrt(fan_in), norm, ratio, 1 / fan_in)
+
+
+def check_sizes(function: str, **sizes: float) -> None:
+    """Raise ``ValueError`` if one of the sizes is not a finite number above 0."""
+    for name, size in sizes.items():
+        is_number = isinstance(size, int | float | np.number) and not isinstance(size, bool)
+        if not (is_number and math.isfinite(size) and size > 0):
+            raise ValueError(
+                f"{function}: {name}={size!r} is not accepted; {name} must be a finite number "
+                "above 0."
+            )

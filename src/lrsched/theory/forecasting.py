@@ -1,0 +1,96 @@
+"""What another schedule, or the rest of a run, would give, from the curves of a few runs."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lrsched.theory._fit import fit_loss_law
+from lrsched.theory.bound import Rates, run_rates
+from lrsched.theory.comparison import ComparisonResult, compare
+from lrsched.theory.laws import LossCurve
+from lrsched.theory.loss_law import LossLaw
+
+
+def what_if(
+    curves: Sequence[LossCurve], schedules: Mapping[str, Rates] | Sequence[Rates], **options: Any
+) -> ComparisonResult:
+    """Predict what other schedules would have given, from the runs that exist.
+
+    For instance a run that is 20 % longer, or a linear cooldown of 40 %, from a constant run and
+    two cooldowns. It is `compare` by the law of `fit_loss_law`.
+
+    Args:
+      curves: The curves of the runs that exist: three or more, of which the rate falls in some.
+      schedules: The schedules, each with a horizon, by name or in a list.
+      **options: Arguments of `fit_loss_law`.
+
+    Returns:
+      The predictions. ``verdict()`` says in words what they are worth, and ``plot()`` draws them.
+
+    Raises:
+      ValueError: As in `fit_loss_law` and `compare`.
+
+    >>> import jax.numpy as jnp, lrsched
+    >>> from lrsched import theory
+    >>> truth = theory.LossLaw("power", {"L0": 2.0, "A": 1.0, "alpha": 0.5})
+    >>> at, run = jnp.arange(50, 401, 50), lrsched.constant(0.1)
+    >>> curve = theory.LossCurve(run(jnp.arange(400)), at, truth.predict(run, 400, at))
+    >>> longer = theory.what_if([curve], {"longer": jnp.full(800, 0.1)}, law="power")
+    >>> round(float(longer.table["loss"][0]), 3)
+    2.112
+    """
+    return compare(schedules, fit_loss_law(curves, **options))
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastResult:
+    """Result of `forecast`.
+
+    Attributes:
+      loss: Predicted final loss.
+      low: Lower end of the interval.
+      high: Upper end of the interval.
+      law: The fitted law.
+      trust: Sentences about what the prediction rests on.
+    """
+
+    loss: float
+    low: float
+    high: float
+    law: LossLaw
+    trust: str
+
+
+def forecast(
+    run: LossCurve, others: Sequence[LossCurve] = (), level: float = 0.95, **options: Any
+) -> ForecastResult:
+    """Predict the final loss of a run that is not finished.
+
+    A run whose interval lies above the loss of a finished one can be stopped early.
+
+    Args:
+      run: Its rates to the end, and its records so far.
+      others: Curves of finished runs of the same model and data. Without one whose rate falls, the
+        effect of a cooldown is unknown and only ``law="power"`` can be fitted.
+      level: Probability of the interval, between 0 and 1 (exclusive).
+      **options: Arguments of `fit_loss_law`.
+
+    Returns:
+      The final loss and its interval.
+
+    Raises:
+      ValueError: As in `fit_loss_law`.
+
+    >>> import jax.numpy as jnp, lrsched
+    >>> from lrsched import theory
+    >>> truth = theory.LossLaw("power", {"L0": 2.0, "A": 1.0, "alpha": 0.5})
+    >>> at, rates = jnp.arange(50, 401, 50), jnp.full(1200, 0.1)
+    >>> run = theory.LossCurve(rates, at, truth.predict(rates, at=at))
+    >>> round(theory.forecast(run, law="power").loss, 3)
+    2.091
+    """
+    rates = run_rates("forecast", run.rates)
+    law = fit_loss_law([run, *others], **options)
+    low, high = law.final_interval(rates, level=level)
+    loss = float(law.final_loss(rates))
+    return ForecastResult(loss, float(low), float(high), law, law.trust(rates))

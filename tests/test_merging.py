@@ -1,0 +1,110 @@
+"""Merged checkpoints beside independent numbers, decayed runs and the running average."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lrsched
+from lrsched.merging import _coefficients
+from tests.parity.frontier import cases
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("wsm_coefficients"))
+def test_coefficients(inputs, expected, rtol):
+    np.testing.assert_allclose(_coefficients(np.array(inputs["relative"])), expected, rtol=rtol)
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("wsm_named"))
+def test_weights_of_named_shapes(inputs, expected, rtol):
+    del rtol  # Schedules are float32.
+    k = inputs["k"]
+    fall = lrsched.cooldown(1.0, start=0, steps=k + 1, ramp=inputs["shape"])
+    weights = lrsched.merge_weights(lrsched.shift(fall, -1) * 3.0, range(k + 1))
+    scale = expected["relative"][0]  # The first rate of this convention is not the peak.
+    relative = np.array(expected["relative"]) / scale
+    np.testing.assert_allclose(weights, _coefficients(relative), atol=2e-6)
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("wsm_merge"))
+def test_merged_values(inputs, expected, rtol):
+    del rtol  # Sums are float32.
+    saved = [{"w": jnp.array(one)} for one in inputs["checkpoints"]]
+    merged = lrsched.merge_checkpoints(saved, _coefficients(np.array(inputs["relative"])))
+    np.testing.assert_allclose(merged["w"], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_every_step_merged_is_the_annealing_average():
+    schedule = lrsched.wsd(1.0, steps=20, warmup=0, cooldown=12)
+    optimizer = optax.chain(optax.sgd(0.3), lrsched.annealing_average(schedule))
+    params = jnp.array([1.0, -2.0])
+    state, saved = optimizer.init(params), [params]
+    for step in range(20):
+        updates, state = optimizer.update(jnp.sin(params + step), state, params)
+        params = optax.apply_updates(params, updates)
+        saved.append(params)
+    merged = lrsched.merge_checkpoints(saved, lrsched.merge_weights(schedule, range(21)))
+    np.testing.assert_allclose(merged, lrsched.eval_params(state, params), rtol=1e-5)
+
+
+def test_a_merge_is_the_decayed_run_where_updates_are_fixed():
+    schedule = lrsched.wsd(1.0, steps=100, warmup=0, cooldown=40, ramp="linear")
+    grads = np.repeat(np.random.default_rng(0).normal(size=10), 10)
+    constant = np.cumsum(grads)
+    steps = [60, 70, 80, 90, 100]
+    merged = lrsched.merge_weights(schedule, steps) @ constant[np.array(steps) - 1]
+    decayed = constant[59] + np.sum((grads * np.asarray(schedule(np.arange(100))))[60:])
+    assert merged == pytest.approx(decayed, rel=1e-5)
+
+
+def test_only_what_has_a_weight_is_loaded_and_integers_are_the_last():
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return {"w": jnp.full(2, name, jnp.bfloat16), "count": jnp.array(name)}
+
+    merged = lrsched.merge_checkpoints([1, 2, 3], [0.0, 0.5, 0.5], load=load)
+    assert sorted(loaded) == [2, 3]
+    assert merged["count"] == 3
+    assert merged["count"].dtype == jnp.int32
+    assert merged["w"].dtype == jnp.bfloat16
+    assert merged["w"].tolist() == [2.5, 2.5]
+
+
+def test_sums_are_float32():
+    saved = [jnp.array(256.0, jnp.bfloat16), *[jnp.array(1.0, jnp.bfloat16)] * 8]
+    weights = [1 / 9] * 9
+    merged = lrsched.merge_checkpoints(saved, weights)
+    assert merged == jnp.array(264 / 9, jnp.bfloat16)
+
+
+def test_orbax_checkpoints(tmp_path):
+    ocp = pytest.importorskip("orbax.checkpoint")
+    with ocp.StandardCheckpointer() as checkpointer:
+        for step in (1, 2):
+            tree = {"w": jnp.full(3, float(step)), "count": jnp.array(step)}
+            checkpointer.save(tmp_path / str(step), tree)
+    paths = [tmp_path / "1", str(tmp_path / "2")]
+    template = jax.eval_shape(lambda: {"w": jnp.zeros(3), "count": jnp.array(0)})
+    for one in (None, template):
+        merged = lrsched.merge_checkpoints(paths, [0.25, 0.75], template=one)
+        np.testing.assert_allclose(merged["w"], 1.75)
+        assert merged["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lrsched.merge_weights(lrsched.constant(1.0), [5]), r"steps=\[5\] is not accepted"),
+        (lambda: lrsched.merge_weights(lrsched.constant(1.0), [5, 5]), "that increase from 0"),
+        (lambda: lrsched.merge_weights(lrsched.linear(0.1, 1.0, 9), [0, 3, 6]), "as it rises"),
+        (lambda: lrsched.merge_weights(lrsched.constant(0.0), [0, 3]), "must be above 0"),
+        (lambda: lrsched.merge_checkpoints([1.0], [0.5, 0.5]), "1 checkpoints and weights of"),
+        (lambda: lrsched.merge_checkpoints([1.0, 2.0], [0.5, 0.6]), "have the sum 1"),
+    ],
+)
+def test_bad_input(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

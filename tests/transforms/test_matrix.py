@@ -1,0 +1,217 @@
+"""Muon beside optax's to the last bit and the authors' formulas; fixed-norm matrices."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optax.contrib
+import pytest
+
+import lrsched
+from tests.parity.frontier import cases
+
+RATE = lrsched.linear(0.02, 0.0, steps=50)
+ADAM_RATE = lrsched.linear(0.0, 3e-3, steps=50)
+
+
+@pytest.fixture
+def params():
+    keys = jax.random.split(jax.random.key(0), 3)
+    return {
+        "wide": jax.random.normal(keys[0], (4, 7)),
+        "tall": jax.random.normal(keys[1], (6, 3)),
+        "bias": jax.random.normal(keys[2], (7,)),
+    }
+
+
+def trained(optimizer, params, steps=50):
+    @jax.jit
+    def step(params, state):
+        grads = jax.tree.map(lambda p: jnp.sin(3 * p), params)
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = optimizer.init(params)
+    for _ in range(steps):
+        params, state = step(params, state)
+    return params, state
+
+
+@pytest.mark.parametrize("scale", ["width", "rms"])
+def test_fifty_updates_are_those_of_optax_to_the_last_bit(params, scale):
+    options = {"weight_decay": 0.1, "adam_weight_decay": 0.01}
+    ours = lrsched.muon(0.02, 3e-3, scale=scale, **options)
+    rms = 0.2 if scale == "rms" else None
+    theirs = optax.contrib.muon(0.02, adam_learning_rate=3e-3, consistent_rms=rms, **options)
+    # Numbers as rates: XLA evaluates a schedule in another fusion, and rounds it differently.
+    # Without optimisation: LLVM contracts different products and sums into fused operations.
+    exact = {"xla_backend_optimization_level": 0}
+    updates_of = [jax.jit(one.update, compiler_options=exact) for one in (ours, theirs)]
+    states = [ours.init(params), theirs.init(params)]
+    for _ in range(50):
+        grads = jax.tree.map(lambda p: jnp.sin(3 * p), params)
+        found = [of(grads, one, params) for of, one in zip(updates_of, states, strict=True)]
+        chex.assert_trees_all_equal(found[0][0], found[1][0])
+        states = [state for _, state in found]
+        params = optax.apply_updates(params, found[0][0])
+
+
+def test_both_rates_are_read(params):
+    _, state = trained(lrsched.muon(RATE, ADAM_RATE), params, steps=7)
+    rates = lrsched.learning_rates(state)
+    expected = {"": float(RATE(6)), "adam": float(ADAM_RATE(6))}
+    assert {label: float(rate) for label, rate in rates.items()} == expected
+
+
+def test_bfloat16_is_within_the_rounding_of_the_rate(params):
+    params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    grads = jax.tree.map(jnp.sin, params)
+    found = []
+    for optimizer in (
+        lrsched.muon(0.02, 3e-3),
+        optax.contrib.muon(0.02, adam_learning_rate=3e-3),
+    ):
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        chex.assert_trees_all_equal_dtypes(updates, params)
+        found.append(jax.tree.map(lambda u: u.astype(jnp.float32), updates))
+    chex.assert_trees_all_close(*found, rtol=2**-7)
+
+
+def test_each_rate_moves_its_parameters_alone(params):
+    for rates, moving in (
+        ((0.0, 0.0), set()),
+        ((0.1, 0.0), {"wide"}),
+        ((0.0, 0.1), {"bias", "tall"}),
+    ):
+        optimizer = lrsched.muon(*rates, matrices="wide", weight_decay=0.1)
+        found, _ = trained(optimizer, params, steps=2)
+        assert {name for name in params if jnp.any(found[name] != params[name])} == moving
+
+
+def test_rates_are_cooled_down_together_or_apart(params):
+    optimizer = lrsched.muon(0.02, 1e-3)
+    state = optimizer.init(params)
+
+    def rates(state):
+        _, state = optimizer.update(params, state, params)
+        return {label: float(rate) for label, rate in lrsched.learning_rates(state).items()}
+
+    both = rates(lrsched.scale_learning_rate(state, 0.5))
+    assert both == pytest.approx({"": 0.01, "adam": 5e-4})
+    one = rates(lrsched.scale_learning_rate(state, 0.5, group="adam"))
+    assert one == pytest.approx({"": 0.02, "adam": 5e-4})
+
+
+def test_a_missing_second_rate_is_the_first_one(params):
+    rates = lrsched.learning_rates(lrsched.muon(1e-3, scale="rms").init(params))
+    assert {label: float(rate) for label, rate in rates.items()} == pytest.approx(
+        {"": 1e-3, "adam": 1e-3}
+    )
+
+
+def test_the_momentum_follows_a_schedule(params):
+    beta = lrsched.linear(0.85, 0.95, steps=3)
+    optimizer = lrsched.muon(0.02, 1e-3, beta=beta)
+    _, state = trained(optimizer, params, steps=3)
+    assert float(lrsched.metrics(state)["beta"]) == float(beta(2))
+
+
+NAMES = {"width": "width", "rms": "rms", "unit_rms": "unit-rms"}
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("muon_shape_scale"))
+def test_the_factor_of_a_shape(inputs, expected, rtol):
+    del rtol
+
+    # A matrix of rank 1 has one singular value, which Newton-Schulz maps independently of shapes.
+    def size(scale, fan_in, fan_out):
+        weight = {"w": jnp.ones((fan_in, fan_out))}
+        optimizer = lrsched.muon(1.0, scale=scale)
+        updates, _ = optimizer.update(weight, optimizer.init(weight), weight)
+        return float(jnp.linalg.norm(updates["w"]))
+
+    found = size(NAMES[inputs["kind"]], inputs["fan_in"] // 16, inputs["fan_out"] // 16)
+    unscaled = size("width", 8, 8)
+    shrink = 4 if inputs["kind"] == "rms" else 1
+    assert found * shrink / unscaled == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("scale", "inputs", "expected", "rtol"),
+    [
+        pytest.param(scale, *case.values, id=f"{name}-{index}")
+        for name, scale in (("jordan_muon", "width"), ("moonlight_muon", "rms"))
+        for index, case in enumerate(cases(name))
+    ],
+)
+def test_the_authors_conventions(scale, inputs, expected, rtol):
+    with jax.enable_x64(True):
+        # The authors' layout is (out, in).
+        params = {"w": jnp.array(inputs["param"], float).T}
+        optimizer = lrsched.muon(
+            inputs["rate"],
+            scale=scale,
+            beta=inputs.get("beta", inputs.get("momentum", 0.95)),
+            weight_decay=inputs.get("weight_decay", 0.0),
+            bias_correction=False,
+            eps=1e-12,
+        )
+        state = optimizer.init(params)
+        for grad, after in zip(inputs["grads"], expected, strict=True):
+            grads = {"w": jnp.array(grad, float).T}
+            updates, state = optimizer.update(grads, state, params)
+            params = optax.apply_updates(params, updates)
+            # Rates and decays are float32 in the state; the authors' eps is 1e-7.
+            np.testing.assert_allclose(params["w"].T, after, rtol=max(rtol, 2e-6), atol=1e-7)
+
+
+def test_muon_refuses_bad_input(params):
+    with pytest.raises(ValueError, match="scale='jordan' is not accepted; scale must be one of"):
+        lrsched.muon(0.1, scale="jordan")
+    with pytest.raises(ValueError, match=r"rms=0.0 is not accepted; rms must be above 0"):
+        lrsched.muon(0.1, rms=0.0)
+    for matrices in ("nothing", lambda path, leaf: False):
+        with pytest.raises(ValueError, match="is not accepted, as it chooses no parameter"):
+            lrsched.muon(0.1, matrices=matrices).init(params)
+    with pytest.raises(ValueError, match=r"matrices chooses 'bias' of shape .*two axes"):
+        lrsched.muon(0.1, matrices="").init(params)
+    with pytest.raises(ValueError, match=r"hyperball: matrices=None .* chooses no parameter"):
+        lrsched.hyperball(optax.identity(), 0.1, 0.1).init({"bias": jnp.ones(3)})
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("hyperball_step"))
+def test_hyperball(inputs, expected, rtol):
+    with jax.enable_x64(True):
+        params = {"w": jnp.array(inputs["param"], float)}
+        direction = {"w": jnp.array(inputs["update"], float)}
+        optimizer = lrsched.hyperball(optax.identity(), inputs["rate"], 0.0)
+        updates, _ = optimizer.update(direction, optimizer.init(params), params)
+        found = optax.apply_updates(params, updates)["w"]
+        np.testing.assert_allclose(found, expected["param"], rtol=max(rtol, 1e-6), atol=1e-7)
+        assert float(jnp.linalg.norm(found)) == pytest.approx(expected["norm"], rel=1e-7)
+
+
+def test_hyperball_keeps_norms_and_leaves_the_rest_to_the_base(params):
+    optimizer = lrsched.hyperball(optax.scale_by_adam(), 0.05, 0.01)
+    found, state = trained(optimizer, params)
+    for name in ("wide", "tall"):
+        norms = [float(jnp.linalg.norm(tree[name])) for tree in (found, params)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+        assert jnp.any(found[name] != params[name])
+    expected, _ = trained(optax.adam(0.01), params)
+    np.testing.assert_allclose(found["bias"], expected["bias"], rtol=1e-6)
+    rates = lrsched.learning_rates(state)
+    assert {k: float(v) for k, v in rates.items()} == pytest.approx({"": 0.05, "rest": 0.01})
+
+
+def test_hyperball_refuses_zero_matrices_and_survives_zero_directions(params):
+    optimizer = lrsched.hyperball(optax.identity(), 0.1, 0.1)
+    with pytest.raises(ValueError, match="the matrix 'tall' is zero, which is not accepted"):
+        optimizer.init(params | {"tall": jnp.zeros((6, 3))})
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    chex.assert_trees_all_close(updates, zeros, atol=1e-6)
+    jax.eval_shape(functools.partial(optimizer.init), params)
