@@ -30,7 +30,7 @@ from lrsched.arguments import (
 )
 from lrsched.numerics import MAX_STEP, fraction
 from lrsched.schedules.multiphase import cooldown
-from lrsched.schedules.ramps import RAMPS
+from lrsched.schedules.ramps import RAMPS, Ramp
 from lrsched.transforms.flax_serialization import register_with_flax
 from lrsched.transforms.fractional import evaluate_between
 
@@ -544,9 +544,9 @@ def cooldown_by_function(
     step: jax.Array,
     steps: "chex.Numeric",
     end: "chex.Numeric",
-    ramp: Callable[[jax.Array], jax.Array],
+    ramp: Ramp,
 ) -> RateState:
-    """Anneal along a Python function, which is program and no number: the structure changes once.
+    """Anneal along a Python function or a ramp by formula: the structure changes once.
 
     The cooldown of the constant rate of now is all that the future holds, so that a further one
     has the same structure.
