@@ -87,6 +87,12 @@ class RateEdits(NamedTuple):
       cooldown_remaining: float32 in [0, 1], fraction of the cooldown that was left at
         ``cooldown_start``: below 1 after a change of its length.
       cooldown_ramp: int32, index of the ramp in `lrsched.schedules.ramps.RAMPS`.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> state = lrsched.scale_by_learning_rate(0.5).init(jnp.zeros(1))
+      >>> float(lrsched.scale_learning_rate(state, 0.25).rate.edits.scale)
+      0.25
     """
 
     scale: jax.Array
