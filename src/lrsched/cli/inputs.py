@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lrsched._schedule import Schedule
+from lrsched.arguments import short_repr
 from lrsched.expressions import LIBRARIES, parse
 from lrsched.pictures import curves
 from lrsched.serialize import from_dict
@@ -74,7 +75,10 @@ def _from_file(file: Path) -> Schedule:
         )
     try:
         text = content.decode()
-        data = json.loads(text) if file.suffix == ".json" else _load_yaml(text)
+        if file.suffix == ".json":
+            data = json.loads(text, object_pairs_hook=_without_duplicates)
+        else:
+            data = _load_yaml(text)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text.") from None
     except ValueError as error:  # of json.JSONDecodeError, and of integers with too many digits
@@ -89,6 +93,19 @@ def _from_file(file: Path) -> Schedule:
     return from_dict(data)
 
 
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    # The json module keeps the last of two values, so that the other would be lost silently.
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(_duplicate(next(key for key in keys if keys.count(key) > 1)))
+    return result
+
+
+def _duplicate(key: Any) -> str:
+    return f"the key {short_repr(key)} occurs twice in one mapping; give it once"
+
+
 def _load_yaml(text: str) -> Any:
     # Imported here: YAML files need the extra, JSON files and expressions do not.
     import yaml
@@ -100,6 +117,7 @@ def _load_yaml(text: str) -> Any:
         if node is None:
             return None
         _check_expansion(node)
+        _check_keys(node)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
@@ -132,6 +150,31 @@ def _check_expansion(root: Any) -> None:
         return total
 
     size(root)
+
+
+def _check_keys(root: Any) -> None:
+    """Refuse a mapping that has a key twice, of which PyYAML would keep the last.
+
+    A key that a merge (``<<``) brings may be given again: YAML defines that as its replacement.
+    """
+    seen, remaining = set[int](), [root]
+    while remaining:
+        node = remaining.pop()
+        if id(node) in seen or not isinstance(node.value, list):
+            continue
+        seen.add(id(node))
+        keys = set[tuple[str, str]]()
+        for child in node.value:
+            if not isinstance(child, tuple):
+                remaining.append(child)
+                continue
+            remaining.extend(child)
+            key = child[0]
+            if isinstance(key.value, list):  # refused when the mapping is built: not hashable
+                continue
+            if (key.tag, key.value) in keys:
+                raise ValueError(_duplicate(key.value))
+            keys.add((key.tag, key.value))
 
 
 def _as_expression(name: str, rest: Sequence[str]) -> str:
