@@ -53,6 +53,8 @@ _MARGIN: Final = 0.8
 _KNOTS: Final = 64
 # Relative error of a law for one or two curves, where there is no cross-validation.
 _ASSUMED_ERROR: Final = 0.01
+# No loss is predicted better than the noise of a record.
+_LEAST_ERROR: Final = 3e-4
 
 
 def fit_loss_law(
@@ -262,7 +264,7 @@ def _finished(best: _Candidate, curves: Sequence[CheckedCurve], data: BinnedCurv
     if best.errors is None:
         spread = np.full(2, max(noise, _ASSUMED_ERROR))
     else:
-        spread = np.maximum(np.array(best.errors), noise / math.sqrt(2))
+        spread = np.maximum(np.array(best.errors), _LEAST_ERROR)
         if best.strength is not None and best.strength < 1:
             warnings.append(
                 "The law does not describe these runs: the prediction is "
