@@ -340,6 +340,7 @@ HOSTILE = {
         "an alias contains itself",
     ),
     "deep.yaml": (lambda: "- " * 2_000, "nested too deeply"),
+    "deep brackets.yaml": (lambda: "{" * 100_000, "nested too deeply"),
     "deep.json": (lambda: "[" * 100_000, "nested too deeply"),
     "deep schedules.json": (
         lambda: '{"schedule": "shift", "steps": 1, "inner": ' * 300 + "1" + "}" * 300,

@@ -113,8 +113,8 @@ def training(
         optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.1))``.
       data: A pytree of arrays with a leading axis of examples, visited in a new random order in
         each epoch; a function ``(key, step) -> batch``; or an iterable of batches (a generator, a
-        PyTorch ``DataLoader``, a ``tf.data.Dataset``), of which the first ``num_batches`` are read
-        into memory and visited in a new random order in each epoch.
+        list of tuples or dicts, a PyTorch ``DataLoader``, a ``tf.data.Dataset``), of which the
+        first ``num_batches`` are read into memory and visited in a new random order in each epoch.
       batch_size: Number of examples in a mini-batch. Defaults to all examples.
       num_batches: Maximum number of batches that are read from an iterable. The default of 256
         covers one `range_test`.
@@ -350,8 +350,8 @@ def _batch_function(
     if wrong:
         raise ValueError(
             f"training: {short_repr(wrong[0])} in data is not accepted; data must be arrays of "
-            "numbers with one entry for each example, an iterable of mini-batches, or a function of the "
-            "key and the step."
+            "numbers with one entry for each example, an iterable of mini-batches, or a function "
+            "of the key and the step."
         )
     lengths = {len(leaf) if np.ndim(leaf) else 0 for leaf in leaves}
     if len(lengths) != 1 or not min(lengths):
