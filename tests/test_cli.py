@@ -340,6 +340,7 @@ HOSTILE = {
         "an alias contains itself",
     ),
     "deep.yaml": (lambda: "- " * 2_000, "nested too deeply"),
+    "deep brackets.yaml": (lambda: "{" * 100_000, "nested too deeply"),
     "deep.json": (lambda: "[" * 100_000, "nested too deeply"),
     "deep schedules.json": (
         lambda: '{"schedule": "shift", "steps": 1, "inner": ' * 300 + "1" + "}" * 300,
@@ -400,6 +401,13 @@ def test_yaml_aliases_of_a_reasonable_size_are_read(run, tmp_path):
     file = tmp_path / "alias.yaml"
     file.write_text("schedule: linear\ninit: &peak 1.0\nend: *peak\nsteps: 4\n")
     assert run("show", str(file), "--json")["rates"] == [1.0] * 5
+
+
+def test_the_name_of_the_picture_that_is_written_is_printed(run, tmp_path):
+    for name, written in (("curve", "curve.png"), ("curve.svg", "curve.svg")):
+        printed = run("show", "cosine(1.0, 9)", "--png", str(tmp_path / name))
+        assert printed == f"{tmp_path / written}\n"
+        assert (tmp_path / written).stat().st_size > 0
 
 
 def test_a_key_of_a_yaml_merge_may_be_replaced(run, tmp_path):

@@ -24,6 +24,8 @@ A table of ten thousand rates takes about 100. PyYAML's Python loader needs 2 to
 """
 MAX_NODES: Final = 100_000
 """Largest number of values in a YAML file, each alias counted as what it repeats."""
+MAX_BRACKETS: Final = 200
+"""Largest depth of brackets in a YAML file. `from_dict` reads 32 levels of schedules in lists."""
 _TOO_DEEP: Final = (RecursionError, MemoryError)
 
 
@@ -111,7 +113,14 @@ def _load_yaml(text: str) -> Any:
     import yaml
 
     # The pure Python loader: a deep file is a RecursionError there, and a crash in C.
-    loader = yaml.SafeLoader(text)
+    class Loader(yaml.SafeLoader):
+        def fetch_flow_collection_start(self, token: Any) -> None:
+            # The scanner takes time quadratic in the depth of brackets before it recurses.
+            if self.flow_level >= MAX_BRACKETS:
+                raise RecursionError
+            super().fetch_flow_collection_start(token)
+
+    loader = Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:

@@ -397,6 +397,10 @@ def from_megatron(arguments: Any) -> Schedule:
         key.lstrip("-").replace("-", "_"): value
         for key, value in _section(function, "arguments", items).items()
     }
+    if len(section) < len(items):
+        raise ValueError(
+            f"{function}: an argument is given twice, with _ and with -; pass it once."
+        )
     # A namespace has hundreds of other arguments, and None for those that were not passed.
     relevant = {
         key: value

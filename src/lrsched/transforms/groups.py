@@ -18,6 +18,7 @@ from lrsched.arguments import (
     PositiveFloat,
     in_range,
     is_traced,
+    short_repr,
     validate_arguments,
 )
 from lrsched.scaling import mup_width
@@ -381,6 +382,14 @@ def _checked(groups: Groups, default: Multiplier) -> dict[str, Group]:
     """Return the groups by label, the default group at the end."""
     known: dict[str, Group] = {}
     patterns: set[str] = set()
+    if not isinstance(groups, Sequence) or not all(
+        isinstance(group, Sequence) and not isinstance(group, str) and len(group) in (2, 3)
+        for group in groups
+    ):
+        raise ValueError(
+            f"learning_rate_groups: groups={short_repr(groups)} is not accepted; groups must be a "
+            'list of (pattern, multiplier) or (pattern, multiplier, label), as in [("head", 2.0)].'
+        )
     for pattern, multiplier, *label in groups:
         try:
             re.compile(pattern)

@@ -247,9 +247,9 @@ def current_step(count: jax.Array, step: ArrayLike | None) -> jax.Array:
     """Return the step of this update: the transform's count, or the ``step`` that it received.
 
     Raises:
-      ValueError: If ``step`` is known and not a whole number from 0 to 2**31 - 1.
+      ValueError: If ``step`` is known and not a whole number from 0 to 2**31 - 1, or an array.
     """
-    return count if step is None else as_step("update", step)
+    return count if step is None else broadcast_number(as_step("update", step), jnp.shape(count))
 
 
 def as_step(function: str, step: ArrayLike) -> jax.Array:
@@ -417,7 +417,23 @@ def edit_rate(
     shape = jnp.shape(rate.edits.scale)
     for _ in shape:
         edit = jax.vmap(edit)
-    return edit(rate, *(jnp.broadcast_to(jnp.asarray(x), shape) for x in (step, *numbers)))
+    return edit(rate, *(broadcast_number(x, shape) for x in (step, *numbers)))
+
+
+def broadcast_number(number: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
+    """Return a number for each of the rates that are stacked along the axes of ``shape``.
+
+    Raises:
+      ValueError: If ``number`` is an array of another shape.
+    """
+    array = jnp.asarray(number)
+    try:
+        return jnp.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"a value of shape {array.shape} is not accepted for rates of shape {shape}; it must "
+            "be one number, or one for each of the runs of a stacked state."
+        ) from None
 
 
 def override_rate(rate: RateState, step: jax.Array, value: jax.Array) -> RateState:
