@@ -7,5 +7,5 @@ of them, `store.py` keeps what came of it, `analysis.py` says what that means, a
 
 `twins.py`, `schedule_cost.py`, `cost.py` and `sweep_speed.py` set ours beside the peers;
 `which_rate.py` and `scaling_rules.py` ask what the guides say of a rate, `bounds.py` and
-`refinement.py` what theory does.
+`refinement.py` what theory does, `predict.py` and `law_protocols.py` how well loss laws predict.
 """

@@ -1,7 +1,7 @@
 """Which shape has the least bound, and at which rate? `python -m benchmarks.bounds`.
 
 The comparison of Schaipp et al. 2025 (arXiv 2501.18965), with nothing trained: distance and
-gradient norms are 1. It draws docs/bounds.png, prints the tables of docs/predicting.md and times
+gradient norms are 1. It draws docs/bounds.png, prints the tables of docs/theory.md and times
 the bound.
 """
 

@@ -1,4 +1,4 @@
-"""The programs behind docs/predicting.md, on little."""
+"""The programs behind docs/theory.md, on little."""
 
 from benchmarks import bounds, refinement
 

@@ -197,11 +197,11 @@ def test_norms_may_be_a_number_a_callable_or_one_a_step():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: theory.final_bound(lrsched.constant(1.0)), "no horizon that is known; steps must"),
+        (lambda: theory.final_bound(lrsched.constant(1.0)), "no known horizon; pass steps"),
         (lambda: theory.final_bound(0.1, 0), "steps=0 is not accepted"),
         (lambda: theory.final_bound([0.1, -0.1]), "schedule=.* each must be finite, and 0 or more"),
-        (lambda: theory.final_bound([0.1], 2), "schedule holds 1 numbers for steps=2"),
-        (lambda: theory.final_bound(0.1, 3, [1.0]), "grad_norms holds 1 numbers for steps=3"),
+        (lambda: theory.final_bound([0.1], 2), "schedule has 1 numbers for steps=2"),
+        (lambda: theory.final_bound(0.1, 3, [1.0]), "grad_norms has 1 numbers for steps=3"),
         (lambda: theory.final_bound(0.1, 3, "big"), "grad_norms='big' is not accepted"),
         (lambda: theory.final_bound(0.1, 3, np.nan), "nan"),
         (lambda: theory.convergence_bound(0.1, 3, distance=0.0), "convergence_bound: distance=0.0"),

@@ -26,15 +26,19 @@ class BinnedCurves(NamedTuple):
 
     Attributes:
       rates: Mean rate of each bin, ``(curves, bins)``.
-      width: Updates per bin, ``(curves,)``.
+      width: Updates in each bin, ``(curves, bins)``.
+      begin: First update of each bin, ``(curves, bins)``.
       at: Mean number of updates of each group of records, ``(curves, groups)``.
+      place: Bin of each group, ``(curves, groups)``.
       losses: Median loss of each group, ``(curves, groups)``.
       weights: 1 over the number of groups of the curve, and 0 for padding, ``(curves, groups)``.
     """
 
     rates: np.ndarray
     width: np.ndarray
+    begin: np.ndarray
     at: np.ndarray
+    place: np.ndarray
     losses: np.ndarray
     weights: np.ndarray
 
@@ -53,9 +57,9 @@ def bin_curves(curves: Sequence[CheckedCurve]) -> BinnedCurves:
         steps, losses = curve.steps[order].astype(np.float64), curve.losses[order]
         # What happens after the last record of an unfinished run does not matter to the fit.
         rates = curve.rates[: int(steps[-1])]
-        width = -(-len(rates) // _BINS)
-        fill = -len(rates) % width
-        rows.append((np.pad(rates, (0, fill), mode="edge").reshape(-1, width).mean(axis=1), width))
+        edges = _edges(len(rates))
+        width = np.diff(edges)
+        rows.append((np.add.reduceat(rates, edges[:-1]) / width, width.astype(np.float64)))
         single = min(_LAST, len(steps))
         rest = len(steps) - single
         # Few records stay single, and groups are represented by their median: an outlier would
@@ -74,20 +78,37 @@ def bin_curves(curves: Sequence[CheckedCurve]) -> BinnedCurves:
     def padded(values: np.ndarray, length: int, mode: Any = "edge") -> np.ndarray:
         return np.pad(values, (0, length - len(values)), mode=mode)
 
+    widths = np.stack([padded(width, bins) for _, width in rows])
+    begin = np.cumsum(widths, axis=1) - widths
+    at = np.stack([padded(at, most) for at, _ in groups])
+    place = [
+        np.clip(np.searchsorted(starts, updates, "left") - 1, 0, bins - 1)
+        for starts, updates in zip(begin, at, strict=True)
+    ]
     return BinnedCurves(
         np.stack([padded(row, bins) for row, _ in rows]),
-        np.array([float(width) for _, width in rows]),
-        np.stack([padded(at, most) for at, _ in groups]),
+        widths,
+        begin,
+        at,
+        np.stack(place),
         np.stack([padded(losses, most) for _, losses in groups]),
         np.stack([padded(np.full(len(at), 1 / len(at)), most, "constant") for at, _ in groups]),
     )
+
+
+def _edges(updates: int) -> np.ndarray:
+    """Return the edges of the bins: fine in the warmup, whose rises weigh most, then equal."""
+    widest, edges = -(-updates // _BINS), [0]
+    while edges[-1] < updates:
+        edges.append(edges[-1] + int(np.clip(0.15 * edges[-1], 1, widest)))
+    return np.array([*edges[:-1], updates])
 
 
 def law_rates(terms: LawTerm, numbers: Numbers, curves: BinnedCurves) -> np.ndarray:
     """Compute the rates of the bins that a law sees, see `effective_rates`, ``(curves, bins)``."""
     if not terms.normalised:
         return curves.rates
-    exponent = -2 * numbers["decay"] * curves.rates * curves.width[:, None]
+    exponent = -2 * numbers["decay"] * curves.rates * curves.width
     kept, added = np.exp(exponent), -curves.rates * np.expm1(exponent)
     norm_sq = np.empty_like(curves.rates)
     latest = np.full(len(curves.rates), float(numbers["norm0"]))
@@ -96,6 +117,14 @@ def law_rates(terms: LawTerm, numbers: Numbers, curves: BinnedCurves) -> np.ndar
         norm_sq[:, place] = latest
     effective: np.ndarray = curves.rates * np.maximum(norm_sq, 1e-30) ** -numbers["norm_power"]
     return effective
+
+
+def areas(rates: np.ndarray, curves: BinnedCurves) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the sum of the rates before each bin and before each group of records."""
+    area = np.cumsum(rates * curves.width, axis=1) - rates * curves.width
+    within = curves.at - np.take_along_axis(curves.begin, curves.place, axis=1)
+    within = within * np.take_along_axis(rates, curves.place, axis=1)
+    return area, np.take_along_axis(area, curves.place, axis=1) + within
 
 
 def binned_losses(
@@ -107,12 +136,8 @@ def binned_losses(
     a fit of few curves would otherwise spend most of its time in XLA's compiler.
     """
     rates = law_rates(terms, numbers, curves) if rates is None else rates
-    at, width = curves.at, curves.width[:, None]
-    begin = np.arange(rates.shape[1]) * width
-    area = np.concatenate([np.zeros_like(width), np.cumsum(rates * width, axis=1)], axis=1)
-    place = np.clip(at // width, 0, rates.shape[1] - 1).astype(int)
-    within = (at - place * width) * np.take_along_axis(rates, place, axis=1)
-    until = np.take_along_axis(area, place, axis=1) + within
+    at, begin = curves.at, curves.begin
+    area, until = areas(rates, curves)
     losses: np.ndarray = numbers["L0"] + numbers["A"] * until ** -numbers["alpha"]
     if terms.scale is None:
         return losses
@@ -124,7 +149,7 @@ def binned_losses(
     else:
         floor = 1e-4 * rates.max(axis=1, keepdims=True)
         weights = numbers["C"] * np.maximum(rates, floor) ** -numbers["gamma"]
-        passed = np.maximum(until[:, :, None] - area[:, None, :-1], 0)
+        passed = np.maximum(until[:, :, None] - area[:, None], 0)
         gain = -np.expm1(-numbers["beta"] * np.log1p(weights[:, None] * passed))
     losses -= numbers[terms.scale] * (gain @ drops[:, :, None])[:, :, 0]
     return losses

@@ -1,4 +1,4 @@
-"""A schedule from the gradient norms of a run: warmup and annealing come out of themselves."""
+"""A schedule from the gradient norms of a run."""
 
 import functools
 from typing import Annotated, Final, TypeAlias
@@ -35,13 +35,13 @@ def _run(given: Schedule | int) -> Schedule | int:
 Run: TypeAlias = Annotated[
     Schedule | int, ArgumentType("Run", "a Schedule, or a whole number of steps of 1 or more", _run)
 ]
-"""A run that is over, or the length of one to come."""
+"""The schedule of a finished run, or the length of a new one."""
 Norm: TypeAlias = Annotated[str, one_of("Norm", ("l2", "l1"))]
-"""The norm of a gradient that an optimizer's analysis has."""
+"""The gradient norm in the analysis of an optimizer."""
 Part: TypeAlias = Annotated[
     ArrayLike, ArgumentType("Part", "a number from 0 to 1", in_range(ge=0, le=1))
 ]
-"""A part of a run."""
+"""A fraction of a run."""
 
 
 @validate_arguments
@@ -52,37 +52,35 @@ def refine(
     norm: Norm = "l2",
     width: Part = 0.1,
 ) -> Schedule:
-    """The refined schedule: the rates that a bound asks for, given the gradient norms of a run.
+    """Compute the rates that minimise a bound for the gradient norms of a run.
 
     With the norms ``G_t`` smoothed, weights ``w_t = G_t**-2`` ("l2") or ``1 / G_t`` ("l1"), the
-    rates are ``w_t (w_{t+1} + ... + w_T)``, scaled to the peak. For constant norms that is the line
-    to zero. Where gradients shrink at first it has a warmup, where they grow at the end it falls
-    faster.
+    rates are ``w_t (w_{t+1} + ... + w_T)``, scaled to the peak. Constant norms give linear decay
+    to zero. Norms that shrink at first give a warmup, and norms that grow at the end a
+    faster decay.
 
-    Norms are smoothed as in the paper, by the median of a window that is reflected at the end and
-    repeats the first norm before the beginning; more than 2048 of them are averaged to so many
-    first.
+    Norms are smoothed as in the paper, by the median in a window that is reflected at the end and
+    repeats the first norm before the beginning. More than 2048 norms are first averaged to 2048.
 
     Args:
-      schedule_or_steps: the schedule of the run that was measured, whose length and peak are kept;
-        or the length of the new schedule.
-      grad_norms: those along a run, equally spaced from its beginning to its end, however many; or
-        a callable of the step, such as `lrsched.points` through what `lrsched.recorded_norms`
-        gives.
-      peak: the largest rate; by default that of the schedule, or 1 where there is none.
-      norm: which norm it was: "l2" for SGD and its kin, "l1" for Adam and others that have a step
-        size for each parameter.
-      width: of the window, a part of the run; 0 does not smooth.
+      schedule_or_steps: Schedule of the measured run, whose length and peak are kept, or the length
+        of the new schedule in updates.
+      grad_norms: Gradient norms along the run, equally spaced from its start to its end, in any
+        number; or a callable of the step, such as `lrsched.points` of `lrsched.recorded_norms`.
+      peak: Largest rate. Defaults to that of the schedule, or to 1.
+      norm: The norm: "l2" for SGD, "l1" for Adam and other methods with a step size per parameter.
+      width: Width of the window as a fraction of the run. 0 disables smoothing.
 
     Returns:
       A `lrsched.table` of ``steps + 1`` rates, the last of them 0.
 
     Raises:
-      ValueError: a norm is not above 0 or not finite, the schedule has no horizon, or another
-        argument is not in its range.
+      ValueError: If a norm is not finite or not above 0, the schedule has no horizon, or another
+        argument is outside its range.
 
-    Source: Defazio, Cutkosky, Mehta & Mishchenko 2023 (arXiv 2310.07831), algorithm 1; the window
-    and the weights of "l1" as in its code, facebookresearch/adaptive_scheduling.
+    References:
+      Defazio, Cutkosky, Mehta & Mishchenko 2023 (arXiv 2310.07831), algorithm 1. The
+      window and the weights of "l1" follow its code, facebookresearch/adaptive_scheduling.
 
     >>> import lrsched
     >>> from lrsched import theory
@@ -103,7 +101,7 @@ def refine(
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def _shape(norms: jax.Array, steps: int, width: float, power: int) -> jax.Array:
-    """The rates at the steps ``0, ..., steps``, of a peak of 1."""
+    """Compute the rates at the steps ``0, ..., steps``, with a peak of 1."""
     norms, each = _averaged(norms, steps)
     smooth = _median(norms, int(width * len(norms)) // 2)
     places = (jnp.arange(len(norms)) + 0.5) * each - 0.5
@@ -111,7 +109,7 @@ def _shape(norms: jax.Array, steps: int, width: float, power: int) -> jax.Array:
     weights = (jnp.min(along) / along) ** power
     to_come = jnp.cumsum(weights[:0:-1])[::-1]
     rates = jnp.append(weights[:-1] * to_come, 0.0)
-    # XLA may multiply by the reciprocal, and most * (1 / most) is not always 1.
+    # XLA may multiply by the reciprocal, and most * (1 / most) is not always exactly 1.
     most = jnp.max(rates)
     return jnp.where(rates == most, 1.0, rates / most)
 
@@ -130,14 +128,14 @@ def _along(grad_norms: Rates, steps: int) -> jax.Array:
 
 
 def _averaged(norms: jax.Array, steps: int) -> tuple[jax.Array, float]:
-    """At most `_POINTS` means of equal blocks, and the length of a block in steps."""
+    """Return at most `_POINTS` means of equal blocks, and the length of a block in steps."""
     block = -(-len(norms) // _POINTS)
     padded = jnp.pad(norms, (0, -len(norms) % block), mode="edge")
     return padded.reshape(-1, block).mean(axis=1), block * steps / len(norms)
 
 
 def _median(norms: jax.Array, half: int) -> jax.Array:
-    """The median of the ``2 half + 1`` norms around each."""
+    """Compute the median of the ``2 half + 1`` norms around each."""
     padded = jnp.pad(jnp.pad(norms, (half, 0), mode="edge"), (0, half), mode="reflect")
     around = jnp.arange(len(norms))[:, None] + jnp.arange(2 * half + 1)
     return jnp.median(padded[around], axis=1)

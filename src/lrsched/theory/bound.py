@@ -1,12 +1,12 @@
-"""How far the last iterate is from the optimum, at most, before anything is trained.
+"""A convergence bound of the last iterate, from the learning rates alone.
 
-For a convex loss with gradients of norm ``G_t`` at most, begun at a distance ``D`` from a minimum,
-the bound of the ``t``-th iterate under the rates ``gamma eta_1, ..., gamma eta_t`` is
+For a convex loss with gradient norms of at most ``G_t`` and a start at a distance ``D`` from a
+minimum, the bound of the ``t``-th iterate under the rates ``gamma eta_1, ..., gamma eta_t`` is
 
     Omega_t = T1_t / gamma + gamma T2_t,    T1_t = D**2 / (2 S_t),
 
-with ``S_t = eta_1 + ... + eta_t``. The paper's second term is two sums, one of them within the
-other; summed by parts they are one, of positive terms alone:
+with ``S_t = eta_1 + ... + eta_t``. The paper's second term is a double sum; summation by parts
+turns it into one sum of positive terms:
 
     T2_t = (eta_t G_t**2 + sum over k < t of eta_k**2 G_k**2 / (S_t - S_k)) / 2.
 
@@ -28,7 +28,7 @@ from lrsched.algebra import as_schedule
 from lrsched.arguments import is_traced
 
 Rates: TypeAlias = Schedule | Callable[[jax.Array], ArrayLike] | ArrayLike
-"""A schedule, any callable of the step, or the rates themselves, one a step."""
+"""A schedule, a callable of the step, or an array with the rate of each step."""
 
 _CHUNK: Final = 128
 _BATCH: Final = 32
@@ -38,8 +38,9 @@ class ConvergenceBound(NamedTuple):
     """The bound as a function of the base rate ``gamma``: ``distance / gamma + gamma * noise``.
 
     Attributes:
-      distance: ``T1``, what is left of the way to the minimum.
-      noise: ``T2``, what the gradients add; infinite where the latest rate is 0.
+      distance: ``T1``, the term of the distance to the minimum, ``(steps,)`` or a scalar.
+      noise: ``T2``, the term of the gradients, of the same shape; infinite where the latest rate is
+        0.
     """
 
     distance: jax.Array
@@ -47,21 +48,21 @@ class ConvergenceBound(NamedTuple):
 
     @property
     def values(self) -> jax.Array:
-        """The bound of the schedule as it is: ``gamma = 1``."""
+        """Bound of the schedule as it is: ``gamma = 1``."""
         return self.distance + self.noise
 
     @property
     def optimal_rate(self) -> jax.Array:
-        """The base rate, a factor of the schedule, at which the bound is least."""
+        """Base rate, a factor of the schedule, at which the bound is least."""
         return jnp.sqrt(self.distance / self.noise)
 
     @property
     def optimal_values(self) -> jax.Array:
-        """The bound at that base rate."""
+        """Bound at the best base rate."""
         return 2 * jnp.sqrt(self.distance) * jnp.sqrt(self.noise)
 
     def at(self, rate: ArrayLike) -> jax.Array:
-        """The bound at the base rate ``rate``, which broadcasts."""
+        """Return the bound at the base rate ``rate``, which broadcasts."""
         return self.distance / rate + rate * self.noise
 
 
@@ -71,30 +72,31 @@ def convergence_bound(
     grad_norms: Rates = 1.0,
     distance: ArrayLike = 1.0,
 ) -> ConvergenceBound:
-    """The bound of every iterate of a run, ``t = 1, ..., steps``, in one pass.
+    """Compute the bound of every iterate of a run, ``t = 1, ..., steps``, in one pass.
 
-    The sum over ``k < t`` has ``steps**2 / 2`` terms for all ``t`` together. Here those of the
-    latest updates are added one by one, and the rest as a sum of exponentials, ``1 / x = sum of w
-    exp(-a x)``, of which each is carried from one block of updates to the next: ``O(steps)`` in
-    time and memory, with a relative error below 1e-6. All terms are positive, so that float32 is
-    enough. The result is differentiable in the schedule's numbers, the norms and the distance.
+    The sum over ``k < t`` has ``steps**2 / 2`` terms for all ``t`` together. Here the terms of the
+    latest updates are added one by one and the others as a sum of exponentials, ``1 / x = sum of w
+    exp(-a x)``, each of which is carried from one block of updates to the next. Time and memory are
+    ``O(steps)`` and the relative error is below 1e-6. All terms are positive, so float32 suffices.
+    The result is differentiable in the parameters of the schedule, the norms and the distance.
 
     Args:
-      schedule: a `Schedule`, a callable of the step, or an array of rates, one a step.
-      steps: how many updates; by default the schedule's horizon, or the array's length. The last
-        rate, at step ``steps - 1``, must be above 0, as the bound is infinite otherwise.
-      grad_norms: an upper bound of the gradients' norm: a number, one for each step, or a callable
-        of the step.
-      distance: from the first iterate to a minimum.
+      schedule: A `Schedule`, a callable of the step, or an array with the rate of each step.
+      steps: Length of the run in updates. Defaults to the horizon of the schedule or the length of
+        the array. If the last rate, at step ``steps - 1``, is 0, the bound is infinite.
+      grad_norms: Upper bound of the gradient norm: a number, an array with one for each step, or a
+        callable of the step.
+      distance: Distance of the first iterate to a minimum, above 0.
 
     Returns:
-      A `ConvergenceBound` of arrays ``(steps,)``.
+      A `ConvergenceBound` of arrays ``(steps,)``, float32 or wider.
 
     Raises:
-      ValueError: a rate or a norm is negative or not finite, too few of them are given, ``steps``
-        is not given where there is no horizon, or ``distance`` is not above 0.
+      ValueError: If a rate or a norm is negative or not finite, an array is too short, ``steps`` is
+        `None` and the schedule has no horizon, or ``distance <= 0``.
 
-    Source: Schaipp et al. 2025 (arXiv 2501.18965), theorem 1.
+    References:
+      Schaipp et al. 2025 (arXiv 2501.18965), theorem 1.
 
     >>> import lrsched
     >>> from lrsched import theory
@@ -116,16 +118,19 @@ def final_bound(
     grad_norms: Rates = 1.0,
     distance: ArrayLike = 1.0,
 ) -> ConvergenceBound:
-    """The bound of the last iterate alone: a `ConvergenceBound` of scalars, by two cumulative sums.
+    """Compute the bound of the last iterate, by two cumulative sums.
 
     Args:
-      schedule: as in `convergence_bound`.
-      steps: as in `convergence_bound`.
-      grad_norms: as in `convergence_bound`.
-      distance: as in `convergence_bound`.
+      schedule: See `convergence_bound`.
+      steps: See `convergence_bound`.
+      grad_norms: See `convergence_bound`.
+      distance: See `convergence_bound`.
+
+    Returns:
+      A `ConvergenceBound` of scalars.
 
     Raises:
-      ValueError: as in `convergence_bound`.
+      ValueError: As in `convergence_bound`.
 
     >>> import lrsched
     >>> from lrsched import theory
@@ -145,23 +150,25 @@ def optimal_rate(
     grad_norms: Rates = 1.0,
     distance: ArrayLike = 1.0,
 ) -> jax.Array:
-    """What to multiply a schedule by for the least bound at its end: ``sqrt(T1 / T2)``.
+    """Compute the factor of a schedule with the least bound at its end: ``sqrt(T1 / T2)``.
 
-    For a schedule of peak 1 it is the optimal peak; it grows as ``distance / grad_norms``.
+    For a schedule with a peak of 1 it is the best peak. It is proportional to
+    ``distance / grad_norms``.
 
     Args:
-      schedule: as in `convergence_bound`.
-      steps: as in `convergence_bound`.
-      grad_norms: as in `convergence_bound`.
-      distance: as in `convergence_bound`.
+      schedule: See `convergence_bound`.
+      steps: See `convergence_bound`.
+      grad_norms: See `convergence_bound`.
+      distance: See `convergence_bound`.
 
     Returns:
       A scalar.
 
     Raises:
-      ValueError: as in `convergence_bound`.
+      ValueError: As in `convergence_bound`.
 
-    Source: Schaipp et al. 2025 (arXiv 2501.18965).
+    References:
+      Schaipp et al. 2025 (arXiv 2501.18965).
 
     >>> import lrsched
     >>> from lrsched import theory
@@ -191,12 +198,12 @@ def _of_last(rates: jax.Array, norms: jax.Array, distance: jax.Array) -> Converg
 
 
 def _causal_sums(rates: jax.Array, loads: jax.Array) -> jax.Array:
-    """``sum over k < t of loads_k / (S_t - S_k)`` for all ``t``, ``S`` the cumulative rates.
+    """Compute ``sum over k < t of loads_k / (S_t - S_k)`` for all ``t``, ``S`` the sum of rates.
 
-    Within a chunk every difference is a sum of its own, so that nothing cancels. What a chunk gets
-    from all before it is a sum of exponentials, each of which is a number that decays with the
-    rates.
+    The contribution of all earlier chunks is a sum of exponentials that decay with the rates.
     """
+    # Within a chunk every difference S_t - S_k is summed separately: subtracting cumulative sums
+    # would cancel in float32.
     steps = len(rates)
     chunks = -(-steps // _CHUNK)
     fill = (0, chunks * _CHUNK - steps)
@@ -255,13 +262,13 @@ def _distance_term(passed: jax.Array, peak: jax.Array, distance: jax.Array) -> j
 
 
 def _divided(loads: jax.Array, lengths: jax.Array) -> jax.Array:
-    """``loads / lengths``, and 0 where there is no length, whose bound is infinite by itself."""
+    """Compute ``loads / lengths``, and 0 where the length is 0 and the bound infinite anyway."""
     is_apart = lengths > 0
     return jnp.where(is_apart, loads / jnp.where(is_apart, lengths, 1), 0)
 
 
 def _unit(rates: jax.Array) -> jax.Array:
-    """The largest rate, by which the sums are scaled so that their squares stay within float32."""
+    """Return the largest rate. Sums are scaled by it so that their squares stay within float32."""
     peak = jnp.max(rates)
     return jax.lax.stop_gradient(jnp.where(peak > 0, peak, 1))
 
@@ -269,7 +276,7 @@ def _unit(rates: jax.Array) -> jax.Array:
 def _arguments(
     function: str, schedule: Rates, steps: int | None, grad_norms: Rates, distance: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Rates and norms, one a step, and the distance."""
+    """Return the rates and norms of each step, and the distance."""
     rates = run_rates(function, schedule, steps)
     if not is_traced(distance) and not (np.isfinite(distance) & (np.asarray(distance) > 0)).all():
         raise ValueError(
@@ -282,7 +289,7 @@ def _arguments(
 
 
 def run_rates(function: str, schedule: Rates, steps: int | None = None) -> jax.Array:
-    """The rates of a run, one a step: of ``steps`` updates, or of as many as the schedule says."""
+    """Return the rate of each step of a run of ``steps`` updates, or of its own length."""
     if steps is None:
         steps = run_length(function, schedule)
     elif isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
@@ -293,13 +300,13 @@ def run_rates(function: str, schedule: Rates, steps: int | None = None) -> jax.A
 
 
 def run_length(function: str, schedule: Rates) -> int:
-    """The length of a run, where the schedule says it."""
+    """Return the length of a run: that of the array, or the horizon of the schedule."""
     if np.ndim(schedule) == 1:  # type: ignore[arg-type]
         return int(np.shape(schedule)[0])  # type: ignore[arg-type]
     horizon = schedule.horizon if isinstance(schedule, Schedule) else None
     if not isinstance(horizon, int | np.integer) or horizon < 1:
         raise ValueError(
-            f"{function}: {schedule!r} has no horizon that is known; steps must be given."
+            f"{function}: {schedule!r} has no known horizon; pass steps, the length of the run."
         )
     return int(horizon)
 
@@ -316,8 +323,8 @@ def _one_a_step(function: str, name: str, given: Rates, steps: int) -> jax.Array
         )
     if len(values) < steps:
         raise ValueError(
-            f"{function}: {name} holds {len(values)} numbers for steps={steps}; there must be one "
-            "for each step."
+            f"{function}: {name} has {len(values)} numbers for steps={steps}; it must have one for "
+            "each step."
         )
     if not is_traced(values) and not np.all(np.isfinite(values) & (np.asarray(values) >= 0)):
         raise ValueError(

@@ -215,7 +215,9 @@ def effective_rates(
     exponent = -2 * numbers["decay"] * rates * updates
     kept, added = jnp.exp(exponent), -rates * jnp.expm1(exponent)
 
-    def follow(norm_sq: jax.Array, change: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+    def follow(
+        norm_sq: jax.Array, change: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         norm_sq = change[0] * norm_sq + change[1]
         return norm_sq, norm_sq
 

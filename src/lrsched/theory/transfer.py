@@ -1,4 +1,4 @@
-"""What the bound says of a rate that is known: for another schedule, for a longer run."""
+"""Transfer of a good rate to another schedule or a longer run, by the bound."""
 
 from collections.abc import Callable
 
@@ -16,26 +16,27 @@ def transfer_rate(
     to_steps: int | None = None,
     grad_norms: Rates = 1.0,
 ) -> ArrayLike:
-    """A good rate of one schedule, carried to another schedule or another length.
+    """Transfer a good rate of one schedule to another schedule or another length.
 
-    ``rate * optimal_rate(to_schedule) / optimal_rate(from_schedule)``: the distance to the minimum,
-    which nobody knows, cancels, as do gradient norms that are one number.
+    ``rate * optimal_rate(to_schedule) / optimal_rate(from_schedule)``: the unknown distance to
+    the minimum cancels, and so does a constant gradient norm.
 
     Args:
-      rate: what is good to multiply ``from_schedule`` by: its peak, where that has a peak of 1.
-      from_schedule: the schedule that it was found with; as in `convergence_bound`.
-      to_schedule: the one that a rate is wanted for.
-      steps: the length of the run of ``from_schedule``; by default its horizon.
-      to_steps: that of ``to_schedule``; by default its horizon, or ``steps`` where it has none.
-      grad_norms: as in `convergence_bound`.
+      rate: A good factor of ``from_schedule``; the peak if the schedule has a peak of 1.
+      from_schedule: The schedule with which the rate was found, see `convergence_bound`.
+      to_schedule: The schedule for which a rate is wanted.
+      steps: Length of the run of ``from_schedule``. Defaults to its horizon.
+      to_steps: Length of the run of ``to_schedule``. Defaults to its horizon, or ``steps``.
+      grad_norms: See `convergence_bound`.
 
     Returns:
-      What to multiply ``to_schedule`` by.
+      The factor of ``to_schedule``.
 
     Raises:
-      ValueError: as in `convergence_bound`.
+      ValueError: As in `convergence_bound`.
 
-    Source: Schaipp et al. 2025 (arXiv 2501.18965).
+    References:
+      Schaipp et al. 2025 (arXiv 2501.18965).
 
     >>> import lrsched
     >>> from lrsched import theory
@@ -58,24 +59,28 @@ def match_optimal_rate(
     to_steps: int | None = None,
     grad_norms: Rates = 1.0,
 ) -> float:
-    """The number that makes a longer schedule one whose best rate is that of a shorter one.
+    """Find the number at which a longer schedule has the best rate of a shorter one.
 
-    So a run that is extended keeps the rate that it has. The number may be the length of the
-    cooldown, or what the rate is multiplied by after the point where the shorter run cooled down.
-    Where there are several, it is the largest.
+    A run that is extended then keeps its rate. The number may be the length of the cooldown, or the
+    factor of the rate after the step where the shorter run cooled down. If several numbers match,
+    the largest is returned.
 
     Args:
-      make: ``number -> schedule``: the longer one.
-      schedule: the shorter one, with the base rate of ``make``'s; as in `convergence_bound`.
-      between: the least and the greatest number to consider.
-      steps: the length of the run of ``schedule``; by default its horizon.
-      to_steps: that of the longer one; by default its horizon.
-      grad_norms: as in `convergence_bound`.
+      make: Function from the number to the longer schedule.
+      schedule: The shorter schedule, with the same base rate, see `convergence_bound`.
+      between: Least and greatest number to consider.
+      steps: Length of the run of ``schedule``. Defaults to its horizon.
+      to_steps: Length of the longer run. Defaults to its horizon.
+      grad_norms: See `convergence_bound`.
+
+    Returns:
+      The number.
 
     Raises:
-      ValueError: no number of that range does; or as in `convergence_bound`.
+      ValueError: If no number in ``between`` matches, or as in `convergence_bound`.
 
-    Source: Schaipp et al. 2025 (arXiv 2501.18965), who search a grid; here by bisection.
+    References:
+      Schaipp et al. 2025 (arXiv 2501.18965), who search a grid; this function bisects.
 
     >>> import lrsched
     >>> from lrsched import theory

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -251,12 +251,9 @@ def layerwise_decay(
 
     def schedule(num_depths: int) -> Schedule:
         depths = np.arange(num_depths)
-        powers = (
-            decay**depths
-            if isinstance(decay, jax.Array)
-            else np.float32(np.float64(decay) ** depths)
-        )
-        return constant(powers)
+        if isinstance(decay, jax.Array):
+            return constant(decay**depths)
+        return constant(np.float32(np.float64(cast(float, decay)) ** depths))
 
     def init(params: optax.Params) -> LayerwiseDecayState:
         num_depths = 1 + max((depth(path) for path, _ in _leaves(params)), default=0)
@@ -340,7 +337,7 @@ def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[
                     f"{shape}; fan_in_axis must be the axis of the fan-in."
                 )
             multiplier = mup_width(1.0, shape[fan_in_axis], base_width=base[fan_in_axis])
-            found.append((f"^{re.escape(path)}$", multiplier))
+            found.append((f"^{re.escape(path)}$", cast(float, multiplier)))
     return found
 
 

@@ -183,7 +183,7 @@ def hyperball(
       learning_rate: Rate of the matrices. Start from the root of AdamW's rate times its weight
         decay.
       rest_learning_rate: Rate of all other parameters, which follow the direction of ``base``.
-      matrices: As in `muon`.
+      matrices: Choice of the matrices, see `muon`.
 
     Returns:
       An optax transform whose state is an `InjectSchedulesState` with the rates ``""`` and

@@ -248,7 +248,10 @@ def shuffled_indices(
     if isinstance(num_examples, int):
         num_epochs = 1 + -(-batch_size // num_examples)
     is_short = num_epochs is not None and num_epochs <= _MAX_TABULATED_EPOCHS
-    return _shuffled_indices(key, step, num_examples, batch_size, num_epochs if is_short else None)
+    indices: jax.Array = _shuffled_indices(
+        key, step, num_examples, batch_size, num_epochs if is_short else None
+    )
+    return indices
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "num_epochs"))

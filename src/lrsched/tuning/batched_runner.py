@@ -146,7 +146,7 @@ class BatchedRunner:
         lanes = self.shard(np.zeros(len(devices), np.int32))
         selected = self.shard(np.ones(self.lanes, bool))
         self._shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((self.lanes, *x.shape), x.dtype),
+            lambda x: jax.ShapeDtypeStruct((self.lanes, *x.shape), x.dtype),  # type: ignore[no-untyped-call]
             jax.eval_shape(programs.start_run, example),
         )
         states = self.empty_states()
