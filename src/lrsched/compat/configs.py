@@ -393,11 +393,9 @@ def from_megatron(arguments: Any) -> Schedule:
     """
     function = "from_megatron"
     items = arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", None)
-    section = {
-        key.lstrip("-").replace("-", "_"): value
-        for key, value in _section(function, "arguments", items).items()
-    }
-    if len(section) < len(items):
+    named = _section(function, "arguments", items)
+    section = {key.lstrip("-").replace("-", "_"): value for key, value in named.items()}
+    if len(section) < len(named):
         raise ValueError(
             f"{function}: an argument is given twice, with _ and with -; pass it once."
         )

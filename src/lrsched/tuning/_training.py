@@ -383,7 +383,7 @@ def _batch_function(
 def _is_numeric(leaf: Any) -> bool:
     dtype = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype
     kinds = (np.bool_, jnp.number, jax.dtypes.extended)  # random keys are of an extended dtype
-    return any(jax.dtypes.issubdtype(dtype, kind) for kind in kinds)
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
 def _is_iterable_of_batches(data: Any) -> bool:
