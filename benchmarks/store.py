@@ -1,11 +1,13 @@
-"""Trials on disk: each in a file named by its content, all of a study in one to hand on."""
+"""Trials on disk: one file per trial, named by its digest, and one file per study to share."""
 
 import dataclasses
 import gzip
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ PACKAGES = ("lrsched-jax", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-le
 
 
 def made_on() -> dict[str, Any]:
-    """The versions and the machine that numbers are of."""
+    """Return the versions and the machine on which numbers are measured."""
     return {
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in PACKAGES},
@@ -34,10 +36,10 @@ def made_on() -> dict[str, Any]:
 
 
 class Store:
-    """The trials made so far, by their digests.
+    """The trials run so far, by digest.
 
-    What a trial computes is in its digest; what computes it (jax's version, the kind of device) is
-    the folder's name, so that a GPU's numbers never stand in for a CPU's.
+    The digest covers what a trial computes. The name of the folder covers what computes it (jax's
+    version, the kind of device), so that the numbers of a GPU never replace those of a CPU.
     """
 
     def __init__(self, folder: Path = RESULTS / "trials") -> None:
@@ -45,21 +47,53 @@ class Store:
         self._folder = folder / f"jax-{jax.__version__}-{device}"
 
     def load(self, digest: str) -> Trial | None:
-        """The trial, if it has been made."""
+        """Return the trial, or ``None`` if it has not been run or its file is damaged.
+
+        A damaged file is one trial to run again: a warning names it.
+        """
         file = self._folder / f"{digest}.json"
-        return from_json(json.loads(file.read_text())) if file.exists() else None
+        try:
+            text = file.read_text()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            return _damaged(file, error)
+        try:
+            content = json.loads(text)
+            checksum = content.pop("checksum", None)
+            trial = from_json(content)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return _damaged(file, error)
+        # Files of earlier versions have no checksum; the digest in them must match the name.
+        if trial.digest != digest or checksum not in (None, _checksum(content)):
+            return _damaged(file, "its checksum differs")
+        return trial
 
     def save(self, trial: Trial) -> None:
-        """Keeps it: the file is there as a whole or not at all."""
+        """Write a trial: the file exists completely or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / f"{trial.digest}.json"
-        part = file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(to_json(trial)))
-        part.replace(file)
+        temporary = file.with_suffix(f".{os.getpid()}")
+        content = to_json(trial)
+        try:
+            temporary.write_text(json.dumps({**content, "checksum": _checksum(content)}))
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(file: Path, reason: object) -> None:
+    warnings.warn(
+        f"{file} is damaged ({reason}); its trial is run again.", RuntimeWarning, stacklevel=3
+    )
 
 
 def write_study(path: Path, name: str, protocol: Protocol, trials: Sequence[Trial]) -> None:
-    """Writes all trials of a study and how they were made into one compressed file."""
+    """Write all trials of a study and its protocol into one compressed file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     study = {
         "study": name,
@@ -70,14 +104,14 @@ def write_study(path: Path, name: str, protocol: Protocol, trials: Sequence[Tria
 
 
 def read_study(path: Path) -> tuple[str, Protocol, list[Trial]]:
-    """The name, the protocol and the trials of a study."""
+    """Return the name, the protocol and the trials of a study."""
     found = json.loads(gzip.decompress(path.read_bytes()))
     trials = [from_json(trial) for trial in found["trials"]]
     return found["study"], Protocol(**found["protocol"]), trials
 
 
 def to_json(trial: Trial) -> dict[str, Any]:
-    """Of numbers, lists and words; what is not finite is "inf" or "nan"."""
+    """Return numbers, lists and strings; non-finite numbers become "inf" or "nan"."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -97,7 +131,7 @@ def to_json(trial: Trial) -> dict[str, Any]:
 
 
 def from_json(found: dict[str, Any]) -> Trial:
-    """The inverse of `to_json`."""
+    """Return the trial that `to_json` received."""
     arrays = {
         name: {key: np.array(values, float) for key, values in found[name].items()}
         for name in ("tuning", "curves")

@@ -48,6 +48,8 @@ class Options:
     """Updates of the MLP."""
     transformer_steps: int = 60
     """Updates of the transformer."""
+    only: str = ""
+    """Part of the names of the rules to measure, such as "batch". Empty measures all."""
     out: Path = Path(__file__).parent / "results" / "transfer-rules.json"
     """File for the numbers."""
 
@@ -325,6 +327,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     started = time.monotonic()
     for case in cases(options):
+        if options.only not in f"{case.problem} {case.rule}":
+            continue
         best, ratios = [], []
         for setting in case.settings:
             # Rules that differ in the carried rate only share a sweep.

@@ -186,7 +186,7 @@ def missing() -> set[str]:
         and inspect.signature(getattr(lr, name)).return_annotation is lr.Schedule
     }
     shown = {title.split(",")[0] for schedules in GALLERY.values() for title in schedules}
-    return factories - shown - {"as_schedule", "from_dict"}
+    return factories - shown - {"as_schedule", "from_dict", "learning_rate_schedule"}
 
 
 if __name__ == "__main__":

@@ -340,6 +340,7 @@ HOSTILE = {
         "an alias contains itself",
     ),
     "deep.yaml": (lambda: "- " * 2_000, "nested too deeply"),
+    "deep brackets.yaml": (lambda: "{" * 100_000, "nested too deeply"),
     "deep.json": (lambda: "[" * 100_000, "nested too deeply"),
     "deep schedules.json": (
         lambda: '{"schedule": "shift", "steps": 1, "inner": ' * 300 + "1" + "}" * 300,
@@ -362,6 +363,26 @@ HOSTILE = {
     "a list as the name.json": (lambda: '{"schedule": ["cosine"], "peak": 1}', ""),
     "a number for a list.json": (lambda: '{"schedule": "join", "parts": 5}', ""),
     "a keyword self.json": (lambda: '{"schedule": "constant", "self": 1, "value": 1}', ""),
+    "a key twice.json": (
+        lambda: '{"schedule": "constant", "value": 1, "value": 2}',
+        "the key 'value' occurs twice in one mapping",
+    ),
+    "a key twice within.json": (
+        lambda: (
+            '{"schedule": "shift", "steps": 1, "inner": '
+            '{"schedule": "constant", "schedule": "cosine", "value": 1}}'
+        ),
+        "the key 'schedule' occurs twice in one mapping",
+    ),
+    "a key twice.yaml": (
+        lambda: "schedule: constant\nvalue: 1.0\n'value': 2.0\n",
+        "the key 'value' occurs twice in one mapping",
+    ),
+    "a key twice within.yaml": (
+        lambda: "schedule: join\noperands:\n- {schedule: warmup, steps: 3, steps: 5}\n- 1.0\n",
+        "the key 'steps' occurs twice in one mapping",
+    ),
+    "a list as a key.yaml": (lambda: "? [1, 2]\n: 3\n? [1, 2]\n: 4\n", "is not YAML"),
     "no text.json": (lambda: "\udcff", "is not UTF-8 text"),
 }
 
@@ -380,6 +401,20 @@ def test_yaml_aliases_of_a_reasonable_size_are_read(run, tmp_path):
     file = tmp_path / "alias.yaml"
     file.write_text("schedule: linear\ninit: &peak 1.0\nend: *peak\nsteps: 4\n")
     assert run("show", str(file), "--json")["rates"] == [1.0] * 5
+
+
+def test_the_name_of_the_picture_that_is_written_is_printed(run, tmp_path):
+    for name, written in (("curve", "curve.png"), ("curve.svg", "curve.svg")):
+        printed = run("show", "cosine(1.0, 9)", "--png", str(tmp_path / name))
+        assert printed == f"{tmp_path / written}\n"
+        assert (tmp_path / written).stat().st_size > 0
+
+
+def test_a_key_of_a_yaml_merge_may_be_replaced(run, tmp_path):
+    file = tmp_path / "merge.yaml"
+    line = "{schedule: linear, init: 1.0, end: 0.0, steps: 4}"
+    file.write_text(f"schedule: shift\nsteps: 1\ninner: {{<<: {line}, end: 1.0}}\n")
+    assert run("show", str(file), "--json")["rates"] == [1.0] * 6
 
 
 def test_an_interrupt_is_one_line_and_exit_code_130(monkeypatch, capsys):

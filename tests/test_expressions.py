@@ -3,6 +3,7 @@ import pytest
 import lrsched
 from lrsched.compat import keras, timm, torch, transformers
 from lrsched.expressions import parse, parse_call
+from lrsched.scaling.batches import ramped_rate
 from tests import catalogue
 
 LINEAR = transformers.get_linear_schedule_with_warmup(0.1, 10, 100)
@@ -28,6 +29,10 @@ def test_what_a_schedule_prints_is_an_expression_of_it(case):
         ("0.1", lrsched.constant(0.1)),
         ("torch.StepLR(0.1, 30)", torch.StepLR(0.1, 30)),
         ("maximum(rex(1.0, 100), 0.2) + 0.1", lrsched.maximum(lrsched.rex(1.0, 100), 0.2) + 0.1),
+        (
+            "lrsched.ramped_rate(2.0, starts=[0], positions=[0], multiples=[4], steps=7)",
+            ramped_rate(2.0, starts=[0], positions=[0], multiples=[4], steps=7),
+        ),
     ],
 )
 def test_the_algebra_is_read(text, expected):
@@ -167,6 +172,7 @@ def test_a_call_of_a_library_becomes_ours(library, call, expected):
         ("torch", "[StepLR(optimizer, 3), StepLR(optimizer, 4)]", "it is a list; write one call"),
         ("torch", "'StepLR'", "it is a string; write one call"),
         ("torch", "StepLR(optimizer, step_size=3, step_size=4)", "step_size is passed twice"),
+        ("torch", "{'scheduler': StepLR(3), 'scheduler': StepLR(4)}", "has a key twice"),
         ("torch", "StepLR(optimizer, 9 // 0)", "division by zero|modulo by zero"),
         ("torch", "CosineLR(T_max=5)", "has no 'CosineLR'; the nearest are"),
         ("torch", "StepLR(optimizer)", "step_size"),

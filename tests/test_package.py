@@ -66,3 +66,8 @@ def test_the_citation_is_of_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == lrsched.__version__
     assert f"## {lrsched.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_a_name_of_several_libraries_is_located_in_each():
+    with pytest.raises(AttributeError, match=r"compat.keras.\w+ or lrsched.compat.torch.Reduce"):
+        _ = lrsched.ReduceLROnPlateau

@@ -23,7 +23,7 @@ CELLS = {
     for row in (
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in ADAPTIVE.partition("## What each costs")[0].splitlines()
-        if line.startswith("| `")
+        if re.match(r"\| `\w+` \|", line)
     )
 }
 
@@ -33,7 +33,7 @@ def registered():
     return {
         name
         for name, module in found.items()
-        if module.startswith(("lrsched.schedules.", "lrsched.algebra"))
+        if module.startswith(("lrsched.schedules.", "lrsched.algebra", "lrsched.transforms.rate"))
     }
 
 

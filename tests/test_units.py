@@ -32,7 +32,7 @@ def test_units_agree_with_each_other():
         (lambda: units.from_examples(10, -1), "batch_size=-1 is not accepted"),
         (lambda: units.from_examples(1, 256), r"0\.00390625 steps round to 0"),
         (lambda: units.from_examples(1e12, 1), r"1e\+12 steps round to 1000000000000"),
-        (lambda: units.from_fraction(1.5, 10), r"fraction=1\.5 is above 1"),
+        (lambda: units.from_fraction(1.5, 10), r"fraction=1\.5 is not accepted"),
         (lambda: units.from_fraction(True, 10), "fraction=True is not accepted"),
     ],
 )

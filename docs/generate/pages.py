@@ -16,6 +16,9 @@ PARTS: dict[str, Callable[[], str]] = {
 MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
 ELSEWHERE: Mapping[str, str] = {
     r"src/lrsched/pictures/plots\.py": "reference/text.md",
+    r"src/lrsched/recipes/.*": "reference/recipes.md",
+    r"src/lrsched/scaling/.*": "reference/units.md",
+    r"src/lrsched/theory/.*": "reference/theory.md",
     r"src/lrsched/.*": "reference/index.md",
     r"examples/(\w+)\.py": r"examples.md#\1",
     r"examples/(README\.md)?": "examples.md",

@@ -21,7 +21,7 @@ class Page:
 
 PAGES: Mapping[str, Page] = {
     "schedules": Page("Schedules", ("schedules",)),
-    "algebra": Page("The algebra", ("_schedule", "algebra")),
+    "algebra": Page("The algebra", ("_schedule", "serialize", "algebra")),
     "transforms": Page("Transforms", ("transforms", "flax")),
     "adaptive": Page("Adaptive rates", ("adaptive",)),
     "running": Page("A running job", ("running", "merging")),
@@ -47,7 +47,7 @@ PAGES: Mapping[str, Page] = {
 """The pages by their file names."""
 LIBRARY = (
     *("schedules", "transforms", "adaptive"),
-    *("_schedule", "algebra", "merging", "running", "config_schema"),
+    *("_schedule", "serialize", "algebra", "merging", "running", "config_schema"),
 )
 """Packages and modules all of whose public names are those of the library itself."""
 

@@ -273,11 +273,15 @@ __all__ = [
 def __getattr__(name: str) -> NoReturn:
     """Name the nearest function, or the module that has the name of another library."""
     if not name.startswith("_"):
-        for library in compat.LIBRARIES:
-            if name in importlib.import_module(f"lrsched.compat.{library}").__all__:
-                raise AttributeError(
-                    f"lrsched has no {name!r}; it is lrsched.compat.{library}.{name}.", name=name
-                )
+        ported = [
+            f"lrsched.compat.{library}.{name}"
+            for library in compat.LIBRARIES
+            if name in importlib.import_module(f"lrsched.compat.{library}").__all__
+        ]
+        if ported:
+            raise AttributeError(
+                f"lrsched has no {name!r}; it is {' or '.join(ported)}.", name=name
+            )
     near = difflib.get_close_matches(name, __all__, n=3, cutoff=0.5)
     clause = f"the nearest are {', '.join(near)}" if near else "lrsched.__all__ has all names"
     raise AttributeError(f"lrsched has no {name!r}; {clause}.", name=name)

@@ -407,8 +407,7 @@ def schedule(
         ``horizon`` is not the name of a parameter.
 
     >>> import jax, jax.numpy as jnp, lrsched
-    >>> from lrsched._plotting import plot as draw
-    from lrsched.arguments import PositiveInt, FiniteFloat
+    >>> from lrsched.arguments import FiniteFloat, PositiveInt
     >>> from lrsched.numerics import fraction
     >>> @lrsched.schedule(horizon="steps")
     ... def smoothstep(step, peak: FiniteFloat, steps: PositiveInt):

@@ -112,6 +112,11 @@ def as_schedule(value: Any) -> Schedule:
         return from_function(value)
     if is_number(value):
         return constant(value)
+    if hasattr(value, "init") and hasattr(value, "update"):
+        raise ValueError(
+            "an optimizer is not a learning rate; pass the rate of the optimizer, which must be a "
+            "number, a Schedule or a callable of the step."
+        )
     raise ValueError(
         f"{short_repr(value)} is not a learning rate; it must be a number, a Schedule or a "
         "callable of the step."

@@ -40,7 +40,9 @@ def short_repr(value: Any) -> str:
     and integers beyond Python's limit for conversion to text are described.
     """
     try:
-        return _SHORT.repr(value)
+        text = _SHORT.repr(value)
+        # Arrays are shown in several lines; an error message has one.
+        return " ".join(text.split()) if "\n" in text else text
     except Exception:
         return f"<{type(value).__name__}>"
 
@@ -286,7 +288,7 @@ def in_range(
             value = float(value)
             if is_within_scalar(value):
                 return value
-            raise ValueError
+            raise ValueError(_beyond_float32(value))
         number = _parse_number(value, is_within, allow_infinite=allow_infinite)
         if isinstance(number, jax.Array):
             return number.astype(jnp.promote_types(number.dtype, jnp.float32))
@@ -295,6 +297,15 @@ def in_range(
         return float(number)
 
     return parse
+
+
+def _beyond_float32(value: float) -> str:
+    """Return why a finite number has no float32 counterpart, or nothing if it has one."""
+    if LARGEST < abs(value) < math.inf:
+        return f"above {LARGEST:.2g} in magnitude, it overflows in float32"
+    if 0 < abs(value) < _SMALLEST_NORMAL:
+        return f"below {_SMALLEST_NORMAL:.2g} in magnitude, it is 0 in float32"
+    return ""
 
 
 def _steps_from(least: int) -> Callable[[Any], Any]:

@@ -160,6 +160,8 @@ def _no_schedule(text: str, value: Any, library: str) -> str:
 
 
 def _find_factory(name: str) -> Callable[..., Any]:
+    if name in REGISTRY:  # whose own name may begin with one of the prefixes
+        return REGISTRY[name].create
     name = name.removeprefix("lrsched.").removeprefix("lr.").removeprefix("compat.")
     library, _, short = name.rpartition(".")
     if library in LIBRARIES and name not in REGISTRY:
@@ -211,10 +213,14 @@ class _Reader:
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return [self.value(item) for item in items]
             case ast.Dict(keys=keys, values=values) if None not in keys:
-                return {
-                    self.value(key): self.value(value)  # type: ignore[arg-type]
+                pairs = [
+                    (self.value(key), self.value(value))  # type: ignore[arg-type]
                     for key, value in zip(keys, values, strict=True)
-                }
+                ]
+                result = dict(pairs)
+                if len(result) < len(pairs):
+                    raise ValueError(f"{self.text!r} has a key twice in one dictionary.")
+                return result
             case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _SIGNS:
                 return _SIGNS[type(sign)](self.number(operand))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:

@@ -72,13 +72,15 @@ def merge_weights(schedule: Schedule, steps: Sequence[int]) -> np.ndarray:
             f"merge_weights: schedule={schedule} is not accepted, as it rises after step "
             f"{counts[int(np.argmin(weights))]}; it must not rise after the first of steps."
         )
-    clipped: np.ndarray = np.maximum(weights, 0.0)
-    return clipped / clipped.sum()
+    clipped = np.maximum(weights, 0.0)
+    normalized: np.ndarray = clipped / clipped.sum()
+    return normalized
 
 
 def _coefficients(relative: np.ndarray) -> np.ndarray:
     """Return the weights of ``k + 1`` checkpoints from the relative rates of ``k`` changes."""
-    return np.concatenate([[1.0], relative]) - np.concatenate([relative, [0.0]])
+    weights: np.ndarray = np.concatenate([[1.0], relative]) - np.concatenate([relative, [0.0]])
+    return weights
 
 
 def merge_checkpoints(

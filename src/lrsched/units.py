@@ -1,7 +1,7 @@
-"""Epochs, examples, tokens and fractions in steps, so that every schedule speaks steps inside.
+"""Epochs, examples, tokens and fractions as numbers of steps.
 
-Each function rounds to the nearest step (ties to even) and refuses what rounds to none: a warmup of
-0.3 steps is a mistake, not a warmup of none.
+Each function rounds to the nearest step (ties to even) and raises where the result rounds to 0: a
+warmup of 0.3 steps is a mistake, not an absent warmup.
 """
 
 import math
@@ -13,17 +13,17 @@ from lrsched.numerics import MAX_STEP
 
 
 def from_examples(examples: float, batch_size: int) -> int:
-    """Steps that see so many examples: ``examples / batch_size``.
+    """Return the steps that use a number of examples: ``examples / batch_size``.
 
     Args:
-      examples: how many training examples.
-      batch_size: examples per step, over all devices and accumulated micro-batches.
+      examples: Number of training examples.
+      batch_size: Examples of one step, over all devices and accumulated micro-batches.
 
     Returns:
-      Steps, rounded to the nearest.
+      Number of steps, rounded to the nearest, as an int.
 
     Raises:
-      ValueError: an argument is not a finite number above 0, or the result is no step at all.
+      ValueError: If an argument is not a finite number above 0, or the result rounds to 0 steps.
 
     >>> from lrsched import units
     >>> units.from_examples(50_000, batch_size=128)
@@ -33,21 +33,21 @@ def from_examples(examples: float, batch_size: int) -> int:
 
 
 def from_epochs(epochs: float, examples_per_epoch: int, batch_size: int) -> int:
-    """Steps of so many passes over the data: ``epochs examples_per_epoch / batch_size``.
+    """Return the steps of a number of epochs: ``epochs examples_per_epoch / batch_size``.
 
     The product is rounded, not each epoch: 90 epochs of 390.6 steps are 35156 steps. A loader that
     drops the last batch has ``batch_size * (examples // batch_size)`` examples per epoch.
 
     Args:
-      epochs: how many passes, whole or not.
-      examples_per_epoch: training examples of one pass.
-      batch_size: examples per step, over all devices and accumulated micro-batches.
+      epochs: Number of passes over the data, a whole number or not.
+      examples_per_epoch: Training examples of one pass.
+      batch_size: Examples of one step, over all devices and accumulated micro-batches.
 
     Returns:
-      Steps, rounded to the nearest.
+      Number of steps, rounded to the nearest, as an int.
 
     Raises:
-      ValueError: as in `from_examples`.
+      ValueError: See `from_examples`.
 
     >>> from lrsched import units
     >>> units.from_epochs(90, examples_per_epoch=50_000, batch_size=128)
@@ -58,18 +58,18 @@ def from_epochs(epochs: float, examples_per_epoch: int, batch_size: int) -> int:
 
 
 def from_tokens(tokens: float, tokens_per_example: int, batch_size: int) -> int:
-    """Steps that see so many tokens: ``tokens / (tokens_per_example batch_size)``.
+    """Return the steps that use a number of tokens: ``tokens / (tokens_per_example batch_size)``.
 
     Args:
-      tokens: how many training tokens.
-      tokens_per_example: the sequence length.
-      batch_size: sequences per step, over all devices and accumulated micro-batches.
+      tokens: Number of training tokens.
+      tokens_per_example: Sequence length.
+      batch_size: Sequences of one step, over all devices and accumulated micro-batches.
 
     Returns:
-      Steps, rounded to the nearest.
+      Number of steps, rounded to the nearest, as an int.
 
     Raises:
-      ValueError: as in `from_examples`.
+      ValueError: See `from_examples`.
 
     >>> from lrsched import units
     >>> units.from_tokens(10e9, tokens_per_example=2048, batch_size=256)
@@ -80,17 +80,17 @@ def from_tokens(tokens: float, tokens_per_example: int, batch_size: int) -> int:
 
 
 def from_fraction(fraction: float, steps: int) -> int:
-    """Steps of a fraction of a run: ``fraction steps``, Composer's "0.1dur".
+    """Return the steps of a fraction of a run: ``fraction steps``, Composer's "0.1dur".
 
     Args:
-      fraction: above 0, at most 1.
-      steps: the whole run.
+      fraction: Fraction of the run, above 0 and at most 1.
+      steps: Length of the whole run, in steps.
 
     Returns:
-      Steps, rounded to the nearest.
+      Number of steps, rounded to the nearest, as an int.
 
     Raises:
-      ValueError: ``fraction`` is not within (0, 1], or the result is no step at all.
+      ValueError: If ``fraction`` is not within (0, 1], or the result rounds to 0 steps.
 
     >>> from lrsched import units
     >>> units.from_fraction(0.1, steps=35_156)
@@ -98,7 +98,9 @@ def from_fraction(fraction: float, steps: int) -> int:
     """
     _check("from_fraction", fraction=fraction, steps=steps)
     if fraction > 1:
-        raise ValueError(f"from_fraction: fraction={fraction!r} is above 1; it must not be.")
+        raise ValueError(
+            f"from_fraction: fraction={fraction!r} is not accepted; fraction must be at most 1."
+        )
     return _rounded("from_fraction", fraction * steps)
 
 

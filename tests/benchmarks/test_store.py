@@ -67,9 +67,41 @@ def test_numbers_say_what_they_were_made_on():
     json.dumps(facts)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: b"",
+        lambda data: b"[1, 2]",
+        lambda data: b"\xff" + data,
+        lambda data: data.replace(b"0.25", b"0.35"),
+        lambda data: data.replace(b"abab", b"cdcd"),
+    ],
+    ids=["truncated", "empty", "another type", "no text", "a digit", "another digest"],
+)
+def test_a_damaged_file_is_one_trial_to_run_again(tmp_path, damage):
+    store = Store(tmp_path)
+    store.save(TRIAL)
+    (file,) = tmp_path.rglob("*.json")
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.warns(RuntimeWarning, match="is damaged .*; its trial is run again"):
+        assert store.load(TRIAL.digest) is None
+    store.save(TRIAL)
+    same(store.load(TRIAL.digest), TRIAL)
+
+
+def test_a_file_without_a_checksum_is_read(tmp_path):
+    store = Store(tmp_path)
+    store.save(TRIAL)
+    (file,) = tmp_path.rglob("*.json")
+    file.write_text(json.dumps(to_json(TRIAL)))
+    same(store.load(TRIAL.digest), TRIAL)
+
+
 def test_half_a_file_is_never_seen(tmp_path, monkeypatch):
     store = Store(tmp_path)
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError))
     with pytest.raises(OSError):  # noqa: PT011
         store.save(TRIAL)
     assert store.load(TRIAL.digest) is None
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -326,6 +326,10 @@ BAD = [
     (lambda: from_torchtitan({"lr_scheduler": {}, "optimizer": 3}, steps=9), "base_lr=None"),
     (lambda: from_megatron({"lr": 0.1}), "train_iters or train_samples is missing"),
     (lambda: from_megatron({"train_iters": 9}), "lr is missing"),
+    (
+        lambda: from_megatron({"lr": 0.1, "train_iters": 9, "min-lr": 0.1, "min_lr": 0.01}),
+        "given twice, with _ and with -",
+    ),
     (lambda: from_megatron(7), "must be a mapping"),
     (lambda: from_megatron({"lr": 0.1, "lr_warmup": 3}), "lr_warmup=3 is not accepted"),
     (lambda: from_megatron({"lr": 0.1, "min_lr": 0.2, "train_iters": 9}), "at least min_lr=0.2"),

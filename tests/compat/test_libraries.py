@@ -287,3 +287,12 @@ def test_json_is_read_in_a_process_that_imported_nothing_else(library):
 def test_a_name_that_the_top_level_lacks_says_where_it_is(name, message):
     with pytest.raises(AttributeError, match=message):
         getattr(lrsched, name)
+
+
+@pytest.mark.parametrize("decay_steps", [10.0, 2.0**31, 1e37])
+@pytest.mark.parametrize("exponent", [0.1, 1.0, 1.7])
+def test_an_endless_cosine_is_finite_at_and_after_its_end(decay_steps, exponent):
+    schedule = parse(f"optax.endless_cosine(1.0, {decay_steps}, 0.1, {exponent})")
+    rates = np.asarray(schedule(np.array([0, 5, 10, 11, 1000, 2**31 - 1])))
+    assert np.all((rates >= np.float32(0.1)) & (rates <= 1))
+    assert decay_steps > 2**31 or np.all(rates[-1:] <= 0.1001)

@@ -259,3 +259,20 @@ def test_the_clock_can_come_from_outside(make):
         np.testing.assert_allclose(lrsched.learning_rate(state), LINEAR(step), rtol=1e-6)
     _, state = optimizer.update(PARAMS, state, PARAMS)
     np.testing.assert_allclose(lrsched.learning_rate(state), LINEAR(3), rtol=1e-6)
+
+
+def test_numbers_of_another_shape_than_the_state_are_refused():
+    optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, steps=10))
+    params = jnp.ones(3)
+    state = optimizer.init(params)
+    stacked = jax.vmap(optimizer.init)(jnp.ones((4, 3)))
+    pair = np.array([20, 30])
+    for change in (
+        lambda: lrsched.restart(state, pair),
+        lambda: lrsched.extend(state, pair),
+        lambda: lrsched.set_learning_rate(stacked, pair),
+        lambda: optimizer.update(params, state, params, step=pair),
+    ):
+        with pytest.raises(ValueError, match=r"a value of shape \(2,\) is not accepted for rates"):
+            change()
+    assert lrsched.restart(stacked, jnp.arange(4)).count.tolist() == [0, 1, 2, 3]

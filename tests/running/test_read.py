@@ -242,8 +242,8 @@ def test_metrics_of_an_nnx_optimizer_with_its_containers():
     found = lrsched.metrics(optimizer.opt_state)
     assert sorted(found) == [
         "estimate",
-        "nonfinite_updates",
         "learning_rate",
+        "nonfinite_updates",
         "schedule_done",
         "schedule_step",
     ]

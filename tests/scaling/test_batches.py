@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import lrsched
+from lrsched.expressions import parse
 from lrsched.scaling import batch_ramp
 from tests.parity.frontier import cases
 
@@ -85,3 +86,15 @@ def test_bad_input(arguments, message):
         batch_ramp(lrsched.cosine(1.0, steps=9), 8, factor=1)
     with pytest.raises(ValueError, match="max_batch_size=4 is not accepted"):
         batch_ramp(lrsched.cosine(1.0, steps=9), 8, max_batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("starts", "multiples", "message"),
+    [([2, 5], [1, 2], "the first stage must start at step 0"), ([0, 5], [1, -0.5], "above 0")],
+)
+def test_stages_without_a_rate_are_refused(starts, multiples, message):
+    with pytest.raises(ValueError, match=message):
+        parse(
+            f"lrsched.ramped_rate(1.0, starts={starts}, positions=[0, 3], "
+            f"multiples={multiples}, steps=9)"
+        )

@@ -236,6 +236,9 @@ def test_a_dry_run_shows_every_parameter():
         ),
         (lambda: lrsched.learning_rate_groups([("a", float("nan"))]), "multiplier of 'a'=nan"),
         (lambda: lrsched.learning_rate_groups([("a", "fast")]), "fast"),
+        (lambda: lrsched.learning_rate_groups({"a": 2.0}), r"must be a list of \(pattern, mult"),
+        (lambda: lrsched.learning_rate_groups("a"), "groups='a' is not accepted"),
+        (lambda: lrsched.learning_rate_groups([("a",)]), "groups=.* is not accepted"),
         (lambda: lrsched.learning_rate_groups([], default="all"), "all"),
         (lambda: optimizer_with([("nothing", 1.0)]).init(PARAMS), "'nothing' choose no parameter"),
         (

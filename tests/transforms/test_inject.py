@@ -194,6 +194,12 @@ def test_abstract_initialisation_and_donation():
 def test_bad_input():
     with pytest.raises(TypeError, match="unexpected keyword argument 'beta'"):
         lrsched.inject_schedules(optax.adam)(0.1, beta=0.9)
+    with pytest.raises(ValueError, match="factory=an optimizer is not accepted"):
+        lrsched.inject_schedules(optax.adam(1e-3))
+    with pytest.raises(ValueError, match="an optimizer is not a learning rate"):
+        lrsched.inject_schedules(optax.adam)(optax.sgd(1e-3))
+    with pytest.raises(ValueError, match=r"'0\.1' is not a learning rate"):
+        lrsched.inject_schedules(optax.adam)("0.1")
     with pytest.raises(ValueError, match="value=nan is not accepted"):
         lrsched.inject_schedules(optax.adam)(float("nan"))
     batched = lrsched.inject_schedules(optax.adam)(lrsched.cosine(jnp.ones(2), 9))

@@ -170,8 +170,31 @@ def test_of_several_metrics_one_is_the_loss():
         ({"data": jnp.zeros(4), "batch_size": 0}, "batch_size=0"),
         ({"data": lambda key, step: 0, "batch_size": 4}, "data is a function of the key"),
         ({"data": jnp.zeros(4), "metric": lambda w, batch: w}, "no validation"),
+        ({"data": "train.csv"}, "'train.csv' in data is not accepted; data must be arrays"),
+        ({"data": (["a"] * 3, jnp.zeros(3))}, "'a' in data is not accepted"),
+        ({"data": None}, "None in data is not accepted"),
+        ({"data": [(jnp.zeros(2),)], "batch_size": 2}, "data is an iterable of batches"),
+        ({"loss_fn": jnp.zeros(())}, "The order is training.loss_fn, model, optimizer, data"),
+        ({"optimizer": lrsched.cosine(0.1, 10)}, r"optimizer=cosine.* must be a function of the"),
     ],
 )
 def test_bad_input(change, message):
-    with pytest.raises(ValueError, match=message):
-        tuning.training(lambda w, batch: w, jnp.zeros(()), optax.sgd, **change)
+    arguments = {"loss_fn": lambda w, batch: w, "model": jnp.zeros(()), "optimizer": optax.sgd}
+    with pytest.raises(ValueError, match=message) as caught:
+        tuning.training(**{**arguments, "data": jnp.zeros(4), **change})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("loss", "got"), [(1, "type int32"), (None, "returns nothing")])
+def test_a_loss_without_a_gradient_is_refused(loss, got):
+    run = tuning.training(lambda w, batch: loss, jnp.zeros(()), optax.sgd, jnp.zeros(4))
+    with pytest.raises(ValueError, match=got):
+        tuning.range_test(run, steps=3)
+
+
+def test_a_list_of_batches_is_taken_as_they_come():
+    batches = [(jnp.full(2, 1.0 + index), jnp.full(2, 2.0 + index)) for index in range(3)]
+    run = tuning.training(
+        lambda w, batch: jnp.mean((w * batch[0] - batch[1]) ** 2), jnp.zeros(()), optax.sgd, batches
+    )
+    assert run.data[0].shape == (3, 2)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
@@ -42,6 +43,7 @@ from lrsched.arguments import (
     NonNegativeInt,
     OpenUnitFloat,
     PositiveFloat,
+    is_traced,
 )
 from lrsched.schedules.warmup import radam_warmup
 from lrsched.transforms.composition import compose_rates, has_rate
@@ -501,7 +503,8 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
     state_dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
-        if self.sf_b1_max < self.sf_b1:
+        bounds = (self.sf_b1, self.sf_b1_max)
+        if not is_traced(bounds) and np.any(np.asarray(bounds[0]) > np.asarray(bounds[1])):
             raise ValueError(
                 f"schedule_free_plus: sf_b1_max={self.sf_b1_max!r} is not accepted; sf_b1_max must "
                 f"be at least sf_b1={self.sf_b1!r}."

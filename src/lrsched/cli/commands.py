@@ -426,7 +426,7 @@ def sweep(
     ]
     printing.print_rows(rows, json)
     if png is not None:
-        printing.save_figure(result.plot(x="scale"), png, is_quiet=json)
+        printing.save_figure(result.plot(x="operands[0]"), png, is_quiet=json)
     if runs is not None:
         printing.save_figure(result.plot_runs(range(len(rates)))[0], runs, is_quiet=json)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lrsched._schedule import Schedule
+from lrsched.arguments import short_repr
 from lrsched.expressions import LIBRARIES, parse
 from lrsched.pictures import curves
 from lrsched.serialize import from_dict
@@ -23,6 +24,8 @@ A table of ten thousand rates takes about 100. PyYAML's Python loader needs 2 to
 """
 MAX_NODES: Final = 100_000
 """Largest number of values in a YAML file, each alias counted as what it repeats."""
+MAX_BRACKETS: Final = 200
+"""Largest depth of brackets in a YAML file. `from_dict` reads 32 levels of schedules in lists."""
 _TOO_DEEP: Final = (RecursionError, MemoryError)
 
 
@@ -74,7 +77,10 @@ def _from_file(file: Path) -> Schedule:
         )
     try:
         text = content.decode()
-        data = json.loads(text) if file.suffix == ".json" else _load_yaml(text)
+        if file.suffix == ".json":
+            data = json.loads(text, object_pairs_hook=_without_duplicates)
+        else:
+            data = _load_yaml(text)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text.") from None
     except ValueError as error:  # of json.JSONDecodeError, and of integers with too many digits
@@ -89,17 +95,38 @@ def _from_file(file: Path) -> Schedule:
     return from_dict(data)
 
 
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    # The json module keeps the last of two values, so that the other would be lost silently.
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(_duplicate(next(key for key in keys if keys.count(key) > 1)))
+    return result
+
+
+def _duplicate(key: Any) -> str:
+    return f"the key {short_repr(key)} occurs twice in one mapping; give it once"
+
+
 def _load_yaml(text: str) -> Any:
     # Imported here: YAML files need the extra, JSON files and expressions do not.
     import yaml
 
     # The pure Python loader: a deep file is a RecursionError there, and a crash in C.
-    loader = yaml.SafeLoader(text)
+    class Loader(yaml.SafeLoader):
+        def fetch_flow_collection_start(self, token: Any) -> None:
+            # The scanner takes time quadratic in the depth of brackets before it recurses.
+            if self.flow_level >= MAX_BRACKETS:
+                raise RecursionError
+            super().fetch_flow_collection_start(token)
+
+    loader = Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
         _check_expansion(node)
+        _check_keys(node)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
@@ -132,6 +159,31 @@ def _check_expansion(root: Any) -> None:
         return total
 
     size(root)
+
+
+def _check_keys(root: Any) -> None:
+    """Refuse a mapping that has a key twice, of which PyYAML would keep the last.
+
+    A key that a merge (``<<``) brings may be given again: YAML defines that as its replacement.
+    """
+    seen, remaining = set[int](), [root]
+    while remaining:
+        node = remaining.pop()
+        if id(node) in seen or not isinstance(node.value, list):
+            continue
+        seen.add(id(node))
+        keys = set[tuple[str, str]]()
+        for child in node.value:
+            if not isinstance(child, tuple):
+                remaining.append(child)
+                continue
+            remaining.extend(child)
+            key = child[0]
+            if isinstance(key.value, list):  # refused when the mapping is built: not hashable
+                continue
+            if (key.tag, key.value) in keys:
+                raise ValueError(_duplicate(key.value))
+            keys.add((key.tag, key.value))
 
 
 def _as_expression(name: str, rest: Sequence[str]) -> str:

@@ -29,6 +29,8 @@ def draw(lines: Sequence[terminal.Line], **options: Any) -> None:
 
 def save_figure(ax: Any, png: Path, is_quiet: bool) -> None:
     """Save the figure of an axis, and print the name of the file unless ``is_quiet``."""
+    # Matplotlib adds the suffix to a name without one, so that another file would be written.
+    png = png if png.suffix else png.with_name(f"{png.name}.png")
     ax.figure.savefig(png, dpi=150)
     if not is_quiet:
         print(png)

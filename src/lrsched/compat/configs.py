@@ -393,10 +393,12 @@ def from_megatron(arguments: Any) -> Schedule:
     """
     function = "from_megatron"
     items = arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", None)
-    section = {
-        key.lstrip("-").replace("-", "_"): value
-        for key, value in _section(function, "arguments", items).items()
-    }
+    named = _section(function, "arguments", items)
+    section = {key.lstrip("-").replace("-", "_"): value for key, value in named.items()}
+    if len(section) < len(named):
+        raise ValueError(
+            f"{function}: an argument is given twice, with _ and with -; pass it once."
+        )
     # A namespace has hundreds of other arguments, and None for those that were not passed.
     relevant = {
         key: value

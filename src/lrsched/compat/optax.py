@@ -285,8 +285,9 @@ def _endless_cosine(
     exponent: PositiveFloat,
 ) -> ArrayLike:
     """`lrsched.cosine` of a length above 2**31 - 1, of which a run sees the beginning."""
-    quarter = 0.5 * jnp.pi * (step.astype(jnp.float32) / jnp.asarray(decay_steps))
-    weight = jnp.cos(quarter) ** (2 * jnp.asarray(exponent))
+    quarter = 0.5 * jnp.pi * jnp.minimum(step.astype(jnp.float32) / jnp.asarray(decay_steps), 1)
+    # In float32, the cosine of pi / 2 is below 0, where no power with a fraction is real.
+    weight = jnp.maximum(jnp.cos(quarter), 0) ** (2 * jnp.asarray(exponent))
     fallen = jnp.sin(quarter) ** 2
     return lerp(end, peak, weight, jnp.where(jnp.asarray(exponent) == 1, fallen, 1 - weight))
 

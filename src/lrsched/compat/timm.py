@@ -50,7 +50,7 @@ from lrsched.arguments import (
 from lrsched.compat._cycles import cycle_at
 from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
 from lrsched.compat.torch import MultiStepLR, StepLR
-from lrsched.numerics import MAX_STEP, fraction, int_power, lerp
+from lrsched.numerics import MAX_STEP, clip_finite, fraction, int_power, lerp
 from lrsched.schedules.ramps import RAMPS, evaluate_ramp
 
 __all__ = [
@@ -504,9 +504,11 @@ def _fractional_steps(
     that it is written as (1.1, but not 2.4): ``is_late`` is 1 there.
     """
     whole, rest = step // jnp.asarray(numerator), step % jnp.asarray(numerator)
-    late = jnp.where(step > 0, is_late, 0)
+    late = jnp.where((step > 0) & (jnp.asarray(is_late) > 0), 1, 0)
+    # More cuts than int32 counts are as many as it does: the product would wrap below 0.
+    whole = jnp.minimum(whole, MAX_STEP // jnp.asarray(denominator) - 1)
     cuts = whole * denominator + (rest * denominator - late) // jnp.asarray(numerator)
-    return jnp.asarray(base_lr) * int_power(factor, cuts)
+    return clip_finite(jnp.asarray(base_lr) * int_power(factor, jnp.maximum(cuts, 0)))
 
 
 @_scheduler

@@ -136,9 +136,10 @@ def _waves(
     """Cosine waves, ``low + (base_lr - low) (1 + cos(2 pi num_cycles t / steps)) / 2``."""
     whole, past = step // jnp.asarray(steps), step % jnp.asarray(steps)
     cycles, length = jnp.asarray(num_cycles), jnp.asarray(steps, jnp.float32)
-    turned = cycles * past.astype(jnp.float32)
+    # Both products lose only whole turns by the remainders, without which they can overflow.
+    turned = cycles % length * past.astype(jnp.float32)
     turned -= length * jnp.floor(turned / length)
-    phase = cycles * whole.astype(jnp.float32) % 1 + turned / length
+    phase = cycles % 1 * whole.astype(jnp.float32) % 1 + turned / length
     return lerp(low, base_lr, jnp.cos(jnp.pi * phase) ** 2, jnp.sin(jnp.pi * phase) ** 2)
 
 

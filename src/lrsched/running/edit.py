@@ -255,7 +255,7 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
         return state._replace(
             count=jax.tree.map(
                 # A copy for each count, as a state is donated as a whole.
-                lambda old: jnp.array(jnp.broadcast_to(start, jnp.shape(old))),
+                lambda old: jnp.array(rates.broadcast_number(start, jnp.shape(old))),
                 state.count,
             )
         )

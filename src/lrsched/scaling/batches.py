@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, schedule
 from lrsched.algebra import Inner
-from lrsched.arguments import Boundaries, FiniteFloats, PositiveInt
+from lrsched.arguments import Boundaries, FiniteFloats, PositiveInt, is_traced, short_repr
 from lrsched.numerics import MAX_STEP, count_passed
 from lrsched.schedules.constant import piecewise_constant
 
@@ -23,6 +23,18 @@ def _check_stages(schedule: Schedule) -> None:
         raise ValueError(
             f"ramped_rate: starts, positions and multiples of {lengths} values do not match; they "
             "must have one for each stage."
+        )
+    if is_traced(arguments):
+        return
+    if np.any(np.asarray(schedule.starts)[..., 0] != 0):
+        raise ValueError(
+            f"ramped_rate: starts={short_repr(schedule.starts)} is not accepted; the first stage "
+            "must start at step 0."
+        )
+    if np.any(np.asarray(schedule.multiples) <= 0):
+        raise ValueError(
+            f"ramped_rate: multiples={short_repr(schedule.multiples)} is not accepted; a batch "
+            "must be a multiple above 0 of the first."
         )
 
 

@@ -73,8 +73,8 @@ class TransferResult(NamedTuple):
     Attributes:
       hyperparameters: All hyperparameters at the new size.
       groups: Multipliers by group of parameters. Empty if no rule has groups.
-      changes: What the rules changed, in their order.
-      notes: What the rules assume, where they were measured, and warnings.
+      changes: Changes by the rules, in their order.
+      notes: Assumptions of the rules, where they were measured, and warnings.
     """
 
     hyperparameters: dict[str, float]

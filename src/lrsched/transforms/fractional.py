@@ -22,10 +22,13 @@ class Fractional(NamedTuple):
     Attributes:
       whole: Integer array.
       part: float32 array of the same shape.
+      bounds: What is known of the part: "floor" for [0, 1), "ceil" for (-1, 0], "any". With the
+        first two, most comparisons with an integer need the whole only.
     """
 
     whole: jax.Array
     part: jax.Array
+    bounds: str = "floor"
 
 
 def evaluate_between(schedule: Schedule, whole: jax.Array, part: jax.Array) -> jax.Array:
@@ -66,7 +69,10 @@ def _evaluate(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
             outputs = [_RULES[name](*inputs)]
         elif name in _SHAPES_ONLY:
             # The operand is first; shapes and axes are parameters.
-            outputs = [Fractional(*(_bind(equation, [x])[0] for x in inputs[0]))]
+            whole, part, bounds = inputs[0]
+            part = jnp.broadcast_to(part, jnp.shape(whole))
+            shaped = [_bind(equation, [x])[0] for x in (whole, part)]
+            outputs = [Fractional(shaped[0], shaped[1], bounds)]
         elif name == "convert_element_type":
             outputs = [_converted(inputs[0], params["new_dtype"])]
         else:
@@ -92,6 +98,8 @@ def _split(value: Any) -> Fractional:
     """Return a number as `Fractional`, with its part in [0, 1)."""
     if not isinstance(value, Fractional):
         return Fractional(value, jnp.float32(0))
+    if value.bounds == "floor":
+        return value
     rounded = jnp.floor(value.part)
     return Fractional(value.whole + rounded.astype(value.whole.dtype), value.part - rounded)
 
@@ -106,60 +114,85 @@ def _floor(value: Any) -> Any:
 
 def _converted(value: Fractional, dtype: Any) -> Any:
     if jnp.issubdtype(dtype, jnp.integer):
-        return Fractional(value.whole.astype(dtype), value.part)
+        return value._replace(whole=value.whole.astype(dtype))
     if jnp.issubdtype(dtype, jnp.floating):
         return value.whole.astype(dtype) + value.part.astype(dtype)
     return _floor(value).astype(dtype)
 
 
-def _compared(
-    strict: Callable[[Any, Any], Any], weak: Callable[[Any, Any], Any]
-) -> Callable[[Any, Any], Any]:
-    """Return a comparison of the wholes, and of the parts where the wholes are equal."""
-
-    def compare(first: Any, second: Any) -> Any:
-        (a, f), (b, g) = _split(first), _split(second)
-        return strict(a, b) | ((a == b) & weak(f, g))
-
-    return compare
+def _less(first: Any, second: Any) -> Any:
+    if not isinstance(first, Fractional):
+        return ~_less_equal(second, first)
+    if not isinstance(second, Fractional) and first.bounds == "floor":
+        return first.whole < second
+    a, b = _split(first), _split(second)
+    return (a.whole < b.whole) | ((a.whole == b.whole) & (a.part < b.part))
 
 
-_less = _compared(jnp.less, jnp.less)
-_less_equal = _compared(jnp.less, jnp.less_equal)
-_greater = _compared(jnp.greater, jnp.greater)
-_greater_equal = _compared(jnp.greater, jnp.greater_equal)
+def _less_equal(first: Any, second: Any) -> Any:
+    if not isinstance(first, Fractional):
+        return ~_less(second, first)
+    if not isinstance(second, Fractional) and first.bounds == "ceil":
+        return first.whole <= second
+    a, b = _split(first), _split(second)
+    return (a.whole < b.whole) | ((a.whole == b.whole) & (a.part <= b.part))
 
 
 def _equal(first: Any, second: Any) -> Any:
-    (a, f), (b, g) = _split(first), _split(second)
-    return (a == b) & (f == g)
+    a, b = _split(first), _split(second)
+    return (a.whole == b.whole) & (a.part == b.part)
+
+
+def _common_bounds(*values: Any) -> str:
+    """Return the bounds that hold for all; those of an integer are any of them."""
+    known = {value.bounds for value in values if isinstance(value, Fractional)}
+    return known.pop() if len(known) == 1 else "any"
 
 
 def _select(predicate: Any, *cases: Any) -> Any:
-    wholes, parts = zip(*map(_parts, cases), strict=True)
-    shape = jnp.shape(wholes[0])
-    parts = tuple(jnp.broadcast_to(part, shape) for part in parts)
-    return Fractional(jax.lax.select_n(predicate, *wholes), jax.lax.select_n(predicate, *parts))
+    split = [_parts(case) for case in cases]
+    shape = jnp.shape(split[0].whole)
+    parts = (jnp.broadcast_to(case.part, shape) for case in split)
+    wholes = (case.whole for case in split)
+    return Fractional(
+        jax.lax.select_n(predicate, *wholes),
+        jax.lax.select_n(predicate, *parts),
+        _common_bounds(*cases),
+    )
 
 
 def _chosen(is_first: Any, first: Any, second: Any) -> Fractional:
-    (a, f), (b, g) = _parts(first), _parts(second)
-    return Fractional(jnp.where(is_first, a, b), jnp.where(is_first, f, g))
+    a, b = _parts(first), _parts(second)
+    return Fractional(
+        jnp.where(is_first, a.whole, b.whole),
+        jnp.where(is_first, a.part, b.part),
+        _common_bounds(first, second),
+    )
 
 
 def _maximum(first: Any, second: Any) -> Fractional:
-    return _chosen(_greater_equal(first, second), first, second)
+    if not isinstance(first, Fractional):
+        first, second = second, first
+    # Where both are equal either is right, so the cheaper comparison decides.
+    is_first = _less_equal(first, second) if first.bounds == "ceil" else _less(first, second)
+    return _chosen(~is_first, first, second)
 
 
 def _minimum(first: Any, second: Any) -> Fractional:
-    return _chosen(_less_equal(first, second), first, second)
+    if not isinstance(first, Fractional):
+        first, second = second, first
+    is_first = _less_equal(first, second) if first.bounds == "ceil" else _less(first, second)
+    return _chosen(is_first, first, second)
 
 
 def _multiply(first: Any, second: Any) -> Any:
     if isinstance(first, Fractional) and isinstance(second, Fractional):
         return _floor(first) * _floor(second)
-    (a, f), factor = (first, second) if isinstance(first, Fractional) else (second, first)
-    return _split(Fractional(a * factor, f * factor.astype(jnp.float32)))
+    if not isinstance(first, Fractional):
+        first, second = second, first
+    factor = jnp.asarray(second)
+    product = first.part * factor.astype(jnp.float32)
+    return _split(Fractional(first.whole * factor, product, "any"))
 
 
 def _divide(first: Any, second: Any) -> Any:
@@ -167,32 +200,40 @@ def _divide(first: Any, second: Any) -> Any:
 
 
 def _remainder(first: Any, second: Any) -> Any:
-    whole, part = _split(first)
+    whole, part, _ = _split(first)
     remainder = jax.lax.rem(*jnp.broadcast_arrays(whole, _floor(second)))
     return Fractional(remainder, jnp.broadcast_to(part, jnp.shape(remainder)))
 
 
 def _sign(value: Fractional) -> Any:
-    whole, part = _split(value)
+    whole, part, _ = _split(value)
     return jnp.where((whole == 0) & (part > 0), 1, jnp.sign(whole)).astype(whole.dtype)
 
 
 def _add(first: Any, second: Any) -> Fractional:
-    (a, f), (b, g) = _parts(first), _parts(second)
-    return Fractional(a + b, f + g)
+    a, b = _parts(first), _parts(second)
+    is_shift = isinstance(first, Fractional) != isinstance(second, Fractional)
+    bounds = _common_bounds(first, second) if is_shift else "any"
+    return Fractional(a.whole + b.whole, a.part + b.part, bounds)
+
+
+def _negative(value: Fractional) -> Fractional:
+    flipped = {"floor": "ceil", "ceil": "floor", "any": "any"}
+    return Fractional(-value.whole, -value.part, flipped[value.bounds])
 
 
 def _subtract(first: Any, second: Any) -> Fractional:
-    (a, f), (b, g) = _parts(first), _parts(second)
-    return Fractional(a - b, f - g)
+    return _add(first, _negative(second) if isinstance(second, Fractional) else -second)
 
 
 def _mask(first: Any, second: Any) -> Any:
     """Return the low bits of a number, with its part."""
-    (a, f), mask = (first, second) if isinstance(first, Fractional) else (second, first)
-    if isinstance(mask, Fractional) or not jnp.issubdtype(jnp.result_type(a), jnp.integer):
+    if not isinstance(first, Fractional):
+        first, second = second, first
+    if isinstance(second, Fractional) or first.whole.dtype == bool:
         return jnp.bitwise_and(_floor(first), _floor(second))
-    return Fractional(jnp.bitwise_and(a, mask), f)
+    whole, part, _ = _split(first)
+    return Fractional(jnp.bitwise_and(whole, second), part)
 
 
 _CALLS: Final = frozenset({"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"})
@@ -202,7 +243,7 @@ _SHAPES_ONLY: Final = frozenset(
 _RULES: Final[dict[str, Callable[..., Any]]] = {
     "add": _add,
     "sub": _subtract,
-    "neg": lambda value: Fractional(-value.whole, -value.part),
+    "neg": _negative,
     "mul": _multiply,
     "div": _divide,
     "rem": _remainder,
@@ -214,8 +255,8 @@ _RULES: Final[dict[str, Callable[..., Any]]] = {
     "select_n": _select,
     "lt": _less,
     "le": _less_equal,
-    "gt": _greater,
-    "ge": _greater_equal,
+    "gt": lambda first, second: ~_less_equal(first, second),
+    "ge": lambda first, second: ~_less(first, second),
     "eq": _equal,
     "ne": lambda first, second: ~_equal(first, second),
     "stop_gradient": lambda value: value,

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from lrsched.arguments import (
     PositiveFloat,
     in_range,
     is_traced,
+    short_repr,
     validate_arguments,
 )
 from lrsched.scaling import mup_width
@@ -250,12 +251,9 @@ def layerwise_decay(
 
     def schedule(num_depths: int) -> Schedule:
         depths = np.arange(num_depths)
-        powers = (
-            decay**depths
-            if isinstance(decay, jax.Array)
-            else np.float32(np.float64(decay) ** depths)
-        )
-        return constant(powers)
+        if isinstance(decay, jax.Array):
+            return constant(decay**depths)
+        return constant(np.float32(np.float64(cast(float, decay)) ** depths))
 
     def init(params: optax.Params) -> LayerwiseDecayState:
         num_depths = 1 + max((depth(path) for path, _ in _leaves(params)), default=0)
@@ -339,7 +337,7 @@ def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[
                     f"{shape}; fan_in_axis must be the axis of the fan-in."
                 )
             multiplier = mup_width(1.0, shape[fan_in_axis], base_width=base[fan_in_axis])
-            found.append((f"^{re.escape(path)}$", multiplier))
+            found.append((f"^{re.escape(path)}$", cast(float, multiplier)))
     return found
 
 
@@ -384,6 +382,14 @@ def _checked(groups: Groups, default: Multiplier) -> dict[str, Group]:
     """Return the groups by label, the default group at the end."""
     known: dict[str, Group] = {}
     patterns: set[str] = set()
+    if not isinstance(groups, Sequence) or not all(
+        isinstance(group, Sequence) and not isinstance(group, str) and len(group) in (2, 3)
+        for group in groups
+    ):
+        raise ValueError(
+            f"learning_rate_groups: groups={short_repr(groups)} is not accepted; groups must be a "
+            'list of (pattern, multiplier) or (pattern, multiplier, label), as in [("head", 2.0)].'
+        )
     for pattern, multiplier, *label in groups:
         try:
             re.compile(pattern)

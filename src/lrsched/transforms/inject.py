@@ -11,6 +11,7 @@ import optax
 
 from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
+from lrsched.arguments import short_repr
 from lrsched.transforms.composition import LEARNING_RATE, RateFactor, has_rate, rate_factor
 from lrsched.transforms.rate import (
     RateState,
@@ -124,8 +125,8 @@ def inject_schedules(
 
     Raises:
       TypeError: If an argument is passed that the factory does not take.
-      ValueError: If the value of a schedule is not a scalar, or the factory has no argument of a
-        name in ``rates``.
+      ValueError: If ``factory`` is not a function or has no argument of a name in ``rates``, or
+        the value of a schedule is not a scalar.
 
     >>> import jax.numpy as jnp, lrsched, optax
     >>> optimizer = lrsched.inject_schedules(optax.adamw)(
@@ -135,6 +136,13 @@ def inject_schedules(
     >>> sorted(state.hyperparams), float(state.hyperparams["b1"]) == float(jnp.float32(0.95))
     (['b1', 'learning_rate'], True)
     """
+    if not callable(factory):
+        is_optimizer = hasattr(factory, "init") and hasattr(factory, "update")
+        raise ValueError(
+            f"inject_schedules: factory={'an optimizer' if is_optimizer else short_repr(factory)} "
+            "is not accepted; factory must be a function that returns an optimizer, as in "
+            "inject_schedules(optax.adam)(1e-3)."
+        )
     signature = inspect.signature(factory)
     if unknown := [name for name in rates if name not in signature.parameters]:
         raise ValueError(
@@ -203,7 +211,8 @@ def inject_schedules(
 def _is_scheduled(parameter: inspect.Parameter, value: Any, is_rate: bool) -> bool:
     if isinstance(value, Schedule):
         return True
-    return (is_rate and is_number(value)) or (
+    # Text and sequences are no learning rates: `as_schedule` refuses them in a sentence.
+    return (is_rate and (is_number(value) or isinstance(value, str | list | tuple))) or (
         callable(value) and (is_rate or is_number(parameter.default))
     )
 

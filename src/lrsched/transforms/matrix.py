@@ -183,7 +183,7 @@ def hyperball(
       learning_rate: Rate of the matrices. Start from the root of AdamW's rate times its weight
         decay.
       rest_learning_rate: Rate of all other parameters, which follow the direction of ``base``.
-      matrices: As in `muon`.
+      matrices: Choice of the matrices, see `muon`.
 
     Returns:
       An optax transform whose state is an `InjectSchedulesState` with the rates ``""`` and
@@ -262,7 +262,8 @@ def _from_width_to_unit_rms() -> optax.GradientTransformation:
 
     def scaled(update: jax.Array) -> jax.Array:
         fan_in, fan_out = update.shape
-        return update * min(1.0, (fan_out / fan_in) ** 0.5)
+        scale: float = min(1.0, (fan_out / fan_in) ** 0.5)
+        return update * scale
 
     return optax.stateless(lambda updates, _: jax.tree.map(scaled, updates))
 

@@ -8,7 +8,7 @@ record describes the future of the rate and not its history, so edits replace on
 import functools
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -28,9 +28,9 @@ from lrsched.arguments import (
     is_traced,
     one_of,
 )
-from lrsched.numerics import MAX_STEP, fraction, lerp
+from lrsched.numerics import MAX_STEP, fraction
 from lrsched.schedules.multiphase import cooldown
-from lrsched.schedules.ramps import RAMPS
+from lrsched.schedules.ramps import RAMPS, Ramp
 from lrsched.transforms.flax_serialization import register_with_flax
 from lrsched.transforms.fractional import evaluate_between
 
@@ -45,6 +45,26 @@ _RAMP_NAMES: Final = tuple(RAMPS)
 NamedRamp: TypeAlias = Annotated[str, one_of("NamedRamp", _RAMP_NAMES)]
 """Name of a ramp; a function is program and cannot be a number of the record."""
 _MAX_FLOAT: Final = float(np.finfo(np.float32).max)
+
+
+# Least-squares fits on [0, 1] of sin(pi x / 2) / x in x**2, and of (2**x - 1) / x in x.
+_SINE: Final = (
+    1.57079633,
+    -0.645964095,
+    0.0796926013,
+    -0.00468165404,
+    0.000160252784,
+    -3.43180771e-06,
+)
+_EXPONENTIAL: Final = (
+    0.693147181,
+    0.240226478,
+    0.0555044926,
+    0.00961601809,
+    0.00133906975,
+    0.000146023675,
+    2.07359656e-05,
+)
 
 
 class RateEdits(NamedTuple):
@@ -67,6 +87,12 @@ class RateEdits(NamedTuple):
       cooldown_remaining: float32 in [0, 1], fraction of the cooldown that was left at
         ``cooldown_start``: below 1 after a change of its length.
       cooldown_ramp: int32, index of the ramp in `lrsched.schedules.ramps.RAMPS`.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> state = lrsched.scale_by_learning_rate(0.5).init(jnp.zeros(1))
+      >>> float(lrsched.scale_learning_rate(state, 0.25).rate.edits.scale)
+      0.25
     """
 
     scale: jax.Array
@@ -176,12 +202,12 @@ def check_fingerprint(rate: RateState, name: str) -> None:
     """
     stored: Any
     (stored,) = jax.tree.leaves(rate.fingerprint)
-    if isinstance(stored, jax.Array) and (
-        is_traced(stored) or not stored.is_fully_addressable or not stored.is_ready()
-    ):
-        return
     if not isinstance(stored, jax.Array | np.ndarray | np.generic):
         return  # a description, such as a jax.ShapeDtypeStruct or a sharding
+    if is_traced(stored) or not getattr(stored, "is_fully_addressable", True):
+        return
+    if not getattr(stored, "is_ready", lambda: True)():
+        return
     if np.any(np.asarray(stored) != fingerprint(rate.schedule)):
         raise ValueError(
             f"the state's {name or 'learning rate'} has the schedule {rate.schedule}, but numbers "
@@ -200,7 +226,8 @@ def with_live_numbers(rate: RateState, configured: Schedule) -> RateState:
     """
     if not is_live(configured):
         return rate
-    leaves, structure = jax.tree.flatten(configured)
+    leaves = jax.tree.leaves(configured)
+    structure: Any = jax.tree.structure(configured)
     stored = jax.tree.leaves(rate.schedule)
     if jax.tree.structure(rate.schedule) != structure:
         return rate  # another schedule was set, where the transform had no arrays of its own
@@ -220,9 +247,9 @@ def current_step(count: jax.Array, step: ArrayLike | None) -> jax.Array:
     """Return the step of this update: the transform's count, or the ``step`` that it received.
 
     Raises:
-      ValueError: If ``step`` is known and not a whole number from 0 to 2**31 - 1.
+      ValueError: If ``step`` is known and not a whole number from 0 to 2**31 - 1, or an array.
     """
-    return count if step is None else as_step("update", step)
+    return count if step is None else broadcast_number(as_step("update", step), jnp.shape(count))
 
 
 def as_step(function: str, step: ArrayLike) -> jax.Array:
@@ -299,17 +326,39 @@ def _without_scale(schedule: Schedule, edits: RateEdits, step: jax.Array) -> jax
 def _cooled(edits: RateEdits, step: jax.Array) -> jax.Array:
     steps = edits.cooldown_steps
     elapsed = jnp.clip(step - edits.cooldown_start, 0, steps)
-    x = edits.cooldown_remaining * fraction(steps - elapsed, steps)
-    done = 1 - edits.cooldown_remaining
-    complement = done + edits.cooldown_remaining * fraction(elapsed, steps)
-    # Selected by arithmetic, as every branch is a few operations: a switch is a kernel on a TPU.
-    ramps = [ramp(x, complement) for ramp in RAMPS.values()]
-    ramp = functools.reduce(
-        lambda chosen, named: jnp.where(edits.cooldown_ramp == named[0], named[1], chosen),
-        enumerate(ramps[1:], start=1),
-        ramps[0],
-    )
-    return lerp(edits.cooldown_end, edits.cooldown_from, ramp)
+    # Both fractions are counted in int32: 1 - x has no relative accuracy near 0.
+    pace = edits.cooldown_remaining / jnp.maximum(steps, 1).astype(jnp.float32)
+    x = pace * (steps - elapsed).astype(jnp.float32)
+    complement = (1 - edits.cooldown_remaining) + pace * elapsed.astype(jnp.float32)
+    change = (edits.cooldown_from - edits.cooldown_end) * _named_ramp(edits, x, complement)
+    return edits.cooldown_end + change
+
+
+def _named_ramp(edits: RateEdits, x: jax.Array, complement: jax.Array) -> jax.Array:
+    """Return the ramp of an index at ``x``, in few operations.
+
+    Selected by arithmetic, as a switch is a kernel on a TPU. Polynomials on [0, 1] replace the
+    sine and the exponential, which would be most of the cost of a rate that has no cooldown; their
+    relative error is below 2e-7.
+    """
+    sine = x * _polynomial(_SINE, x * x)
+    cosine = sine * sine
+    factors = {
+        # The maximum keeps the derivative of the square root finite at the start.
+        "1-sqrt": 1 / (1 + jnp.sqrt(jnp.maximum(complement, 1e-30))),
+        "square": 1 + complement,
+        "exponential": _polynomial(_EXPONENTIAL, x),
+    }
+    factor = jnp.float32(1)
+    for name, named in factors.items():
+        factor = jnp.where(edits.cooldown_ramp == _RAMP_NAMES.index(name), named, factor)
+    ramp = jnp.where(edits.cooldown_ramp == _RAMP_NAMES.index("cosine"), cosine, x * factor)
+    is_mirror = edits.cooldown_ramp == _RAMP_NAMES.index("mirror-cosine")
+    return jnp.where(is_mirror, 2 * x - cosine, ramp)
+
+
+def _polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
+    return functools.reduce(lambda value, c: value * x + c, coefficients[::-1], jnp.zeros_like(x))
 
 
 def _position(
@@ -368,7 +417,23 @@ def edit_rate(
     shape = jnp.shape(rate.edits.scale)
     for _ in shape:
         edit = jax.vmap(edit)
-    return edit(rate, *(jnp.broadcast_to(jnp.asarray(x), shape) for x in (step, *numbers)))
+    return edit(rate, *(broadcast_number(x, shape) for x in (step, *numbers)))
+
+
+def broadcast_number(number: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
+    """Return a number for each of the rates that are stacked along the axes of ``shape``.
+
+    Raises:
+      ValueError: If ``number`` is an array of another shape.
+    """
+    array = jnp.asarray(number)
+    try:
+        return jnp.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"a value of shape {array.shape} is not accepted for rates of shape {shape}; it must "
+            "be one number, or one for each of the runs of a stacked state."
+        ) from None
 
 
 def override_rate(rate: RateState, step: jax.Array, value: jax.Array) -> RateState:
@@ -490,7 +555,7 @@ def with_schedule(rate: RateState, schedule: Schedule) -> RateState:
     def spread(leaf: jax.Array) -> jax.Array:
         return jnp.broadcast_to(leaf, shape + leaf.shape)
 
-    fresh = jax.tree.map(spread, init_rate(schedule))
+    fresh: RateState = jax.tree.map(spread, init_rate(schedule))
     kept = ("scale", "override", "is_overridden", "step_offset")
     edits = fresh.edits._replace(**{name: getattr(rate.edits, name) for name in kept})
     return fresh._replace(edits=edits, is_live=rate.is_live)
@@ -501,9 +566,9 @@ def cooldown_by_function(
     step: jax.Array,
     steps: "chex.Numeric",
     end: "chex.Numeric",
-    ramp: Callable[[jax.Array], jax.Array],
+    ramp: Ramp,
 ) -> RateState:
-    """Anneal along a Python function, which is program and no number: the structure changes once.
+    """Anneal along a Python function or a ramp by formula: the structure changes once.
 
     The cooldown of the constant rate of now is all that the future holds, so that a further one
     has the same structure.

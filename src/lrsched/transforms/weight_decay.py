@@ -1,4 +1,4 @@
-"""Weight decay by what the learning rate multiplies, with masks, groups and schedules."""
+"""Weight decay with named couplings to the learning rate, masks, groups and schedules."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -149,16 +149,17 @@ def with_weight_decay(
             f"with_weight_decay: peak={peak!r} is not accepted with coupling={coupling!r}; pass "
             "peak only with coupling='relative' or 'corrected', or with timescale."
         )
-    top = None if not uses_peak else _peak(schedule) if peak is None else peak
+    top: Any = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
     if timescale is not None:
-        at_peak = {"relative": 1.0, "squared": top**2 if top is not None else 1.0}
+        at_peak = {"relative": 1.0, "squared": top**2}
         weight_decay = 1 / (timescale * at_peak.get(coupling, top))
     # The rate multiplies the sum of direction and decay, so the coefficient is k / rate.
-    factor: Any = {
-        "relative": lambda: 1 / top,
-        "corrected": lambda: schedule * (1 / top),
-        "squared": lambda: schedule,
-    }.get(coupling, lambda: None)()
+    factors: dict[str, Any] = {
+        "relative": 1 / top,
+        "corrected": schedule * (1 / top),
+        "squared": schedule,
+    }
+    factor = factors.get(coupling)
     groups = weight_decay if isinstance(weight_decay, tuple) else ((None, weight_decay),)
     add_decay = inject_schedules(_add_cautious_decay if cautious else optax.add_decayed_weights)
     patterns = [pattern for pattern, _ in groups]
@@ -233,4 +234,5 @@ def _peak(schedule: Schedule) -> Any:
             f"with_weight_decay: peak=None is not accepted, as the largest rate of {schedule} is "
             f"{peak}; pass a peak above 0."
         )
-    return peak
+    # A Python number: JAX arrays in a schedule would count as their caller's current numbers.
+    return peak if is_traced(peak) else float(peak)

@@ -130,7 +130,7 @@ def auto(
     best, initial = np.min(losses), np.nanmedian(tested.losses[:, 0])
     is_nearly_best = losses <= best + 0.01 * (initial - best)
     centre = np.exp(np.mean(np.log(peaks[is_nearly_best])))
-    peak = float(scaling.horizon(centre, steps, probe_steps))
+    peak = float(np.asarray(scaling.horizon(centre, steps, probe_steps)))
     return AutoResult(_FAMILIES[family](peak, steps), peak, tested, probes)
 
 

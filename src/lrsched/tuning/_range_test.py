@@ -237,10 +237,10 @@ def range_test(
             f"range_test: low={low!r}, high={high!r} are not accepted; they must be finite numbers "
             "above 0, the lower first."
         )
-    if not (isinstance(steps, int) and steps >= 3):
+    if not (isinstance(steps, int) and 3 <= steps < 2**31):
         raise ValueError(
-            f"range_test: steps={steps!r} is not accepted; steps must be a whole number of at "
-            "least 3."
+            f"range_test: steps={steps!r} is not accepted; steps must be a whole number from 3 to "
+            "2**31 - 1."
         )
     if rate_spacing not in _RATE_SPACINGS:
         raise ValueError(

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lrsched._schedule import Schedule
+from lrsched.arguments import short_repr
 from lrsched.tuning._training import Training
 from lrsched.tuning.batched_runner import (
     BatchedRunner,
@@ -125,13 +126,13 @@ def sweep(
       cosine(peak=0.1, steps=50)
     """
     began = time.perf_counter()
-    listed = unstack_schedules(schedules) if isinstance(schedules, Schedule) else list(schedules)
+    listed = _as_list(schedules)
     if not listed:
         raise ValueError("sweep: schedules is empty; at least one schedule is needed.")
     for schedule in listed:
         if not isinstance(schedule, Schedule):
             raise ValueError(
-                f"sweep: {schedule!r} in schedules is not accepted; schedules must be lrsched "
+                f"sweep: {short_repr(schedule)} in schedules is not accepted; they must be lrsched "
                 "schedules, such as lrsched.constant(0.1) for a plain number."
             )
     seeds = normalize_seeds("sweep", seeds)
@@ -336,6 +337,18 @@ def _run_lengths(schedules: Sequence[Schedule], steps: int | None) -> list[int]:
                 "has no horizon."
             )
     return [int(length) for length in lengths]
+
+
+def _as_list(schedules: Any) -> list[Any]:
+    if isinstance(schedules, Schedule):
+        return unstack_schedules(schedules)
+    # An optimizer is a tuple of its two functions.
+    if isinstance(schedules, str) or hasattr(schedules, "update") or not np.iterable(schedules):
+        raise ValueError(
+            f"sweep: schedules={short_repr(schedules)} is not accepted; schedules must be a list "
+            "of schedules, such as [lrsched.cosine(rate, steps=1000) for rate in (1e-3, 1e-2)]."
+        )
+    return list(schedules)
 
 
 def unstack_schedules(schedules: Schedule) -> list[Schedule]:

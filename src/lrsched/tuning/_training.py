@@ -15,6 +15,7 @@ import optax
 from lrsched._schedule import Schedule
 from lrsched.adaptive.controller import observe, observed_metric_names
 from lrsched.algebra import as_schedule
+from lrsched.arguments import short_repr
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
 from lrsched.transforms.inject import inject_schedules
@@ -112,8 +113,8 @@ def training(
         optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.1))``.
       data: A pytree of arrays with a leading axis of examples, visited in a new random order in
         each epoch; a function ``(key, step) -> batch``; or an iterable of batches (a generator, a
-        PyTorch ``DataLoader``, a ``tf.data.Dataset``), of which the first ``num_batches`` are read
-        into memory and visited in a new random order in each epoch.
+        list of tuples or dicts, a PyTorch ``DataLoader``, a ``tf.data.Dataset``), of which the
+        first ``num_batches`` are read into memory and visited in a new random order in each epoch.
       batch_size: Number of examples in a mini-batch. Defaults to all examples.
       num_batches: Maximum number of batches that are read from an iterable. The default of 256
         covers one `range_test`.
@@ -149,6 +150,7 @@ def training(
             "training: metric is given without a validation set (there is no validation=); pass "
             "validation=, the batch that it evaluates."
         )
+    _check_loss_fn(loss_fn)
     _check_optimizer(optimizer)
     create, call = _model_functions(_scalar(loss_fn), model)
     _, evaluate_model = _model_functions(metric or _scalar(loss_fn), model)
@@ -246,7 +248,10 @@ def shuffled_indices(
     if isinstance(num_examples, int):
         num_epochs = 1 + -(-batch_size // num_examples)
     is_short = num_epochs is not None and num_epochs <= _MAX_TABULATED_EPOCHS
-    return _shuffled_indices(key, step, num_examples, batch_size, num_epochs if is_short else None)
+    indices: jax.Array = _shuffled_indices(
+        key, step, num_examples, batch_size, num_epochs if is_short else None
+    )
+    return indices
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "num_epochs"))
@@ -343,7 +348,15 @@ def _batch_function(
                 "key and the step, which determines the size of the mini-batch itself."
             )
         return None, lambda _, key, step: data(key, step)
-    lengths = {len(leaf) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
+    leaves = jax.tree.leaves(data)
+    wrong = [leaf for leaf in leaves if not _is_numeric(leaf)] if leaves else [data]
+    if wrong:
+        raise ValueError(
+            f"training: {short_repr(wrong[0])} in data is not accepted; data must be arrays of "
+            "numbers with one entry for each example, an iterable of mini-batches, or a function "
+            "of the key and the step."
+        )
+    lengths = {len(leaf) if np.ndim(leaf) else 0 for leaf in leaves}
     if len(lengths) != 1 or not min(lengths):
         raise ValueError(
             f"training: data has arrays of the lengths {sorted(lengths)}; all must have the same "
@@ -367,10 +380,20 @@ def _batch_function(
     return jax.tree.map(jnp.asarray, data), batch
 
 
+def _is_numeric(leaf: Any) -> bool:
+    dtype = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype
+    kinds = (np.bool_, jnp.number, jax.dtypes.extended)  # random keys are of an extended dtype
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds)
+
+
 def _is_iterable_of_batches(data: Any) -> bool:
     if inspect.isgeneratorfunction(data):
         return True
     is_leaf = bool(jax.tree_util.all_leaves([data]))
+    if isinstance(data, str | bytes):
+        return False
+    if isinstance(data, list) and data and all(isinstance(item, tuple | dict) for item in data):
+        return True
     return (
         is_leaf
         and not callable(data)
@@ -449,10 +472,18 @@ def _check_optimizer(optimizer: Any) -> None:
             "must be a function of the rate, such as optax.adam or lambda rate: "
             "optax.adamw(rate, weight_decay=0.1)."
         )
-    if not callable(optimizer):
+    if not callable(optimizer) or isinstance(optimizer, Schedule):
         raise ValueError(
-            f"training: optimizer={optimizer!r} is not accepted; optimizer must be a function of "
-            "the rate, such as optax.adam."
+            f"training: optimizer={short_repr(optimizer)} is not accepted; optimizer must be a "
+            "function of the rate, such as optax.adam."
+        )
+
+
+def _check_loss_fn(loss_fn: Any) -> None:
+    if not callable(loss_fn):
+        raise ValueError(
+            f"training: loss_fn={short_repr(loss_fn)} is not accepted; loss_fn must be a function "
+            "of the model and a mini-batch. The order is training(loss_fn, model, optimizer, data)."
         )
 
 
@@ -460,15 +491,20 @@ def _scalar(loss_fn: Callable[[Any, Batch], Any]) -> Callable[[Any, Batch], jax.
     @functools.wraps(loss_fn)
     def checked(model: Any, batch: Batch) -> jax.Array:
         loss: jax.Array = loss_fn(model, batch)
-        if isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
+        if loss is None or isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
             got = (
                 f"an array of shape {np.shape(loss)}"
                 if hasattr(loss, "shape")
-                else (f"a {type(loss).__name__}")
+                else (f"a {type(loss).__name__}" if loss is not None else "nothing")
             )
             raise ValueError(
                 f"training: loss_fn returns {got}; it must return a scalar loss and nothing else: "
                 "take the mean over the batch, and pass metric= for further values."
+            )
+        if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+            raise ValueError(
+                f"training: loss_fn returns a value of type {jnp.result_type(loss)}; it must "
+                "return a real floating-point number, of which gradients can be taken."
             )
         return loss
 

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as _PartitionSpec
 
 from lrsched._schedule import Schedule
+from lrsched.arguments import short_repr
 from lrsched.tuning._training import Training, as_metric_dict
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class BatchedRunner:
         lanes = self.shard(np.zeros(len(devices), np.int32))
         selected = self.shard(np.ones(self.lanes, bool))
         self._shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((self.lanes, *x.shape), x.dtype),
+            lambda x: jax.ShapeDtypeStruct((self.lanes, *x.shape), x.dtype),  # type: ignore[no-untyped-call]
             jax.eval_shape(programs.start_run, example),
         )
         states = self.empty_states()
@@ -450,23 +451,28 @@ def normalize_seeds(function: str, seeds: int | Sequence[int]) -> list[int]:
     """Return a list of seeds from a count or a sequence.
 
     Raises:
-      ValueError: If there is no seed, or one is not a whole number from 0 to ``2**32 - 1``.
+      ValueError: If there is no seed, there are more than 2**20, or one is not a whole number from
+        0 to ``2**32 - 1``.
     """
     listed: list[Any] = [None]  # not accepted below
     if isinstance(seeds, int | np.integer) and _is_whole(seeds):
-        listed = list(range(seeds)) if seeds >= 0 else listed
+        # A seed passed as the count (seeds=20241126) would fill the memory before the first run.
+        listed = list(range(seeds)) if 0 <= seeds <= _MAX_SEEDS else listed
     elif np.iterable(seeds):
         listed = list(seeds)
     if not all(_is_whole(seed) and 0 <= seed < 2**32 for seed in listed):
         raise ValueError(
-            f"{function}: seeds={seeds!r} is not accepted; seeds must be the number of seeds or a "
-            "sequence of whole numbers from 0 to 2**32 - 1."
+            f"{function}: seeds={short_repr(seeds)} is not accepted; seeds must be the number of "
+            "seeds (at most 2**20) or a sequence of whole numbers from 0 to 2**32 - 1."
         )
     if not listed:
         raise ValueError(
             f"{function}: seeds={seeds!r} is not accepted: seeds is empty; at least 1 is needed."
         )
     return [int(seed) for seed in listed]
+
+
+_MAX_SEEDS: Final = 2**20
 
 
 def _is_whole(value: Any) -> bool:
