@@ -113,7 +113,7 @@ def _load_yaml(text: str) -> Any:
     import yaml
 
     # The pure Python loader: a deep file is a RecursionError there, and a crash in C.
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         def fetch_flow_collection_start(self, token: Any) -> None:
             # The scanner takes time quadratic in the depth of brackets before it recurses.
             if self.flow_level >= MAX_BRACKETS:
