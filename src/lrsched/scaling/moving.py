@@ -126,10 +126,11 @@ class Move:
     """What a rule reads and changes: the two sizes, and the hyperparameters so far."""
 
     def __init__(self, hyperparameters: Mapping[str, float], from_: Size, to: Size):
-        self.start = dict(hyperparameters)
-        self.values = dict(hyperparameters)
-        self.from_, self.to = from_, to
-        self.rule = ""
+        self.start: dict[str, float] = dict(hyperparameters)
+        self.values: dict[str, float] = dict(hyperparameters)
+        self.from_: Size = from_
+        self.to: Size = to
+        self.rule: str = ""
         self.groups: dict[str, Group] = {}
         self.changes: list[Change] = []
 
