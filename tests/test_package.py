@@ -71,3 +71,12 @@ def test_the_citation_is_of_this_version():
 def test_a_name_of_several_libraries_is_located_in_each():
     with pytest.raises(AttributeError, match=r"compat.keras.\w+ or lrsched.compat.torch.Reduce"):
         _ = lrsched.ReduceLROnPlateau
+
+
+def test_the_import_starts_no_backend():
+    """Otherwise ``jax.distributed.initialize`` after it fails."""
+    code = (
+        "import jax, lrsched, lrsched.tuning, lrsched.theory, lrsched.compat.torch;"
+        "from jax._src import xla_bridge; assert not xla_bridge._backends"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -41,7 +41,9 @@ def _parse_function(value: Any) -> Any:
     if not callable(value):
         raise TypeError
     try:
-        jax.eval_shape(value, jnp.int32(0))
+        # A shape and no array: schedules are made at import, and an array would start the backend
+        # before jax.distributed.initialize can be called.
+        jax.eval_shape(value, jax.ShapeDtypeStruct((), jnp.int32))  # type: ignore[no-untyped-call]
     except (
         jax.errors.ConcretizationTypeError,
         jax.errors.TracerArrayConversionError,
