@@ -13,6 +13,7 @@ and weights in bfloat16. The run is saved before its end. The restored run is ex
 planned length and then cooled down; the rate is logged at every update.
 """
 
+import functools
 import tempfile
 from pathlib import Path
 
@@ -86,11 +87,14 @@ def main(steps: int = 200, warmup: int = 20, saved_at: int = 120, cooldown: int 
         tempfile.TemporaryDirectory() as folder,
         ocp.CheckpointManager(Path(folder).absolute()) as checkpoints,
     ):
-        state = trained(jax.jit(new_state)(schedule), saved_at, log)
+        # The schedule is configuration: as an argument of jit its numbers would be traced, and a
+        # transform that is built of traced numbers follows them and cannot leave the function.
+        make_state = functools.partial(new_state, schedule)
+        state = trained(jax.jit(make_state)(), saved_at, log)
         checkpoints.save(saved_at, args=ocp.args.StandardSave(state))
         checkpoints.wait_until_finished()
 
-        described = jax.eval_shape(new_state, schedule)
+        described = jax.eval_shape(make_state)
         loaded = checkpoints.restore(saved_at, args=ocp.args.StandardRestore(described))
     assert not lrsched.check_resume(loaded, schedule)
 

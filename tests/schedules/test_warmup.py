@@ -86,7 +86,7 @@ def test_the_radam_warmup_is_optaxs_rectification(b2):
             lambda: lrsched.warmup(5, "sine"),
             "ramp='sine' is not accepted; ramp must be one of 'linear', 'cosine', "
             "'mirror-cosine', '1-sqrt', "
-            r"'square', 'exponential', or a function from \[0, 1\] to \[0, 1\]",
+            r"'square', 'exponential', or 'power:P' with P above 0, or a function from \[0, 1\] to",
         ),
         (lambda: lrsched.warmup(5, 3), "ramp=3 is not accepted"),
         (lambda: lrsched.warmup(-1), "steps=-1 is not accepted"),
