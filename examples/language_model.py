@@ -9,6 +9,7 @@ anneals over a few lengths and shapes. Each branch is a finished model, none tra
 and a branch of another length compiles nothing: lengths are data, as rates are.
 """
 
+import functools
 import tempfile
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -51,7 +52,8 @@ class Transformer(nn.Module):
 model = Transformer()
 
 
-@jax.jit
+# The peak is configuration: traced, it would belong to its caller and could not leave the function.
+@functools.partial(jax.jit, static_argnames="peak")
 def fresh_state(peak):
     transform = optax.chain(
         optax.scale_by_adam(b2=0.99),
@@ -102,7 +104,7 @@ def main(
 
     def annealed(updates, shape):
         with ocp.StandardCheckpointer() as checkpointer:
-            restored = checkpointer.restore(path, jax.eval_shape(fresh_state, peak))
+            restored = checkpointer.restore(path, jax.eval_shape(lambda: fresh_state(peak)))
         return trained(lrsched.start_cooldown(restored, updates, ramp=shape), updates)
 
     print(f"checkpoint {path}\n branch               updates  last rate  validation loss")
