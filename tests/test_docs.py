@@ -28,7 +28,7 @@ PUBLIC = {
     name: thing
     for name, thing in [
         *((name, getattr(lrsched, name)) for name in lrsched.__all__),
-        *((f"flax.{name}", getattr(lrsched.flax, name)) for name in ("TrainState", "functional")),
+        ("flax.TrainState", lrsched.flax.TrainState),
         ("tuning.Training", tuning.Training),
         *(
             (f"recipes.{name}", getattr(recipes, name))

@@ -1,13 +1,10 @@
-"""For Flax: linen's train state with metrics passed on, nnx's models as pure functions."""
+"""For Flax: linen's train state, which passes metrics on to the optimizer."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import optax
-from flax import nnx
 from flax.training import train_state
 
 
@@ -44,42 +41,3 @@ class TrainState(train_state.TrainState):  # type: ignore[no-untyped-call]
         bound: Any = super(TrainState, self.replace(tx=told))
         state: TrainState = bound.apply_gradients(grads=grads, **replaced).replace(tx=self.tx)
         return state
-
-
-def functional(
-    function: Callable[[Any, Any], Any], model: Any, build: Callable[[jax.Array], Any] | None
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A function of an ``nnx.Module`` as one of its parameters and of what else it keeps.
-
-    Args:
-      function: ``(module, batch) -> loss``.
-      model: the module; not looked at where there is ``build``.
-      build: ``key -> module``, or None.
-
-    Returns:
-      ``make``, ``key -> (params, others)``, and ``call``, ``(params, batch, others, is_training) ->
-      (loss, others)``.
-
-    >>> import jax, jax.numpy as jnp
-    >>> from flax import nnx
-    >>> from lrsched.flax import functional
-    >>> build = lambda key: nnx.Linear(3, 1, rngs=nnx.Rngs(key))
-    >>> make, call = functional(lambda model, batch: model(batch).sum(), None, build)
-    >>> loss, _ = call(*make(jax.random.key(0))[:1], jnp.zeros((2, 3)), None, True)
-    >>> float(loss)
-    0.0
-    """
-    graph = nnx.graphdef(model if build is None else jax.eval_shape(build, jax.random.key(0)))
-
-    def make(key: jax.Array) -> tuple[Any, Any]:
-        params, others = nnx.state(model if build is None else build(key), nnx.Param, ...)
-        return params, others
-
-    def call(params: Any, batch: Any, others: Any, is_training: bool) -> tuple[Any, Any]:
-        module = nnx.merge(graph, params, {} if others is None else others, copy=True)
-        if not is_training:
-            module.eval()
-        loss = function(module, batch)
-        return loss, nnx.state(module, nnx.Not(nnx.Param))
-
-    return make, call
