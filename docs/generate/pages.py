@@ -23,6 +23,7 @@ ELSEWHERE: Mapping[str, str] = {
     r"examples/(\w+)\.py": r"examples.md#\1",
     r"examples/(README\.md)?": "examples.md",
     r"README\.md": "index.md",
+    r"tests/comparison/.*": "comparison.md",
     r"CONTRIBUTING\.md": "architecture.md",
 }
 """Where the site has what lies beside docs/ in the repository."""
