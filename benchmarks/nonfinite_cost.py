@@ -7,6 +7,7 @@ steps for a TPU instead and compares the compiler's estimates of their cycles.
 """
 
 import importlib.metadata
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +69,7 @@ def parameters() -> list[dict[str, np.ndarray]]:
             "kernel": random.normal(0, inputs**-0.5, (inputs, outputs)).astype(np.float32),
             "bias": np.zeros(outputs, np.float32),
         }
-        for inputs, outputs in zip(WIDTHS, WIDTHS[1:], strict=False)
+        for inputs, outputs in itertools.pairwise(WIDTHS)
     ]
 
 
