@@ -19,11 +19,12 @@ from lrsched.algebra import as_schedule, constant, multiply
 from lrsched.arguments import (
     POSITIVE_INT,
     ArgumentType,
+    UnitFloat,
     argument_type_of,
     in_range,
     is_traced,
 )
-from lrsched.schedules.ramps import RAMPS, Ramp
+from lrsched.schedules.ramps import Ramp
 from lrsched.transforms import rate as rates
 from lrsched.transforms.composition import (
     Group,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _RATE = ArgumentType("Rate", "a number of 0 or more", in_range(ge=0))
 _NUMBER = ArgumentType("Number", "a finite number", in_range())
+_FRACTION = argument_type_of(UnitFloat) or _NUMBER
 _RAMP = argument_type_of(Ramp) or _NUMBER
 _MULTIPLIER = "multiplier"
 
@@ -305,6 +307,7 @@ def start_cooldown(
     *,
     ramp: Ramp = "1-sqrt",
     end: ArrayLike = 0.0,
+    start: ArrayLike = 1.0,
     group: str | None = None,
 ) -> Any:
     """Anneal from the current rate to ``end`` within ``steps`` updates, from the next update on.
@@ -315,20 +318,24 @@ def start_cooldown(
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
       steps: Length of the cooldown, in updates, at least 1.
-      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square" or
-        "exponential", which are numbers in the state; or a function from the remaining fraction in
-        [0, 1] to [0, 1], which changes the structure of the state and compiles the step once more.
+      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
+        "exponential" or "power:P" for ``x**P``, which are numbers in the state; or a function from
+        the remaining fraction ``x`` in [0, 1] to [0, 1], which changes the structure of the state
+        and compiles the step once more. "power:2" falls fast at first and slowly at the end.
       end: Rate after the cooldown, 0 or more. Defaults to 0.
+      start: Fraction of the way from ``end`` to the current rate at which the cooldown starts, in
+        [0, 1]. 0.7 with "linear" is the lowered linear cooldown. Defaults to 1, no jump.
       group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all rates.
 
     Returns:
       A new state.
 
     Raises:
-      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``ramp`` is unknown, or there
-        is no such group.
+      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``start`` is not in [0, 1],
+        ``ramp`` is unknown, or there is no such group.
 
-    Source: Hägele et al. 2024 (arXiv 2405.18392).
+    Source: Hägele et al. 2024 (arXiv 2405.18392); for ``start``, Dremov et al. 2025
+    (arXiv 2508.01483).
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.warmup(2) * 1.0)
@@ -340,13 +347,17 @@ def start_cooldown(
     function = "start_cooldown"
     steps = POSITIVE_INT.validate(function, "steps", steps)
     end = _RATE.validate(function, "end", end)
+    start = _FRACTION.validate(function, "start", start)
     ramp = _RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
-    if ramp in RAMPS:
-        return _edit(opt_state, sites, rates.cool_rate, steps, end, rates.ramp_index(ramp))
+    if isinstance(ramp, str):
+        numbers = rates.ramp_numbers(ramp)
+        return _edit(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)
     changed = [
-        site._replace(rate=rates.cooldown_by_function(site.rate, site.step, steps, end, ramp))
+        site._replace(
+            rate=rates.cooldown_by_function(site.rate, site.step, steps, end, start, ramp)
+        )
         for site in sites
     ]
     return _written(opt_state, changed)
@@ -549,7 +560,7 @@ def _all_sites(opt_state: optax.OptState) -> list[RateSite]:
 
 
 def _site(node: Any, name: str, is_hyperparameter: bool, group: Group, rate: Any) -> RateSite:
-    leaf_treedef = jax.tree.structure(rate.edits.scale)
+    leaf_treedef = jax.tree.structure(rate.fingerprint)
     unwrapped, step = unwrap_nnx((rate, node.state.count), leaf_treedef)
     is_multiplier = node.rate_factor.is_multiplier
     return RateSite(
