@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Final
 
 from lrsched._schedule import Schedule
 from lrsched.arguments import short_repr
-from lrsched.expressions import LIBRARIES, parse
+from lrsched.expressions import parse
 from lrsched.pictures import curves
 from lrsched.serialize import from_dict
 
@@ -88,10 +87,6 @@ def _from_file(file: Path) -> Schedule:
         raise ValueError(f"{file} is not {kind} that can be read: {error}.") from None
     if not isinstance(data, Mapping):
         raise ValueError(f"{file} is not accepted; it must hold a mapping with the key 'schedule'.")
-    # Ported schedules are registered by the module of their library.
-    for library in LIBRARIES:
-        if f"{library}." in text:
-            importlib.import_module(f"lrsched.compat.{library}")
     return from_dict(data)
 
 
@@ -120,8 +115,9 @@ def _load_yaml(text: str) -> Any:
                 raise RecursionError
             super().fetch_flow_collection_start(token)
 
-    loader = Loader(text)
+    loader = None
     try:
+        loader = Loader(text)  # raises for characters that YAML does not have
         node = loader.get_single_node()
         if node is None:
             return None
@@ -129,9 +125,11 @@ def _load_yaml(text: str) -> Any:
         _check_keys(node)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+        # PyYAML quotes the line with a marker below it, in several lines.
+        raise ValueError(" ".join(str(error).split())) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _check_expansion(root: Any) -> None:
