@@ -95,8 +95,8 @@ def test_the_search_is_that_of_the_paper(curvature, start, guess, low, high, pro
         (1.0, (3.0, 1.0, 0.5), 0.83333333),
     ],
 )
-def test_the_optimal_rate_is_that_of_gen(rate, losses, best):
-    np.testing.assert_allclose(tuning.optimal_rate(rate, *losses), best, rtol=1e-6)
+def test_the_gen_rate_is_that_of_gen(rate, losses, best):
+    np.testing.assert_allclose(tuning.gen_rate(rate, *losses), best, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

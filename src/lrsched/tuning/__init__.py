@@ -1,7 +1,7 @@
 """Choose a learning rate: range tests, sweeps of thousands of runs, searches, automatic choice."""
 
 from lrsched.tuning._auto import AutoResult, auto
-from lrsched.tuning._critical_rate import CriticalRate, critical_rate, optimal_rate
+from lrsched.tuning._critical_rate import CriticalRate, critical_rate, gen_rate
 from lrsched.tuning._range_test import ANY_RANGE, RANGES, RangeTestResult, range_test
 from lrsched.tuning._search import (
     HalvingResult,
@@ -32,7 +32,7 @@ __all__ = [
     "Verdict",
     "auto",
     "critical_rate",
-    "optimal_rate",
+    "gen_rate",
     "population_based_training",
     "range_test",
     "search",

@@ -176,7 +176,7 @@ def critical_rate(
     return _result(found)
 
 
-def optimal_rate(rate: float, backward: float, current: float, forward: float) -> float:
+def gen_rate(rate: float, backward: float, current: float, forward: float) -> float:
     """Return GeN's optimal rate, the minimum of a parabola through three losses.
 
     ``slope / curvature`` with ``slope = (backward - forward) / (2 rate)`` and
@@ -196,16 +196,14 @@ def optimal_rate(rate: float, backward: float, current: float, forward: float) -
 
     Example:
       >>> from lrsched import tuning
-      >>> round(tuning.optimal_rate(0.1, backward=1.155, current=1.0, forward=0.955), 4)
+      >>> round(tuning.gen_rate(0.1, backward=1.155, current=1.0, forward=0.955), 4)
       0.0909
 
     References:
       Bu & Xu 2024 (GeN, arXiv 2407.02772).
     """
     if not rate > 0:
-        raise ValueError(
-            f"optimal_rate: rate={rate!r} is not accepted; rate must be a number above 0."
-        )
+        raise ValueError(f"gen_rate: rate={rate!r} is not accepted; rate must be a number above 0.")
     slope = (backward - forward) / (2 * rate)
     curvature = (forward + backward - 2 * current) / rate**2
     return slope / curvature if slope > 0 and curvature > 0 else float("nan")
@@ -238,7 +236,7 @@ def _result(found: _Probe) -> CriticalRate:
         warning = f"the loss rises at every rate down to {high:.2g}."
     elif not np.isfinite(high):
         warning = f"the loss rises at no rate up to {low:.2g}."
-    best = float("nan") if warning else optimal_rate(low / 2, *map(float, found[3:6]))
+    best = float("nan") if warning else gen_rate(low / 2, *map(float, found[3:6]))
     return CriticalRate(low, high, rate, best, float(found.loss), int(found.num_losses), warning)
 
 
