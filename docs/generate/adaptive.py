@@ -25,6 +25,8 @@ GIVEN: Mapping[str, Any] = {
 }
 """What an argument without a default is, by its name."""
 PARAMETERS = {"kernel": jnp.zeros((48, 80)), "bias": jnp.zeros(80)}
+RECORDERS = ("noise_scale", "record_health", "record_norms")
+"""Transforms that only record what they see."""
 ROW = re.compile(r"^\| `(\w+)` \|.*\|$", re.MULTILINE)
 MEASURED = re.compile(r"^\| `(\w+)(?:\(adam\))?` \|(.+)\|$", re.MULTILINE)
 
@@ -43,7 +45,7 @@ class State(NamedTuple):
 
 def transforms() -> list[str]:
     """The public transforms of `lrsched.adaptive` that make or change a rate, or average."""
-    return [row["name"] for row in listing.transforms() if row["name"] != "record_norms"]
+    return [row["name"] for row in listing.transforms() if row["name"] not in RECORDERS]
 
 
 def made(name: str) -> optax.GradientTransformationExtraArgs:

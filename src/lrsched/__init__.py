@@ -30,6 +30,12 @@ from lrsched.adaptive.dadaptation import (
     dadapt_sgd,
 )
 from lrsched.adaptive.distance import dog, dowg, ldog
+from lrsched.adaptive.gradient_noise import (
+    CriticalBatchSize,
+    NoiseScaleState,
+    critical_batch_size,
+    noise_scale,
+)
 from lrsched.adaptive.hypergradient import hdm, hypergradient
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
 from lrsched.adaptive.mechanic import mechanize
@@ -140,11 +146,13 @@ __all__ = [
     "AdaptiveState",
     "AverageState",
     "ControllerState",
+    "CriticalBatchSize",
     "HyperballState",
     "InjectSchedulesState",
     "LawaState",
     "LayerwiseDecayState",
     "LearningRateGroupsState",
+    "NoiseScaleState",
     "RateEdits",
     "RateState",
     "RecordNormsState",
@@ -168,6 +176,7 @@ __all__ = [
     "cosine",
     "cosine_restarts",
     "cosine_waves",
+    "critical_batch_size",
     "dadapt_adagrad",
     "dadapt_adamw",
     "dadapt_lion",
@@ -220,6 +229,7 @@ __all__ = [
     "mup_groups",
     "noam",
     "noise",
+    "noise_scale",
     "observe",
     "one_cycle",
     "one_cycle_momentum",
