@@ -22,7 +22,7 @@ class TrainState(train_state.TrainState):  # type: ignore[no-untyped-call]
     0.25
     """
 
-    def apply_gradients(self, *, grads: Any, **others: Any) -> "TrainState":
+    def apply_gradients(self, *, grads: optax.Updates, **others: object) -> "TrainState":
         """One update of the parameters, the optimizer's state and the step.
 
         Args:

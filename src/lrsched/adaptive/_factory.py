@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from lrsched.arguments import validate_arguments
 
@@ -36,7 +36,7 @@ def make_factory(
 
     signature = inspect.signature(cls, eval_str=True)
     returned = inspect.signature(build, eval_str=True).return_annotation
-    description: dict[str, Any] = {
+    description = {
         "__name__": snake_case(cls.__name__),
         "__qualname__": snake_case(cls.__name__),
         "__module__": cls.__module__,
