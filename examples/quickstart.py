@@ -1,4 +1,4 @@
-"""The README's quick start: a Flax model on real data under a schedule that is data."""
+"""Train a Flax model on real data with a WSD schedule: the quick start of the README."""
 
 import jax
 import optax

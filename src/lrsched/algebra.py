@@ -91,7 +91,24 @@ def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
     return function(step)
 
 
-LearningRate: TypeAlias = ArrayLike | Schedule | Callable[[jax.Array], ArrayLike]
+def _parse_schedule(value: Any) -> Schedule:
+    if isinstance(value, Schedule):
+        return value
+    if callable(value):
+        return from_function(value)
+    if is_number(value):
+        return constant(value)
+    if hasattr(value, "init") and hasattr(value, "update"):
+        raise ValueError("an optimizer is not a learning rate; pass the rate of the optimizer")
+    raise TypeError
+
+
+_RATE_DESCRIPTION = "a number, a Schedule or a callable of the step"
+_SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
+LearningRate: TypeAlias = Annotated[
+    ArrayLike | Schedule | Callable[[jax.Array], ArrayLike],
+    ArgumentType("LearningRate", _RATE_DESCRIPTION, _parse_schedule, schema=_SCHEMA),
+]
 """A number, a `Schedule` or a callable of the step, such as an optax schedule."""
 
 
@@ -111,28 +128,18 @@ def as_schedule(value: LearningRate) -> Schedule:
     >>> lrsched.as_schedule(0.1)
     constant(value=0.1)
     """
-    if isinstance(value, Schedule):
-        return value
-    if callable(value):
-        return from_function(value)
-    if is_number(value):
-        return constant(value)
-    if hasattr(value, "init") and hasattr(value, "update"):
+    try:
+        return _parse_schedule(value)
+    except TypeError:
         raise ValueError(
-            "an optimizer is not a learning rate; pass the rate of the optimizer, which must be a "
-            "number, a Schedule or a callable of the step."
-        )
-    raise ValueError(
-        f"{short_repr(value)} is not a learning rate; it must be a number, a Schedule or a "
-        "callable of the step."
-    )
+            f"{short_repr(value)} is not a learning rate; it must be {_RATE_DESCRIPTION}."
+        ) from None
 
 
 def _as_operand(value: LearningRate) -> Schedule | ArrayLike:
     return FINITE_FLOAT.parse(value) if is_number(value) else as_schedule(value)
 
 
-_SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
 Operand: TypeAlias = Annotated[
     Schedule | ArrayLike | Callable[[jax.Array], ArrayLike],
     ArgumentType(
@@ -144,10 +151,7 @@ Operand: TypeAlias = Annotated[
 ]
 """An operand of the algebra."""
 Inner: TypeAlias = Annotated[
-    Schedule,
-    ArgumentType(
-        "Inner", "a Schedule, a number or a callable of the step", as_schedule, schema=_SCHEMA
-    ),
+    Schedule, ArgumentType("Inner", _RATE_DESCRIPTION, _parse_schedule, schema=_SCHEMA)
 ]
 """The schedule that another one modifies."""
 

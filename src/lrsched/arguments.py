@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from lrsched.numerics import LARGEST, MAX_STEP
 
@@ -205,10 +205,12 @@ def validate_arguments(function: Callable[P, R]) -> Callable[P, R]:
                 bound.arguments[key] = argument_type.validate(name, key, value)
         return function(*bound.args, **bound.kwargs)
 
-    shown = [
-        parameter.replace(annotation=argument_types[key] or parameter.annotation)
-        for key, parameter in signature.parameters.items()
-    ]
+    shown = []
+    for key, parameter in signature.parameters.items():
+        annotation = argument_types[key] or parameter.annotation
+        if isinstance(annotation, ArgumentType) and parameter.default is None:
+            annotation = dataclasses.replace(annotation, name=f"{annotation.name} | None")
+        shown.append(parameter.replace(annotation=annotation))
     validated.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
     return validated
 
@@ -525,6 +527,22 @@ OpenUnitFloat: TypeAlias = Annotated[
     ),
 ]
 """A number strictly between 0 and 1, such as the factor that lowers a rate."""
+
+
+def _parse_dtype(value: DTypeLike) -> np.dtype:
+    dtype = jnp.dtype(value)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError
+    return dtype
+
+
+Dtype: TypeAlias = Annotated[
+    DTypeLike,
+    ArgumentType(
+        "Dtype", "a floating-point dtype, such as jnp.bfloat16", _parse_dtype, static=True
+    ),
+]
+"""The dtype of arrays in a state."""
 
 
 def _parse_optimizer(value: object) -> object:

@@ -24,7 +24,7 @@ from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import bias_correction_factor, safe_divide, wide_dtype, zero_count
 from lrsched.adaptive.controller import concrete_size
 from lrsched.algebra import LearningRate, as_schedule
-from lrsched.arguments import DecayRate, NonNegativeFloat, PositiveInt
+from lrsched.arguments import DecayRate, Dtype, NonNegativeFloat, PositiveInt
 from lrsched.transforms.rate import evaluate_scalar, to_state
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class EmaParams:
 
     decay: DecayRate = 0.999
     _: dataclasses.KW_ONLY
-    dtype: DTypeLike | None = None
+    dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> AverageState:
         """Return the state before the first update."""
@@ -243,7 +243,7 @@ class PolynomialAverage:
 
     gamma: NonNegativeFloat = 8.0
     _: dataclasses.KW_ONLY
-    dtype: DTypeLike | None = None
+    dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> AverageState:
         """Return the state before the first update."""
@@ -296,7 +296,7 @@ class AnnealingAverage:
 
     schedule: LearningRate
     _: dataclasses.KW_ONLY
-    dtype: DTypeLike | None = None
+    dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> AverageState:
         """Return the state before the first update."""
@@ -353,7 +353,7 @@ class Lawa:
     num_snapshots: PositiveInt = 6
     updates_per_snapshot: PositiveInt = 100
     _: dataclasses.KW_ONLY
-    dtype: DTypeLike | None = None
+    dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> LawaState:
         """Return the state before the first update."""

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike, DTypeLike
 from lrsched._schedule import Schedule
 from lrsched.adaptive._factory import P, make_factory, snake_case
 from lrsched.algebra import LearningRate, as_schedule
-from lrsched.arguments import one_of
+from lrsched.arguments import Dtype, one_of
 from lrsched.transforms.composition import RateFactor, rate_factor, scheduled_rate_factor
 from lrsched.transforms.rate import (
     RateState,
@@ -165,7 +165,7 @@ class AdaptiveMethod(Generic[State]):
 
     needs_value: ClassVar[bool] = False
     """Whether ``update`` must be passed ``value=loss``."""
-    state_dtype: DTypeLike | None = dataclasses.field(default=None, init=False)
+    state_dtype: Dtype | None = dataclasses.field(default=None, init=False)
     nonfinite: NonfinitePolicy = "skip"
 
     @property

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -21,7 +20,7 @@ from lrsched.adaptive.base import (
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import NonNegativeFloat, PositiveFloat
+from lrsched.arguments import Dtype, NonNegativeFloat, PositiveFloat
 
 
 class CocobMethodState(NamedTuple):
@@ -84,7 +83,7 @@ class Cocob(AdaptiveMethod[CocobMethodState]):
     alpha: PositiveFloat = 100.0
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> CocobMethodState:
         """Return the state at ``x_0``."""
@@ -183,7 +182,7 @@ class KT(AdaptiveMethod[KTMethodState]):
     _: dataclasses.KW_ONLY
     wealth: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> KTMethodState:
         """Return the state at ``x_0``."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -28,7 +28,7 @@ from lrsched.adaptive.base import (
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import DecayRate, GrowthLimit, NonNegativeFloat, PositiveFloat
+from lrsched.arguments import DecayRate, Dtype, GrowthLimit, NonNegativeFloat, PositiveFloat
 
 
 class DAdaptMethodState(NamedTuple):
@@ -143,7 +143,7 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
     bias_correction: bool = False
     d0: PositiveFloat = 1e-6
     growth_rate: GrowthLimit = np.inf
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""
@@ -253,7 +253,7 @@ class DAdaptSgd(AdaptiveMethod[DAdaptMethodState]):
     weight_decay: NonNegativeFloat = 0.0
     d0: PositiveFloat = 1e-6
     growth_rate: GrowthLimit = np.inf
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""
@@ -341,7 +341,7 @@ class DAdaptAdagrad(AdaptiveMethod[DAdaptMethodState]):
     weight_decay: NonNegativeFloat = 0.0
     d0: PositiveFloat = 1e-6
     growth_rate: GrowthLimit = np.inf
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0`` and ``a = 1e-6``."""
@@ -451,7 +451,7 @@ class DAdaptLion(AdaptiveMethod[DAdaptMethodState]):
     b2: DecayRate = 0.99
     weight_decay: NonNegativeFloat = 0.0
     d0: PositiveFloat = 1e-6
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -22,7 +21,7 @@ from lrsched.adaptive.base import (
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import NonNegativeFloat, PositiveFloat
+from lrsched.arguments import Dtype, NonNegativeFloat, PositiveFloat
 
 if TYPE_CHECKING:
     import chex
@@ -93,7 +92,7 @@ class DoG(AdaptiveMethod[DistanceMethodState]):
     eps: PositiveFloat = 1e-8
     init_eta: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""
@@ -162,7 +161,7 @@ class LDoG(AdaptiveMethod[DistanceMethodState]):
     eps: PositiveFloat = 1e-8
     init_eta: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""
@@ -242,7 +241,7 @@ class DoWG(AdaptiveMethod[DistanceMethodState]):
     reps_rel: PositiveFloat = 1e-6
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""

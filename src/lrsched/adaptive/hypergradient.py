@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -25,6 +24,7 @@ from lrsched.algebra import LearningRate
 from lrsched.arguments import (
     BaseOptimizer,
     DecayRate,
+    Dtype,
     NonNegativeFloat,
     PositiveFloat,
     one_of,
@@ -111,7 +111,7 @@ class Hypergradient(AdaptiveMethod[HypergradientMethodState]):
     initial_rate: PositiveFloat = 1e-3
     hypergradient_rate: PositiveFloat = 0.02
     update_rule: UpdateRule = "multiplicative"
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> HypergradientMethodState:
         """Return the state at ``a_0``."""
@@ -236,7 +236,7 @@ class HDM(AdaptiveMethod[HDMMethodState]):
     momentum: DecayRate = 0.95
     momentum_rate: NonNegativeFloat = 1.0
     eps: PositiveFloat = 1e-12
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> HDMMethodState:
         """Return the state with ``P = 0`` and no best loss yet."""

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -20,7 +19,7 @@ from lrsched.adaptive.base import (
     tree_zeros_like,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import BaseOptimizer, NonNegativeFloat, PositiveFloat
+from lrsched.arguments import BaseOptimizer, Dtype, NonNegativeFloat, PositiveFloat
 
 
 class MechanicMethodState(NamedTuple):
@@ -103,7 +102,7 @@ class Mechanize(AdaptiveMethod[MechanicMethodState]):
     s_decay: NonNegativeFloat = 0.01
     s_init: PositiveFloat = 1e-8
     eps: PositiveFloat = 1e-8
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
         betas = self._betas

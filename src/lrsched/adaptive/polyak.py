@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -26,7 +25,7 @@ from lrsched.adaptive.base import (
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import DecayRate, GrowthLimit, NonNegativeFloat, PositiveFloat
+from lrsched.arguments import DecayRate, Dtype, GrowthLimit, NonNegativeFloat, PositiveFloat
 
 
 class PolyakMethodState(NamedTuple):
@@ -162,7 +161,7 @@ class AliG(AdaptiveMethod[AliGMethodState]):
     momentum: DecayRate = 0.0
     adjusted_momentum: bool = False
     eps: PositiveFloat = 1e-6
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     @property
     def outer_learning_rate(self) -> LearningRate:
@@ -311,7 +310,7 @@ class Momo(AdaptiveMethod[MomoMethodState]):
     lower_bound: float = 0.0
     adapt_lower_bound: bool = False
     bias_correction: bool = False
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> MomoMethodState:
         """Return averages of 0."""
@@ -425,7 +424,7 @@ class MomoAdam(AdaptiveMethod[MomoMethodState]):
     divide: bool = True
     lower_bound: float = 0.0
     adapt_lower_bound: bool = False
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> MomoMethodState:
         """Return averages of 0."""

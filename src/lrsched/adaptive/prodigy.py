@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -30,6 +29,7 @@ from lrsched.adaptive.base import (
 from lrsched.algebra import LearningRate
 from lrsched.arguments import (
     DecayRate,
+    Dtype,
     GrowthLimit,
     NonNegativeFloat,
     PositiveFloat,
@@ -135,7 +135,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
     d_coef: PositiveFloat = 1.0
     growth_rate: GrowthLimit = np.inf
     slice_p: PositiveInt = 1
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> ProdigyMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""

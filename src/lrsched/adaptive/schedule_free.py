@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from lrsched.adaptive.averaging import ParamAverage, average_of
 from lrsched.adaptive.base import (
@@ -39,6 +39,7 @@ from lrsched.algebra import LearningRate
 from lrsched.arguments import (
     BaseOptimizer,
     DecayRate,
+    Dtype,
     NonNegativeFloat,
     NonNegativeInt,
     OpenUnitFloat,
@@ -131,7 +132,7 @@ class _ScheduleFree(AdaptiveMethod[ScheduleFreeMethodState]):
     b1: OpenUnitFloat = 0.9
     r: float = 0.0
     weight_lr_power: NonNegativeFloat = 2.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> ScheduleFreeMethodState:
         """Return the state with ``z = y`` and no average yet."""
@@ -500,7 +501,7 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
     average_from: NonNegativeInt = 0
     r: float = 0.0
     weight_lr_power: NonNegativeFloat = 2.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
         bounds = (self.sf_b1, self.sf_b1_max)
