@@ -6,13 +6,13 @@ parameters in training are ``y``; `lrsched.eval_params` returns ``x``.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from lrsched.adaptive.averaging import ParamAverage, average_of
 from lrsched.adaptive.base import (
@@ -39,6 +39,7 @@ from lrsched.algebra import LearningRate
 from lrsched.arguments import (
     BaseOptimizer,
     DecayRate,
+    Dtype,
     NonNegativeFloat,
     NonNegativeInt,
     OpenUnitFloat,
@@ -63,12 +64,12 @@ class ScheduleFreeMethodState(NamedTuple):
         ``None``.
     """
 
-    z: Any
+    z: optax.Params
     b1: jax.Array
     max_lr: jax.Array
     weight_sum: jax.Array
     num_updates: jax.Array
-    base_state: Any
+    base_state: optax.OptState
 
 
 class PlusBaseState(NamedTuple):
@@ -80,8 +81,8 @@ class PlusBaseState(NamedTuple):
       grad_norm_l1: float32 scalar, the average of the gradients' l1 norms, without bias correction.
     """
 
-    mu: Any
-    nu: Any
+    mu: optax.Updates
+    nu: optax.Updates
     grad_norm_l1: jax.Array
 
 
@@ -95,16 +96,16 @@ class BaseStep(NamedTuple):
       base_state: New state of the base.
     """
 
-    z: Any
+    z: optax.Params
     rate: jax.Array
     rate_factor: ArrayLike
-    base_state: Any
+    base_state: optax.OptState
 
 
 Inputs = MethodInputs[ScheduleFreeMethodState]
 
 
-def _average(state: ScheduleFreeMethodState, params: Any) -> Any:
+def _average(state: ScheduleFreeMethodState, params: optax.Params) -> optax.Params:
     """Return ``x``, from ``z`` and ``y``."""
     return jax.tree.map(lambda z, y: z + (y - z) / state.b1, state.z, params)
 
@@ -115,7 +116,7 @@ def _(state: AdaptiveState) -> ParamAverage | None:
     if not isinstance(method_state, ScheduleFreeMethodState):
         return None
 
-    def evaluate(params: Any) -> Any:
+    def evaluate(params: optax.Params) -> optax.Params:
         exact = add_rounding_errors(complex_as_real(params), state.rounding_errors)
         average = _average(method_state, exact)
         is_complex = any(map(jnp.iscomplexobj, jax.tree.leaves(params)))
@@ -131,9 +132,9 @@ class _ScheduleFree(AdaptiveMethod[ScheduleFreeMethodState]):
     b1: OpenUnitFloat = 0.9
     r: float = 0.0
     weight_lr_power: NonNegativeFloat = 2.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> ScheduleFreeMethodState:
+    def init(self, params: optax.Params) -> ScheduleFreeMethodState:
         """Return the state with ``z = y`` and no average yet."""
         return ScheduleFreeMethodState(
             z=params,
@@ -151,7 +152,7 @@ class _ScheduleFree(AdaptiveMethod[ScheduleFreeMethodState]):
         weight = (inputs.state.num_updates + 1.0) ** self.r * max_lr**self.weight_lr_power
         return _move_average(inputs, step, max_lr, weight, state_scalar(self.b1))
 
-    def _init_base(self, params: Any) -> Any:
+    def _init_base(self, params: optax.Params) -> optax.OptState:
         return None
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
@@ -172,7 +173,7 @@ def _move_average(
     c = safe_divide(weight, weight_sum) if fraction is None else fraction
     b1 = b1.astype(state.b1.dtype)
 
-    def updates(kept: ScheduleFreeMethodState) -> Any:
+    def updates(kept: ScheduleFreeMethodState) -> optax.Updates:
         return jax.tree.map(
             lambda x, z, y: b1 * (x + c * (z - x)) + (1 - b1) * z - y,
             _average(state, params),
@@ -246,7 +247,7 @@ class ScheduleFree(_ScheduleFree):
         """False: the rate describes what the base applies, and multiplies nothing."""
         return False
 
-    def _init_base(self, params: Any) -> optax.OptState:
+    def _init_base(self, params: optax.Params) -> optax.OptState:
         base_state = self.base.init(params)
         if self.learning_rate is None and not has_rate(base_state):
             raise ValueError(
@@ -356,7 +357,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
     weight_decay: NonNegativeFloat = 0.0
     warmup_steps: NonNegativeInt = 0
 
-    def _init_base(self, params: Any) -> Any:
+    def _init_base(self, params: optax.Params) -> optax.OptState:
         return tree_zeros_like(params)
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
@@ -415,7 +416,7 @@ class ScheduleFreeRadam(_ScheduleFree):
     def __post_init__(self) -> None:
         radam_warmup(self.b2)  # raises if there is no rectification
 
-    def _init_base(self, params: Any) -> Any:
+    def _init_base(self, params: optax.Params) -> optax.OptState:
         return tree_zeros_like(params)
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
@@ -500,7 +501,7 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
     average_from: NonNegativeInt = 0
     r: float = 0.0
     weight_lr_power: NonNegativeFloat = 2.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
         bounds = (self.sf_b1, self.sf_b1_max)
@@ -510,7 +511,7 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
                 f"be at least sf_b1={self.sf_b1!r}."
             )
 
-    def init(self, params: Any) -> ScheduleFreeMethodState:
+    def init(self, params: optax.Params) -> ScheduleFreeMethodState:
         """Return the state with ``z = y`` and no average yet."""
         base_state = PlusBaseState(
             tree_zeros_like(params), tree_zeros_like(params), state_scalar(0)
@@ -524,7 +525,7 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
             base_state=base_state,
         )
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``|g|_1`` and ``<g, z - x>``."""
         average = _average(inputs.state, inputs.params)
         offset = tree_sub(inputs.state.z, average)
@@ -577,7 +578,9 @@ def _warmup_factor(num_updates: jax.Array, warmup_steps: ArrayLike) -> jax.Array
     return jnp.minimum((num_updates + 1) / jnp.maximum(warmup_steps, 1), 1.0)
 
 
-def _adam_direction(inputs: Inputs, b2: float, eps: ArrayLike) -> tuple[Any, Any]:
+def _adam_direction(
+    inputs: Inputs, b2: float, eps: ArrayLike
+) -> tuple[optax.Updates, optax.Updates]:
     """Return ``g / (sqrt(v / (1 - b2**t)) + eps)``, and the new ``v``."""
     nu = tree_ema(inputs.state.base_state, tree_square(inputs.gradients), b2)
     bias = inputs.bias_correction_factor(b2)

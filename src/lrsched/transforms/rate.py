@@ -424,8 +424,8 @@ def _named_ramp(edits: RateEdits, x: jax.Array, complement: jax.Array) -> jax.Ar
 
 def _power(x: jax.Array, exponent: jax.Array) -> jax.Array:
     # 0**P has no finite gradient for P < 1.
-    power = jnp.power(jnp.where(x > 0, x, 1.0), exponent)
-    return jnp.where(x > 0, power, 0.0)
+    power: jax.Array = jnp.where(x > 0, jnp.power(jnp.where(x > 0, x, 1.0), exponent), 0.0)
+    return power
 
 
 def _polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:

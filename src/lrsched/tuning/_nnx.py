@@ -1,9 +1,12 @@
 """Functions of a Flax NNX module as pure functions of its parameters and its other state."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
+
+if TYPE_CHECKING:
+    import chex
 
 
 def is_nnx_module(value: Any) -> bool:
@@ -37,8 +40,10 @@ def split_variables(model: Any, wrt: Any = None) -> tuple[Any, Any, Any]:
 
 
 def split_module(
-    function: Callable[[Any, Any], Any], model: Any, build: Callable[[jax.Array], Any] | None
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    function: Callable[[Any, Any], "chex.ArrayTree"],
+    model: object,
+    build: Callable[[jax.Array], object] | None,
+) -> tuple[Callable[..., "chex.ArrayTree"], Callable[..., "chex.ArrayTree"]]:
     """Return pure functions that create a module and evaluate a function of it.
 
     Args:
@@ -64,11 +69,16 @@ def split_module(
 
     graph = nnx.graphdef(model if build is None else jax.eval_shape(build, jax.random.key(0)))
 
-    def create(key: jax.Array) -> tuple[Any, Any]:
+    def create(key: jax.Array) -> tuple["chex.ArrayTree", "chex.ArrayTree"]:
         params, model_state = nnx.state(model if build is None else build(key), nnx.Param, ...)
         return params, model_state
 
-    def call(params: Any, batch: Any, model_state: Any, is_training: bool) -> tuple[Any, Any]:
+    def call(
+        params: "chex.ArrayTree",
+        batch: "chex.ArrayTree",
+        model_state: "chex.ArrayTree | None",
+        is_training: bool,
+    ) -> tuple["chex.ArrayTree", "chex.ArrayTree"]:
         state = {} if model_state is None else model_state
         # A copy: without it the merged module would write into the variables of `params`.
         module = nnx.merge(graph, params, state, copy=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import jax
 import numpy as np
@@ -14,6 +14,10 @@ from lrsched.tuning._critical_rate import critical_rate_at_init
 from lrsched.tuning._training import Training
 from lrsched.tuning.batched_runner import make_run_spec, normalize_seeds, start_all
 from lrsched.tuning.results import RateRange, Verdict, judge_rate, short_repr, text_table
+
+if TYPE_CHECKING:
+    import chex
+    from matplotlib.axes import Axes
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "sgd": (1e-5, 100.0),
@@ -148,7 +152,7 @@ class RangeTestResult:
             f"median of {len(self._curves_that_fall())} seeds of the range test",
         )
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the losses over the rates, with the usable range and the suggestion.
 
         Args:
@@ -157,7 +161,8 @@ class RangeTestResult:
         Returns:
           The axes.
         """
-        return plot("plot_range_test", self, ax)
+        drawn: Axes = plot("plot_range_test", self, ax)
+        return drawn
 
     def _suggestions_of_seeds(self, method: str) -> list[float]:
         if method not in _SUGGESTION_METHODS:
@@ -344,24 +349,24 @@ def _has_diverged(smoothed: np.ndarray, divergence_factor: float) -> np.ndarray:
     return np.logical_or.accumulate(is_beyond, axis=1)
 
 
-def _rate_after_fall(rates: np.ndarray, losses: np.ndarray, fraction: float) -> Any:
+def _rate_after_fall(rates: np.ndarray, losses: np.ndarray, fraction: float) -> "chex.Scalar":
     """Return the rate at which this fraction of the whole fall is done."""
     return rates[np.argmax(losses <= losses[0] - fraction * (losses[0] - losses.min()))]
 
 
-def _nine_tenths(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _nine_tenths(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return _rate_after_fall(rates, losses, 0.9)
 
 
-def _steepest(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _steepest(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return rates[np.argmin(np.gradient(losses, np.log10(rates)))]
 
 
-def _tenth_of_minimum(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _tenth_of_minimum(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return rates[np.argmin(losses)] / 10
 
 
-def _valley(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _valley(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     """Return the rate halfway along the longest decreasing subsequence, as fastai counts it."""
     lengths = np.ones(len(losses), int)
     for i in range(1, len(losses)):
@@ -374,7 +379,7 @@ def _valley(rates: np.ndarray, losses: np.ndarray) -> Any:
     return rates[max(0, start) + int(third) + int(third / 2)]
 
 
-def _slide(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _slide(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     """Return the first rate from the right where slopes 15 updates apart are alike (fastai)."""
     slopes = np.gradient(losses)
     distance = min(15, len(losses) // 2)
@@ -384,7 +389,7 @@ def _slide(rates: np.ndarray, losses: np.ndarray) -> Any:
     return rates[right - distance]
 
 
-_SUGGESTION_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], Any]]] = {
+_SUGGESTION_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], "chex.Scalar"]]] = {
     "90%": _nine_tenths,
     "steepest": _steepest,
     "minimum/10": _tenth_of_minimum,
