@@ -424,13 +424,16 @@ def _named_ramp(edits: RateEdits, x: jax.Array, complement: jax.Array) -> jax.Ar
 
 def _power(x: jax.Array, exponent: jax.Array) -> jax.Array:
     # 0**P has no finite gradient for P < 1.
-    power: jax.Array = jnp.where(x > 0, jnp.power(jnp.where(x > 0, x, 1.0), exponent), 0.0)
-    return power
+    power = jnp.power(jnp.where(x > 0, x, 1.0), exponent)
+    return jnp.where(x > 0, power, 0.0)
 
 
 def _polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
     *lower, highest = coefficients
-    return functools.reduce(lambda value, c: value * x + c, lower[::-1], jnp.float32(highest))
+    value: jax.Array = jnp.asarray(highest, jnp.float32)
+    for coefficient in reversed(lower):
+        value = value * x + coefficient
+    return value
 
 
 def _position(
