@@ -32,6 +32,7 @@ from lrsched.adaptive.dadaptation import (
 )
 from lrsched.adaptive.distance import dog, dowg, ldog
 from lrsched.adaptive.hypergradient import hdm, hypergradient
+from lrsched.adaptive.kl import adaptive_kl
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
 from lrsched.adaptive.mechanic import mechanize
 from lrsched.adaptive.norm import adagrad_norm
@@ -45,6 +46,7 @@ from lrsched.adaptive.recording import (
     recorded_norms,
 )
 from lrsched.adaptive.schedule_free import (
+    ema_nesterov,
     schedule_free,
     schedule_free_adamw,
     schedule_free_plus,
@@ -157,6 +159,7 @@ __all__ = [
     "Schedule",
     "adagrad_norm",
     "adalrs",
+    "adaptive_kl",
     "add",
     "alig",
     "annealing_average",
@@ -179,6 +182,7 @@ __all__ = [
     "dog",
     "dowg",
     "edited",
+    "ema_nesterov",
     "ema_params",
     "eval_params",
     "exp_hyperbolic",
