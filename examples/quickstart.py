@@ -1,4 +1,4 @@
-"""Train a Flax model on real data with a WSD schedule: the quick start of the README."""
+"""Train a Flax model on real data under a schedule, and read the learning rate back."""
 
 import jax
 import optax

@@ -25,6 +25,8 @@ GIVEN: Mapping[str, Any] = {
 }
 """Values of the arguments without a default, by name."""
 PARAMETERS = {"kernel": jnp.zeros((48, 80)), "bias": jnp.zeros(80)}
+RECORDERS = ("noise_scale", "record_health", "record_norms")
+"""Transforms that only record what they see."""
 ROW = re.compile(r"^\| `(\w+)` \|.*\|$", re.MULTILINE)
 MEASURED = re.compile(r"^\| `(\w+)(?:\(adam\))?` \|(.+)\|$", re.MULTILINE)
 
@@ -42,8 +44,8 @@ class State(NamedTuple):
 
 
 def transforms() -> list[str]:
-    """Return the public transforms of `lrsched.adaptive`, without `record_norms`."""
-    return [row["name"] for row in listing.transforms() if row["name"] != "record_norms"]
+    """Return the public transforms of `lrsched.adaptive`, without those that only record."""
+    return [row["name"] for row in listing.transforms() if row["name"] not in RECORDERS]
 
 
 def made(name: str) -> optax.GradientTransformationExtraArgs:

@@ -24,6 +24,7 @@ ELSEWHERE: Mapping[str, str] = {
     r"examples/(\w+)\.py": r"examples.md#\1",
     r"examples/(README\.md)?": "examples.md",
     r"README\.md": "index.md",
+    r"tests/comparison/.*": "comparison.md",
     r"CONTRIBUTING\.md": "architecture.md",
 }
 """Page of the site for each file of the repository outside of docs/."""

@@ -419,13 +419,13 @@ SIGNED_INT = ArgumentType(
 )
 NON_NEGATIVE_INT = ArgumentType(
     "NonNegativeInt",
-    "a whole number of steps from 0 to 2**31 - 1",
+    "a whole number, 0 or more, at most 2**31 - 1",
     _steps_from(0),
     schema=_integer_schema(0),
 )
 POSITIVE_INT = ArgumentType(
     "PositiveInt",
-    "a whole number of steps from 1 to 2**31 - 1",
+    "a whole number, 1 or more, at most 2**31 - 1",
     _steps_from(1),
     schema=_integer_schema(1),
 )
@@ -501,9 +501,9 @@ FiniteFloat: TypeAlias = Annotated[ArrayLike, FINITE_FLOAT]
 PositiveFloat: TypeAlias = Annotated[ArrayLike, POSITIVE_FLOAT]
 """A finite number above 0, such as a factor, an exponent or a divisor."""
 PositiveInt: TypeAlias = Annotated[ArrayLike, POSITIVE_INT]
-"""A length in steps of at least 1."""
+"""A number of steps, or of anything else that is counted, of at least 1."""
 NonNegativeInt: TypeAlias = Annotated[ArrayLike, NON_NEGATIVE_INT]
-"""A length in steps of at least 0."""
+"""A number of steps, or of anything else that is counted, of at least 0."""
 StepsOrFraction: TypeAlias = Annotated[ArrayLike, STEPS_OR_FRACTION]
 """A length within a known total: an int in steps, or a float as a fraction of the total.
 

@@ -50,6 +50,19 @@ def test_the_listing_has_every_recipe_with_its_scale():
     assert recipes.smollm2_135m is recipes.get("smollm2-135m")
 
 
+def test_a_name_is_found_by_its_start_whatever_its_punctuation():
+    assert recipes.get("OLMo_2.7B") is recipes.olmo2_7b_stage1
+    assert recipes.get("zephyr-7b-sft") is recipes.zephyr_7b_sft  # the start of another name too
+    assert recipes.get("recipe:nanochat") is recipes.nanochat_d12
+
+
+def test_an_argument_that_the_source_leaves_open_is_said_to_be_until_it_is_set():
+    assert "leaves steps open, and 1000 is an example." in recipes.tulu3_8b_sft(peak=1e-5).missing
+    assert "open" not in recipes.tulu3_8b_sft(1000).missing
+    with pytest.raises(ValueError, match="free='length' is not accepted for 'mine'; it must name"):
+        recipes.recipe("mine", "test", source="", free=["length"])(lambda steps=1: None)
+
+
 def test_a_recipe_scales_with_its_steps():
     rate = recipes.nanogpt_gpt2_124m(steps=1001, peak=1.0, warmup=100).schedules["all"]
     np.testing.assert_allclose(rate([0, 100, 550, 1000]), [1 / 101, 1, 0.55, 0.1], atol=1e-6)
@@ -75,7 +88,11 @@ def test_bad_scales_are_one_sentence(name, scale, message):
 
 def test_unknown_names_and_arguments_are_refused_with_a_hint():
     with pytest.raises(ValueError, match="similar names are nanogpt-gpt2-124m"):
-        recipes.get("nanogpt-gpt2")
+        recipes.get("nanogtp-gpt2")
+    with pytest.raises(
+        ValueError, match="similar names are olmo3-7b-pretrain-extended, olmo3-7b-m"
+    ):
+        recipes.get("olmo3")
     with pytest.raises(TypeError, match=r"dit-xl2: .*it takes peak=0.0001"):
         recipes.dit_xl2(steps=3)
     with pytest.raises(ValueError, match="another recipe has it"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from lrsched._schedule import Schedule
 from lrsched.arguments import short_repr
-from lrsched.expressions import LIBRARIES, parse
+from lrsched.expressions import parse
 from lrsched.pictures import curves
+from lrsched.recipes import Recipe, get
 from lrsched.serialize import from_dict
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ MAX_NODES: Final = 100_000
 """Largest number of values in a YAML file, each alias counted as what it repeats."""
 MAX_BRACKETS: Final = 200
 """Largest depth of brackets in a YAML file. `from_dict` reads 32 levels of schedules in lists."""
+RECIPE: Final = "recipe:"
+"""Prefix of the name of a recipe."""
 _TOO_DEEP: Final = (RecursionError, MemoryError)
 
 
@@ -36,7 +38,8 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
     """Return the schedule that a user named.
 
     Args:
-      text: An expression, the name of a schedule, or a file that ends in .json, .yaml or .yml.
+      text: An expression, the name of a schedule, "recipe:NAME" or "recipe:NAME/GROUP", or a file
+        that ends in .json, .yaml or .yml.
       rest: Arguments of that schedule, in order or as options: ``3e-4``, ``--steps``, ``100``.
 
     Returns:
@@ -46,6 +49,8 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
       ValueError: If it is not one schedule; the message is one line.
       OSError: If the file cannot be read.
     """
+    if text.startswith(RECIPE):
+        return _rate_of_recipe(text, rest)
     if rest:
         text = _as_expression(text, rest)
     is_file = text.endswith((".json", ".yaml", ".yml"))
@@ -63,6 +68,51 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
         # command promises one line for all of it.
         raise ValueError(f"{_short(text)}: {type(error).__name__}: {error}.") from None
     return schedule
+
+
+def read_recipe(text: str, rest: Sequence[str] = ()) -> Recipe:
+    """Return the recipe that a user named, at the scale of its arguments.
+
+    Args:
+      text: Name of a recipe, with or without the prefix "recipe:".
+      rest: Arguments of the recipe, in order or as options: ``--steps``, ``100``.
+
+    Returns:
+      The recipe.
+
+    Raises:
+      ValueError: If there is no such recipe, or an argument is not accepted; the message is one
+        line.
+    """
+    create = get(text)
+    positional, keywords = _split_arguments(rest)
+    numbers = [_as_number(text, "an argument", word) for word in positional]
+    scale = {key: _as_number(text, f"--{key}", word) for key, word in keywords}
+    try:
+        return create(*numbers, **scale)
+    except TypeError as error:  # a missing or unknown argument
+        raise ValueError(str(error)) from None
+
+
+def _as_number(text: str, name: str, word: str) -> float:
+    with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = ast.literal_eval(word)
+        if isinstance(value, int | float):
+            return value
+    raise ValueError(f"{text}: {name}={_short(word)!r} is not accepted; it must be a number.")
+
+
+def _rate_of_recipe(text: str, rest: Sequence[str]) -> Schedule:
+    name, _, group = text.partition("/")
+    schedules = read_recipe(name, rest).schedules
+    group = group or next(iter(schedules)) if len(schedules) == 1 else group
+    if group not in schedules:
+        raise ValueError(
+            f"{_short(text)} is not one schedule; write {name}/GROUP with one of the groups "
+            f"{', '.join(schedules)}."
+        )
+    return schedules[group]
 
 
 def resolve_until(until: int | None, schedules: Sequence[Schedule]) -> int:
@@ -91,10 +141,6 @@ def _from_file(file: Path) -> Schedule:
         raise ValueError(f"{file} is not {kind} that can be read: {error}.") from None
     if not isinstance(data, Mapping):
         raise ValueError(f"{file} is not accepted; it must hold a mapping with the key 'schedule'.")
-    # Ported schedules are registered by the module of their library.
-    for library in LIBRARIES:
-        if f"{library}." in text:
-            importlib.import_module(f"lrsched.compat.{library}")
     return from_dict(data)
 
 
@@ -123,8 +169,9 @@ def _load_yaml(text: str) -> object:
                 raise RecursionError
             super().fetch_flow_collection_start(token)
 
-    loader = Loader(text)
+    loader = None
     try:
+        loader = Loader(text)  # raises for characters that YAML does not have
         node = loader.get_single_node()
         if node is None:
             return None
@@ -132,9 +179,11 @@ def _load_yaml(text: str) -> object:
         _check_keys(node)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+        # PyYAML quotes the line with a marker below it, in several lines.
+        raise ValueError(" ".join(str(error).split())) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _check_expansion(root: Node) -> None:
@@ -196,11 +245,18 @@ def _as_expression(name: str, rest: Sequence[str]) -> str:
             f"{rest[0]!r} is not accepted after {_short(name)}; only the name of a schedule takes "
             "arguments, as in lrsched show cosine --peak 3e-4 --steps 10000."
         )
-    positional, keywords, remaining = list[str](), list[str](), list(rest)
+    positional, keywords = _split_arguments(rest)
+    shown = [*map(_as_literal, positional), *(f"{k}={_as_literal(word)}" for k, word in keywords)]
+    return f"{name}({', '.join(shown)})"
+
+
+def _split_arguments(rest: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the words in order, and the options with their values."""
+    positional, keywords, remaining = list[str](), list[tuple[str, str]](), list(rest)
     while remaining:
         word = remaining.pop(0)
         if not word.startswith("--"):
-            positional.append(_as_literal(word))
+            positional.append(word)
             continue
         key, has_value, value = word.removeprefix("--").partition("=")
         if not has_value:
@@ -210,8 +266,8 @@ def _as_expression(name: str, rest: Sequence[str]) -> str:
         key = key.replace("-", "_")
         if not key.isidentifier():
             raise ValueError(f"{word!r} is not accepted; it is not the name of an argument.")
-        keywords.append(f"{key}={_as_literal(value)}")
-    return f"{name}({', '.join([*positional, *keywords])})"
+        keywords.append((key, value))
+    return positional, keywords
 
 
 def _as_literal(text: str) -> str:

@@ -145,7 +145,7 @@ class Recipe(NamedTuple):
     def __str__(self) -> str:
         parts = self.parts
         lines = [f"{self.name} ({self.family}), batch {self.batch or 'not given'}"]
-        lines += [f"  {key}: {value}" for key, value in self.scale.items()]
+        lines += [f"  {key}: {_number(value)}" for key, value in self.scale.items()]
         lines += [f"  rate of {group}: {_short(rate)}" for group, rate in parts.rates.items()]
         lines += [f"  {name}: {_short(one)}" for name, one in parts.hyperparameters.items()]
         lines.append(f"  optimizer: {_call(parts.optimizer)}")
@@ -294,6 +294,10 @@ def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) 
     return jax.tree_util.tree_map_with_path(label, params)
 
 
+def _number(value: Number) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
 def _call(arguments: Arguments) -> str:
     shown = ", ".join(f"{key}={value}" for key, value in arguments.items() if key != "name")
     return f"{arguments['name']}({shown})"
@@ -313,7 +317,14 @@ RECIPES: Final[dict[str, Callable[..., Recipe]]] = {}
 
 
 def recipe(
-    name: str, family: str, *, source: str, batch: str = "", missing: str = "", notes: str = ""
+    name: str,
+    family: str,
+    *,
+    source: str,
+    batch: str = "",
+    free: Sequence[str] = (),
+    missing: str = "",
+    notes: str = "",
 ) -> Callable[[Callable[..., Parts]], Callable[..., Recipe]]:
     """Register a function of a scale that returns `Parts` as the recipe called ``name``.
 
@@ -325,6 +336,8 @@ def recipe(
       family: Kind of training.
       source: Where the numbers were read, with the version.
       batch: Batch size of the published run, as text.
+      free: Arguments that the source leaves to the user, whose defaults are examples. The recipe
+        says so while they are not set.
       missing: Values that the source leaves open. Empty if every number was read in it.
       notes: Properties that a reader would not expect.
 
@@ -332,7 +345,7 @@ def recipe(
       A decorator; the decorated function returns a `Recipe`.
 
     Raises:
-      ValueError: If another recipe has the name.
+      ValueError: If another recipe has the name, or ``free`` names no argument.
 
     Example:
       >>> import lrsched
@@ -350,6 +363,12 @@ def recipe(
         if name in RECIPES:
             raise ValueError(f"recipe: name={name!r} is not accepted; another recipe has it.")
         signature = inspect.signature(function)
+        for argument in free:
+            if argument not in signature.parameters:
+                raise ValueError(
+                    f"recipe: free={argument!r} is not accepted for {name!r}; it must name one of "
+                    f"its arguments, {', '.join(signature.parameters)}."
+                )
 
         @functools.wraps(function)
         def create(*args: Any, **kwargs: Any) -> Recipe:
@@ -361,7 +380,14 @@ def recipe(
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
             scale = dict(bound.arguments)
-            return Recipe(name, family, scale, parts, batch, source, missing, notes)
+            given = signature.bind(*args, **kwargs).arguments
+            examples = [
+                f"The source leaves {argument} open, and {scale[argument]:g} is an example."
+                for argument in free
+                if argument not in given
+            ]
+            found = " ".join([*([missing] if missing else []), *examples])
+            return Recipe(name, family, scale, parts, batch, source, found, notes)
 
         create.__annotations__ = {**function.__annotations__, "return": Recipe}
         create.__signature__ = signature.replace(return_annotation=Recipe)  # type: ignore[attr-defined]
@@ -388,13 +414,14 @@ def get(name: str) -> Callable[..., Recipe]:
     """Return the recipe called ``name``, as a function of its scale.
 
     Args:
-      name: Name of a recipe, with or without the prefix "recipe:".
+      name: Name of a recipe, or the start of one name only, with or without the prefix "recipe:".
+        Case, hyphens, underscores and dots do not count: "olmo-2-7b" is "olmo2-7b-stage1".
 
     Returns:
       A function whose arguments default to the published scale, and that returns a `Recipe`.
 
     Raises:
-      ValueError: If there is no such recipe; the message names similar ones.
+      ValueError: If there is no such recipe, or several names start so; the message names them.
 
     Example:
       >>> from lrsched import recipes
@@ -402,12 +429,20 @@ def get(name: str) -> Callable[..., Recipe]:
       >>> recipe.schedules["all"].horizon
       19999
     """
-    name = name.removeprefix("recipe:")
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-        hint = f"similar names are {', '.join(near)}" if near else "names() lists all"
-        raise ValueError(f"recipes.get: name={name!r} is not accepted; {hint}.")
-    return RECIPES[name]
+    plain = name.removeprefix("recipe:")
+    if plain in RECIPES:
+        return RECIPES[plain]
+    starting = [one for one in RECIPES if _bare(one).startswith(_bare(plain))] if plain else []
+    exact = [one for one in starting if _bare(one) == _bare(plain)]
+    if len(exact or starting) == 1:
+        return RECIPES[(exact or starting)[0]]
+    near = starting[:5] or difflib.get_close_matches(plain, RECIPES, n=3, cutoff=0.4)
+    hint = f"similar names are {', '.join(near)}" if near else "lrsched.recipes.names() lists all"
+    raise ValueError(f"recipes.get: name={plain!r} is not accepted; {hint}.")
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[-_.]", "", name.lower())
 
 
 def names() -> list[str]:
@@ -422,11 +457,11 @@ def names() -> list[str]:
 
 
 def listing() -> list[dict[str, str]]:
-    """Return one row for each recipe: family, name, arguments, optimizer and source.
+    """Return one row for each recipe: family, name, arguments, summary, optimizer and source.
 
     Returns:
-      A list of dicts with the keys "family", "name", "signature", "optimizer" and "source", all
-      of them strings, ordered by family and name.
+      A list of dicts with the keys "family", "name", "signature", "about", "optimizer" and
+      "source", all of them strings, ordered by family and name.
 
     Example:
       >>> from lrsched import recipes
@@ -439,11 +474,12 @@ def listing() -> list[dict[str, str]]:
 def _rows() -> Iterator[dict[str, str]]:
     for name, create in RECIPES.items():
         made = create()
-        arguments = ", ".join(f"{key}={value}" for key, value in made.scale.items())
+        arguments = ", ".join(f"{key}={_number(value)}" for key, value in made.scale.items())
         yield {
             "family": made.family,
             "name": name,
             "signature": f"({arguments})",
+            "about": (inspect.getdoc(create) or "").partition("\n")[0],
             "optimizer": _call(made.parts.optimizer),
             "source": made.source,
         }

@@ -26,7 +26,7 @@ def cleanrl_ppo(
     "dreamerv3",
     "rl",
     source="danijar/dreamerv3 dreamerv3/configs.yaml, agent.py @e3f0224",
-    notes="Clipping is adaptive (AGC 0.3). The length is free.",
+    notes="Clipping is adaptive (AGC 0.3). The rate has no end.",
 )
 def dreamerv3(peak: float = 4e-5, warmup: int = 1000) -> Parts:
     """DreamerV3: warmup, then a constant rate."""
@@ -54,7 +54,8 @@ def cleanrl_dqn_atari(steps: int = 10_000_000, peak: float = 1e-4) -> Parts:
     "openfold-alphafold2",
     "science",
     source="aqlaboratory/openfold openfold/utils/lr_schedulers.py @ce0029e",
-    notes="The first drop is one step late, the others are not. The length is free.",
+    notes="The first drop is one step late, the others are not.",
+    free=("steps",),
 )
 def openfold_alphafold2(steps: int = 150_000, peak: float = 1e-3, warmup: int = 1000) -> Parts:
     """AlphaFold 2 of OpenFold: warmup, a plateau, drops of 5% each 50,000 steps."""
@@ -97,7 +98,7 @@ def mace_plateau(peak: float = 0.01) -> Parts:
     "jaxpi-burgers-pinn",
     "science",
     source="PredictiveIntelligenceLab/jaxpi examples/burgers/configs/default.py @e85b694",
-    notes="Continuous, without a floor. The length is free.",
+    notes="Continuous, without a floor. The rate has no end.",
 )
 def jaxpi_burgers_pinn(peak: float = 1e-3, every: int = 2000) -> Parts:
     """Burgers equation of JAX-PI: a factor of 0.9 each 2000 steps."""

@@ -323,7 +323,7 @@ def pythia_160m(steps: int = 143_000, peak: float = 6e-4) -> Parts:
     "t5-1.1-c4-pretrain",
     "llm-pretrain",
     source="google-research/t5x configs/runs/pretrain.gin, utils.py @cc342d4",
-    notes="There is no warmup: ``warmup_steps`` only flattens the start. The length is free.",
+    notes="There is no warmup: ``warmup_steps`` only flattens the start. The rate has no end.",
 )
 def t5_1_1_c4_pretrain(flat: int = 10_000) -> Parts:
     """T5 1.1: constant, then the inverse square root of the step."""
@@ -421,8 +421,9 @@ def maxtext_default(steps: int = 150_001, peak: float = 3e-5) -> Parts:
     source="MoonshotAI/Moonlight examples/toy_train.py @c2ad5b2; transformers @005edac",
     notes=(
         "One rate for both optimizers; the factor 0.2 sqrt(max(rows, columns)) of a matrix does "
-        "not multiply its decay. The length is free."
+        "not multiply its decay."
     ),
+    free=("steps",),
 )
 def moonlight_toy_muon(
     steps: int = 1000, peak: float = 1e-3, warmup: int = 100, rows: int = 1024, columns: int = 4096
@@ -460,7 +461,7 @@ def _zephyr(steps: int, peak: float) -> Parts:
     source="huggingface/alignment-handbook zephyr-7b-beta/sft/config_full.yaml @925acdf",
     batch="8 x 16 = 128 sequences",
     missing="How the warmup is rounded.",
-    notes="The length is free.",
+    free=("steps",),
 )
 def zephyr_7b_sft(steps: int = 1000, peak: float = 2e-5) -> Parts:
     """Zephyr 7B, full fine-tuning: 10% warmup, cosine to 0."""
@@ -472,7 +473,8 @@ def zephyr_7b_sft(steps: int = 1000, peak: float = 2e-5) -> Parts:
     "llm-finetune",
     source="huggingface/alignment-handbook zephyr-7b-beta/sft/config_qlora.yaml @925acdf",
     missing="How the warmup is rounded.",
-    notes="Ten times the peak of full fine-tuning. The length is free.",
+    notes="Ten times the peak of full fine-tuning.",
+    free=("steps",),
 )
 def zephyr_7b_sft_qlora(steps: int = 1000, peak: float = 2e-4) -> Parts:
     """Zephyr 7B with QLoRA: 10% warmup, cosine to 0."""
@@ -485,7 +487,7 @@ def zephyr_7b_sft_qlora(steps: int = 1000, peak: float = 2e-4) -> Parts:
     source="allenai/open-instruct tulu3/finetune_8b.sh, finetune.py @e6c3044",
     batch="64 x 1 x 2 = 128 sequences",
     missing="accelerate's stepping was read in comments.",
-    notes="The length is free.",
+    free=("steps",),
 )
 def tulu3_8b_sft(steps: int = 1000, peak: float = 5e-6) -> Parts:
     """Tulu 3 8B, supervised fine-tuning: 3% warmup, a line to 0."""
@@ -499,7 +501,7 @@ def tulu3_8b_sft(steps: int = 1000, peak: float = 5e-6) -> Parts:
     source="allenai/open-instruct tulu3/dpo_8b.sh, dpo_tune_cache.py @e6c3044",
     batch="32 x 1 x 16 = 512 pairs",
     missing="accelerate's stepping was read in comments.",
-    notes="The length is free.",
+    free=("steps",),
 )
 def tulu3_8b_dpo(steps: int = 1000, peak: float = 5e-7) -> Parts:
     """Tulu 3 8B, preference tuning: 10% warmup, a line to 0."""
@@ -524,7 +526,8 @@ def olmo3_7b_think_rl_grpo(peak: float = 1e-6) -> Parts:
     "llm-finetune",
     source="huggingface/trl trl/trainer/sft_config.py @f2cd577",
     missing="The line without warmup is the default of the Trainer.",
-    notes="Preference tuning and GRPO default to 1e-6, reward models to 1e-4. The length is free.",
+    notes="Preference tuning and GRPO default to 1e-6, reward models to 1e-4.",
+    free=("steps",),
 )
 def trl_sft_default(steps: int = 1000, peak: float = 2e-5) -> Parts:
     """TRL's defaults for supervised fine-tuning: a line to 0."""
@@ -535,7 +538,8 @@ def trl_sft_default(steps: int = 1000, peak: float = 2e-5) -> Parts:
     "tinker-lora-llama-3.1-8b",
     "llm-finetune",
     source="thinking-machines-lab/tinker-cookbook hyperparam_utils.py @9dfcc3a",
-    notes="The exponent of the width depends on the family of models. The length is free.",
+    notes="The exponent of the width depends on the family of models.",
+    free=("steps",),
 )
 def tinker_lora_llama_3_1_8b(steps: int = 1000, width: int = 4096) -> Parts:
     """Tinker's rates for Llama 3.1: a power of the width, ten times as large with LoRA."""

@@ -10,6 +10,7 @@ import numpy as np
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
 from lrsched.schedules.decay import exponential, linear
+from lrsched.tuning._critical_rate import critical_rate_at_init
 from lrsched.tuning._training import Training
 from lrsched.tuning.batched_runner import make_run_spec, normalize_seeds, start_all
 from lrsched.tuning.results import RateRange, Verdict, judge_rate, short_repr, text_table
@@ -188,7 +189,7 @@ def range_test(
     training: Training,
     *,
     low: float | None = None,
-    high: float | None = None,
+    high: float | str | None = None,
     steps: int = 200,
     rate_spacing: str = "exponential",
     seeds: int | Sequence[int] = 3,
@@ -206,7 +207,9 @@ def range_test(
     Args:
       training: The training, with any optimizer.
       low: First rate. Defaults to that of `RANGES` for the optimizer, or of `ANY_RANGE`.
-      high: Last rate. Defaults to that of `RANGES` for the optimizer, or of `ANY_RANGE`.
+      high: Last rate, or ``"critical"``: 30 times the `critical_rate` of the first update, a few
+        forward passes, for an optimizer or a loss whose scale is not known. Defaults to that of
+        `RANGES` for the optimizer, or of `ANY_RANGE`.
       steps: Number of updates. At least 3.
       rate_spacing: ``"exponential"`` or ``"linear"``.
       seeds: Number of seeds, or the seeds. Each has initial parameters (if ``training`` makes them)
@@ -237,6 +240,13 @@ def range_test(
     default_low, default_high = RANGES.get(training.name or "", ANY_RANGE)
     low = default_low if low is None else low
     high = default_high if high is None else high
+    if isinstance(high, str):
+        if high != "critical":
+            raise ValueError(
+                f"range_test: high={high!r} is not accepted; high must be a rate or 'critical'."
+            )
+        listed = normalize_seeds("range_test", seeds)
+        high = _ABOVE_CRITICAL * critical_rate_at_init(training, _GUESS, listed)
     if not 0 < low < high < np.inf:
         raise ValueError(
             f"range_test: low={low!r}, high={high!r} are not accepted; they must be finite numbers "
@@ -275,6 +285,10 @@ def range_test(
     return RangeTestResult(np.asarray(schedule(np.arange(steps))), losses, smoothed)
 
 
+# The highest usable rate was 0.3 to 2.5 times the critical rate of the first update on six problems
+# of `python -m benchmarks which-rate`, and a test must reach rates that diverge.
+_ABOVE_CRITICAL: Final = 30
+_GUESS: Final = 1e-3
 _RATE_SPACINGS: Final[dict[str, Callable[[float, float, int], Schedule]]] = {
     "exponential": lambda low, high, steps: exponential(low, high / low, every=steps),
     "linear": linear,

@@ -19,7 +19,7 @@ from lrsched.arguments import short_repr
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
 from lrsched.transforms.inject import inject_schedules
-from lrsched.tuning._nnx import split_module
+from lrsched.tuning._nnx import is_nnx_module, is_of_package, split_module
 
 if TYPE_CHECKING:
     import chex
@@ -446,8 +446,8 @@ def _model_functions(
 ) -> tuple[Callable[[Key], tuple[Model, "chex.ArrayTree"]], ModelFunction]:
     """Return the functions that create a model from a key and evaluate ``function`` of it."""
     _check_model(model)
-    build = model if callable(model) and not _is_nnx_module(model) else None
-    if _is_nnx_module(model if build is None else jax.eval_shape(build, jax.random.key(0))):
+    build = model if callable(model) and not is_nnx_module(model) else None
+    if is_nnx_module(model if build is None else jax.eval_shape(build, jax.random.key(0))):
         return split_module(function, model, build)
 
     def create(key: Key) -> tuple[Model, None]:
@@ -470,7 +470,7 @@ def _check_model(model: object) -> None:
             f"nnx.Module, a pytree of parameters, or a function of a key that makes one, such as "
             f"lambda key: {model.__name__}(rngs=nnx.Rngs(key))."
         )
-    if _is_of_package(model, "flax.linen"):
+    if is_of_package(model, "flax.linen"):
         raise ValueError(
             f"training: model={type(model).__name__} is not accepted: it is a flax.linen module, "
             "which holds no parameters; pass lambda key: module.init(key, example_input) as model, "
@@ -522,15 +522,6 @@ def _scalar(loss_fn: Callable[[Model, Batch], jax.Array]) -> Callable[[Model, Ba
         return loss
 
     return checked
-
-
-def _is_nnx_module(model: object) -> bool:
-    return _is_of_package(model, "flax.nnx")
-
-
-def _is_of_package(value: object, package: str) -> bool:
-    # By name, as Flax is an optional dependency that must not be imported for a pytree.
-    return any(kind.__module__.startswith(package) for kind in type(value).__mro__)
 
 
 def _with_schedule_in_state(
