@@ -98,8 +98,8 @@ class EmaNesterovState(NamedTuple):
       base_state: State of the base optimizer.
     """
 
-    params: Any
-    displacement_ema: Any
+    params: optax.Params
+    displacement_ema: optax.Params
     num_updates: jax.Array
     base_state: optax.OptState
 
@@ -659,7 +659,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
     decay: DecayRate = 0.99
     start: NonNegativeInt = 0
     end: NonNegativeInt | None = None
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     @property
     def outer_learning_rate(self) -> LearningRate:
@@ -671,7 +671,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
         """False: the rate is in the state of the base."""
         return False
 
-    def init(self, params: Any) -> EmaNesterovState:
+    def init(self, params: optax.Params) -> EmaNesterovState:
         """Return the state with ``x = y`` and no displacement yet."""
         return EmaNesterovState(
             params, tree_zeros_like(params), zero_count(), self.base.init(params)
@@ -692,7 +692,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
             is_ahead &= following < self.end
         beta = jnp.where(is_ahead, beta, 0).astype(inputs.outer_rate.dtype)
 
-        def updates_of(kept: EmaNesterovState) -> Any:
+        def updates_of(kept: EmaNesterovState) -> optax.Updates:
             # Added to the update of the base, so that it alone is left where beta is 0.
             return jax.tree.map(lambda u, e: u + beta * e, updates, kept.displacement_ema)
 

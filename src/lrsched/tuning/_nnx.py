@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     import chex
 
 
-def is_nnx_module(value: Any) -> bool:
+def is_nnx_module(value: object) -> bool:
     """Return whether a value is an ``nnx`` object, without importing Flax."""
     return is_of_package(value, "flax.nnx")
 
 
-def is_of_package(value: Any, package: str) -> bool:
+def is_of_package(value: object, package: str) -> bool:
     """Return whether the class of a value, or one of its bases, is defined in a package."""
     # By name, as Flax is an optional dependency that must not be imported for a pytree.
     return any(kind.__module__.startswith(package) for kind in type(value).__mro__)
 
 
-def as_arrays(tree: Any) -> Any:
+def as_arrays(tree: "chex.ArrayTree") -> "chex.ArrayTree":
     """Return a tree with the arrays in place of the ``nnx`` variables that hold them."""
     leaves = jax.tree.leaves(tree, is_leaf=is_nnx_module)
     if not any(map(is_nnx_module, leaves)):
@@ -30,12 +30,15 @@ def as_arrays(tree: Any) -> Any:
     return nnx.as_pure(tree)
 
 
-def split_variables(model: Any, wrt: Any = None) -> tuple[Any, Any, Any]:
+def split_variables(
+    model: object, wrt: object = None
+) -> tuple[object, "chex.ArrayTree", "chex.ArrayTree"]:
     """Return the graph of a module, the variables to differentiate (``Param``) and all others."""
     from flax import nnx
 
     graph, state = nnx.split(model)
-    params, others = nnx.split_state(state, nnx.Param if wrt is None else wrt, ...)
+    wanted: Any = nnx.Param if wrt is None else wrt
+    params, others = nnx.split_state(state, wanted, ...)
     return graph, params, others
 
 
