@@ -248,7 +248,7 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
     ]
     if not nodes:
         raise ValueError("restart: the state holds no schedule of lrsched.")
-    sites = [site for site in _all_sites(opt_state) if np.any(_is_moved(site))]
+    sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
     moved = _edit(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
     def set_count(state: Any) -> Any:
@@ -392,41 +392,6 @@ def learning_rate_schedule(opt_state: optax.OptState, *, group: str | None = Non
     return found[0]
 
 
-def check_resume(opt_state: optax.OptState, schedule: ArrayLike | Schedule | optax.Schedule) -> str:
-    """Describe in words on what a restored state and the schedule of the configuration disagree.
-
-    Args:
-      opt_state: The restored state, of one rate.
-      schedule: The schedule that the run was started with.
-
-    Returns:
-      One sentence with the step, both schedules and both rates, and what to do; empty where they
-      are the same.
-
-    Raises:
-      ValueError: If there is not exactly one rate in the state.
-
-    >>> import jax.numpy as jnp, lrsched
-    >>> saved = lrsched.scale_by_learning_rate(lrsched.cosine(0.1, steps=100)).init(jnp.zeros(1))
-    >>> lrsched.check_resume(saved, lrsched.cosine(0.1, steps=100))
-    ''
-    >>> print(lrsched.check_resume(lrsched.restart(saved, 90), 0.01))
-    at step 90 the saved schedule cosine(peak=0.1, steps=100) gives 0.00244717, the new one \
-constant(value=0.01) 0.01; set_schedule(opt_state, schedule) takes the new one, else the saved one \
-goes on.
-    """
-    (site,) = rate_sites("check_resume", opt_state, one_group=True)
-    saved, new = rates.rate_schedule(site.rate), as_schedule(schedule)
-    if site.rate.schedule == new:
-        return ""
-    step = int(site.step)
-    return (
-        f"at step {step} the saved schedule {saved} "
-        f"gives {float(saved(step)):.6g}, the new one {new} {float(new(step)):.6g}; "
-        "set_schedule(opt_state, schedule) takes the new one, else the saved one goes on."
-    )
-
-
 class RateSite(NamedTuple):
     """Where a rate, a multiplier or another scheduled hyperparameter is kept.
 
@@ -468,7 +433,7 @@ def rate_sites(
       one_group: Whether the rates must be those of one group.
       multipliers: Whether ``group`` may be a group of `learning_rate_groups`.
     """
-    sites = _all_sites(opt_state)
+    sites = all_sites(opt_state)
     found = [site for site in sites if not site.is_hyperparameter and not site.is_multiplier]
     groups = list(dict.fromkeys(group_label(site.group) for site in found))
     of_multipliers = [site for site in sites if site.is_multiplier]
@@ -512,7 +477,7 @@ def rate_sites(
 def _hyperparameter_sites(
     opt_state: optax.OptState, name: str, group: str | None
 ) -> list[RateSite]:
-    sites = [site for site in _all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
+    sites = [site for site in all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
     named = [site for site in sites if name == (_MULTIPLIER if site.is_multiplier else site.name)]
     if not named:
         known = {_MULTIPLIER if site.is_multiplier else site.name for site in sites}
@@ -531,7 +496,8 @@ def _hyperparameter_sites(
     return chosen
 
 
-def _all_sites(opt_state: optax.OptState) -> list[RateSite]:
+def all_sites(opt_state: optax.OptState) -> list[RateSite]:
+    """Return every rate, multiplier and other scheduled hyperparameter of a state."""
     sites = []
     for node in iter_rate_nodes(opt_state):
         factor = node.rate_factor
