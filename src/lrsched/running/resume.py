@@ -193,7 +193,8 @@ def _of_members(site: RateSite, describe: Callable[[tuple[int, ...]], str]) -> s
 
 
 def _member(rate: RateState, index: tuple[int, ...]) -> RateState:
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], rate)
+    member: RateState = jax.tree.map(lambda leaf: np.asarray(leaf)[index], rate)
+    return member
 
 
 def _step(site: RateSite, index: tuple[int, ...]) -> int:
