@@ -78,7 +78,6 @@ from lrsched.algebra import (
 from lrsched.config_schema import json_schema
 from lrsched.merging import merge_checkpoints, merge_weights
 from lrsched.running.edit import (
-    check_resume,
     extend,
     learning_rate_schedule,
     restart,
@@ -90,6 +89,7 @@ from lrsched.running.edit import (
 )
 from lrsched.running.migrate import migrate
 from lrsched.running.read import eval_params, learning_rate, learning_rates, metrics
+from lrsched.running.resume import check_resume
 from lrsched.schedules.constant import piecewise_constant, table
 from lrsched.schedules.cyclic import (
     cosine_restarts,
