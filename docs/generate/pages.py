@@ -1,4 +1,4 @@
-"""The site's pages: docs/*.md with what is generated in them, and those made as a whole."""
+"""Pages of the site: docs/*.md with their generated parts, and pages that are wholly generated."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,9 +10,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "report": benchmarks.link,
     "recipes": recipes.section,
     "schedules": schedules.section,
+    "other schedules": schedules.others,
     **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
 }
-"""What a line ``<!-- generated: NAME -->`` in a page stands for."""
+"""Function that generates the part of a page with the line ``<!-- generated: NAME -->``."""
 MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
 ELSEWHERE: Mapping[str, str] = {
     r"src/lrsched/pictures/plots\.py": "reference/text.md",
@@ -23,18 +24,19 @@ ELSEWHERE: Mapping[str, str] = {
     r"examples/(\w+)\.py": r"examples.md#\1",
     r"examples/(README\.md)?": "examples.md",
     r"README\.md": "index.md",
+    r"tests/comparison/.*": "comparison.md",
     r"CONTRIBUTING\.md": "architecture.md",
 }
-"""Where the site has what lies beside docs/ in the repository."""
+"""Page of the site for each file of the repository outside of docs/."""
 
 
 def made() -> dict[str, str]:
-    """The pages that are no files, by their paths."""
+    """Return the pages that have no file in docs/, by their paths."""
     return reference.pages() | examples.pages() | {"report.html": benchmarks.report()}
 
 
 def complete(path: str, markdown: str) -> str:
-    """A page of docs/ as the site shows it."""
+    """Return a page of docs/ as the site shows it."""
     markdown = MARK.sub(lambda found: PARTS[found[1]](), markdown)
     if path == "adaptive.md":
         markdown = adaptive.with_state_and_cost(markdown)
@@ -42,7 +44,7 @@ def complete(path: str, markdown: str) -> str:
 
 
 def inside(target: str) -> str:
-    """The page of the site for a file of the repository."""
+    """Return the page of the site for a file of the repository."""
     for pattern, page in ELSEWHERE.items():
         if found := re.fullmatch(pattern, target):
             return found.expand(page)

@@ -19,6 +19,7 @@ from lrsched.algebra import as_schedule, constant, multiply
 from lrsched.arguments import (
     POSITIVE_INT,
     ArgumentType,
+    UnitFloat,
     argument_type_of,
     in_range,
     is_traced,
@@ -31,7 +32,7 @@ from lrsched.running._nodes import (
     nodes_of,
     read_state,
 )
-from lrsched.schedules.ramps import RAMPS, Ramp
+from lrsched.schedules.ramps import Ramp
 from lrsched.transforms import rate as rates
 from lrsched.transforms.composition import (
     Group,
@@ -48,7 +49,10 @@ if TYPE_CHECKING:
     import chex
 
 _RATE = ArgumentType("Rate", "a number of 0 or more", in_range(ge=0))
+_DECAY = ArgumentType("Decay", "a number from 0 to below 1", in_range(ge=0, lt=1))
+_FRACTION = ArgumentType("Fraction", "a number from 0 to 1", in_range(ge=0, le=1))
 _NUMBER = ArgumentType("Number", "a finite number", in_range())
+_FRACTION = argument_type_of(UnitFloat) or _NUMBER
 _RAMP = argument_type_of(Ramp) or _NUMBER
 _MULTIPLIER = "multiplier"
 
@@ -142,20 +146,25 @@ def set_hyperparameter(
     ``"multiplier"``. Setting the multiplier of a frozen group thaws it, which changes the structure
     of the state and compiles the step once more.
 
+    A value for ``b1``, ``b2``, ``b3``, ``beta`` or ``momentum`` is at least 0 and below 1, and one
+    for ``weight_decay`` or ``eps`` is at least 0, also behind a prefix such as ``adam_``; traced
+    values are clipped to these bounds.
+
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
       name: Name of the hyperparameter, as in `metrics`.
       value: The value in place of the schedule. Defaults to None: without ``scale``, the schedule
         is followed again, without a scale.
-      scale: Factor that multiplies the value, 0 or more. Defaults to None, no change.
+      scale: Factor that multiplies the value, 0 or more, and at most 1 for a ``value`` that must be
+        below 1. Defaults to None, no change.
       group: Label of the group. Defaults to None, every hyperparameter of this name.
 
     Returns:
       A new state.
 
     Raises:
-      ValueError: If a number is not finite, ``scale`` or a multiplier is negative, no scheduled
-        hyperparameter has this name, or there is no such group.
+      ValueError: If a number is not finite or not within these bounds, a multiplier is negative, no
+        scheduled hyperparameter has this name, or there is no such group.
 
     >>> import jax.numpy as jnp, lrsched, optax
     >>> optimizer = lrsched.inject_schedules(optax.adamw)(
@@ -167,9 +176,9 @@ def set_hyperparameter(
     """
     function = "set_hyperparameter"
     sites = _hyperparameter_sites(opt_state, name, group)
-    kind = _RATE if name == _MULTIPLIER else _NUMBER
+    kind, scale_kind, least, largest = _bounds(name)
     if value is not None:
-        value = kind.validate(function, "value", value)
+        value = _clipped(kind.validate(function, "value", value), least, largest)
         thawed = [
             site._replace(rate=rates.with_schedule(site.rate, constant(0.0)))
             if site.rate.schedule == FROZEN
@@ -181,8 +190,29 @@ def set_hyperparameter(
         sites = _edited(sites, rates.reset_rate)
     if scale is not None:
         _check_not_frozen(function, sites)
-        sites = _edited(sites, rates.scale_rate, _RATE.validate(function, "scale", scale))
+        scale = scale_kind.validate(function, "scale", scale)
+        if scale_kind is _FRACTION:
+            scale = _clipped(scale, 0.0, 1.0)
+        sites = _edited(sites, rates.scale_rate, scale)
     return _written(opt_state, sites)
+
+
+def _bounds(name: str) -> tuple[ArgumentType, ArgumentType, float, float]:
+    """Return the types of a hyperparameter and of its scale, and the bounds of traced values."""
+    last = name.rpartition("_")[2]
+    if last in ("b1", "b2", "b3", "beta", "beta1", "beta2", "momentum"):
+        # An average with a decay of 1 never changes, and one above it grows without bound.
+        return _DECAY, _FRACTION, 0.0, float(np.nextafter(np.float32(1), np.float32(0)))
+    if last == "eps" or name.endswith("weight_decay") or name == _MULTIPLIER:
+        return _RATE, _RATE, 0.0, np.inf
+    return _NUMBER, _RATE, -np.inf, np.inf
+
+
+def _clipped(value: ArrayLike, least: float, largest: float) -> ArrayLike:
+    """Return a traced value within bounds; one that is not finite stays, and is ignored later."""
+    if not is_traced(value):
+        return value
+    return jnp.where(jnp.isfinite(value), jnp.clip(value, least, largest), value)
 
 
 def set_schedule(
@@ -392,6 +422,7 @@ def start_cooldown(
     *,
     ramp: Ramp = "1-sqrt",
     end: ArrayLike = 0.0,
+    start: ArrayLike = 1.0,
     group: str | None = None,
 ) -> Any:
     """Anneal from the current rate to ``end`` within ``steps`` updates, from the next update on.
@@ -402,20 +433,24 @@ def start_cooldown(
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
       steps: Length of the cooldown, in updates, at least 1.
-      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square" or
-        "exponential", which are numbers in the state; or a function from the remaining fraction in
-        [0, 1] to [0, 1], which changes the structure of the state and compiles the step once more.
+      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
+        "exponential" or "power:P" for ``x**P``, which are numbers in the state; or a function from
+        the remaining fraction ``x`` in [0, 1] to [0, 1], which changes the structure of the state
+        and compiles the step once more. "power:2" falls fast at first and slowly at the end.
       end: Rate after the cooldown, 0 or more. Defaults to 0.
+      start: Fraction of the way from ``end`` to the current rate at which the cooldown starts, in
+        [0, 1]. 0.7 with "linear" is the lowered linear cooldown. Defaults to 1, no jump.
       group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all rates.
 
     Returns:
       A new state.
 
     Raises:
-      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``ramp`` is unknown, or there
-        is no such group.
+      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``start`` is not in [0, 1],
+        ``ramp`` is unknown, or there is no such group.
 
-    Source: Hägele et al. 2024 (arXiv 2405.18392).
+    Source: Hägele et al. 2024 (arXiv 2405.18392); for ``start``, Dremov et al. 2025
+    (arXiv 2508.01483).
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.warmup(2) * 1.0)
@@ -427,13 +462,17 @@ def start_cooldown(
     function = "start_cooldown"
     steps = POSITIVE_INT.validate(function, "steps", steps)
     end = _RATE.validate(function, "end", end)
+    start = _FRACTION.validate(function, "start", start)
     ramp = _RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
-    if ramp in RAMPS:
-        return _edit(opt_state, sites, rates.cool_rate, steps, end, rates.ramp_index(ramp))
+    if isinstance(ramp, str):
+        numbers = rates.ramp_numbers(ramp)
+        return _edit(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)
     changed = [
-        site._replace(rate=rates.cooldown_by_function(site.rate, site.step, steps, end, ramp))
+        site._replace(
+            rate=rates.cooldown_by_function(site.rate, site.step, steps, end, start, ramp)
+        )
         for site in sites
     ]
     return _written(opt_state, changed)
@@ -602,7 +641,7 @@ def all_sites(opt_state: optax.OptState) -> list[RateSite]:
 
 
 def _site(node: Any, name: str, is_hyperparameter: bool, group: Group, rate: Any) -> RateSite:
-    leaf_treedef = jax.tree.structure(rate.edits.scale)
+    leaf_treedef = jax.tree.structure(rate.fingerprint)
     unwrapped, step = unwrap_nnx((rate, node.state.count), leaf_treedef)
     is_multiplier = node.rate_factor.is_multiplier
     return RateSite(

@@ -449,7 +449,7 @@ def _saved_rates(nodes: Iterable[StateNode]) -> list[_SavedRate]:
             record = node.field(field)
             named = record if field != "rate" and isinstance(record, Mapping) else {"": record}
             for name, one in named.items():
-                if isinstance(one, RateState) or (isinstance(one, Mapping) and "edits" in one):
+                if isinstance(one, RateState) or (isinstance(one, Mapping) and "record" in one):
                     found.append(_SavedRate(node, node.labels, name, one, None))
     return found
 
@@ -522,7 +522,7 @@ def _largest(counts: list[Any]) -> Any:
 
 
 def _placed(array: Any, fresh: Any, is_first: bool) -> Any:
-    """Return a saved array in the dtype of the fresh one; a NumPy array, on its devices."""
+    """Return a saved array in the dtype of the fresh one, and a NumPy array on its devices."""
     dtype = jnp.result_type(fresh)
     if not isinstance(array, jax.Array):
         sharding = getattr(fresh, "sharding", None) if isinstance(fresh, jax.Array) else None
@@ -596,7 +596,7 @@ def _filled(fresh: RateState, saved: _SavedRate) -> RateState:
 
     return fresh._replace(
         schedule=fill(fresh.schedule, record["schedule"]),
-        edits=fill(fresh.edits, record["edits"]),
+        record=fill(fresh.record, record["record"]),
     )
 
 
