@@ -72,8 +72,10 @@ StepFunction: TypeAlias = Annotated[
 def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
     """Schedule of any function of the step.
 
-    The function is part of the static structure: another one recompiles. It is compared by
-    identity and cannot be written as JSON. For numbers that vary, use `lrsched.schedule`.
+    The function is part of the static structure: another one recompiles. Functions that are made
+    alike, from the same code and numbers, are equal. They are pickled, by their code where they
+    have no name to import, and cannot be written as JSON. For numbers that vary, use
+    `lrsched.schedule`.
 
     Args:
       function: ``f(step) -> value`` in ``jax.numpy``, such as an optax schedule. A function that

@@ -279,55 +279,6 @@ def test_numbers_of_another_shape_than_the_state_are_refused():
     assert lrsched.restart(stacked, jnp.arange(4)).count.tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("b1", {"value": 2.0}, "value=2.0 .* from 0 to below 1"),
-        ("b1", {"value": 1.0}, "value=1.0 .* from 0 to below 1"),
-        ("b1", {"value": -0.1}, "value=-0.1 .* from 0 to below 1"),
-        ("b1", {"scale": 1.5}, "scale=1.5 .* from 0 to 1"),
-        ("b1", {"value": np.nan}, "value=nan"),
-        ("weight_decay", {"value": -1e-3}, "value=-0.001 .* 0 or more"),
-        ("weight_decay", {"value": np.inf}, "value=inf"),
-        ("eps", {"value": -1e-8}, "value=-1e-08 .* 0 or more"),
-    ],
-)
-def test_a_hyperparameter_that_would_diverge_is_refused(name, change, message):
-    state = scheduled_adamw().init(jnp.ones(2))
-    with pytest.raises(ValueError, match=f"set_hyperparameter: {message}"):
-        lrsched.set_hyperparameter(state, name, **change)
-
-
-def scheduled_adamw():
-    """AdamW whose hyperparameters follow schedules, so that they can be changed."""
-    schedule = lrsched.constant
-    return lrsched.inject_schedules(optax.adamw)(
-        0.1, b1=schedule(0.9), b2=schedule(0.99), eps=schedule(1e-8), weight_decay=schedule(0.1)
-    )
-
-
-@pytest.mark.parametrize("value", [2.0, 1.0, -3.0, np.inf, -np.inf, np.nan])
-def test_traced_hyperparameters_are_clipped_to_what_is_legal(value):
-    optimizer = scheduled_adamw()
-
-    @jax.jit
-    def edited_update(value):
-        params, state = jnp.ones(2), optimizer.init(jnp.ones(2))
-        for name in ("b1", "b2", "weight_decay", "eps"):
-            state = lrsched.set_hyperparameter(state, name, value)
-            state = lrsched.set_hyperparameter(state, name, scale=value)
-        for _ in range(3):
-            updates, state = optimizer.update(params, state, params)
-        return updates, state
-
-    updates, state = edited_update(value)
-    assert np.all(np.isfinite(updates))
-    assert np.all(np.asarray(updates) <= 0)
-    for name in ("b1", "b2"):
-        assert 0 <= lrsched.metrics(state)[name] < 1
-    assert lrsched.metrics(state)["weight_decay"] >= 0
-
-
 def moments_of(state):
     """Return the counts and moments of every Adam in a state."""
     nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
@@ -396,3 +347,52 @@ def test_moments_that_cannot_be_reset_are_an_error(optimizer, group, message):
     state = optimizer.init({"w": jnp.ones(2)})
     with pytest.raises(ValueError, match=message):
         lrsched.restart(state, group=group, reset=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("b1", {"value": 2.0}, "value=2.0 .* from 0 to below 1"),
+        ("b1", {"value": 1.0}, "value=1.0 .* from 0 to below 1"),
+        ("b1", {"value": -0.1}, "value=-0.1 .* from 0 to below 1"),
+        ("b1", {"scale": 1.5}, "scale=1.5 .* from 0 to 1"),
+        ("b1", {"value": np.nan}, "value=nan"),
+        ("weight_decay", {"value": -1e-3}, "value=-0.001 .* 0 or more"),
+        ("weight_decay", {"value": np.inf}, "value=inf"),
+        ("eps", {"value": -1e-8}, "value=-1e-08 .* 0 or more"),
+    ],
+)
+def test_a_hyperparameter_that_would_diverge_is_refused(name, change, message):
+    state = scheduled_adamw().init(jnp.ones(2))
+    with pytest.raises(ValueError, match=f"set_hyperparameter: {message}"):
+        lrsched.set_hyperparameter(state, name, **change)
+
+
+def scheduled_adamw():
+    """AdamW whose hyperparameters follow schedules, so that they can be changed."""
+    schedule = lrsched.constant
+    return lrsched.inject_schedules(optax.adamw)(
+        0.1, b1=schedule(0.9), b2=schedule(0.99), eps=schedule(1e-8), weight_decay=schedule(0.1)
+    )
+
+
+@pytest.mark.parametrize("value", [2.0, 1.0, -3.0, np.inf, -np.inf, np.nan])
+def test_traced_hyperparameters_are_clipped_to_what_is_legal(value):
+    optimizer = scheduled_adamw()
+
+    @jax.jit
+    def edited_update(value):
+        params, state = jnp.ones(2), optimizer.init(jnp.ones(2))
+        for name in ("b1", "b2", "weight_decay", "eps"):
+            state = lrsched.set_hyperparameter(state, name, value)
+            state = lrsched.set_hyperparameter(state, name, scale=value)
+        for _ in range(3):
+            updates, state = optimizer.update(params, state, params)
+        return updates, state
+
+    updates, state = edited_update(value)
+    assert np.all(np.isfinite(updates))
+    assert np.all(np.asarray(updates) <= 0)
+    for name in ("b1", "b2"):
+        assert 0 <= lrsched.metrics(state)[name] < 1
+    assert lrsched.metrics(state)["weight_decay"] >= 0

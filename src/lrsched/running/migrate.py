@@ -522,7 +522,7 @@ def _largest(counts: list[Any]) -> Any:
 
 
 def _placed(array: Any, fresh: Any, is_first: bool) -> Any:
-    """Return a saved array in the dtype of the fresh one; a NumPy array, on its devices."""
+    """Return a saved array in the dtype of the fresh one, and a NumPy array on its devices."""
     dtype = jnp.result_type(fresh)
     if not isinstance(array, jax.Array):
         sharding = getattr(fresh, "sharding", None) if isinstance(fresh, jax.Array) else None
