@@ -305,6 +305,7 @@ class AnnealingAverage:
 
     def update(self, state: AverageState, params: optax.Params) -> AverageState:
         """Move the average towards the new parameters."""
+        assert state.schedule is not None  # `init` keeps one
         schedule = with_live_leaves(state.schedule, as_schedule(self.schedule))
         now, following = (evaluate_scalar(schedule, state.count + ahead) for ahead in (0, 1))
         weight = jnp.maximum(now - following, 0)
