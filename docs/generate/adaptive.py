@@ -44,7 +44,7 @@ class State(NamedTuple):
 
 
 def transforms() -> list[str]:
-    """Return the public transforms of `lrsched.adaptive`, without those that only record."""
+    """Return the public transforms of `lrsched.adaptive` that make or change a rate, or average."""
     return [row["name"] for row in listing.transforms() if row["name"] not in RECORDERS]
 
 

@@ -38,6 +38,7 @@ from lrsched.adaptive.gradient_noise import (
     noise_scale,
 )
 from lrsched.adaptive.hypergradient import hdm, hypergradient
+from lrsched.adaptive.kl import adaptive_kl
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
 from lrsched.adaptive.mechanic import mechanize
 from lrsched.adaptive.norm import adagrad_norm
@@ -51,6 +52,7 @@ from lrsched.adaptive.recording import (
     recorded_norms,
 )
 from lrsched.adaptive.schedule_free import (
+    ema_nesterov,
     schedule_free,
     schedule_free_adamw,
     schedule_free_plus,
@@ -165,6 +167,7 @@ __all__ = [
     "Schedule",
     "adagrad_norm",
     "adalrs",
+    "adaptive_kl",
     "add",
     "alig",
     "annealing_average",
@@ -188,6 +191,7 @@ __all__ = [
     "dog",
     "dowg",
     "edited",
+    "ema_nesterov",
     "ema_params",
     "eval_params",
     "exp_hyperbolic",

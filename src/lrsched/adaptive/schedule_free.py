@@ -3,6 +3,8 @@
 There are three points: ``z``, the iterate of the base optimizer; ``x``, the average of all ``z``,
 at which one evaluates; and ``y = b1 x + (1 - b1) z``, at which gradients are computed. The
 parameters in training are ``y``; `lrsched.eval_params` returns ``x``.
+
+`ema_nesterov` is of the same family: its gradients are computed ahead of the parameters too.
 """
 
 import dataclasses
@@ -35,7 +37,7 @@ from lrsched.adaptive.base import (
     tree_zeros_like,
     zero_count,
 )
-from lrsched.algebra import LearningRate
+from lrsched.algebra import LearningRate, as_schedule
 from lrsched.arguments import (
     BaseOptimizer,
     DecayRate,
@@ -86,6 +88,22 @@ class PlusBaseState(NamedTuple):
     grad_norm_l1: jax.Array
 
 
+class EmaNesterovState(NamedTuple):
+    """State of `ema_nesterov`.
+
+    Attributes:
+      params: ``x``, the parameters after the step of the base, at which one evaluates.
+      displacement_ema: ``e``, the average of the displacements, a tree like the parameters.
+      num_updates: int32 scalar, the number of updates.
+      base_state: State of the base optimizer.
+    """
+
+    params: optax.Params
+    displacement_ema: optax.Params
+    num_updates: jax.Array
+    base_state: optax.OptState
+
+
 class BaseStep(NamedTuple):
     """Step of the base optimizer.
 
@@ -113,6 +131,8 @@ def _average(state: ScheduleFreeMethodState, params: optax.Params) -> optax.Para
 @average_of.register
 def _(state: AdaptiveState) -> ParamAverage | None:
     method_state = state.method_state
+    if isinstance(method_state, EmaNesterovState):
+        return ParamAverage(method_state.params, lambda params: method_state.params)
     if not isinstance(method_state, ScheduleFreeMethodState):
         return None
 
@@ -132,6 +152,7 @@ class _ScheduleFree(AdaptiveMethod[ScheduleFreeMethodState]):
     b1: OpenUnitFloat = 0.9
     r: float = 0.0
     weight_lr_power: NonNegativeFloat = 2.0
+    window: PositiveFloat | None = None
     state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> ScheduleFreeMethodState:
@@ -150,7 +171,11 @@ class _ScheduleFree(AdaptiveMethod[ScheduleFreeMethodState]):
         step = self._step_base(inputs)
         max_lr = jnp.maximum(inputs.state.max_lr, step.rate)
         weight = (inputs.state.num_updates + 1.0) ** self.r * max_lr**self.weight_lr_power
-        return _move_average(inputs, step, max_lr, weight, state_scalar(self.b1))
+        fraction = None
+        if self.window is not None:
+            share = safe_divide(weight, inputs.state.weight_sum + weight)
+            fraction = jnp.minimum(share * (1 - self.b1) * self.window, 1.0)
+        return _move_average(inputs, step, max_lr, weight, state_scalar(self.b1), fraction)
 
     def _init_base(self, params: optax.Params) -> optax.OptState:
         return None
@@ -202,6 +227,9 @@ class ScheduleFree(_ScheduleFree):
       b1: Position of the gradients between ``z`` (0) and ``x`` (1).
       r: Power of the step in the weights.
       weight_lr_power: Power of the largest rate in the weights.
+      window: Factor ``C`` of the decoupled averaging window: ``c_t`` becomes
+        ``min(1, (1 - b1) C c_t)``, so that the average forgets its start. 200 with ``b1`` of 0.95
+        or 0.98 for language models. `None` is ``1 / (1 - b1)``, the method without it.
       weight_decay_at_y: Decoupled weight-decay coefficient, times ``y`` and the rate.
       state_dtype: Dtype of ``z`` and of the base's state. Defaults to the parameter dtype, at least
         float32.
@@ -226,6 +254,7 @@ class ScheduleFree(_ScheduleFree):
       True
 
     References:
+      Window: Song et al. 2025 (arXiv 2507.09846), read in two implementations.
       Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky 2024 (arXiv 2405.15682). It matches
       schedulefree 1.4.1, whose wrapper weights Prodigy and D-Adaptation by the estimate after the
       update, which is not the one that was applied. optax's reads the schedule of the weights one
@@ -280,6 +309,7 @@ class ScheduleFreeSgd(_ScheduleFree):
         ``(t + 1) / warmup_steps`` of the rate.
       r: Power of the step in the weights.
       weight_lr_power: Power of the largest rate in the weights.
+      window: Factor of the decoupled averaging window, see `schedule_free`.
       state_dtype: Dtype of ``z``. Defaults to the parameter dtype, at least float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
 
@@ -327,6 +357,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
         ``(t + 1) / warmup_steps`` of the rate.
       r: Power of the step in the weights.
       weight_lr_power: Power of the largest rate in the weights.
+      window: Factor of the decoupled averaging window, see `schedule_free`.
       state_dtype: Dtype of ``z`` and the second moment. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
@@ -381,6 +412,7 @@ class ScheduleFreeRadam(_ScheduleFree):
         If ``False``, these are steps of gradient descent.
       r: Power of the step in the weights.
       weight_lr_power: Power of the largest rate in the weights.
+      window: Factor of the decoupled averaging window, see `schedule_free`.
       state_dtype: Dtype of ``z`` and the second moment. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
@@ -574,6 +606,100 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
         return _move_average(inputs, step, max_lr, weight, jnp.asarray(q), fraction)
 
 
+@dataclasses.dataclass(frozen=True)
+class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
+    """EMA-Nesterov: gradients ahead of the parameters, along the average of past displacements.
+
+    The parameters in training are ``y``, those of evaluation ``x``; `lrsched.eval_params` returns
+    ``x``. The base steps from ``y`` with the gradient at ``y``::
+
+        x' = y + base(g(y))      e' = decay e + (1 - decay) (x' - x)      y' = x' + b_t e'
+
+    ``b_t`` is ``beta`` at the next update, 0 outside of ``start <= t < end``. With ``beta=0`` it is
+    the base. Keeps two copies of the parameters, in float32 or wider: ``e`` is a mean of small
+    differences.
+
+    Args:
+      base: Base optimizer with its schedule.
+      beta: Length of the look-ahead, a number or a schedule. The authors multiply it by the rate
+        over its peak: ``0.3 * lrsched.wsd(1.0, ...)``.
+      decay: Decay of the average, 0.99 to 0.999.
+      start: First update with a look-ahead.
+      end: Update from which there is none. `None` means no end.
+      state_dtype: Dtype of ``x`` and ``e``. Defaults to the parameter dtype, at least float32.
+      nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
+
+    Returns:
+      An optax transform whose state is an `AdaptiveState` of an `EmaNesterovState`.
+
+    Raises:
+      ValueError: If an argument is outside its range.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched, optax
+      >>> optimizer = lrsched.ema_nesterov(optax.sgd(0.1))
+      >>> params = jnp.array([-1.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(3):
+      ...     updates, state = optimizer.update(3 * params, state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> lrsched.eval_params(state, params).round(5).tolist()
+      [-0.34149]
+
+    References:
+      arXiv 2605.25395, as in the author's entries 39 and 40 of the optimizer track of
+      KellerJordan/modded-nanogpt at f411b3d: beta 0.3 and 0.6, decay 0.99, from update 300 to 1950
+      of 2900 and from 500 to 2400 of 3125. There the forward pass precedes the rate of its step, so
+      that ``b_t`` lags by one update.
+    """
+
+    base: BaseOptimizer
+    beta: LearningRate = 0.3
+    _: dataclasses.KW_ONLY
+    decay: DecayRate = 0.99
+    start: NonNegativeInt = 0
+    end: NonNegativeInt | None = None
+    state_dtype: Dtype | None = None
+
+    @property
+    def outer_learning_rate(self) -> LearningRate:
+        """1: the rates are those of the base."""
+        return 1.0
+
+    @property
+    def is_adjustable(self) -> bool:
+        """False: the rate is in the state of the base."""
+        return False
+
+    def init(self, params: optax.Params) -> EmaNesterovState:
+        """Return the state with ``x = y`` and no displacement yet."""
+        return EmaNesterovState(
+            params, tree_zeros_like(params), zero_count(), self.base.init(params)
+        )
+
+    def update(self, inputs: MethodInputs[EmaNesterovState]) -> MethodOutput:
+        """Return the updates of ``y``."""
+        state, decay = inputs.state, self.decay
+        updates, base_state = inputs.update_base(self.base, state.base_state, inputs.params)
+        params = jax.tree.map(jnp.add, inputs.params, updates)
+        moved = tree_sub(params, state.params)
+        displacement_ema = tree_ema(state.displacement_ema, moved, decay)
+
+        following = state.num_updates + 1
+        beta = as_schedule(self.beta)(following)
+        is_ahead = following >= self.start
+        if self.end is not None:
+            is_ahead &= following < self.end
+        beta = jnp.where(is_ahead, beta, 0).astype(inputs.outer_rate.dtype)
+
+        def updates_of(kept: EmaNesterovState) -> optax.Updates:
+            # Added to the update of the base, so that it alone is left where beta is 0.
+            return jax.tree.map(lambda u, e: u + beta * e, updates, kept.displacement_ema)
+
+        new_state = EmaNesterovState(params, displacement_ema, following, base_state)
+        return MethodOutput(updates_of, new_state, 1.0)
+
+
 def _warmup_factor(num_updates: jax.Array, warmup_steps: ArrayLike) -> jax.Array:
     return jnp.minimum((num_updates + 1) / jnp.maximum(warmup_steps, 1), 1.0)
 
@@ -598,3 +724,4 @@ schedule_free_sgd = adaptive_transform(ScheduleFreeSgd)
 schedule_free_adamw = adaptive_transform(ScheduleFreeAdamW)
 schedule_free_radam = adaptive_transform(ScheduleFreeRadam)
 schedule_free_plus = adaptive_transform(ScheduleFreePlus)
+ema_nesterov = adaptive_transform(EmaNesterov)

@@ -94,7 +94,7 @@ def read_recipe(text: str, rest: Sequence[str] = ()) -> Recipe:
         raise ValueError(str(error)) from None
 
 
-def _as_number(text: str, name: str, word: str) -> float:
+def _as_number(text: str, name: str, word: str) -> int | float:
     with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         value = ast.literal_eval(word)

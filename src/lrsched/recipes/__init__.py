@@ -16,6 +16,7 @@ Example:
 
 from lrsched.recipes import control_and_science as _control_and_science
 from lrsched.recipes import language_models as _language_models
+from lrsched.recipes import optimizers as _optimizers
 from lrsched.recipes import speech as _speech
 from lrsched.recipes import vision as _vision
 from lrsched.recipes._recipe import (
@@ -31,7 +32,7 @@ from lrsched.recipes._recipe import (
 )
 
 # The modules of the families register their recipes when they are imported.
-del _control_and_science, _language_models, _speech, _vision
+del _control_and_science, _language_models, _optimizers, _speech, _vision
 
 for _create in RECIPES.values():
     globals()[_create.__name__] = _create

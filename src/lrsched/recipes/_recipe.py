@@ -14,9 +14,11 @@ import optax
 import optax.contrib
 
 from lrsched._schedule import Schedule
+from lrsched.adaptive.schedule_free import schedule_free_adamw
 from lrsched.arguments import bind_arguments
 from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.inject import inject_schedules
+from lrsched.transforms.matrix import muon_direction
 from lrsched.transforms.weight_decay import with_weight_decay
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ scheduled hyperparameter stands for that schedule."""
 
 DECAYS_ALL: Final = "all parameters"
 DECAYS_MATRICES: Final = "matrices"
+DECAYS_KERNELS: Final = "kernels"
 
 
 class Decay(NamedTuple):
@@ -36,14 +39,17 @@ class Decay(NamedTuple):
 
     Attributes:
       value: Coefficient, or the name of the scheduled hyperparameter that it follows.
-      parameters: Which parameters decay: "all parameters", "matrices" (two axes or more), or
-        another description, for which `Recipe.optimizer` needs a mask.
+      parameters: Which parameters decay: "all parameters", "matrices" (two axes or more),
+        "kernels" (those whose path ends so), or another description, for which
+        `Recipe.optimizer` needs a mask.
       coupling: Meaning of the coefficient, see `lrsched.with_weight_decay`.
+      cautious: Whether only entries decay whose update does not move them away from 0.
     """
 
     value: Number | str
     parameters: str = DECAYS_ALL
     coupling: str = "decoupled"
+    cautious: bool = False
 
 
 class Parts(NamedTuple):
@@ -167,6 +173,7 @@ class Recipe(NamedTuple):
         self,
         groups: Sequence[tuple[str, str]] = (),
         *,
+        directions: Mapping[str, optax.GradientTransformation] | None = None,
         decay_mask: "chex.ArrayTree | Callable[[optax.Params], chex.ArrayTree] | None" = None,
     ) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer from optax's parts, with every schedule in its state.
@@ -178,25 +185,28 @@ class Recipe(NamedTuple):
           groups: Pairs of a regular expression and the name of a group, for recipes with several.
             A parameter belongs to the first pair whose expression is found in its path, such as
             ``"layer_1/kernel"``.
+          directions: Transforms from gradients to a direction by group, for optimizers that optax
+            does not have. Rate, weight decay and clipping are still those of the recipe.
           decay_mask: Tree of booleans, or a function of the parameters that returns one: which
             parameters decay. Defaults to the recipe's own description, where it is "all
-            parameters" or "matrices".
+            parameters", "matrices" or "kernels".
 
         Returns:
           An optax transform. Its rates are read by `lrsched.learning_rates`.
 
         Raises:
-          ValueError: If optax has no such optimizer, if a description of the decayed parameters
-            needs ``decay_mask``, or if ``groups`` names a group that the recipe does not have.
+          ValueError: If optax has no such optimizer and ``directions`` has none for the group, if a
+            description of the decayed parameters needs ``decay_mask``, or if ``groups`` or
+            ``directions`` names a group that the recipe does not have.
         """
-        rates = self.parts.rates
-        if unknown := [group for _, group in groups if group not in rates]:
+        rates, own = self.parts.rates, dict(directions or {})
+        if unknown := [name for name in [*(g for _, g in groups), *own] if name not in rates]:
             raise ValueError(
                 f"{self.name}: group {unknown[0]!r} is not accepted; it must be one of "
                 f"{', '.join(rates)}."
             )
         if len(rates) == 1:
-            optimizer = self._of_group(next(iter(rates)), decay_mask)
+            optimizer = self._of_group(next(iter(rates)), own, decay_mask)
         else:
             if not groups:
                 raise ValueError(
@@ -205,32 +215,40 @@ class Recipe(NamedTuple):
                 )
             used = dict.fromkeys(group for _, group in groups)
             optimizer = optax.partition(
-                {group: self._of_group(group, decay_mask) for group in used},
+                {group: self._of_group(group, own, decay_mask) for group in used},
                 functools.partial(_labels, self.name, tuple(groups)),
             )
         if self.parts.clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(self.parts.clip), optimizer)
         return optax.with_extra_args_support(optimizer)
 
-    def _of_group(self, group: str, decay_mask: Any) -> optax.GradientTransformation:
+    def _of_group(
+        self, group: str, own: Mapping[str, optax.GradientTransformation], decay_mask: Any
+    ) -> optax.GradientTransformation:
         arguments = dict(self.parts.group_optimizers.get(group, self.parts.optimizer))
         name = str(arguments.pop("name"))
-        if name not in DIRECTIONS:
+        if group not in own and name not in DIRECTIONS and name != SCHEDULE_FREE:
             raise ValueError(
-                f"{self.name}: optax has no {name}, so that the optimizer cannot be built; use "
-                "the schedules with an implementation of it."
+                f"{self.name}: optax has no {name}, so that the optimizer of the group {group!r} "
+                f"cannot be built; pass its direction by directions={{{group!r}: ...}}, or use the "
+                "schedules alone."
             )
-        values = {
+        values: dict[str, Any] = {
             key: self.parts.hyperparameters.get(value, value) if isinstance(value, str) else value
             for key, value in arguments.items()
         }
-        direction = inject_schedules(DIRECTIONS[name])(**values)
-        decay = self.parts.group_decays.get(group, self.parts.weight_decay)
-        if decay is None or decay.value == 0:
+        if name == SCHEDULE_FREE:
+            decay = self.parts.weight_decay or Decay(0.0)
+            return schedule_free_adamw(
+                self.parts.rates[group], weight_decay=float(decay.value), **values
+            )
+        direction = own[group] if group in own else inject_schedules(DIRECTIONS[name])(**values)
+        decay = self.parts.group_decays.get(group, self.parts.weight_decay or Decay(0.0))
+        if decay.value == 0:
             return with_weight_decay(direction, self.parts.rates[group], 0.0)
-        if decay_mask is None and decay.parameters == DECAYS_MATRICES:
-            decay_mask = _is_matrix
-        elif decay_mask is None and decay.parameters != DECAYS_ALL:
+        if decay_mask is None and decay.parameters in _MASKS:
+            decay_mask = _MASKS[decay.parameters]
+        elif decay_mask is None:
             raise ValueError(
                 f"{self.name}: decay_mask=None is not accepted; the recipe decays "
                 f"{decay.parameters!r}, so decay_mask must say which parameters those are."
@@ -238,7 +256,12 @@ class Recipe(NamedTuple):
         value = decay.value
         coefficient = self.parts.hyperparameters[value] if isinstance(value, str) else value
         return with_weight_decay(
-            direction, self.parts.rates[group], coefficient, decay.coupling, mask=decay_mask
+            direction,
+            self.parts.rates[group],
+            coefficient,
+            decay.coupling,
+            cautious=decay.cautious,
+            mask=decay_mask,
         )
 
 
@@ -252,26 +275,16 @@ def _rmsprop(
     return optax.chain(optax.scale_by_rms(decay, eps, initial_scale=1.0), optax.trace(momentum))
 
 
-def _muon(
-    beta: float = 0.95,
-    ns_steps: int = 5,
-    nesterov: bool = True,
-    consistent_rms: float | None = None,
-) -> optax.GradientTransformation:
-    # The rate -1 multiplies by exactly 1, which leaves the direction that is to be subtracted.
-    direction: optax.GradientTransformation = optax.contrib.muon(
-        -1.0, beta=beta, ns_steps=ns_steps, nesterov=nesterov, consistent_rms=consistent_rms
-    )
-    return direction
-
-
+SCHEDULE_FREE: Final = "schedule_free_adamw"
+"""An optimizer as a whole: its weight decay and average are parts of the method."""
 DIRECTIONS: Final[dict[str, Callable[..., optax.GradientTransformation]]] = {
     "adafactor": optax.scale_by_factored_rms,
+    "ademamix": optax.contrib.scale_by_ademamix,
     "adam": optax.scale_by_adam,
     "adamw": optax.scale_by_adam,
     "amsgrad": optax.scale_by_amsgrad,
     "lion": optax.scale_by_lion,
-    "muon": _muon,
+    "muon": muon_direction,
     "rmsprop": _rmsprop,
     "sgd": _sgd,
 }
@@ -282,10 +295,21 @@ def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
 
+def _is_kernel(params: optax.Params) -> "chex.ArrayTree":
+    return jax.tree_util.tree_map_with_path(lambda path, _: _path(path).endswith("kernel"), params)
+
+
+_MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
+
+
+def _path(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
     def label(path: Any, leaf: Any) -> str:
         del leaf
-        text = jax.tree_util.keystr(path, simple=True, separator="/")
+        text = _path(path)
         for pattern, group in groups:
             if re.search(pattern, text):
                 return group
@@ -304,7 +328,8 @@ def _call(arguments: Arguments) -> str:
 
 
 def _decay_text(decay: Decay) -> str:
-    return f"{decay.value} of {decay.parameters}, {decay.coupling}"
+    cautious = ", cautious" if decay.cautious else ""
+    return f"{decay.value} of {decay.parameters}, {decay.coupling}{cautious}"
 
 
 def _short(schedule: Schedule, width: int = 200) -> str:
@@ -329,7 +354,8 @@ def recipe(
     """Register a function of a scale that returns `Parts` as the recipe called ``name``.
 
     The function's arguments are the scale: integers are lengths of 1 or more (0 where the default
-    is 0), floats are finite and above 0, and every one has the published value as its default.
+    is 0, and for ``warmup`` and ``cooldown``), floats are finite and above 0, and every one has the
+    published value as its default.
 
     Args:
       name: Name in lower case, with hyphens.
@@ -381,12 +407,8 @@ def recipe(
                 raise ValueError(f"{name}: {error}") from None
             scale = dict(bound.arguments)
             given = signature.bind(*args, **kwargs).arguments
-            examples = [
-                f"The source leaves {argument} open, and {scale[argument]:g} is an example."
-                for argument in free
-                if argument not in given
-            ]
-            found = " ".join([*([missing] if missing else []), *examples])
+            examples = {key: scale[key] for key in free if key not in given}
+            found = " ".join(filter(None, [missing, _open_arguments(examples)]))
             return Recipe(name, family, scale, parts, batch, source, found, notes)
 
         create.__annotations__ = {**function.__annotations__, "return": Recipe}
@@ -397,9 +419,22 @@ def recipe(
     return decorate
 
 
+def _open_arguments(examples: Mapping[str, Number]) -> str:
+    """Return the sentence about arguments whose defaults are examples, or nothing."""
+    if not examples:
+        return ""
+    verb = "is an example" if len(examples) == 1 else "are examples"
+    values = [_number(value) for value in examples.values()]
+    return f"The source leaves {_listed([*examples])} open, and {_listed(values)} {verb}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def _check_scale(name: str, key: str, value: Any, default: Any) -> None:
     is_length = isinstance(default, int)
-    least = 0 if default == 0 else 1
+    least = 0 if default == 0 or key in ("warmup", "cooldown") else 1
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_length and not (is_number and value == int(value) and value >= least):
         accepted = f"a whole number of {least} or more"

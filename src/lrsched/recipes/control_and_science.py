@@ -1,7 +1,7 @@
 """Recipes of reinforcement learning and of the sciences."""
 
 from lrsched.algebra import constant
-from lrsched.recipes._recipe import Decay, Parts, recipe
+from lrsched.recipes._recipe import Arguments, Decay, Parts, recipe
 from lrsched.recipes._shapes import sequence, stairs
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.schedules.decay import exponential, linear
@@ -20,6 +20,24 @@ def cleanrl_ppo(
     """PPO of CleanRL: a line in iterations."""
     rate = stairs(lambda k: peak * (1 - k / iterations), epochs * minibatches, iterations)
     return Parts({"all": rate}, {"name": "adam", "eps": 1e-5}, clip=0.5)
+
+
+@recipe(
+    "brax-ppo-adaptive-kl",
+    "rl",
+    source="google/brax training/agents/ppo/train.py, optimizer.py @0b96d05",
+    notes="An option of brax, whose default is a constant rate. One divergence for a minibatch.",
+)
+def brax_ppo_adaptive_kl(peak: float = 1e-4, target: float = 0.01) -> Parts:
+    """PPO of brax: the rate follows the divergence from the old policy, from 1e-5 to 1e-2."""
+    controller: Arguments = {
+        "name": "adaptive_kl",
+        "target": target,
+        "factor": 1.5,
+        "min_scale": min(1e-5 / peak, 1.0),
+        "max_scale": max(1e-2 / peak, 1.0),
+    }
+    return Parts({"all": constant(peak)}, {"name": "adam"}, controller=controller)
 
 
 @recipe(

@@ -42,8 +42,8 @@ def nanogpt_gpt2_124m(steps: int = 600_001, peak: float = 6e-4, warmup: int = 20
     batch="524,288 tokens",
     notes=(
         "Rates follow the square root of the batch; those of the embeddings and the head also "
-        "width**-0.5. The curves go on past the last update as the formulas do. The decay of the "
-        "matrices is cautious."
+        "width**-0.5. The curves continue past the last update as the formulas do. Its Muon "
+        "orthogonalises by Polar Express and normalises each row or column as NorMuon does."
     ),
 )
 def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 768) -> Parts:
@@ -75,9 +75,9 @@ def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 7
             "muon_momentum": momentum >> line(0.97, 0.90),
             "muon_weight_decay": cosine(decay, steps=steps) >> reverse(cosine(decay, steps=steps)),
         },
-        {"matrix_muon": {"name": "muon", "beta": "muon_momentum"}},
+        {"matrix_muon": {"name": "nanochat's Muon", "beta": "muon_momentum"}},
         group_decays={
-            "matrix_muon": Decay("muon_weight_decay"),
+            "matrix_muon": Decay("muon_weight_decay", cautious=True),
             "lm_head": Decay(0.01),
             "embed": Decay(0.001),
             "value_embeds": Decay(0.01),
@@ -92,8 +92,8 @@ def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 7
     source="KellerJordan/modded-nanogpt train_gpt.py @f411b3d",
     batch="131,072 / 262,144 / 393,216 tokens by stage",
     notes=(
-        "The rate jumps up with the batch, once inside the cooldown. The weight decay is cautious "
-        "and multiplied by the squared rate."
+        "The rate jumps up with the batch, once inside the cooldown. Adam's groups step in every "
+        "second update only."
     ),
 )
 def modded_nanogpt_track1(steps: int = 1270, extension: int = 15) -> Parts:
@@ -123,6 +123,11 @@ def modded_nanogpt_track1(steps: int = 1270, extension: int = 15) -> Parts:
         {"name": "adam", "eps": 1e-10},
         {"normuon_momentum": momentum},
         {"normuon": {"name": "NorMuon", "beta": "normuon_momentum"}},
+        group_decays={
+            "normuon": Decay(1.2, coupling="squared", cautious=True),
+            "adam": Decay(0.75, "the embedding and the head", "squared", cautious=True),
+            "value_and_bigram_embeds": Decay(0.025, coupling="squared", cautious=True),
+        },
     )
 
 
@@ -141,7 +146,7 @@ def modded_nanogpt_track3_tuned_muon(steps: int = 3250) -> Parts:
     return Parts(
         {group: peak * curve for group, peak in peaks.items()},
         {"name": "adamw", "b1": 0.8, "b2": 0.95, "eps": 1e-10},
-        group_optimizers={"muon": {"name": "muon", "beta": 0.95}},
+        group_optimizers={"muon": {"name": "muon", "beta": 0.95, "bias_correction": False}},
         weight_decay=Decay(0.001),
         group_decays={"muon": Decay(0.05)},
     )
@@ -390,10 +395,8 @@ def marin_8b_kestrel_wsd_s(
     cycles: int = 20, cycle: int = 10_000, cooldown: int = 1000, peak: float = 1e-3
 ) -> Parts:
     """Marin 8B: cycles of a plateau and a cooldown of ``1 / rate``, warmup in the first."""
-    fall = join(
-        constant(peak / (9 / cooldown + 1), steps=1),
-        inverse_time(peak / (9 / cooldown + 1), 9 / (cooldown + 9), every=1),
-    )
+    top = peak / (9 / max(cooldown, 1) + 1)
+    fall = join(constant(top, steps=1), inverse_time(top, 9 / (cooldown + 9), every=1))
     first = sequence(
         (linear(0.0, peak, steps=1000), 1000), (peak, cycle - cooldown - 1000), (fall, cooldown)
     )
@@ -420,8 +423,8 @@ def maxtext_default(steps: int = 150_001, peak: float = 3e-5) -> Parts:
     "llm-pretrain",
     source="MoonshotAI/Moonlight examples/toy_train.py @c2ad5b2; transformers @005edac",
     notes=(
-        "One rate for both optimizers; the factor 0.2 sqrt(max(rows, columns)) of a matrix does "
-        "not multiply its decay."
+        "One rate for both optimizers. That of Muon is shown times 0.2 sqrt(max(rows, columns)), "
+        "as the script has it; the optimizer is right for matrices of every shape."
     ),
     free=("steps",),
 )
@@ -430,12 +433,22 @@ def moonlight_toy_muon(
 ) -> Parts:
     """Moonlight's example: Muon at AdamW's rate, warmup and cosine to 0."""
     rate = warmup_cosine(peak, steps, warmup)
-    matrix = 0.2 * math.sqrt(max(rows, columns)) * rate
+    group, side = f"muon_{rows}x{columns}", math.sqrt(max(rows, columns))
+    # Moonlight's script has the factor of the shape in the rate, but not in the decay. The rms of
+    # 1 / side makes the group right for matrices of every other shape as well.
+    muon: Arguments = {
+        "name": "muon",
+        "beta": 0.95,
+        "scale": "rms",
+        "rms": 1 / side,
+        "bias_correction": False,
+    }
     return Parts(
-        {"adamw": rate, f"muon_{rows}x{columns}": matrix},
+        {"adamw": rate, group: 0.2 * side * rate},
         _ADAMW,
-        group_optimizers={f"muon_{rows}x{columns}": {"name": "muon", "beta": 0.95}},
+        group_optimizers={group: muon},
         weight_decay=Decay(0.1),
+        group_decays={group: Decay(0.1 / (0.2 * side))},
     )
 
 

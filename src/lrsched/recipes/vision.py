@@ -3,7 +3,7 @@
 import math
 
 from lrsched.algebra import add, constant, minimum, multiply, reverse
-from lrsched.recipes._recipe import DECAYS_MATRICES, Decay, Parts, recipe
+from lrsched.recipes._recipe import DECAYS_KERNELS, DECAYS_MATRICES, Decay, Parts, recipe
 from lrsched.recipes._shapes import ahead, ramp, sequence, stairs, warmup_cosine
 from lrsched.schedules.decay import cosine, exponential, linear, multistep
 from lrsched.schedules.power import inverse_sqrt
@@ -69,9 +69,9 @@ def bigvision_vit_s16_i1k_90ep(
     curve = warmup_cosine(1.0, steps, warmup)
     return Parts(
         {"lr": peak * curve},
-        {"name": "adam"},
+        {"name": "adam", "mu_dtype": "bfloat16"},
         {"weight_decay": 1e-4 * curve},
-        weight_decay=Decay(1e-4, DECAYS_MATRICES, "relative"),
+        weight_decay=Decay(1e-4, DECAYS_KERNELS, "relative"),
         clip=1.0,
     )
 

@@ -430,9 +430,9 @@ def _power(x: jax.Array, exponent: jax.Array) -> jax.Array:
 
 def _polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
     *lower, highest = coefficients
-    value: jax.Array = functools.reduce(
-        lambda value, c: value * x + c, lower[::-1], jnp.float32(highest)
-    )
+    value: jax.Array = jnp.asarray(highest, jnp.float32)
+    for coefficient in reversed(lower):
+        value = value * x + coefficient
     return value
 
 

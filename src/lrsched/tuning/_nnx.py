@@ -37,7 +37,8 @@ def split_variables(
     from flax import nnx
 
     graph, state = nnx.split(model)
-    params, others = nnx.split_state(state, nnx.Param if wrt is None else wrt, ...)
+    wanted: Any = nnx.Param if wrt is None else wrt
+    params, others = nnx.split_state(state, wanted, ...)
     return graph, params, others
 
 
