@@ -64,7 +64,7 @@ FINDERS = {
 """They find the step: their state is an `AdaptiveState`, but for those in a chain."""
 CONTROLLERS = {
     "adalrs": after_a_rate(functools.partial(lrsched.adalrs, window=5)),
-    "adaptive_kl": after_a_rate(lrsched.adaptive_kl),
+    "adaptive_kl": after_a_rate(functools.partial(lrsched.adaptive_kl, target=1e-3, min_scale=0.5)),
     "backoff_on_spike": after_a_rate(functools.partial(lrsched.backoff_on_spike, patience=3)),
     "bold_driver": after_a_rate(lrsched.bold_driver),
     "greedy": after_a_rate(functools.partial(lrsched.greedy, patience=2)),
