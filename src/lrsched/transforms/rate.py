@@ -441,7 +441,7 @@ def _power(x: jax.Array, exponent: jax.Array) -> jax.Array:
 
 def _polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
     *lower, highest = coefficients
-    value: jax.Array = jnp.float32(highest)
+    value: jax.Array = jnp.asarray(highest, jnp.float32)
     for coefficient in reversed(lower):
         value = value * x + coefficient
     return value
