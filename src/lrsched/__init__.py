@@ -31,6 +31,12 @@ from lrsched.adaptive.dadaptation import (
     dadapt_sgd,
 )
 from lrsched.adaptive.distance import dog, dowg, ldog
+from lrsched.adaptive.gradient_noise import (
+    CriticalBatchSize,
+    NoiseScaleState,
+    critical_batch_size,
+    noise_scale,
+)
 from lrsched.adaptive.hypergradient import hdm, hypergradient
 from lrsched.adaptive.kl import adaptive_kl
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
@@ -72,7 +78,6 @@ from lrsched.algebra import (
 from lrsched.config_schema import json_schema
 from lrsched.merging import merge_checkpoints, merge_weights
 from lrsched.running.edit import (
-    check_resume,
     extend,
     learning_rate_schedule,
     restart,
@@ -84,6 +89,7 @@ from lrsched.running.edit import (
 )
 from lrsched.running.migrate import migrate
 from lrsched.running.read import eval_params, learning_rate, learning_rates, metrics
+from lrsched.running.resume import check_resume
 from lrsched.schedules.constant import piecewise_constant, table
 from lrsched.schedules.cyclic import (
     cosine_restarts,
@@ -146,11 +152,13 @@ __all__ = [
     "AdaptiveState",
     "AverageState",
     "ControllerState",
+    "CriticalBatchSize",
     "HyperballState",
     "InjectSchedulesState",
     "LawaState",
     "LayerwiseDecayState",
     "LearningRateGroupsState",
+    "NoiseScaleState",
     "RateEdits",
     "RateState",
     "RecordNormsState",
@@ -175,6 +183,7 @@ __all__ = [
     "cosine",
     "cosine_restarts",
     "cosine_waves",
+    "critical_batch_size",
     "dadapt_adagrad",
     "dadapt_adamw",
     "dadapt_lion",
@@ -228,6 +237,7 @@ __all__ = [
     "mup_groups",
     "noam",
     "noise",
+    "noise_scale",
     "observe",
     "one_cycle",
     "one_cycle_momentum",

@@ -56,7 +56,7 @@ class Controller(Protocol):
 
     def observe(
         self, state: Any, scale: jax.Array, metrics: Mapping[str, jax.Array]
-    ) -> tuple[Any, jax.Array]:
+    ) -> tuple[chex.ArrayTree, jax.Array]:
         """Return the state and the scale after new metrics.
 
         Args:
@@ -197,7 +197,7 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
         updates: optax.Updates,
         state: ControllerState,
         params: optax.Params | None = None,
-        **metrics: Any,
+        **metrics: ArrayLike,
     ) -> tuple[optax.Updates, ControllerState]:
         del params
         if live:
@@ -307,11 +307,13 @@ def observed_metric_names(opt_state: chex.ArrayTree) -> set[str]:
     return {name for node in nodes if _is_controller(node) for name in node.controller.metric_names}
 
 
-def _is_controller(node: Any) -> bool:
+def _is_controller(node: object) -> bool:
     return isinstance(node, ControllerState)
 
 
-def _observe_in_containers(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
+def _observe_in_containers(
+    state: ControllerState, metrics: Mapping[str, ArrayLike]
+) -> ControllerState:
     # nnx.Optimizer wraps every array of a state in a Variable. The arithmetic needs the arrays, and
     # the caller needs the wrappers back.
     after = _observe(unwrap_nnx(state, jax.tree.structure(state.count)), metrics)
@@ -319,7 +321,7 @@ def _observe_in_containers(state: ControllerState, metrics: Mapping[str, Any]) -
     return wrapped
 
 
-def _observe(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
+def _observe(state: ControllerState, metrics: Mapping[str, ArrayLike]) -> ControllerState:
     """Return the state after those of the metrics that the controller observes."""
     names = state.controller.metric_names
     values = {
@@ -343,7 +345,7 @@ def _observe(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerSt
     )
 
 
-def _as_scalar(name: str, metric: Any) -> jax.Array:
+def _as_scalar(name: str, metric: ArrayLike) -> jax.Array:
     """Return a metric as a float32 scalar."""
     try:
         # A float64 beyond float32 becomes infinite, and the observation is skipped.

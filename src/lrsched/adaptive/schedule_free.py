@@ -8,13 +8,13 @@ parameters in training are ``y``; `lrsched.eval_params` returns ``x``.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from lrsched.adaptive.averaging import ParamAverage, average_of
 from lrsched.adaptive.base import (
@@ -41,6 +41,7 @@ from lrsched.algebra import LearningRate, as_schedule
 from lrsched.arguments import (
     BaseOptimizer,
     DecayRate,
+    Dtype,
     NonNegativeFloat,
     NonNegativeInt,
     OpenUnitFloat,
@@ -65,12 +66,12 @@ class ScheduleFreeMethodState(NamedTuple):
         ``None``.
     """
 
-    z: Any
+    z: optax.Params
     b1: jax.Array
     max_lr: jax.Array
     weight_sum: jax.Array
     num_updates: jax.Array
-    base_state: Any
+    base_state: optax.OptState
 
 
 class PlusBaseState(NamedTuple):
@@ -82,8 +83,8 @@ class PlusBaseState(NamedTuple):
       grad_norm_l1: float32 scalar, the average of the gradients' l1 norms, without bias correction.
     """
 
-    mu: Any
-    nu: Any
+    mu: optax.Updates
+    nu: optax.Updates
     grad_norm_l1: jax.Array
 
 
@@ -97,8 +98,8 @@ class EmaNesterovState(NamedTuple):
       base_state: State of the base optimizer.
     """
 
-    params: Any
-    displacement_ema: Any
+    params: optax.Params
+    displacement_ema: optax.Params
     num_updates: jax.Array
     base_state: optax.OptState
 
@@ -113,16 +114,16 @@ class BaseStep(NamedTuple):
       base_state: New state of the base.
     """
 
-    z: Any
+    z: optax.Params
     rate: jax.Array
     rate_factor: ArrayLike
-    base_state: Any
+    base_state: optax.OptState
 
 
 Inputs = MethodInputs[ScheduleFreeMethodState]
 
 
-def _average(state: ScheduleFreeMethodState, params: Any) -> Any:
+def _average(state: ScheduleFreeMethodState, params: optax.Params) -> optax.Params:
     """Return ``x``, from ``z`` and ``y``."""
     return jax.tree.map(lambda z, y: z + (y - z) / state.b1, state.z, params)
 
@@ -135,7 +136,7 @@ def _(state: AdaptiveState) -> ParamAverage | None:
     if not isinstance(method_state, ScheduleFreeMethodState):
         return None
 
-    def evaluate(params: Any) -> Any:
+    def evaluate(params: optax.Params) -> optax.Params:
         exact = add_rounding_errors(complex_as_real(params), state.rounding_errors)
         average = _average(method_state, exact)
         is_complex = any(map(jnp.iscomplexobj, jax.tree.leaves(params)))
@@ -152,9 +153,9 @@ class _ScheduleFree(AdaptiveMethod[ScheduleFreeMethodState]):
     r: float = 0.0
     weight_lr_power: NonNegativeFloat = 2.0
     window: PositiveFloat | None = None
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> ScheduleFreeMethodState:
+    def init(self, params: optax.Params) -> ScheduleFreeMethodState:
         """Return the state with ``z = y`` and no average yet."""
         return ScheduleFreeMethodState(
             z=params,
@@ -176,7 +177,7 @@ class _ScheduleFree(AdaptiveMethod[ScheduleFreeMethodState]):
             fraction = jnp.minimum(share * (1 - self.b1) * self.window, 1.0)
         return _move_average(inputs, step, max_lr, weight, state_scalar(self.b1), fraction)
 
-    def _init_base(self, params: Any) -> Any:
+    def _init_base(self, params: optax.Params) -> optax.OptState:
         return None
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
@@ -197,7 +198,7 @@ def _move_average(
     c = safe_divide(weight, weight_sum) if fraction is None else fraction
     b1 = b1.astype(state.b1.dtype)
 
-    def updates(kept: ScheduleFreeMethodState) -> Any:
+    def updates(kept: ScheduleFreeMethodState) -> optax.Updates:
         return jax.tree.map(
             lambda x, z, y: b1 * (x + c * (z - x)) + (1 - b1) * z - y,
             _average(state, params),
@@ -275,7 +276,7 @@ class ScheduleFree(_ScheduleFree):
         """False: the rate describes what the base applies, and multiplies nothing."""
         return False
 
-    def _init_base(self, params: Any) -> optax.OptState:
+    def _init_base(self, params: optax.Params) -> optax.OptState:
         base_state = self.base.init(params)
         if self.learning_rate is None and not has_rate(base_state):
             raise ValueError(
@@ -387,7 +388,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
     weight_decay: NonNegativeFloat = 0.0
     warmup_steps: NonNegativeInt = 0
 
-    def _init_base(self, params: Any) -> Any:
+    def _init_base(self, params: optax.Params) -> optax.OptState:
         return tree_zeros_like(params)
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
@@ -447,7 +448,7 @@ class ScheduleFreeRadam(_ScheduleFree):
     def __post_init__(self) -> None:
         radam_warmup(self.b2)  # raises if there is no rectification
 
-    def _init_base(self, params: Any) -> Any:
+    def _init_base(self, params: optax.Params) -> optax.OptState:
         return tree_zeros_like(params)
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
@@ -532,7 +533,7 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
     average_from: NonNegativeInt = 0
     r: float = 0.0
     weight_lr_power: NonNegativeFloat = 2.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
         bounds = (self.sf_b1, self.sf_b1_max)
@@ -542,7 +543,7 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
                 f"be at least sf_b1={self.sf_b1!r}."
             )
 
-    def init(self, params: Any) -> ScheduleFreeMethodState:
+    def init(self, params: optax.Params) -> ScheduleFreeMethodState:
         """Return the state with ``z = y`` and no average yet."""
         base_state = PlusBaseState(
             tree_zeros_like(params), tree_zeros_like(params), state_scalar(0)
@@ -556,7 +557,7 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
             base_state=base_state,
         )
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``|g|_1`` and ``<g, z - x>``."""
         average = _average(inputs.state, inputs.params)
         offset = tree_sub(inputs.state.z, average)
@@ -658,7 +659,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
     decay: DecayRate = 0.99
     start: NonNegativeInt = 0
     end: NonNegativeInt | None = None
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     @property
     def outer_learning_rate(self) -> LearningRate:
@@ -670,7 +671,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
         """False: the rate is in the state of the base."""
         return False
 
-    def init(self, params: Any) -> EmaNesterovState:
+    def init(self, params: optax.Params) -> EmaNesterovState:
         """Return the state with ``x = y`` and no displacement yet."""
         return EmaNesterovState(
             params, tree_zeros_like(params), zero_count(), self.base.init(params)
@@ -691,7 +692,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
             is_ahead &= following < self.end
         beta = jnp.where(is_ahead, beta, 0).astype(inputs.outer_rate.dtype)
 
-        def updates_of(kept: EmaNesterovState) -> Any:
+        def updates_of(kept: EmaNesterovState) -> optax.Updates:
             # Added to the update of the base, so that it alone is left where beta is 0.
             return jax.tree.map(lambda u, e: u + beta * e, updates, kept.displacement_ema)
 
@@ -703,7 +704,9 @@ def _warmup_factor(num_updates: jax.Array, warmup_steps: ArrayLike) -> jax.Array
     return jnp.minimum((num_updates + 1) / jnp.maximum(warmup_steps, 1), 1.0)
 
 
-def _adam_direction(inputs: Inputs, b2: float, eps: ArrayLike) -> tuple[Any, Any]:
+def _adam_direction(
+    inputs: Inputs, b2: float, eps: ArrayLike
+) -> tuple[optax.Updates, optax.Updates]:
     """Return ``g / (sqrt(v / (1 - b2**t)) + eps)``, and the new ``v``."""
     nu = tree_ema(inputs.state.base_state, tree_square(inputs.gradients), b2)
     bias = inputs.bias_correction_factor(b2)

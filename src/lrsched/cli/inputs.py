@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lrsched._schedule import Schedule
 from lrsched.arguments import short_repr
-from lrsched.expressions import LIBRARIES, parse
+from lrsched.expressions import parse
 from lrsched.pictures import curves
 from lrsched.recipes import Recipe, get
 from lrsched.serialize import from_dict
+
+if TYPE_CHECKING:
+    from yaml import Node
 
 MAX_KIB: Final = {".json": 1024, ".yaml": 128, ".yml": 128}
 """Largest file that is read, by its suffix, in KiB.
@@ -92,7 +94,7 @@ def read_recipe(text: str, rest: Sequence[str] = ()) -> Recipe:
         raise ValueError(str(error)) from None
 
 
-def _as_number(text: str, name: str, word: str) -> Any:
+def _as_number(text: str, name: str, word: str) -> int | float:
     with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         value = ast.literal_eval(word)
@@ -139,14 +141,10 @@ def _from_file(file: Path) -> Schedule:
         raise ValueError(f"{file} is not {kind} that can be read: {error}.") from None
     if not isinstance(data, Mapping):
         raise ValueError(f"{file} is not accepted; it must hold a mapping with the key 'schedule'.")
-    # Ported schedules are registered by the module of their library.
-    for library in LIBRARIES:
-        if f"{library}." in text:
-            importlib.import_module(f"lrsched.compat.{library}")
     return from_dict(data)
 
 
-def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     # The json module keeps the last of two values, so that the other would be lost silently.
     result = dict(pairs)
     if len(result) < len(pairs):
@@ -155,24 +153,25 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _duplicate(key: Any) -> str:
+def _duplicate(key: object) -> str:
     return f"the key {short_repr(key)} occurs twice in one mapping; give it once"
 
 
-def _load_yaml(text: str) -> Any:
+def _load_yaml(text: str) -> object:
     # Imported here: YAML files need the extra, JSON files and expressions do not.
     import yaml
 
     # The pure Python loader: a deep file is a RecursionError there, and a crash in C.
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        def fetch_flow_collection_start(self, token: Any) -> None:
+        def fetch_flow_collection_start(self, token: object) -> None:
             # The scanner takes time quadratic in the depth of brackets before it recurses.
             if self.flow_level >= MAX_BRACKETS:
                 raise RecursionError
             super().fetch_flow_collection_start(token)
 
-    loader = Loader(text)
+    loader = None
     try:
+        loader = Loader(text)  # raises for characters that YAML does not have
         node = loader.get_single_node()
         if node is None:
             return None
@@ -180,12 +179,14 @@ def _load_yaml(text: str) -> Any:
         _check_keys(node)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+        # PyYAML quotes the line with a marker below it, in several lines.
+        raise ValueError(" ".join(str(error).split())) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
-def _check_expansion(root: Any) -> None:
+def _check_expansion(root: Node) -> None:
     """Refuse aliases that repeat too much, or that contain themselves.
 
     PyYAML keeps an alias as a second reference, so nine lines can stand for 9**9 values. Each node
@@ -193,7 +194,7 @@ def _check_expansion(root: Any) -> None:
     """
     sizes: dict[int, int | None] = {}
 
-    def size(node: Any) -> int:
+    def size(node: Node) -> int:
         key = id(node)
         if key in sizes:
             known = sizes[key]
@@ -212,7 +213,7 @@ def _check_expansion(root: Any) -> None:
     size(root)
 
 
-def _check_keys(root: Any) -> None:
+def _check_keys(root: Node) -> None:
     """Refuse a mapping that has a key twice, of which PyYAML would keep the last.
 
     A key that a merge (``<<``) brings may be given again: YAML defines that as its replacement.

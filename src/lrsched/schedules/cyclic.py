@@ -81,7 +81,8 @@ def triangular(
     """
     down_steps = up_steps if down_steps is None else down_steps
     period = jnp.asarray(up_steps) + down_steps
-    cycle = (step // period).astype(jnp.int32)
+    # The sum of two int32 lengths wraps to a negative number if it is longer than any run.
+    cycle = jnp.where(period < 0, 0, step // jnp.maximum(period, 1)).astype(jnp.int32)
     position = step - cycle * period
     rising = position < up_steps
     # The factors may grow beyond float32. The top stays finite, as its product with 0 is NaN else.
@@ -90,7 +91,11 @@ def triangular(
     return lerp(
         base,
         top,
-        jnp.where(rising, fraction(position, up_steps), fraction(period - position, down_steps)),
+        jnp.where(
+            rising,
+            fraction(position, up_steps),
+            fraction(up_steps - position + down_steps, down_steps),
+        ),
         jnp.where(
             rising,
             fraction(up_steps - position, up_steps),
@@ -387,4 +392,5 @@ def noise(
         return jax.random.uniform(mine, minval=-1.0)
 
     drawn = jax.vmap(draw)(step.astype(jnp.uint32).ravel()).reshape(step.shape)
-    return inner(step) * jnp.maximum(1 + scale * drawn, 0)
+    # The product of an infinite factor and a rate of 0 would be NaN.
+    return inner(step) * clip_finite(jnp.maximum(1 + scale * drawn, 0))

@@ -16,7 +16,7 @@ Cutkosky, Mehta & Mishchenko 2023 (arXiv 2310.07831), theorem 10.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -215,20 +215,22 @@ def _causal_sums(rates: jax.Array, loads: jax.Array) -> jax.Array:
     dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
 
     @jax.checkpoint
-    def handed_on(chunk: Any) -> jax.Array:
+    def handed_on(chunk: tuple[jax.Array, ...]) -> jax.Array:
         rates, loads = chunk
         to_come = jnp.cumsum(rates[:0:-1])[::-1]
         left = jnp.concatenate([to_come, jnp.zeros_like(to_come[:1])])
         return dot(loads, jnp.exp(-left[:, None] * decays))
 
     @jax.checkpoint
-    def received(chunk: Any) -> jax.Array:
+    def received(chunk: tuple[jax.Array, ...]) -> jax.Array:
         rates, loads, inside, before = chunk
         between = jnp.cumsum(jnp.where(is_later, rates, 0), axis=1)
         near = jnp.sum(_divided(jnp.where(is_later, loads[:, None], 0), between), axis=0)
         return near + dot(jnp.exp(-inside[:, None] * decays), weights * before)
 
-    def follow(first: Any, second: Any) -> Any:
+    def follow(
+        first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         lengths = first[0] + second[0]
         return lengths, first[1] * jnp.exp(-second[0] * decays) + second[1]
 

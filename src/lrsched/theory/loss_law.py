@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,9 @@ from lrsched.theory.laws import (
     validate_curves,
     validate_places,
 )
+
+if TYPE_CHECKING:
+    import chex
 
 # Log error of a final loss per factor of 2 between a run and the runs that were fitted, in its
 # peak and in its length: what the cross-validation of docs/theory.md finds for fits to one peak,
@@ -67,12 +70,12 @@ class Calibration(NamedTuple):
       strength: Float scalar from 0 to 1.
     """
 
-    steps: Any
-    log_loss: Any
-    log_law: Any
-    strength: Any
+    steps: "chex.Array"
+    log_loss: "chex.Array"
+    log_law: "chex.Array"
+    strength: "chex.Numeric"
 
-    def apply(self, log_losses: Any, at: Any) -> Any:
+    def apply(self, log_losses: "chex.Array", at: ArrayLike) -> "chex.Array":
         """Return the corrected logarithms of the law's losses after ``at`` updates."""
         mean_loss, mean_law = (
             jnp.interp(jnp.asarray(at, jnp.float32), self.steps, each)
@@ -115,9 +118,9 @@ class LossLaw:
     """
 
     law: str
-    numbers: dict[str, Any]
-    covariance: Any = None
-    spread: Any = None
+    numbers: dict[str, "chex.Numeric"]
+    covariance: "chex.Array | None" = None
+    spread: "chex.Array | None" = None
     calibration: Calibration | None = None
     runs: FittedRuns | None = None
 
@@ -348,8 +351,7 @@ def _floats(rates: jax.Array) -> jax.Array:
 def _calibrated(calibration: Calibration | None, losses: jax.Array, at: ArrayLike) -> jax.Array:
     if calibration is None:
         return losses
-    corrected: jax.Array = jnp.exp(calibration.apply(jnp.log(losses), at))
-    return corrected
+    return jnp.exp(calibration.apply(jnp.log(losses), at))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -409,7 +411,7 @@ def split(law: LossLaw) -> tuple[LossLaw, np.ndarray]:
 
 
 def model_error(
-    spread: ArrayLike, reach: ArrayLike, rates: jax.Array, at: jax.Array | None = None
+    spread: "chex.Array | None", reach: ArrayLike, rates: jax.Array, at: jax.Array | None = None
 ) -> jax.Array:
     """Compute the relative error of the law itself for a run, without that of its parameters.
 

@@ -1,6 +1,7 @@
 """Choose a learning rate: range tests, sweeps of thousands of runs, searches, automatic choice."""
 
 from lrsched.tuning._auto import AutoResult, auto
+from lrsched.tuning._critical_rate import CriticalRate, critical_rate, gen_rate
 from lrsched.tuning._range_test import ANY_RANGE, RANGES, RangeTestResult, range_test
 from lrsched.tuning._search import (
     HalvingResult,
@@ -18,6 +19,7 @@ __all__ = [
     "ANY_RANGE",
     "RANGES",
     "AutoResult",
+    "CriticalRate",
     "ExecutionPlan",
     "HalvingResult",
     "PopulationResult",
@@ -29,6 +31,8 @@ __all__ = [
     "TrainingState",
     "Verdict",
     "auto",
+    "critical_rate",
+    "gen_rate",
     "population_based_training",
     "range_test",
     "search",

@@ -58,7 +58,7 @@ def auto(
     num_probes: int = 9,
     probe_fraction: float = 1 / 8,
     low: float | None = None,
-    high: float | None = None,
+    high: float | str | None = None,
     seeds: int | Sequence[int] = 2,
 ) -> AutoResult:
     """Choose a schedule for a budget of updates automatically.
@@ -84,7 +84,8 @@ def auto(
       num_probes: Number of peaks. At least 2.
       probe_fraction: Length of each probe as a fraction of the budget, above 0 and at most 1.
       low: First rate of the range test. Defaults to that of `RANGES` for the optimizer.
-      high: Last rate of the range test. Defaults to that of `RANGES` for the optimizer.
+      high: Last rate of the range test, or ``"critical"``, as for `range_test`. Defaults to that of
+        `RANGES` for the optimizer.
       seeds: Number of seeds, or the seeds, of the range test and of the probes.
 
     Returns:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import jax
 import numpy as np
@@ -10,9 +10,14 @@ import numpy as np
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
 from lrsched.schedules.decay import exponential, linear
+from lrsched.tuning._critical_rate import critical_rate_at_init
 from lrsched.tuning._training import Training
 from lrsched.tuning.batched_runner import make_run_spec, normalize_seeds, start_all
 from lrsched.tuning.results import RateRange, Verdict, judge_rate, short_repr, text_table
+
+if TYPE_CHECKING:
+    import chex
+    from matplotlib.axes import Axes
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "sgd": (1e-5, 100.0),
@@ -147,7 +152,7 @@ class RangeTestResult:
             f"median of {len(self._curves_that_fall())} seeds of the range test",
         )
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the losses over the rates, with the usable range and the suggestion.
 
         Args:
@@ -156,7 +161,8 @@ class RangeTestResult:
         Returns:
           The axes.
         """
-        return plot("plot_range_test", self, ax)
+        drawn: Axes = plot("plot_range_test", self, ax)
+        return drawn
 
     def _suggestions_of_seeds(self, method: str) -> list[float]:
         if method not in _SUGGESTION_METHODS:
@@ -183,7 +189,7 @@ def range_test(
     training: Training,
     *,
     low: float | None = None,
-    high: float | None = None,
+    high: float | str | None = None,
     steps: int = 200,
     rate_spacing: str = "exponential",
     seeds: int | Sequence[int] = 3,
@@ -201,7 +207,9 @@ def range_test(
     Args:
       training: The training, with any optimizer.
       low: First rate. Defaults to that of `RANGES` for the optimizer, or of `ANY_RANGE`.
-      high: Last rate. Defaults to that of `RANGES` for the optimizer, or of `ANY_RANGE`.
+      high: Last rate, or ``"critical"``: 30 times the `critical_rate` of the first update, a few
+        forward passes, for an optimizer or a loss whose scale is not known. Defaults to that of
+        `RANGES` for the optimizer, or of `ANY_RANGE`.
       steps: Number of updates. At least 3.
       rate_spacing: ``"exponential"`` or ``"linear"``.
       seeds: Number of seeds, or the seeds. Each has initial parameters (if ``training`` makes them)
@@ -232,6 +240,13 @@ def range_test(
     default_low, default_high = RANGES.get(training.name or "", ANY_RANGE)
     low = default_low if low is None else low
     high = default_high if high is None else high
+    if isinstance(high, str):
+        if high != "critical":
+            raise ValueError(
+                f"range_test: high={high!r} is not accepted; high must be a rate or 'critical'."
+            )
+        listed = normalize_seeds("range_test", seeds)
+        high = _ABOVE_CRITICAL * critical_rate_at_init(training, _GUESS, listed)
     if not 0 < low < high < np.inf:
         raise ValueError(
             f"range_test: low={low!r}, high={high!r} are not accepted; they must be finite numbers "
@@ -270,6 +285,10 @@ def range_test(
     return RangeTestResult(np.asarray(schedule(np.arange(steps))), losses, smoothed)
 
 
+# The highest usable rate was 0.3 to 2.5 times the critical rate of the first update on six problems
+# of `python -m benchmarks which-rate`, and a test must reach rates that diverge.
+_ABOVE_CRITICAL: Final = 30
+_GUESS: Final = 1e-3
 _RATE_SPACINGS: Final[dict[str, Callable[[float, float, int], Schedule]]] = {
     "exponential": lambda low, high, steps: exponential(low, high / low, every=steps),
     "linear": linear,
@@ -330,24 +349,24 @@ def _has_diverged(smoothed: np.ndarray, divergence_factor: float) -> np.ndarray:
     return np.logical_or.accumulate(is_beyond, axis=1)
 
 
-def _rate_after_fall(rates: np.ndarray, losses: np.ndarray, fraction: float) -> Any:
+def _rate_after_fall(rates: np.ndarray, losses: np.ndarray, fraction: float) -> "chex.Scalar":
     """Return the rate at which this fraction of the whole fall is done."""
     return rates[np.argmax(losses <= losses[0] - fraction * (losses[0] - losses.min()))]
 
 
-def _nine_tenths(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _nine_tenths(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return _rate_after_fall(rates, losses, 0.9)
 
 
-def _steepest(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _steepest(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return rates[np.argmin(np.gradient(losses, np.log10(rates)))]
 
 
-def _tenth_of_minimum(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _tenth_of_minimum(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return rates[np.argmin(losses)] / 10
 
 
-def _valley(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _valley(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     """Return the rate halfway along the longest decreasing subsequence, as fastai counts it."""
     lengths = np.ones(len(losses), int)
     for i in range(1, len(losses)):
@@ -360,7 +379,7 @@ def _valley(rates: np.ndarray, losses: np.ndarray) -> Any:
     return rates[max(0, start) + int(third) + int(third / 2)]
 
 
-def _slide(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _slide(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     """Return the first rate from the right where slopes 15 updates apart are alike (fastai)."""
     slopes = np.gradient(losses)
     distance = min(15, len(losses) // 2)
@@ -370,7 +389,7 @@ def _slide(rates: np.ndarray, losses: np.ndarray) -> Any:
     return rates[right - distance]
 
 
-_SUGGESTION_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], Any]]] = {
+_SUGGESTION_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], "chex.Scalar"]]] = {
     "90%": _nine_tenths,
     "steepest": _steepest,
     "minimum/10": _tenth_of_minimum,

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +11,11 @@ from jax.experimental import multihost_utils
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
 from lrsched.tuning.batched_runner import ExecutionPlan
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from _typeshed import DataclassInstance
+    from matplotlib.axes import Axes
 
 
 class RateRange(NamedTuple):
@@ -121,10 +126,10 @@ class RunResults(NamedTuple):
         return int(self.train_loss.shape[1])
 
 
-def short_repr(result: Any) -> str:
+def short_repr(result: "DataclassInstance") -> str:
     """Return a result in one line, with the shapes of its arrays in place of their values."""
 
-    def show(value: Any) -> str:
+    def show(value: object) -> str:
         match value:
             case np.ndarray():
                 return f"<array {value.shape}>"
@@ -138,7 +143,7 @@ def short_repr(result: Any) -> str:
     return f"{type(result).__name__}({', '.join(fields)})"
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return rows as right-aligned text under the names of their columns.
 
     Args:
@@ -157,7 +162,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
          1   inf
     """
 
-    def show(cell: Any) -> str:
+    def show(cell: object) -> str:
         if isinstance(cell, float | np.floating):
             return f"{cell:.4g}"
         return str(cell)
@@ -379,13 +384,13 @@ class SweepResult:
         )
         return judge_rate(rate, usable, evidence)
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "pd.DataFrame":
         """Return the table as a ``pandas.DataFrame``."""
         import pandas
 
         return pandas.DataFrame(self.table)
 
-    def plot(self, x: str | None = None, by: str | None = None, ax: Any = None) -> Any:
+    def plot(self, x: str | None = None, by: str | None = None, ax: "Axes | None" = None) -> "Axes":
         """Draw the loss against a parameter of the schedules, with the band of its seeds.
 
         Args:
@@ -396,9 +401,12 @@ class SweepResult:
         Returns:
           The axes.
         """
-        return plot("plot_sweep", self, x, by, ax)
+        drawn: Axes = plot("plot_sweep", self, x, by, ax)
+        return drawn
 
-    def plot_runs(self, which: Sequence[int] | None = None, axes: Any = None) -> Any:
+    def plot_runs(
+        self, which: Sequence[int] | None = None, axes: "Sequence[Axes] | None" = None
+    ) -> "tuple[Axes, Axes]":
         """Draw the losses of the runs over their steps, with the rates beneath.
 
         Args:
@@ -408,7 +416,8 @@ class SweepResult:
         Returns:
           Both axes.
         """
-        return plot("plot_runs", self, which, axes)
+        drawn: tuple[Axes, Axes] = plot("plot_runs", self, which, axes)
+        return drawn
 
     def _rates_and_losses(self, function: str, x: str | None) -> tuple[np.ndarray, np.ndarray]:
         rates, losses = self.curve(x)
