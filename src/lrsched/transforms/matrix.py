@@ -308,7 +308,8 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
         found = jax.tree_util.tree_map_with_path(
             lambda path, leaf: MATRIX if is_matrix(_path(path), leaf) else REST, params
         )
-        if MATRIX not in jax.tree.leaves(found):
+        # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
+        if (chosen := jax.tree.leaves(found)) and MATRIX not in chosen:
             raise ValueError(
                 f"{function}: matrices={matrices!r} is not accepted, as it chooses no parameter; "
                 "it must choose one with two axes or more of them."

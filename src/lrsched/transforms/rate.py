@@ -225,12 +225,17 @@ def to_state(data: Data) -> Data:
     return owned
 
 
-def fingerprint(schedule: Schedule) -> np.int32:
+def fingerprint(schedule: Schedule, version: int | None = None) -> np.int32:
     """Return the checksum of a schedule's kind: its name and static data, without its numbers.
 
     A CRC of a canonical text is the same in every process, which ``hash`` is not.
+
+    Args:
+      schedule: The schedule.
+      version: Version of the record. Defaults to None, the current one.
     """
-    text = json.dumps([RATE_VERSION, _kind(schedule)], sort_keys=True)
+    version = RATE_VERSION if version is None else version
+    text = json.dumps([version, _kind(schedule)], sort_keys=True)
     return np.uint32(zlib.crc32(text.encode())).view(np.int32)
 
 
@@ -267,6 +272,14 @@ def check_fingerprint(rate: RateState, name: str) -> None:
     if not getattr(stored, "is_ready", lambda: True)():
         return
     if np.any(np.asarray(stored) != fingerprint(rate.schedule)):
+        for version in range(1, RATE_VERSION):
+            if np.all(np.asarray(stored) == fingerprint(rate.schedule, version)):
+                raise ValueError(
+                    f"the state's {name or 'learning rate'} was saved with version {version} of "
+                    f"the record of run-time changes, and this is version {RATE_VERSION}; "
+                    "migrate(restored, fresh) takes moments and counts over, and the schedules of "
+                    "fresh apply."
+                )
         raise ValueError(
             f"the state's {name or 'learning rate'} has the schedule {rate.schedule}, but numbers "
             "of a schedule of another kind: a checkpoint was restored into an optimizer with "
