@@ -149,6 +149,19 @@ def has_rate(state: Any) -> bool:
     )
 
 
+def rates_hint(state: Any) -> str:
+    """Return what to write where a rate is followed under a name that does not tell so."""
+    names = {
+        name: None for node in iter_rate_nodes(state) for name in node.rate_factor.hyperparameters
+    }
+    if not names:
+        return ""
+    return (
+        f" It follows {', '.join(names)}: if one of these is a learning rate, write "
+        f"inject_schedules(factory, rates=({next(iter(names))!r},))."
+    )
+
+
 def _check_that_groups_do_not_cross(nodes: Sequence[RateNode]) -> None:
     for node in nodes:
         if isinstance(node.rate_factor.value, Mapping):
