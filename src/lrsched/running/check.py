@@ -1,7 +1,7 @@
 """Checks an optimizer before the run, by what it does: mistakes of order raise no error themselves.
 
 A transform in a chain cannot see its neighbours, and ``optax.adam(1e-3)`` leaves nothing in the
-state that tells of its rate. What an order does to the updates is seen in a few of them.
+state that tells of its rate. A few updates show the effect of an order.
 """
 
 from typing import Any
@@ -81,7 +81,7 @@ def check_optimizer(
         site for site in all_sites(state) if not site.is_hyperparameter and not site.is_multiplier
     ]
     if len({site.group for site in sites}) != len(sites) or not sites:
-        return  # no rate of ours, or several in one product
+        return  # no rate in the state, or several in one product
     halved = total_of(scale_learning_rate(state, 0.5))
     moves = [bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(total)]
     stays = [

@@ -57,7 +57,7 @@ class RateNode(NamedTuple):
     Attributes:
       group: The labels of the groups that it is in.
       state: The state itself.
-      rate_factor: What it contributes.
+      rate_factor: Contribution of the state to the rate.
       is_driven: Whether its rates come from an outer state.
     """
 
