@@ -39,6 +39,7 @@ from lrsched.transforms.composition import (
     group_label,
     has_rate,
     iter_rate_nodes,
+    rates_hint,
     replace_nodes,
     unwrap_nnx,
 )
@@ -580,6 +581,7 @@ def rate_sites(
         raise ValueError(
             f"{function}: the state holds no rate that can be changed; it must come from an "
             "optimizer with scale_by_learning_rate, inject_schedules or an adaptive method in it."
+            + rates_hint(opt_state)
         )
     if group is not None and group not in groups:
         known = [*groups, *(group_label(site.group) for site in of_multipliers)]

@@ -17,6 +17,7 @@ from lrsched.transforms.composition import (
     group_label,
     has_rate,
     iter_rate_nodes,
+    rates_hint,
     unwrap_nnx,
 )
 from lrsched.transforms.rate import RateState, rate_end, rate_step
@@ -83,7 +84,7 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
         raise ValueError(
             "the state holds no learning rate; it must come from an optimizer with "
             "scale_by_learning_rate, inject_schedules or an adaptive method in it, as optax's own "
-            "optimizers (optax.adam(0.1)) keep none."
+            "optimizers (optax.adam(0.1)) keep none." + rates_hint(opt_state)
         )
     return dict(sorted(compose_rates(opt_state).items()))
 
