@@ -1,9 +1,9 @@
 """Run by `test_checkpoint.py`: ``python -m tests.tuning.faulty_sweep DIRECTORY FAULT``.
 
 It trains a small sweep that saves after every call, with one fault, and prints every number of the
-result. Faults: ``none``; ``kill``: SIGKILL after the third save; ``kill-1``: after the first; ``sigint`` and ``sigterm``: the
-signal during the third call, with no save due before; ``small-files``: no file may exceed 4 kB from
-the second save on, until the fifth.
+result. Faults: ``none``; ``kill``: SIGKILL after the third save; ``kill-1``: after the first;
+``sigint`` and ``sigterm``: the signal during the third call, with no save due before;
+``small-files``: no file may exceed 4 kB from the second save on, until the fifth.
 """
 
 import os
