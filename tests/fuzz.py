@@ -78,7 +78,10 @@ YAML_BOMB = "\n".join(
     [
         "schedule: table",
         "a: &a [1, 1, 1]",
-        *(f"{b}: &{b} [*{a}, *{a}, *{a}]" for a, b in ("ab", "bc")),
+        *(
+            f"{b}: &{b} [*{a}, *{a}, *{a}]"
+            for a, b in map("".join, zip("abcdefgh", "bcdefghi", strict=True))
+        ),
     ]
 )
 MAX_MESSAGE = 3000
