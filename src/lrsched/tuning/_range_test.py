@@ -148,16 +148,17 @@ class RangeTestResult:
             f"median of {len(self._curves_that_fall())} seeds of the range test",
         )
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Any = None, *, mine: float | None = None) -> Any:
         """Draw the losses over the rates, with the usable range and the suggestion.
 
         Args:
           ax: Matplotlib axes. Defaults to new ones.
+          mine: A rate to mark, with its `verdict`.
 
         Returns:
           The axes.
         """
-        return plot("plot_range_test", self, ax)
+        return plot("plot_range_test", self, ax, mine)
 
     def _suggestions_of_seeds(self, method: str) -> list[float]:
         if method not in _SUGGESTION_METHODS:
