@@ -22,6 +22,7 @@ COMMANDS = {
     "which-rate": ("benchmarks.which_rate", "main", "usable rates by optimizer, data and model"),
     "diagnose": ("benchmarks.diagnose", "main", "how often the diagnosis of a run is right"),
     "scaling-rules": ("benchmarks.scaling_rules", "main", "how far the papers' rules carry"),
+    "transfer-rules": ("benchmarks.transfer_rules", "main", "which rules keep the best rate"),
     "bounds": ("benchmarks.bounds", "main", "what theory says of schedules before a run"),
     "predict": ("benchmarks.predict", "main", "loss laws fitted to a few runs, asked for others"),
     "refinement": ("benchmarks.refinement", "main", "a schedule made of the gradients of a run"),

@@ -80,7 +80,7 @@ def test_random_inputs_are_read_or_refused_in_one_line():
     fuzzer = Fuzzer(seed=5, evaluate=False)
     fuzzer.run(150)
     assert fuzzer.failures == []
-    assert fuzzer.slowest[0] < 10
+    assert fuzzer.slowest[0][0] < 10
 
 
 @lrsched.schedule(horizon="steps", name="test_serialize.line")

@@ -39,6 +39,7 @@ FINDERS = {
     "dadapt_sgd": lrsched.dadapt_sgd,
     "dog": lrsched.dog,
     "dowg": lrsched.dowg,
+    "ema_nesterov": lambda rate=1.0: lrsched.ema_nesterov(base(rate), 0.3 * lrsched.constant(1.0)),
     "hdm": lrsched.hdm,
     "hypergradient": lambda rate=1.0: lrsched.hypergradient(None, rate, initial_rate=0.1),
     "hypergradient, of adam": lambda rate=1.0: lrsched.hypergradient(
@@ -63,6 +64,7 @@ FINDERS = {
 """They find the step: their state is an `AdaptiveState`, but for those in a chain."""
 CONTROLLERS = {
     "adalrs": after_a_rate(functools.partial(lrsched.adalrs, window=5)),
+    "adaptive_kl": after_a_rate(functools.partial(lrsched.adaptive_kl, target=1e-3, min_scale=0.5)),
     "backoff_on_spike": after_a_rate(functools.partial(lrsched.backoff_on_spike, patience=3)),
     "bold_driver": after_a_rate(lrsched.bold_driver),
     "greedy": after_a_rate(functools.partial(lrsched.greedy, patience=2)),

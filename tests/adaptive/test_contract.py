@@ -52,7 +52,7 @@ def assert_same(first, second):
 def test_any_rate_and_any_gradients_leave_a_finite_state(make):
     steps = np.arange(40)
     rates = [WARMUP(steps), np.ones(40), np.zeros(40), np.where(steps % 3, 1.0, 0.0)]
-    factors = [1.0, 0.0, 1.0, -1e3]
+    factors = [1.0, 0.0, 1.0, 0.01]
 
     def run(rates, factor):
         def scaled(params):
@@ -60,9 +60,7 @@ def test_any_rate_and_any_gradients_leave_a_finite_state(make):
 
         return train(make(lrsched.table(rates)), parameters(), 40, gradients_of=scaled)
 
-    assert is_sound(jax.vmap(run)(jnp.float32(rates)[:3], jnp.float32(factors)[:3]))
-    (_, state), _ = run(jnp.float32(rates[3]), 0.01)
-    assert is_sound(state)
+    assert is_sound(jax.vmap(run)(jnp.float32(rates), jnp.float32(factors)))
 
 
 @pytest.mark.parametrize("make", [optax.contrib.prodigy, optax.contrib.dadapt_adamw])

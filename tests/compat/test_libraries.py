@@ -79,8 +79,8 @@ def test_schedules_are_data(library):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_recorded_call_compiles_with_a_traced_step(library):
     for call, schedule in schedules(library).items():
-        text = jax.jit(schedule).lower(jnp.int32(3)).as_text()
-        assert "callback" not in text, call
+        program = str(jax.make_jaxpr(schedule)(jnp.int32(3)))
+        assert "callback" not in program, call
 
 
 VMAPPED = {
@@ -119,7 +119,7 @@ def test_one_program_for_many_lengths(library):
 
 BAD = [
     ("torch", "StepLR(0.1, 30, last_epoch=4)", "StepLR: last_epoch=4 .* left at -1"),
-    ("torch", "StepLR(0.1, step_size=0)", "StepLR: step_size=0 .* from 1 to"),
+    ("torch", "StepLR(0.1, step_size=0)", "StepLR: step_size=0 .* 1 or more"),
     ("torch", "LinearLR(0.1, start_factor=0.0)", "LinearLR: start_factor=0.0 .* above 0"),
     ("torch", "LinearLR(0.1, end_factor=1.5)", "LinearLR: end_factor=1.5 .* from 0 to 1"),
     ("torch", "LambdaLR(0.1, lambda t: 1 if t < 5 else 0.1)", "jnp.where"),

@@ -37,3 +37,17 @@ def test_any_number_of_cycles_gives_cosines(num_cycles, steps):
     )
     late = np.asarray(schedule(np.array([2**24 + 1, 2**31 - 1])))
     assert np.all((late >= 0) & (late <= 1 + 1e-6))
+
+
+@pytest.mark.parametrize("num_cycles", [0.3, 0.5, 3.5, 7.0])
+@pytest.mark.parametrize("steps", [1000, 2**24 + 1, 2**31 - 1])
+def test_waves_are_within_3e_7_a_cycle_at_any_step(num_cycles, steps):
+    schedule = transformers.get_cosine_schedule_with_warmup(1.0, 0, steps, num_cycles=num_cycles)
+    random = np.random.default_rng(0)
+    late = np.r_[random.integers(0, steps, 300), random.integers(0, 2**31, 300), 2**31 - 1]
+    # The fraction of the turns in exact integers, as float64 has 53 bits for all of them.
+    numerator, denominator = float(np.float32(num_cycles)).as_integer_ratio()
+    whole = denominator * steps
+    turns = np.array([numerator * int(step) % whole / whole for step in late])
+    expected = (1 + np.cos(2 * np.pi * turns)) / 2
+    np.testing.assert_allclose(schedule(late), expected, rtol=0, atol=3e-7 * (1 + num_cycles))

@@ -1,5 +1,6 @@
 """Changing the rate of a running job: through any wrapper, and in a step that is compiled once."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -276,3 +277,122 @@ def test_numbers_of_another_shape_than_the_state_are_refused():
         with pytest.raises(ValueError, match=r"a value of shape \(2,\) is not accepted for rates"):
             change()
     assert lrsched.restart(stacked, jnp.arange(4)).count.tolist() == [0, 1, 2, 3]
+
+
+def moments_of(state):
+    """Return the counts and moments of every Adam in a state."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
+    return [node for node in nodes if isinstance(node, optax.ScaleByAdamState)]
+
+
+def test_a_restart_resets_the_moments_where_asked():
+    params = {"w": jnp.ones(2), "b": jnp.ones(1)}
+    for make in (
+        lambda: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(LINEAR)),
+        lambda: lrsched.inject_schedules(optax.adamw)(LINEAR),
+        lambda: optax.MultiSteps(
+            lrsched.inject_schedules(optax.adam)(LINEAR), 1
+        ).gradient_transformation(),
+    ):
+        optimizer = optax.with_extra_args_support(make())
+        fresh = optimizer.init(params)
+        first, state = optimizer.update(params, fresh, params)
+        (kept,) = moments_of(lrsched.restart(state))
+        assert int(kept.count) == 1
+        chex.assert_trees_all_equal(
+            moments_of(lrsched.restart(state, reset=True)), moments_of(fresh)
+        )
+        reset = jax.jit(lambda s: lrsched.restart(s, reset=True))(state)
+        chex.assert_trees_all_equal_shapes_and_dtypes(reset, state)
+        chex.assert_trees_all_close(optimizer.update(params, reset, params)[0], first)
+
+
+def test_a_restart_resets_the_moments_of_one_group():
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones(1)}
+    make = lambda: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(LINEAR))  # noqa: E731
+    partition = optax.partition({"a": make(), "b": make()}, {"w": "a", "b": "b"})
+    muon = lrsched.inject_schedules(optax.contrib.muon)(LINEAR, adam_learning_rate=LINEAR)
+    for optimizer, group in ((partition, "b"), (muon, "adam")):
+        _, state = optimizer.update(params, optimizer.init(params), params)
+        reset = lrsched.restart(state, 0, group=group, reset=True)
+        before, after = ([int(node.count) for node in moments_of(s)] for s in (state, reset))
+        assert (before.count(0), after.count(0)) == (0, 1)
+        old, new = (jax.tree_util.tree_flatten_with_path(s)[0] for s in (state, reset))
+        changed = {
+            jax.tree_util.keystr(path)
+            for (path, x), (_, y) in zip(old, new, strict=True)
+            if not jnp.array_equal(x, y)
+        }
+        assert any("mu" in name for name in changed)
+        assert not any("'w'" in name or "['muon']" in name for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "group", "message"),
+    [
+        (lrsched.prodigy(0.1), None, "reset=True is not accepted for ProdigyMethodState, whose"),
+        (
+            optax.chain(
+                optax.scale_by_adam(),
+                lrsched.scale_by_learning_rate(LINEAR),
+                lrsched.learning_rate_groups([("w", 2.0)]),
+            ),
+            "w",
+            "group='w', which has no moments of its own; optax.partition gives",
+        ),
+        (lrsched.scale_by_learning_rate(LINEAR), None, "for a state without moments"),
+    ],
+)
+def test_moments_that_cannot_be_reset_are_an_error(optimizer, group, message):
+    state = optimizer.init({"w": jnp.ones(2)})
+    with pytest.raises(ValueError, match=message):
+        lrsched.restart(state, group=group, reset=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("b1", {"value": 2.0}, "value=2.0 .* from 0 to below 1"),
+        ("b1", {"value": 1.0}, "value=1.0 .* from 0 to below 1"),
+        ("b1", {"value": -0.1}, "value=-0.1 .* from 0 to below 1"),
+        ("b1", {"scale": 1.5}, "scale=1.5 .* from 0 to 1"),
+        ("b1", {"value": np.nan}, "value=nan"),
+        ("weight_decay", {"value": -1e-3}, "value=-0.001 .* 0 or more"),
+        ("weight_decay", {"value": np.inf}, "value=inf"),
+        ("eps", {"value": -1e-8}, "value=-1e-08 .* 0 or more"),
+    ],
+)
+def test_a_hyperparameter_that_would_diverge_is_refused(name, change, message):
+    state = scheduled_adamw().init(jnp.ones(2))
+    with pytest.raises(ValueError, match=f"set_hyperparameter: {message}"):
+        lrsched.set_hyperparameter(state, name, **change)
+
+
+def scheduled_adamw():
+    """AdamW whose hyperparameters follow schedules, so that they can be changed."""
+    schedule = lrsched.constant
+    return lrsched.inject_schedules(optax.adamw)(
+        0.1, b1=schedule(0.9), b2=schedule(0.99), eps=schedule(1e-8), weight_decay=schedule(0.1)
+    )
+
+
+@pytest.mark.parametrize("value", [2.0, 1.0, -3.0, np.inf, -np.inf, np.nan])
+def test_traced_hyperparameters_are_clipped_to_what_is_legal(value):
+    optimizer = scheduled_adamw()
+
+    @jax.jit
+    def edited_update(value):
+        params, state = jnp.ones(2), optimizer.init(jnp.ones(2))
+        for name in ("b1", "b2", "weight_decay", "eps"):
+            state = lrsched.set_hyperparameter(state, name, value)
+            state = lrsched.set_hyperparameter(state, name, scale=value)
+        for _ in range(3):
+            updates, state = optimizer.update(params, state, params)
+        return updates, state
+
+    updates, state = edited_update(value)
+    assert np.all(np.isfinite(updates))
+    assert np.all(np.asarray(updates) <= 0)
+    for name in ("b1", "b2"):
+        assert 0 <= lrsched.metrics(state)[name] < 1
+    assert lrsched.metrics(state)["weight_decay"] >= 0

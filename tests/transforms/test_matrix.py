@@ -11,6 +11,7 @@ import optax.contrib
 import pytest
 
 import lrsched
+from lrsched.transforms.matrix import muon_direction
 from tests.parity.frontier import cases
 
 RATE = lrsched.linear(0.02, 0.0, steps=50)
@@ -166,6 +167,57 @@ def test_the_authors_conventions(scale, inputs, expected, rtol):
             params = optax.apply_updates(params, updates)
             # Rates and decays are float32 in the state; the authors' eps is 1e-7.
             np.testing.assert_allclose(params["w"].T, after, rtol=max(rtol, 2e-6), atol=1e-7)
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("newton_schulz"))
+def test_newton_schulz(inputs, expected, rtol):
+    options = {"ns_steps": inputs.get("steps", 5)}
+    if "coeffs" in inputs:
+        options["ns_coeffs"] = tuple(map(tuple, inputs["coeffs"]))
+    if "scaling" in inputs:
+        options["preconditioning"] = inputs["scaling"]
+    with jax.enable_x64(True):
+        weight = {"w": jnp.array(inputs["matrix"], float)}
+        direction = muon_direction(0.0, **options)
+        updates, _ = direction.update(weight, direction.init(weight), weight)
+        fan_in, fan_out = weight["w"].shape
+        found = updates["w"] / max(1.0, fan_out / fan_in) ** 0.5
+        np.testing.assert_allclose(found, expected, rtol=max(rtol, 1e-7), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "inputs", "expected", "rtol"),
+    [
+        pytest.param(leaf, *case.values, id=f"{name}-{index}")
+        for name, leaf in (("optax_muon", "matrix"), ("optax_muon_adam_leaf", "bias"))
+        for index, case in enumerate(cases(name))
+    ],
+)
+def test_the_formulas_of_optax(leaf, inputs, expected, rtol):
+    rms = inputs.get("consistent_rms")
+    scale = {} if rms is None else {"scale": "rms", "rms": rms}
+    decay = inputs.get("weight_decay", 0.0)
+    optimizer = lrsched.muon(inputs["rate"], weight_decay=decay, adam_weight_decay=decay, **scale)
+    with jax.enable_x64(True):
+        params = {"matrix": jnp.eye(2), leaf: jnp.array(inputs["param"], float)}
+        state = optimizer.init(params)
+        for grad, after in zip(inputs["grads"], expected, strict=True):
+            grads = {"matrix": jnp.eye(2), leaf: jnp.array(grad, float)}
+            updates, state = optimizer.update(grads, state, params)
+            params = optax.apply_updates(params, updates)
+            # Rates and decays are float32 in the state.
+            np.testing.assert_allclose(params[leaf], after, rtol=rtol, atol=1e-9)
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("muon_momentum"))
+def test_the_momentum_schedules_of_published_runs(inputs, expected, rtol):
+    if inputs["recipe"] == "nanochat":
+        recipe = lrsched.recipes.nanochat_d12(inputs["total"])
+        momentum = recipe.schedules["muon_momentum"]
+    else:
+        recipe = lrsched.recipes.modded_nanogpt_track1(inputs["total"] - 15, extension=15)
+        momentum = recipe.schedules["normuon_momentum"]
+    assert float(momentum(inputs["step"])) == pytest.approx(expected, rel=max(rtol, 1e-6))
 
 
 def test_muon_refuses_bad_input(params):

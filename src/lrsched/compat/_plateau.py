@@ -2,16 +2,12 @@
 
 from typing import Annotated, TypeAlias
 
-from lrsched.arguments import NON_NEGATIVE_INT, POSITIVE_FLOAT, POSITIVE_INT, one_of
+from lrsched.arguments import POSITIVE_FLOAT, one_of
 
 ThresholdMode: TypeAlias = Annotated[str, one_of("ThresholdMode", ("rel", "abs"))]
 """Whether a threshold is relative to the best metric, or absolute."""
 Rate: TypeAlias = Annotated[float, POSITIVE_FLOAT]
 """A learning rate as a Python number: controllers compare it when they are made."""
-Count: TypeAlias = Annotated[int, NON_NEGATIVE_INT]
-"""A number of metrics, 0 or more."""
-PositiveCount: TypeAlias = Annotated[int, POSITIVE_INT]
-"""A number of metrics, 1 or more."""
 
 
 def tolerances(threshold: float, threshold_mode: str) -> tuple[float, float]:

@@ -4,19 +4,31 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Final, NoReturn, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Annotated, Any, Final, NoReturn, ParamSpec, TypeAlias, TypeVar, overload
+
+import numpy as np
+from jax.typing import ArrayLike
 
 from lrsched._schedule import is_number
 from lrsched.arguments import (
+    NON_NEGATIVE_INT,
+    POSITIVE_INT,
     ArgumentType,
     argument_type_of,
     bind_arguments,
+    is_traced,
     validate_arguments,
 )
 
 P = ParamSpec("P")
 R = TypeVar("R")
 MissingAttribute: TypeAlias = Callable[[str], NoReturn]
+
+# Python numbers, not traced ones: ported functions compare them and take fractions of them.
+Count: TypeAlias = Annotated[int, NON_NEGATIVE_INT]
+"""A number of metrics, epochs or updates, 0 or more."""
+PositiveCount: TypeAlias = Annotated[int, POSITIVE_INT]
+"""A number of metrics, epochs or updates, 1 or more."""
 
 REFUSED: Final[Mapping[str, str]] = {
     "last_epoch": "the step count is in the optimizer state, which a checkpoint restores; to begin "
@@ -127,6 +139,11 @@ def _is_per_group(argument_type: ArgumentType | None, value: Any) -> bool:
     except ValueError:
         return True  # It takes numbers, and this one is out of range.
     return True
+
+
+def is_zero(number: ArrayLike) -> bool:
+    """Return whether all numbers are known and 0, such as the length of a warmup that is absent."""
+    return not is_traced(number) and bool(np.all(np.asarray(number) == 0))
 
 
 def missing_attribute(

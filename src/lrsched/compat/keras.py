@@ -47,8 +47,8 @@ from lrsched.arguments import (
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._plateau import Count, Rate, min_scale_of
-from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
+from lrsched.compat._plateau import Rate, min_scale_of
+from lrsched.compat._porting import Count, MissingAttribute, missing_attribute, ported
 from lrsched.numerics import fraction, int_power, lerp
 from lrsched.schedules.ramps import evaluate_ramp
 
@@ -110,7 +110,7 @@ def _direction(monitor: str) -> str:
     )
 
 
-Mode: TypeAlias = Annotated[str, one_of("Mode", ("auto", "min", "max"))]
+MonitorMode: TypeAlias = Annotated[str, one_of("MonitorMode", ("auto", "min", "max"))]
 """Direction in which a metric improves; "auto" infers it from the name of the metric."""
 
 
@@ -347,7 +347,7 @@ def ReduceLROnPlateau(  # noqa: N802
     factor: OpenUnitFloat = 0.1,
     patience: Count = 10,
     verbose: int = 0,
-    mode: Mode = "auto",
+    mode: MonitorMode = "auto",
     min_delta: NonNegativeFloat = 1e-4,
     cooldown: Count = 0,
     min_lr: NonNegativeFloat = 0.0,

@@ -37,18 +37,19 @@ from lrsched import (
 from lrsched._phases import concatenate_phases
 from lrsched._schedule import PhaseStart
 from lrsched.arguments import (
-    FINITE_FLOAT,
     NON_NEGATIVE_INT,
     POSITIVE_INT,
     ArgumentType,
     FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     SignedInt,
+    in_range,
     is_traced,
     one_of,
 )
-from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
+from lrsched.compat._porting import MissingAttribute, PositiveCount, missing_attribute, ported
 from lrsched.numerics import MAX_STEP, lerp
 
 __all__ = [
@@ -82,11 +83,7 @@ __getattr__: MissingAttribute = missing_attribute(
 _log = logging.getLogger(__name__)
 
 
-def _not_negative(given: Any) -> Any:
-    number = FINITE_FLOAT.parse(given)
-    if not is_traced(number) and np.any(np.asarray(number) < 0):
-        raise ValueError
-    return number
+_not_negative = in_range(ge=0)
 
 
 def _scales(given: Any) -> dict[int, Any]:
@@ -110,16 +107,10 @@ def _starts(given: Any) -> tuple[Any, ...]:
     return tuple(map(NON_NEGATIVE_INT.parse, given))
 
 
-Rate: TypeAlias = Annotated[
-    ArrayLike, ArgumentType("Rate", "a finite number of 0 or more", _not_negative)
-]
-"""Multiplier of each period; 0 switches the decay off."""
 Horizon: TypeAlias = Annotated[
-    ArrayLike, ArgumentType("Horizon", "a whole number of steps, 1 or more", _endless)
+    ArrayLike, ArgumentType("Horizon", "a whole number, 1 or more", _endless)
 ]
 """A length that may be longer than any run."""
-Whole: TypeAlias = Annotated[int, POSITIVE_INT]
-"""A length that a fraction is taken of in Python, so not a traced one."""
 Interpolation: TypeAlias = Annotated[str, one_of("Interpolation", ("linear", "cosine"))]
 """How `points` are joined."""
 Schedules: TypeAlias = Annotated[
@@ -243,7 +234,7 @@ def linear_schedule(
 def exponential_decay(
     init_value: FiniteFloat,
     transition_steps: SignedInt,
-    decay_rate: Rate,
+    decay_rate: NonNegativeFloat,
     transition_begin: SignedInt = 0,
     staircase: bool = False,
     end_value: FiniteFloat | None = None,
@@ -377,7 +368,7 @@ def _cumulated(init: ArrayLike, scales: Scales | None) -> tuple[list[int], list[
 
 @ported
 def linear_onecycle_schedule(
-    transition_steps: Whole,
+    transition_steps: PositiveCount,
     peak_value: FiniteFloat,
     pct_start: float = 0.3,
     pct_final: float = 0.85,
@@ -420,7 +411,7 @@ def linear_onecycle_schedule(
 
 @ported
 def cosine_onecycle_schedule(
-    transition_steps: Whole,
+    transition_steps: PositiveCount,
     peak_value: FiniteFloat,
     pct_start: float = 0.3,
     div_factor: PositiveFloat = 25.0,
@@ -523,7 +514,7 @@ def warmup_exponential_decay_schedule(
     peak_value: FiniteFloat,
     warmup_steps: NonNegativeInt,
     transition_steps: SignedInt,
-    decay_rate: Rate,
+    decay_rate: NonNegativeFloat,
     transition_begin: SignedInt = 0,
     staircase: bool = False,
     end_value: FiniteFloat | None = None,

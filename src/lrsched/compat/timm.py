@@ -35,7 +35,6 @@ from lrsched._phases import phase_starts
 from lrsched._schedule import PhaseStart
 from lrsched.algebra import Inner
 from lrsched.arguments import (
-    NON_NEGATIVE_INT,
     POSITIVE_FLOAT,
     POSITIVE_INT,
     ArgumentType,
@@ -48,7 +47,14 @@ from lrsched.arguments import (
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
-from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
+from lrsched.compat._porting import (
+    Count,
+    MissingAttribute,
+    PositiveCount,
+    is_zero,
+    missing_attribute,
+    ported,
+)
 from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, clip_finite, fraction, int_power, lerp
 from lrsched.schedules.ramps import RAMPS, evaluate_ramp
@@ -91,14 +97,10 @@ def _period(given: Any) -> Any:
     return int(exact) if exact.denominator == 1 else exact
 
 
-Milestones: TypeAlias = Annotated[
-    Sequence[int], ArgumentType("Milestones", "whole numbers of 1 or more", _milestones)
+LaterMilestones: TypeAlias = Annotated[
+    Sequence[int], ArgumentType("LaterMilestones", "whole numbers of 1 or more", _milestones)
 ]
 """Steps, in any order."""
-Whole: TypeAlias = Annotated[int, POSITIVE_INT]
-"""A plain number of epochs or updates, 1 or more."""
-Rest: TypeAlias = Annotated[int, NON_NEGATIVE_INT]
-"""A plain number of epochs or updates, 0 or more."""
 Period: TypeAlias = Annotated[ArrayLike, ArgumentType("Period", "a number above 0", _period)]
 """A number of steps that need not be whole."""
 StableFn: TypeAlias = Annotated[str, one_of("StableFn", ("constant", "rsqrt", "power"))]
@@ -127,15 +129,11 @@ _scheduler = ported(
 )
 
 
-def _is_zero(number: ArrayLike) -> bool:
-    return not is_traced(number) and bool(np.all(np.asarray(number) == 0))
-
-
 def _warmed(
     curve: Schedule, steps: ArrayLike, init: ArrayLike, target: ArrayLike, is_prefix: bool
 ) -> Schedule:
     """Return a line from ``init`` to ``target`` before the curve, or over its beginning."""
-    if _is_zero(steps):
+    if is_zero(steps):
         return curve
     if is_prefix:
         return linear(init, target, steps) >> curve
@@ -177,8 +175,26 @@ def _in_cycles(
     """Return a curve from 1 to 0 in each cycle, scaled by decaying peaks, then ``lr_min``."""
     steps, growth, decay, limit = cycles
     cycle, past = cycle_at(step, jnp.asarray(steps), jnp.asarray(growth))
-    top = jnp.asarray(base_lr) * int_power(decay, cycle)
+    past = jnp.clip(past, 0, 1)  # by a rounding beyond 1, a power of 1 - past is NaN
+    top = clip_finite(jnp.asarray(base_lr) * int_power(decay, cycle))
     return jnp.where(cycle < limit, lerp(lr_min, top, weight(past)), lr_min)
+
+
+def _geometric_sum(ratio: Any, count: int) -> Any:
+    """Return ``1 + ratio + ... + ratio**(count - 1)``, for a count that no loop could take."""
+    if ratio == 1:
+        return count
+    try:
+        return (
+            (ratio**count - 1) / (ratio - 1)
+            if count > 64
+            else sum(ratio**power for power in range(count))
+        )
+    except OverflowError:
+        raise ValueError(
+            f"create_scheduler_v2: cycle_limit={count} is not accepted with cycle_mul={ratio}; the "
+            "cycles must end before step 2**31 - 1."
+        ) from None
 
 
 def _growth(cycle_mul: ArrayLike) -> ArrayLike:
@@ -514,7 +530,7 @@ def _fractional_steps(
 @_scheduler
 def MultiStepLRScheduler(  # noqa: N802
     base_lr: FiniteFloat,
-    decay_t: Milestones,
+    decay_t: LaterMilestones,
     decay_rate: PositiveFloat = 1.0,
     warmup_t: NonNegativeInt = 0,
     warmup_lr_init: FiniteFloat = 0.0,
@@ -532,7 +548,7 @@ def MultiStepLRScheduler(  # noqa: N802
 
     Args:
       base_lr: Learning rate of the optimizer.
-      decay_t: Milestones, at least 1.
+      decay_t: LaterMilestones, at least 1.
       decay_rate: Multiplier of the rate at each cut.
       warmup_t: Length of the linear warmup.
       warmup_lr_init: Rate at step 0 of the warmup.
@@ -648,7 +664,7 @@ def _stable(
     if stable_fn == "constant":
         return constant(base_lr)
     if timescale is None:
-        if _is_zero(warmup_t):
+        if is_zero(warmup_t):
             raise ValueError(
                 f"WSDLRScheduler: stable_fn={stable_fn!r} needs a stable_timescale, which is "
                 "warmup_t by default, where there is no warmup."
@@ -674,7 +690,11 @@ def _wsd_decay(
     elif decay_fn == "power":
         weight = 1 - (1 - left) ** parameter
     elif decay_fn == "exp":
-        weight = jnp.expm1(-left * jnp.log(parameter)) / (1 / jnp.asarray(parameter) - 1)
+        # At a ratio of 1 the curve is 0 / 0; its limit is a line.
+        is_line = jnp.asarray(parameter) == 1
+        base = jnp.where(is_line, 0.5, parameter)
+        curve = jnp.expm1(-left * jnp.log(base)) / (1 / base - 1)
+        weight = jnp.where(is_line, left, curve)
     else:
         weight = evaluate_ramp(decay_fn, left, 1)
     return lerp(lr_min, jnp.maximum(stable(step), lr_min), weight)
@@ -684,15 +704,15 @@ def _wsd_decay(
 def create_scheduler_v2(
     base_lr: FiniteFloat,
     sched: Sched = "cosine",
-    num_epochs: Whole = 300,
+    num_epochs: PositiveCount = 300,
     decay_epochs: float | None = None,
-    decay_milestones: Milestones = (90, 180, 270),
-    cooldown_epochs: Rest = 0,
+    decay_milestones: LaterMilestones = (90, 180, 270),
+    cooldown_epochs: Count = 0,
     patience_epochs: int = 10,
     decay_rate: PositiveFloat = 0.1,
     min_lr: FiniteFloat = 0.0,
     warmup_lr: FiniteFloat = 1e-5,
-    warmup_epochs: Rest = 0,
+    warmup_epochs: Count = 0,
     warmup_prefix: bool = False,
     noise: None = None,
     noise_pct: float = 0.67,
@@ -700,13 +720,13 @@ def create_scheduler_v2(
     noise_seed: int = 42,
     cycle_mul: float = 1.0,
     cycle_decay: PositiveFloat = 0.1,
-    cycle_limit: Whole = 1,
+    cycle_limit: PositiveCount = 1,
     k_decay: PositiveFloat = 1.0,
     decay_fn: DecayFn | None = None,
     stable_timescale: PositiveFloat | None = None,
     plateau_mode: str = "max",
     step_on_epochs: bool = True,
-    updates_per_epoch: Rest = 0,
+    updates_per_epoch: Count = 0,
 ) -> tuple[Schedule, int]:
     """Return a schedule by name, and the number of epochs to train for.
 
@@ -797,7 +817,7 @@ def create_scheduler_v2(
         "none": lambda: constant(base_lr),
     }
     prefix = warmup_t if warmup_prefix else 0
-    in_cycles = math.floor(length * sum(cycle_mul**cycle for cycle in range(cycle_limit)))
+    in_cycles = math.floor(length * _geometric_sum(cycle_mul, cycle_limit))
     lengths = {
         **dict.fromkeys(("cosine", "tanh", "poly"), in_cycles + prefix + cooldown_epochs * unit),
         **dict.fromkeys(("wsd", "rsqrt"), whole + warmup_t + cooldown_epochs * unit),

@@ -11,7 +11,7 @@ the previous one, in float64; here any step is computed directly, within 2e-6 of
 
 import operator
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 
 import jax
@@ -38,24 +38,25 @@ from lrsched import (
 from lrsched._schedule import is_number
 from lrsched.algebra import Inner, StepFunction
 from lrsched.arguments import (
-    FINITE_FLOAT,
     NON_NEGATIVE_INT,
     POSITIVE_INT,
     ArgumentType,
     FiniteFloat,
+    Mode,
     NonNegativeFloat,
     NonNegativeInt,
     OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
+    UnitFloat,
+    in_range,
     is_traced,
     one_of,
 )
-from lrsched.arguments import Mode as MetricMode
-from lrsched.compat._plateau import Count, Rate, ThresholdMode, min_scale_of, tolerances
-from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
+from lrsched.compat._plateau import Rate, ThresholdMode, min_scale_of, tolerances
+from lrsched.compat._porting import Count, MissingAttribute, missing_attribute, ported
 from lrsched.compat.optax import join_schedules
-from lrsched.numerics import lerp
+from lrsched.numerics import clip_finite, lerp
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
 __all__ = [
@@ -88,18 +89,6 @@ __getattr__: MissingAttribute = missing_attribute(
 )
 
 
-def _within(low: float, high: float, is_open: bool = False) -> Callable[[Any], Any]:
-    def convert(given: Any) -> Any:
-        number = FINITE_FLOAT.parse(given)
-        if not is_traced(number):
-            values = np.asarray(number)
-            if np.any((values < low) | (values > high) | (is_open & (values == low))):
-                raise ValueError
-        return number
-
-    return convert
-
-
 def _milestones(given: Any) -> list[int]:
     return sorted(map(NON_NEGATIVE_INT.parse, given))
 
@@ -116,13 +105,9 @@ def _schedules(given: Any) -> tuple[Schedule, ...]:
 
 
 Factor: TypeAlias = Annotated[
-    ArrayLike, ArgumentType("Factor", "a number above 0, at most 1", _within(0, 1, is_open=True))
+    ArrayLike, ArgumentType("Factor", "a number above 0, at most 1", in_range(gt=0, le=1))
 ]
 """Multiplier of the rate that is removed later."""
-UnitFraction: TypeAlias = Annotated[
-    ArrayLike, ArgumentType("UnitFraction", "a number from 0 to 1", _within(0, 1))
-]
-"""A fraction."""
 Milestones: TypeAlias = Annotated[
     Sequence[int], ArgumentType("Milestones", "whole numbers of steps, 0 or more", _milestones)
 ]
@@ -131,7 +116,9 @@ Schedulers: TypeAlias = Annotated[
     Sequence[Schedule], ArgumentType("Schedulers", "a list of one or more schedules", _schedules)
 ]
 """Schedules, of this module or any other."""
-Mode: TypeAlias = Annotated[str, one_of("Mode", ("triangular", "triangular2", "exp_range"))]
+TriangleMode: TypeAlias = Annotated[
+    str, one_of("TriangleMode", ("triangular", "triangular2", "exp_range"))
+]
 """How the triangles of `CyclicLR` change."""
 ScaleMode: TypeAlias = Annotated[str, one_of("ScaleMode", ("cycle", "iterations"))]
 """What ``scale_fn`` is a function of."""
@@ -163,7 +150,8 @@ def LambdaLR(base_lr: FiniteFloat, lr_lambda: StepFunction, last_epoch: int = -1
 
 @schedule(name="torch.lambda")
 def _lambda(step: jax.Array, base_lr: FiniteFloat, lr_lambda: StepFunction) -> ArrayLike:
-    return base_lr * jnp.asarray(lr_lambda(step))
+    # A rate of 0 times infinity would be NaN.
+    return base_lr * clip_finite(lr_lambda(step))
 
 
 @ported
@@ -198,7 +186,10 @@ def _product(step: jax.Array, base_lr: FiniteFloat, lr_lambda: StepFunction) -> 
         def multiplied(index: jax.Array, product: jax.Array) -> jax.Array:
             steps = 1 + index * block.size + block
             factors = jax.vmap(lambda now: jnp.asarray(lr_lambda(now), jnp.float32))(steps)
-            return product * jnp.prod(jnp.where(steps <= last, factors, 1.0))
+            factors = jnp.where(steps <= last, factors, 1.0)
+            # Factors whose product overflows may precede a factor of 0.
+            block_product = jnp.where(jnp.any(factors == 0), 0.0, jnp.prod(factors))
+            return clip_finite(product * clip_finite(block_product))
 
         blocks = (last + block.size - 1) // block.size
         product: jax.Array = jax.lax.fori_loop(0, blocks, multiplied, jnp.float32(1))
@@ -271,7 +262,8 @@ def _logarithmic_decay(
     step: jax.Array, init: FiniteFloat, log_factor: FiniteFloat, every: PositiveInt
 ) -> ArrayLike:
     """``init * exp(log_factor * (t // every))``."""
-    return init * jnp.exp(log_factor * (step // jnp.asarray(every)).astype(jnp.float32))
+    height = jnp.exp(log_factor * (step // jnp.asarray(every)).astype(jnp.float32))
+    return init * clip_finite(height)
 
 
 @ported
@@ -297,8 +289,14 @@ def MultiStepLR(  # noqa: N802
     steps = sorted(set(cuts))
     if len(steps) == len(cuts):
         return multistep(base_lr, steps, gamma)
-    factors = [gamma ** bisect_right(cuts, step) for step in [-1, *steps]]
-    return piecewise_constant([base_lr * factor for factor in factors], steps)
+    try:
+        factors = [gamma ** bisect_right(cuts, step) for step in [-1, *steps]]
+        return piecewise_constant([base_lr * factor for factor in factors], steps)
+    except (OverflowError, ValueError):
+        raise ValueError(
+            f"MultiStepLR: gamma={gamma!r} is not accepted with {len(cuts)} milestones; the rate "
+            "must stay finite in float32."
+        ) from None
 
 
 @ported
@@ -330,7 +328,7 @@ def ConstantLR(  # noqa: N802
 def LinearLR(  # noqa: N802
     base_lr: FiniteFloat,
     start_factor: Factor = 1.0 / 3,
-    end_factor: UnitFraction = 1.0,
+    end_factor: UnitFloat = 1.0,
     total_iters: PositiveInt = 5,
     last_epoch: int = -1,
 ) -> Schedule:
@@ -461,7 +459,7 @@ def CyclicLR(  # noqa: N802
     max_lr: FiniteFloat,
     step_size_up: PositiveInt = 2000,
     step_size_down: PositiveInt | None = None,
-    mode: Mode = "triangular",
+    mode: TriangleMode = "triangular",
     gamma: PositiveFloat = 1.0,
     scale_fn: StepFunction | None = None,
     scale_mode: ScaleMode = "cycle",
@@ -506,7 +504,7 @@ def CyclicMomentum(  # noqa: N802
     max_momentum: FiniteFloat = 0.9,
     step_size_up: PositiveInt = 2000,
     step_size_down: PositiveInt | None = None,
-    mode: Mode = "triangular",
+    mode: TriangleMode = "triangular",
     gamma: PositiveFloat = 1.0,
     scale_fn: StepFunction | None = None,
     scale_mode: ScaleMode = "cycle",
@@ -573,10 +571,14 @@ def _scaled_triangles(
     scale_fn: StepFunction,
     scale_mode: ScaleMode,
 ) -> ArrayLike:
-    cycle = 1 + step // (jnp.asarray(up) + down)
-    scale = jnp.asarray(scale_fn(cycle if scale_mode == "cycle" else step))
+    period = jnp.asarray(up) + down
+    # The sum of two int32 lengths wraps to a negative number if it is longer than any run.
+    cycle = 1 + jnp.where(period < 0, 0, step // jnp.maximum(period, 1))
+    scale = clip_finite(scale_fn(cycle if scale_mode == "cycle" else step))
     height = triangular(0.0, 1.0, up, down)(step)
-    return base + jnp.subtract(peak, base) * height * scale
+    # A scale above 1 with a peak below the base would end below 0, as an ascent.
+    floor = jnp.minimum(jnp.minimum(base, peak), 0)
+    return jnp.maximum(base + clip_finite(jnp.subtract(peak, base) * height) * scale, floor)
 
 
 _ONE_CYCLE_MOMENTUM = "the momentum is a separate schedule, OneCycleMomentum"
@@ -588,7 +590,7 @@ def OneCycleLR(  # noqa: N802
     total_steps: PositiveInt | None = None,
     epochs: PositiveInt | None = None,
     steps_per_epoch: PositiveInt | None = None,
-    pct_start: UnitFraction = 0.3,
+    pct_start: UnitFloat = 0.3,
     anneal_strategy: Anneal = "cos",
     cycle_momentum: bool = True,
     base_momentum: float = 0.85,
@@ -640,7 +642,7 @@ def OneCycleLR(  # noqa: N802
 @ported
 def ReduceLROnPlateau(  # noqa: N802
     base_lr: Rate,
-    mode: MetricMode = "min",
+    mode: Mode = "min",
     factor: OpenUnitFloat = 0.1,
     patience: Count = 10,
     threshold: NonNegativeFloat = 1e-4,
@@ -703,7 +705,7 @@ def OneCycleMomentum(  # noqa: N802
     total_steps: PositiveInt | None = None,
     epochs: PositiveInt | None = None,
     steps_per_epoch: PositiveInt | None = None,
-    pct_start: UnitFraction = 0.3,
+    pct_start: UnitFloat = 0.3,
     anneal_strategy: Anneal = "cos",
     three_phase: bool = False,
 ) -> Schedule:
@@ -755,7 +757,7 @@ def _one_cycle(
     back: FiniteFloat,
     last: FiniteFloat,
     steps: PositiveInt,
-    rise: UnitFraction,
+    rise: UnitFloat,
     shape: Ramp,
     three_phase: bool,
 ) -> ArrayLike:
@@ -929,7 +931,8 @@ def _chained_cosine(
 
     def since(factors: Schedule, start: jax.Array) -> jax.Array:
         known = jnp.where(turns > 0, factors(start), 1.0)
-        return jnp.where(known == 0, 1.0, factors(step) / jnp.where(known == 0, 1.0, known))
+        ratio = factors(step) / jnp.where(known == 0, 1.0, known)
+        return jnp.where(known == 0, 1.0, clip_finite(ratio))
 
     wave = _cosine_annealing(base_lr, half, 0.0)(step)
-    return wave * since(before, low + 1) * since(after, low)
+    return clip_finite(wave * since(before, low + 1)) * since(after, low)

@@ -30,6 +30,7 @@ from lrsched import (
 from lrsched.arguments import (
     ArgumentType,
     FiniteFloat,
+    Mode,
     NonNegativeFloat,
     NonNegativeInt,
     OpenUnitFloat,
@@ -38,16 +39,20 @@ from lrsched.arguments import (
     is_traced,
     one_of,
 )
-from lrsched.arguments import Mode as MetricMode
 from lrsched.compat._plateau import (
-    Count,
-    PositiveCount,
     Rate,
     ThresholdMode,
     min_scale_of,
     tolerances,
 )
-from lrsched.compat._porting import MissingAttribute, missing_attribute, ported
+from lrsched.compat._porting import (
+    Count,
+    MissingAttribute,
+    PositiveCount,
+    is_zero,
+    missing_attribute,
+    ported,
+)
 from lrsched.compat.optax import join_schedules
 from lrsched.compat.torch import ReduceLROnPlateau
 from lrsched.numerics import MAX_STEP, lerp
@@ -106,10 +111,6 @@ Shape: TypeAlias = Annotated[str, one_of("Shape", ("linear", "cosine", "1-sqrt")
 """Shape of a warmup or a decay."""
 
 
-def _is_zero(number: ArrayLike) -> bool:
-    return not is_traced(number) and bool(np.all(np.asarray(number) == 0))
-
-
 def _decay_length(function: str, training: ArrayLike, before: ArrayLike) -> ArrayLike:
     """Return the number of steps after the warmup, which must be at least one."""
     left: ArrayLike = operator.sub(training, before)
@@ -122,7 +123,19 @@ def _decay_length(function: str, training: ArrayLike, before: ArrayLike) -> Arra
 
 
 def _warmed(base_lr: ArrayLike, steps: ArrayLike, decay: Schedule) -> Schedule:
-    return decay if _is_zero(steps) else linear(0.0, base_lr, steps) >> decay
+    return decay if is_zero(steps) else linear(0.0, base_lr, steps) >> decay
+
+
+def _turns(fraction: jax.Array, count: jax.Array) -> jax.Array:
+    """Return ``fraction * count`` without whole turns, for a fraction in [0, 1) and a uint32 count.
+
+    float32 has no digits left for the fraction of a product above 2**24. Multiplied as uint32, the
+    first 32 bits of the fraction lose whole turns only; the product of the others is below one.
+    """
+    bits = jnp.floor(fraction * 2.0**32)
+    rest = (fraction - bits * 2.0**-32) * count.astype(jnp.float32)
+    turned = (bits.astype(jnp.uint32) * count).astype(jnp.float32) * 2.0**-32
+    return (turned + rest) % 1
 
 
 @schedule(name="transformers.waves")
@@ -133,13 +146,17 @@ def _waves(
     num_cycles: PositiveFloat,
     low: FiniteFloat,
 ) -> ArrayLike:
-    """Cosine waves, ``low + (base_lr - low) (1 + cos(2 pi num_cycles t / steps)) / 2``."""
+    """Cosine waves, ``low + (base_lr - low) (1 + cos(2 pi num_cycles t / steps)) / 2``.
+
+    The error is at most 3e-7 of the peak up to step 2**24. In longer runs float32 rounds the step,
+    and the error is 3e-7 for each of the ``num_cycles``.
+    """
     whole, past = step // jnp.asarray(steps), step % jnp.asarray(steps)
     cycles, length = jnp.asarray(num_cycles), jnp.asarray(steps, jnp.float32)
     # Both products lose only whole turns by the remainders, without which they can overflow.
     turned = cycles % length * past.astype(jnp.float32)
     turned -= length * jnp.floor(turned / length)
-    phase = cycles % 1 * whole.astype(jnp.float32) % 1 + turned / length
+    phase = _turns(cycles % 1, whole.astype(jnp.uint32)) + turned / length
     return lerp(low, base_lr, jnp.cos(jnp.pi * phase) ** 2, jnp.sin(jnp.pi * phase) ** 2)
 
 
@@ -392,7 +409,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     left = _decay_length(name, num_training_steps, num_warmup_steps)
     waves = _waves(base_lr, left, num_cycles, _floor(name, base_lr, min_lr, min_lr_rate))
     falling = shift(waves, -1)
-    if _is_zero(num_warmup_steps):
+    if is_zero(num_warmup_steps):
         return falling
     if warmup_lr_rate is None:
         rising = shift(linear(0.0, base_lr, num_warmup_steps), -1)
@@ -466,7 +483,7 @@ def get_inverse_sqrt_schedule(
     [0.0, 1.0, 0.5]
     """
     if timescale is None:
-        timescale = 10_000 if _is_zero(num_warmup_steps) else num_warmup_steps
+        timescale = 10_000 if is_zero(num_warmup_steps) else num_warmup_steps
     return _warmed(base_lr, num_warmup_steps, inverse_sqrt(base_lr, timescale))
 
 
@@ -535,7 +552,7 @@ def get_wsd_schedule(
 @ported
 def GreedyLR(  # noqa: N802
     base_lr: Rate,
-    mode: MetricMode = "min",
+    mode: Mode = "min",
     factor: OpenUnitFloat = 0.95,
     patience: Count = 10,
     threshold: NonNegativeFloat = 1e-6,

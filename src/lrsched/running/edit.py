@@ -6,7 +6,7 @@ another kind, a Python function as shape, and thawing a frozen group change the 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,20 @@ from lrsched.algebra import as_schedule, constant, multiply
 from lrsched.arguments import (
     POSITIVE_INT,
     ArgumentType,
+    UnitFloat,
     argument_type_of,
     in_range,
     is_traced,
 )
-from lrsched.schedules.ramps import RAMPS, Ramp
+from lrsched.running._nodes import (
+    StateLeaf,
+    StateNode,
+    flatten_state,
+    is_configuration,
+    nodes_of,
+    read_state,
+)
+from lrsched.schedules.ramps import Ramp
 from lrsched.transforms import rate as rates
 from lrsched.transforms.composition import (
     Group,
@@ -40,7 +49,10 @@ if TYPE_CHECKING:
     import chex
 
 _RATE = ArgumentType("Rate", "a number of 0 or more", in_range(ge=0))
+_DECAY = ArgumentType("Decay", "a number from 0 to below 1", in_range(ge=0, lt=1))
+_FRACTION = ArgumentType("Fraction", "a number from 0 to 1", in_range(ge=0, le=1))
 _NUMBER = ArgumentType("Number", "a finite number", in_range())
+_FRACTION = argument_type_of(UnitFloat) or _NUMBER
 _RAMP = argument_type_of(Ramp) or _NUMBER
 _MULTIPLIER = "multiplier"
 
@@ -134,20 +146,25 @@ def set_hyperparameter(
     ``"multiplier"``. Setting the multiplier of a frozen group thaws it, which changes the structure
     of the state and compiles the step once more.
 
+    A value for ``b1``, ``b2``, ``b3``, ``beta`` or ``momentum`` is at least 0 and below 1, and one
+    for ``weight_decay`` or ``eps`` is at least 0, also behind a prefix such as ``adam_``; traced
+    values are clipped to these bounds.
+
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
       name: Name of the hyperparameter, as in `metrics`.
       value: The value in place of the schedule. Defaults to None: without ``scale``, the schedule
         is followed again, without a scale.
-      scale: Factor that multiplies the value, 0 or more. Defaults to None, no change.
+      scale: Factor that multiplies the value, 0 or more, and at most 1 for a ``value`` that must be
+        below 1. Defaults to None, no change.
       group: Label of the group. Defaults to None, every hyperparameter of this name.
 
     Returns:
       A new state.
 
     Raises:
-      ValueError: If a number is not finite, ``scale`` or a multiplier is negative, no scheduled
-        hyperparameter has this name, or there is no such group.
+      ValueError: If a number is not finite or not within these bounds, a multiplier is negative, no
+        scheduled hyperparameter has this name, or there is no such group.
 
     >>> import jax.numpy as jnp, lrsched, optax
     >>> optimizer = lrsched.inject_schedules(optax.adamw)(
@@ -159,9 +176,9 @@ def set_hyperparameter(
     """
     function = "set_hyperparameter"
     sites = _hyperparameter_sites(opt_state, name, group)
-    kind = _RATE if name == _MULTIPLIER else _NUMBER
+    kind, scale_kind, least, largest = _bounds(name)
     if value is not None:
-        value = kind.validate(function, "value", value)
+        value = _clipped(kind.validate(function, "value", value), least, largest)
         thawed = [
             site._replace(rate=rates.with_schedule(site.rate, constant(0.0)))
             if site.rate.schedule == FROZEN
@@ -173,8 +190,29 @@ def set_hyperparameter(
         sites = _edited(sites, rates.reset_rate)
     if scale is not None:
         _check_not_frozen(function, sites)
-        sites = _edited(sites, rates.scale_rate, _RATE.validate(function, "scale", scale))
+        scale = scale_kind.validate(function, "scale", scale)
+        if scale_kind is _FRACTION:
+            scale = _clipped(scale, 0.0, 1.0)
+        sites = _edited(sites, rates.scale_rate, scale)
     return _written(opt_state, sites)
+
+
+def _bounds(name: str) -> tuple[ArgumentType, ArgumentType, float, float]:
+    """Return the types of a hyperparameter and of its scale, and the bounds of traced values."""
+    last = name.rpartition("_")[2]
+    if last in ("b1", "b2", "b3", "beta", "beta1", "beta2", "momentum"):
+        # An average with a decay of 1 never changes, and one above it grows without bound.
+        return _DECAY, _FRACTION, 0.0, float(np.nextafter(np.float32(1), np.float32(0)))
+    if last == "eps" or name.endswith("weight_decay") or name == _MULTIPLIER:
+        return _RATE, _RATE, 0.0, np.inf
+    return _NUMBER, _RATE, -np.inf, np.inf
+
+
+def _clipped(value: ArrayLike, least: float, largest: float) -> ArrayLike:
+    """Return a traced value within bounds; one that is not finite stays, and is ignored later."""
+    if not is_traced(value):
+        return value
+    return jnp.where(jnp.isfinite(value), jnp.clip(value, least, largest), value)
 
 
 def set_schedule(
@@ -217,8 +255,14 @@ def set_schedule(
     return _written(opt_state, changed)
 
 
-def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None = None) -> Any:
-    """Set the step count of the schedules; moments and counts of other transforms stay.
+def restart(
+    opt_state: optax.OptState,
+    step: ArrayLike = 0,
+    *,
+    group: str | None = None,
+    reset: bool = False,
+) -> Any:
+    """Set the step count of the schedules, and the moments and their counts to 0 where asked.
 
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
@@ -226,13 +270,18 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
         counts as 0, and one above 2**31 - 1 as that. Defaults to 0.
       group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all
         schedules in the state.
+      reset: Whether to set the moments, and the counts of their bias correction, to 0, as a warm
+        restart does whose gradients have little in common with the earlier ones. With ``group``,
+        those of the parameters of that label of ``optax.partition``. Defaults to False, so that
+        moments and counts of other transforms stay.
 
     Returns:
       A new state of the same structure.
 
     Raises:
-      ValueError: If ``step`` is not a whole number from 0 to 2**31 - 1, there is no such group, or
-        the state holds no schedule of lrsched.
+      ValueError: If ``step`` is not a whole number from 0 to 2**31 - 1, there is no such group, the
+        state holds no schedule of lrsched, or ``reset`` is true for moments that do not start at 0,
+        such as the estimates of an adaptive method, or for a group without moments of its own.
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, steps=4))
@@ -241,6 +290,8 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
     [-1.0]
     """
     start = rates.as_step("restart", step)
+    if reset:
+        opt_state = _reset_moments(opt_state, group)
     if group is not None:
         return _edit(opt_state, rate_sites("restart", opt_state, group), rates.move_rate, start)
     nodes = [
@@ -248,7 +299,7 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
     ]
     if not nodes:
         raise ValueError("restart: the state holds no schedule of lrsched.")
-    sites = [site for site in _all_sites(opt_state) if np.any(_is_moved(site))]
+    sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
     moved = _edit(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
     def set_count(state: Any) -> Any:
@@ -264,6 +315,72 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
         node.state for node in iter_rate_nodes(moved) if node.rate_factor.with_rates is not None
     ]
     return replace_nodes(moved, [(state, set_count) for state in nodes])
+
+
+_STARTS_AT_ZERO: Final = frozenset(
+    {
+        *("ScaleByAdamState", "ScaleByAmsgradState", "ScaleByBeliefState", "ScaleByLionState"),
+        *(
+            "ScaleByRmsState",
+            "ScaleByRmsWithCountState",
+            "ScaleByStddevState",
+            "ScaleByNovogradState",
+        ),
+        *("TraceState", "EmaState", "FactoredState", "MuonState", "ScaleByAdanState"),
+        *("MultiStepsState", "ApplyEvery"),
+    }
+)
+"""States of optax whose arrays are 0 before the first update."""
+_KEEPS_ARRAYS: Final = frozenset(
+    {"AverageState", "LawaState", "RecordNormsState", "HyperballState"}
+)
+"""States whose arrays are no moments: averages of the parameters, and records."""
+_CONSTANT_FIELDS: Final = ("ns_coeffs", "gradient_step")
+
+
+def _reset_moments(opt_state: optax.OptState, group: str | None) -> Any:
+    """Return the state with the moments of a group, and their counts, at 0."""
+
+    def is_of_group(node: StateNode) -> bool:
+        places = {"/".join(node.labels), "/".join((*node.container, *node.labels))}
+        return group is None or any(f"{place}/".startswith(f"{group}/") for place in places)
+
+    leaves = read_state(opt_state)
+    nodes = [node for node in nodes_of(leaves) if is_of_group(node)]
+    moments = [node for node in nodes if node.name in _STARTS_AT_ZERO]
+    others = {
+        node.title
+        for node in nodes
+        if node not in moments
+        and node.name not in _KEEPS_ARRAYS
+        and any(
+            path or jnp.ndim(leaf.array)
+            for (field, path), leaf in node.leaves.items()
+            if field not in ("values", "hyperparams", "multipliers")
+            and not is_configuration(leaf.value)
+        )
+    }
+    if others:
+        raise ValueError(
+            f"restart: reset=True is not accepted for {', '.join(sorted(others))}, whose state "
+            "does not start at 0; optimizer.init(params) makes a new one."
+        )
+    if not moments:
+        target = "a state without moments"
+        if group is not None:
+            target = (
+                f"group={group!r}, which has no moments of its own; optax.partition gives groups "
+                "their own"
+            )
+        raise ValueError(f"restart: reset=True is not accepted for {target}.")
+    _, treedef = flatten_state(opt_state)
+
+    def zero(leaf: StateLeaf) -> Any:
+        if leaf.node not in moments or leaf.field in _CONSTANT_FIELDS:
+            return leaf.value
+        return jax.tree.map(jnp.zeros_like, leaf.value)
+
+    return jax.tree.unflatten(treedef, [zero(leaf) for leaf in leaves])
 
 
 def extend(opt_state: optax.OptState, total_steps: ArrayLike, *, group: str | None = None) -> Any:
@@ -305,6 +422,7 @@ def start_cooldown(
     *,
     ramp: Ramp = "1-sqrt",
     end: ArrayLike = 0.0,
+    start: ArrayLike = 1.0,
     group: str | None = None,
 ) -> Any:
     """Anneal from the current rate to ``end`` within ``steps`` updates, from the next update on.
@@ -315,20 +433,24 @@ def start_cooldown(
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
       steps: Length of the cooldown, in updates, at least 1.
-      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square" or
-        "exponential", which are numbers in the state; or a function from the remaining fraction in
-        [0, 1] to [0, 1], which changes the structure of the state and compiles the step once more.
+      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
+        "exponential" or "power:P" for ``x**P``, which are numbers in the state; or a function from
+        the remaining fraction ``x`` in [0, 1] to [0, 1], which changes the structure of the state
+        and compiles the step once more. "power:2" falls fast at first and slowly at the end.
       end: Rate after the cooldown, 0 or more. Defaults to 0.
+      start: Fraction of the way from ``end`` to the current rate at which the cooldown starts, in
+        [0, 1]. 0.7 with "linear" is the lowered linear cooldown. Defaults to 1, no jump.
       group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all rates.
 
     Returns:
       A new state.
 
     Raises:
-      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``ramp`` is unknown, or there
-        is no such group.
+      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``start`` is not in [0, 1],
+        ``ramp`` is unknown, or there is no such group.
 
-    Source: Hägele et al. 2024 (arXiv 2405.18392).
+    Source: Hägele et al. 2024 (arXiv 2405.18392); for ``start``, Dremov et al. 2025
+    (arXiv 2508.01483).
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.warmup(2) * 1.0)
@@ -340,13 +462,17 @@ def start_cooldown(
     function = "start_cooldown"
     steps = POSITIVE_INT.validate(function, "steps", steps)
     end = _RATE.validate(function, "end", end)
+    start = _FRACTION.validate(function, "start", start)
     ramp = _RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
-    if ramp in RAMPS:
-        return _edit(opt_state, sites, rates.cool_rate, steps, end, rates.ramp_index(ramp))
+    if isinstance(ramp, str):
+        numbers = rates.ramp_numbers(ramp)
+        return _edit(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)
     changed = [
-        site._replace(rate=rates.cooldown_by_function(site.rate, site.step, steps, end, ramp))
+        site._replace(
+            rate=rates.cooldown_by_function(site.rate, site.step, steps, end, start, ramp)
+        )
         for site in sites
     ]
     return _written(opt_state, changed)
@@ -392,41 +518,6 @@ def learning_rate_schedule(opt_state: optax.OptState, *, group: str | None = Non
     return found[0]
 
 
-def check_resume(opt_state: optax.OptState, schedule: ArrayLike | Schedule | optax.Schedule) -> str:
-    """Describe in words on what a restored state and the schedule of the configuration disagree.
-
-    Args:
-      opt_state: The restored state, of one rate.
-      schedule: The schedule that the run was started with.
-
-    Returns:
-      One sentence with the step, both schedules and both rates, and what to do; empty where they
-      are the same.
-
-    Raises:
-      ValueError: If there is not exactly one rate in the state.
-
-    >>> import jax.numpy as jnp, lrsched
-    >>> saved = lrsched.scale_by_learning_rate(lrsched.cosine(0.1, steps=100)).init(jnp.zeros(1))
-    >>> lrsched.check_resume(saved, lrsched.cosine(0.1, steps=100))
-    ''
-    >>> print(lrsched.check_resume(lrsched.restart(saved, 90), 0.01))
-    at step 90 the saved schedule cosine(peak=0.1, steps=100) gives 0.00244717, the new one \
-constant(value=0.01) 0.01; set_schedule(opt_state, schedule) takes the new one, else the saved one \
-goes on.
-    """
-    (site,) = rate_sites("check_resume", opt_state, one_group=True)
-    saved, new = rates.rate_schedule(site.rate), as_schedule(schedule)
-    if site.rate.schedule == new:
-        return ""
-    step = int(site.step)
-    return (
-        f"at step {step} the saved schedule {saved} "
-        f"gives {float(saved(step)):.6g}, the new one {new} {float(new(step)):.6g}; "
-        "set_schedule(opt_state, schedule) takes the new one, else the saved one goes on."
-    )
-
-
 class RateSite(NamedTuple):
     """Where a rate, a multiplier or another scheduled hyperparameter is kept.
 
@@ -468,7 +559,7 @@ def rate_sites(
       one_group: Whether the rates must be those of one group.
       multipliers: Whether ``group`` may be a group of `learning_rate_groups`.
     """
-    sites = _all_sites(opt_state)
+    sites = all_sites(opt_state)
     found = [site for site in sites if not site.is_hyperparameter and not site.is_multiplier]
     groups = list(dict.fromkeys(group_label(site.group) for site in found))
     of_multipliers = [site for site in sites if site.is_multiplier]
@@ -512,7 +603,7 @@ def rate_sites(
 def _hyperparameter_sites(
     opt_state: optax.OptState, name: str, group: str | None
 ) -> list[RateSite]:
-    sites = [site for site in _all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
+    sites = [site for site in all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
     named = [site for site in sites if name == (_MULTIPLIER if site.is_multiplier else site.name)]
     if not named:
         known = {_MULTIPLIER if site.is_multiplier else site.name for site in sites}
@@ -531,7 +622,8 @@ def _hyperparameter_sites(
     return chosen
 
 
-def _all_sites(opt_state: optax.OptState) -> list[RateSite]:
+def all_sites(opt_state: optax.OptState) -> list[RateSite]:
+    """Return every rate, multiplier and other scheduled hyperparameter of a state."""
     sites = []
     for node in iter_rate_nodes(opt_state):
         factor = node.rate_factor
@@ -549,7 +641,7 @@ def _all_sites(opt_state: optax.OptState) -> list[RateSite]:
 
 
 def _site(node: Any, name: str, is_hyperparameter: bool, group: Group, rate: Any) -> RateSite:
-    leaf_treedef = jax.tree.structure(rate.edits.scale)
+    leaf_treedef = jax.tree.structure(rate.fingerprint)
     unwrapped, step = unwrap_nnx((rate, node.state.count), leaf_treedef)
     is_multiplier = node.rate_factor.is_multiplier
     return RateSite(

@@ -202,7 +202,7 @@ def _is_done(rate: RateState, count: jax.Array) -> jax.Array | None:
 
 def _unwrapped(rate: RateState, count: Any) -> tuple[RateState, jax.Array]:
     unwrapped: tuple[RateState, jax.Array] = unwrap_nnx(
-        (rate, count), jax.tree.structure(rate.edits.scale)
+        (rate, count), jax.tree.structure(rate.fingerprint)
     )
     return unwrapped
 

@@ -56,7 +56,8 @@ def triangular(
 
     With ``u = up_steps``, ``d = down_steps``, ``n = floor(t / (u + d))`` and ``c = t - n (u + d)``,
     the height ``h`` is ``c / u`` while ``c < u``, then ``(u + d - c) / d``, and the rate is
-    ``base + (peak - base) h cycle_factor**n step_factor**t``.
+    ``base + (peak - base) h cycle_factor**n step_factor**t``, at least 0 unless ``base`` or
+    ``peak`` is below it.
 
     Args:
       base: Lowest value, at step 0.
@@ -81,16 +82,23 @@ def triangular(
     """
     down_steps = up_steps if down_steps is None else down_steps
     period = jnp.asarray(up_steps) + down_steps
-    cycle = (step // period).astype(jnp.int32)
+    # The sum of two int32 lengths wraps to a negative number if it is longer than any run.
+    cycle = jnp.where(period < 0, 0, step // jnp.maximum(period, 1)).astype(jnp.int32)
     position = step - cycle * period
     rising = position < up_steps
     # The factors may grow beyond float32. The top stays finite, as its product with 0 is NaN else.
     height = clip_finite(int_power(cycle_factor, cycle) * int_power(step_factor, step))
-    top = clip_finite(lerp(base, peak, height))
+    # A growing height that points down would end below 0, as an ascent.
+    floor = jnp.minimum(jnp.minimum(base, peak), 0)
+    top = jnp.maximum(clip_finite(lerp(base, peak, height)), floor)
     return lerp(
         base,
         top,
-        jnp.where(rising, fraction(position, up_steps), fraction(period - position, down_steps)),
+        jnp.where(
+            rising,
+            fraction(position, up_steps),
+            fraction(up_steps - position + down_steps, down_steps),
+        ),
         jnp.where(
             rising,
             fraction(up_steps - position, up_steps),
@@ -387,4 +395,5 @@ def noise(
         return jax.random.uniform(mine, minval=-1.0)
 
     drawn = jax.vmap(draw)(step.astype(jnp.uint32).ravel()).reshape(step.shape)
-    return inner(step) * jnp.maximum(1 + scale * drawn, 0)
+    # The product of an infinite factor and a rate of 0 would be NaN.
+    return inner(step) * clip_finite(jnp.maximum(1 + scale * drawn, 0))

@@ -7,13 +7,15 @@ where an integer becomes a float. At a fraction of 0 every operation gives the s
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Literal
 
 from lrsched._schedule import Schedule
+
+if TYPE_CHECKING:
+    from jax.extend.core import ClosedJaxpr
 
 
 class Fractional(NamedTuple):
@@ -49,8 +51,11 @@ def evaluate_between(schedule: Schedule, whole: jax.Array, part: jax.Array) -> j
     return result
 
 
-def _evaluate(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
+def _evaluate(closed: "ClosedJaxpr", arguments: Sequence[Any]) -> list[Any]:
     """Evaluate a jaxpr on arrays and `Fractional` numbers."""
+    # The import of jax.extend loads Pallas, which takes as long as the rest of lrsched.
+    from jax.extend.core import Literal
+
     jaxpr = closed.jaxpr
     values: dict[Any, Any] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
     values.update(zip(jaxpr.invars, arguments, strict=True))
@@ -89,7 +94,9 @@ def _bind(equation: Any, inputs: Sequence[Any]) -> list[Any]:
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 
-def _inner_jaxpr(params: dict[str, Any]) -> ClosedJaxpr | None:
+def _inner_jaxpr(params: dict[str, Any]) -> "ClosedJaxpr | None":
+    from jax.extend.core import ClosedJaxpr
+
     inner = params.get("jaxpr") or params.get("call_jaxpr") or params.get("fun_jaxpr")
     return inner if isinstance(inner, ClosedJaxpr) else None
 

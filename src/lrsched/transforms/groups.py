@@ -26,6 +26,7 @@ from lrsched.transforms.composition import RateFactor, rate_factor
 from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import (
+    EditRecord,
     RateState,
     current_step,
     evaluate_rate,
@@ -115,19 +116,25 @@ def _(state: LayerwiseDecayState) -> RateFactor:
     (multipliers,) = jax.tree.leaves(state.multipliers)
     labels = [f"depth {depth}" for depth in range(np.shape(multipliers)[-1])]
 
-    def at(tree: Any, depth: int) -> Any:
-        return jax.tree.map(lambda leaf: leaf[..., depth], tree)
+    def at(depth: int) -> RateState:
+        rate: RateState = jax.tree.map(lambda leaf: leaf[..., depth], state.rates)
+        # The record's own axis stays the last.
+        record: EditRecord = jax.tree.map(lambda leaf: leaf[..., depth, :], state.rates.record)
+        return rate._replace(record=record)
 
     def with_rates(state: Any, rates: Mapping[str, Any], _: Any) -> Any:
-        stacked = jax.tree.map(lambda *x: jnp.stack(x, -1), *(rates[label] for label in labels))
-        return state._replace(rates=stacked)
+        by_depth = [rates[label] for label in labels]
+        stacked = jax.tree.map(lambda *x: jnp.stack(x, -1), *by_depth)
+        records = [rate.record for rate in by_depth]
+        record = jax.tree.map(lambda *x: jnp.stack(x, -2), *records)
+        return state._replace(rates=stacked._replace(record=record))
 
     if not isinstance(multipliers, jax.Array | np.ndarray):  # a description of a state
         return RateFactor(None)
     return RateFactor(
-        {label: at(multipliers, depth) for depth, label in enumerate(labels)},
+        {label: multipliers[..., depth] for depth, label in enumerate(labels)},
         is_multiplier=True,
-        rates={label: at(state.rates, depth) for depth, label in enumerate(labels)},
+        rates={label: at(depth) for depth, label in enumerate(labels)},
         with_rates=with_rates,
     )
 
@@ -258,7 +265,16 @@ def layerwise_decay(
     def init(params: optax.Params) -> LayerwiseDecayState:
         num_depths = 1 + max((depth(path) for path, _ in _leaves(params)), default=0)
         rate = init_rate(schedule(num_depths))
-        spread = jax.tree.map(lambda leaf: jnp.array(jnp.broadcast_to(leaf, (num_depths,))), rate)
+
+        def per_depth(leaf: jax.Array) -> jax.Array:
+            return jnp.array(jnp.broadcast_to(leaf, (num_depths, *leaf.shape)))
+
+        # The schedule has a number for each depth; everything else is the same for all.
+        spread = rate._replace(
+            record=jax.tree.map(per_depth, rate.record),
+            fingerprint=per_depth(rate.fingerprint),
+            is_live=per_depth(rate.is_live),
+        )
         return LayerwiseDecayState(
             jnp.zeros([], jnp.int32), spread, jnp.asarray(schedule(num_depths)(0), jnp.float32)
         )

@@ -115,21 +115,16 @@ def muon(
         adam_b2: ArrayLike = 0.999,
         adam_weight_decay: ArrayLike = 0.0,
     ) -> optax.GradientTransformation:
-        momentum = [] if bias_correction else [optax.trace(beta, nesterov)]
-        orthogonalized = optax.contrib.muon(
-            -1.0,  # multiplies by exactly 1: the rate comes after the weight decay
-            # With beta=0 the momentum is the update that it is given.
-            beta=beta if bias_correction else 0.0,
-            eps=eps,
-            nesterov=nesterov,
-            consistent_rms=rms if scale == "rms" else None,
-            **options,
-        )
-        shape = [_from_width_to_unit_rms()] if scale == "unit-rms" else []
         matrix = optax.chain(
-            *momentum,
-            orthogonalized,
-            *shape,
+            muon_direction(
+                beta,
+                scale=scale,
+                rms=rms,
+                nesterov=nesterov,
+                bias_correction=bias_correction,
+                eps=eps,
+                **options,
+            ),
             optax.add_decayed_weights(weight_decay),
             optax.scale_by_learning_rate(learning_rate),
         )
@@ -153,6 +148,31 @@ def muon(
         adam_b2,
         adam_weight_decay,
     )
+
+
+def muon_direction(
+    beta: ArrayLike = 0.95,
+    *,
+    scale: str = "width",
+    rms: float = 0.2,
+    nesterov: bool = True,
+    bias_correction: bool = True,
+    eps: float = 1e-8,
+    **options: Any,
+) -> optax.GradientTransformation:
+    """Return the transform from gradients of matrices to ``s O`` of `muon`, without a rate."""
+    momentum = [] if bias_correction else [optax.trace(beta, nesterov)]
+    orthogonalized = optax.contrib.muon(
+        -1.0,  # multiplies by exactly 1: the rate comes after the weight decay
+        # With beta=0 the momentum is the update that it is given.
+        beta=beta if bias_correction else 0.0,
+        eps=eps,
+        nesterov=nesterov,
+        consistent_rms=rms if scale == "rms" else None,
+        **options,
+    )
+    shape = [_from_width_to_unit_rms()] if scale == "unit-rms" else []
+    return optax.chain(*momentum, orthogonalized, *shape)
 
 
 class HyperballState(NamedTuple):

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from lrsched._phases import phase_starts
 from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
 from lrsched.arguments import (
@@ -50,6 +52,7 @@ WeightDecay: TypeAlias = Annotated[
     ),
 ]
 """Weight-decay coefficient, or one for each group of parameters."""
+_NUM_SAMPLES: Final = 2**20
 COUPLINGS = ("coupled", "decoupled", "relative", "corrected", "squared")
 Coupling: TypeAlias = Annotated[str, one_of("Coupling", COUPLINGS)]
 """How the learning rate enters the weight decay."""
@@ -228,7 +231,7 @@ def _peak(schedule: Schedule) -> Any:
             f"with_weight_decay: peak=None is not accepted, as {schedule} has no known horizon; "
             "pass the largest rate as peak."
         )
-    peak = jnp.max(schedule(jnp.arange(schedule.horizon + 1)))
+    peak = _largest(schedule, int(schedule.horizon) + 1)
     if not is_traced(peak) and not peak > 0:
         raise ValueError(
             f"with_weight_decay: peak=None is not accepted, as the largest rate of {schedule} is "
@@ -236,3 +239,23 @@ def _peak(schedule: Schedule) -> Any:
         )
     # A Python number: JAX arrays in a schedule would count as their caller's current numbers.
     return peak if is_traced(peak) else float(peak)
+
+
+def _largest(schedule: Schedule, steps: int) -> jax.Array:
+    """Return the largest value at the steps ``0 ... steps - 1``, in bounded memory and time.
+
+    Above a million steps: the largest of a million even samples, of the values at the boundaries of
+    the phases, and of every step between the best of these and its neighbours.
+    """
+    if steps <= _NUM_SAMPLES:
+        return jnp.max(schedule(np.arange(steps)))
+    at = np.linspace(0, steps - 1, _NUM_SAMPLES).astype(np.int64)
+    if not is_traced(schedule):
+        starts = np.array([start for _, start in phase_starts(schedule, steps)], np.int64)
+        at = np.concatenate([at, starts - 1, starts, starts + 1]).clip(0, steps - 1)
+    at = at.astype(np.int32)
+    rates = schedule(at)
+    spacing = -(-steps // _NUM_SAMPLES)
+    # Subtracted before it is added, which would overflow at the last step of int32.
+    first = jnp.clip(jnp.asarray(at)[jnp.argmax(rates)] - spacing, 0, steps - 1 - 2 * spacing)
+    return jnp.maximum(jnp.max(rates), jnp.max(schedule(first + jnp.arange(2 * spacing + 1))))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import numpy as np
@@ -10,7 +10,13 @@ from jax.experimental import multihost_utils
 
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
+from lrsched.arguments import OPEN_UNIT_FLOAT, POSITIVE_FLOAT
 from lrsched.tuning.batched_runner import ExecutionPlan
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from _typeshed import DataclassInstance
+    from matplotlib.axes import Axes
 
 
 class RateRange(NamedTuple):
@@ -63,10 +69,7 @@ def judge_rate(rate: float, usable: RateRange, evidence: str) -> Verdict:
       >>> print(judge_rate(1.0, RateRange(0.01, 0.1), "seed 0"))
       1 is too high: the usable range is 0.01 to 0.1 (seed 0); multiply the rate by 0.1 to reach it.
     """
-    if not (np.ndim(rate) == 0 and 0 < rate < np.inf):
-        raise ValueError(
-            f"verdict: rate={rate!r} is not accepted; rate must be a finite number above 0."
-        )
+    POSITIVE_FLOAT.validate("verdict", "rate", rate)
     if rate < usable.low:
         return Verdict("too low", rate, usable.low / rate, usable, evidence)
     if rate > usable.high:
@@ -144,10 +147,10 @@ class RunResults(NamedTuple):
         return int(self.train_loss.shape[1])
 
 
-def short_repr(result: Any) -> str:
+def short_repr(result: "DataclassInstance") -> str:
     """Return a result in one line, with the shapes of its arrays in place of their values."""
 
-    def show(value: Any) -> str:
+    def show(value: object) -> str:
         match value:
             case np.ndarray():
                 return f"<array {value.shape}>"
@@ -161,7 +164,7 @@ def short_repr(result: Any) -> str:
     return f"{type(result).__name__}({', '.join(fields)})"
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return rows as right-aligned text under the names of their columns.
 
     Args:
@@ -180,7 +183,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
          1   inf
     """
 
-    def show(cell: Any) -> str:
+    def show(cell: object) -> str:
         if isinstance(cell, float | np.floating):
             return f"{cell:.4g}"
         return str(cell)
@@ -353,11 +356,7 @@ class SweepResult:
           ValueError: If the schedules do not differ in ``x``, every run diverged, the loss falls
             nowhere below ``initial_loss``, or ``fraction`` is out of range.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(
-                f"usable_range: fraction={fraction!r} is not accepted; fraction must be between 0 "
-                "and 1 (exclusive)."
-            )
+        OPEN_UNIT_FLOAT.validate("usable_range", "fraction", fraction)
         rates, losses = self._rates_and_losses("usable_range", x)
         initial = self.initial_loss() if initial_loss is None else initial_loss
         fall = initial - losses.min()
@@ -442,7 +441,7 @@ class SweepResult:
         spread = float(np.mean(stacked.std(axis=0) / stacked.mean(axis=0)))
         return Collapse(_COLLAPSE_POINTS, stacked, spread, floor)
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> "pd.DataFrame":
         """Return the table as a ``pandas.DataFrame``."""
         import pandas
 
@@ -452,10 +451,10 @@ class SweepResult:
         self,
         x: str | None = None,
         by: str | None = None,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         *,
         mine: float | None = None,
-    ) -> Any:
+    ) -> "Axes":
         """Draw the loss against a parameter of the schedules, with the band of its seeds.
 
         Args:
@@ -467,9 +466,12 @@ class SweepResult:
         Returns:
           The axes.
         """
-        return plot("plot_sweep", self, x, by, ax, mine)
+        drawn: Axes = plot("plot_sweep", self, x, by, ax, mine)
+        return drawn
 
-    def plot_runs(self, which: Sequence[int] | None = None, axes: Any = None) -> Any:
+    def plot_runs(
+        self, which: Sequence[int] | None = None, axes: "Sequence[Axes] | None" = None
+    ) -> "tuple[Axes, Axes]":
         """Draw the losses of the runs over their steps, with the rates beneath.
 
         Args:
@@ -479,7 +481,8 @@ class SweepResult:
         Returns:
           Both axes.
         """
-        return plot("plot_runs", self, which, axes)
+        drawn: tuple[Axes, Axes] = plot("plot_runs", self, which, axes)
+        return drawn
 
     def _rates_and_losses(self, function: str, x: str | None) -> tuple[np.ndarray, np.ndarray]:
         rates, losses = self.curve(x)
