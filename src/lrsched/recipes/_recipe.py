@@ -115,9 +115,9 @@ class Recipe(NamedTuple):
         horizons = [schedule.horizon for schedule in self.parts.rates.values()]
         return None if None in horizons else max(horizons)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the recipe as JSON-serialisable values, with every schedule as in `to_dict`."""
-        found: dict[str, Any] = self._asdict()
+        found: dict[str, object] = self._asdict()
         found["scale"] = dict(self.scale)
         parts = {
             key: value for key, value in self.parts._asdict().items() if value not in ({}, None)
@@ -223,7 +223,7 @@ class Recipe(NamedTuple):
         return optax.with_extra_args_support(optimizer)
 
     def _of_group(
-        self, group: str, own: Mapping[str, optax.GradientTransformation], decay_mask: Any
+        self, group: str, own: Mapping[str, optax.GradientTransformation], decay_mask: object
     ) -> optax.GradientTransformation:
         arguments = dict(self.parts.group_optimizers.get(group, self.parts.optimizer))
         name = str(arguments.pop("name"))
@@ -302,12 +302,12 @@ def _is_kernel(params: optax.Params) -> "chex.ArrayTree":
 _MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
 
 
-def _path(path: Any) -> str:
+def _path(path: tuple[object, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
-    def label(path: Any, leaf: Any) -> str:
+    def label(path: tuple[object, ...], leaf: object) -> str:
         del leaf
         text = _path(path)
         for pattern, group in groups:
@@ -397,7 +397,7 @@ def recipe(
                 )
 
         @functools.wraps(function)
-        def create(*args: Any, **kwargs: Any) -> Recipe:
+        def create(*args: object, **kwargs: object) -> Recipe:
             bound = bind_arguments(name, signature, args, kwargs)
             for key, value in bound.arguments.items():
                 _check_scale(name, key, value, signature.parameters[key].default)
@@ -432,7 +432,7 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _check_scale(name: str, key: str, value: Any, default: Any) -> None:
+def _check_scale(name: str, key: str, value: Any, default: object) -> None:
     is_length = isinstance(default, int)
     least = 0 if default == 0 or key in ("warmup", "cooldown") else 1
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,9 @@ def _(state: LayerwiseDecayState) -> RateFactor:
         record: EditRecord = jax.tree.map(lambda leaf: leaf[..., depth, :], state.rates.record)
         return rate._replace(record=record)
 
-    def with_rates(state: Any, rates: Mapping[str, Any], _: Any) -> Any:
+    def with_rates(
+        state: optax.OptState, rates: Mapping[str, RateState], _: object
+    ) -> optax.OptState:
         by_depth = [rates[label] for label in labels]
         stacked = jax.tree.map(lambda *x: jnp.stack(x, -1), *by_depth)
         records = [rate.record for rate in by_depth]
@@ -196,7 +198,7 @@ def learning_rate_groups(
         params: optax.Params | None = None,
         *,
         step: ArrayLike | None = None,
-        **extra: Any,
+        **extra: object,
     ) -> tuple[optax.Updates, LearningRateGroupsState]:
         del params, extra
         _check_groups(known, state.rates)
@@ -285,7 +287,7 @@ def layerwise_decay(
         params: optax.Params | None = None,
         *,
         step: ArrayLike | None = None,
-        **extra: Any,
+        **extra: object,
     ) -> tuple[optax.Updates, LayerwiseDecayState]:
         del params, extra
         (num_depths,) = state.multipliers.shape
@@ -308,7 +310,9 @@ def layerwise_decay(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[tuple[str, float]]:
+def mup_groups(
+    params: optax.Params, base_params: optax.Params, *, fan_in_axis: int = -2
+) -> list[tuple[str, float]]:
     """The groups of a wide model under muP with Adam, from the shapes of a narrow one.
 
     A hidden matrix, two or more of whose axes have grown, has ``base fan-in / fan-in``; all other
@@ -357,7 +361,7 @@ def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[
     return found
 
 
-def group_table(groups: Groups, params: Any, default: Multiplier = 1.0) -> str:
+def group_table(groups: Groups, params: optax.Params, default: Multiplier = 1.0) -> str:
     """A dry run of `learning_rate_groups`: which parameter is in which group, as text.
 
     Args:
@@ -492,7 +496,7 @@ def _label(known: Mapping[str, Group], path: str) -> str:
     return next(found, DEFAULT_GROUP)
 
 
-def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, jax.Array]]:
     """Yield the path and value of each array; an ``nnx.Variable`` is an array by its own path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
     for path, node in flat:
@@ -510,6 +514,6 @@ def _map_with_path(
     )
 
 
-def _joined(path: tuple[Any, ...]) -> str:
+def _joined(path: tuple[object, ...]) -> str:
     """Return names and numbers, joined by slashes."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -77,7 +77,7 @@ def _with_rates(
     )
 
 
-def rate_labels(names: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
+def rate_labels(names: Sequence[str] | Mapping[str, object]) -> dict[str, str]:
     """Return the label of each rate of an optimizer: the prefix of ``*_learning_rate``.
 
     >>> rate_labels(["learning_rate", "adam_learning_rate"])
@@ -208,7 +208,7 @@ def inject_schedules(
     return scheduled
 
 
-def _is_scheduled(parameter: inspect.Parameter, value: Any, is_rate: bool) -> bool:
+def _is_scheduled(parameter: inspect.Parameter, value: object, is_rate: bool) -> bool:
     if isinstance(value, Schedule):
         return True
     # Text and sequences are no learning rates: `as_schedule` refuses them in a sentence.
@@ -217,6 +217,6 @@ def _is_scheduled(parameter: inspect.Parameter, value: Any, is_rate: bool) -> bo
     )
 
 
-def _cast_like(tree: Any, like: Any) -> Any:
+def _cast_like(tree: optax.OptState, like: optax.OptState) -> optax.OptState:
     """Return ``tree`` in the dtypes of ``like``: float32 hyperparameters must not widen others."""
     return jax.tree.map(lambda new, old: jnp.asarray(new, jnp.result_type(old)), tree, like)

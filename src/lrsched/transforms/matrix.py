@@ -239,7 +239,7 @@ def hyperball(
 
 def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
     def init(params: optax.Params) -> HyperballState:
-        def radius(path: Any, param: jax.Array) -> jax.Array:
+        def radius(path: tuple[object, ...], param: jax.Array) -> jax.Array:
             norm = _norm(param)
             if not isinstance(norm, jax.core.Tracer) and not norm > 0:
                 raise ValueError(
@@ -288,12 +288,12 @@ def _from_width_to_unit_rms() -> optax.GradientTransformation:
     return optax.stateless(lambda updates, _: jax.tree.map(scaled, updates))
 
 
-def _path(path: Any) -> str:
+def _path(path: tuple[object, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax.Params]:
-    def is_matrix(path: str, leaf: Any) -> bool:
+    def is_matrix(path: str, leaf: jax.Array) -> bool:
         if matrices is None:
             return bool(leaf.ndim == 2)
         chosen = re.search(matrices, path) if isinstance(matrices, str) else matrices(path, leaf)
