@@ -13,8 +13,16 @@ PARTS: dict[str, Callable[[], str]] = {
     "other schedules": schedules.others,
     **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
 }
-"""Function that generates the part of a page with the line ``<!-- generated: NAME -->``."""
-MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
+"""Function that generates the part of a page below the line ``<!-- generated: NAME -->``."""
+WRITTEN: Mapping[str, Callable[[], str]] = {
+    "schedules": schedules.table,
+    "recipes": recipes.table,
+    **{name: part for name, part in PARTS.items() if name.startswith("porting")},
+}
+"""What the repository has of these parts, where pictures and links of the site do not work."""
+MARK = re.compile(
+    r"^<!-- generated: ([\w ]+) -->$(?:\n(?:.*\n)*?<!-- end of \1 -->$)?", re.MULTILINE
+)
 ELSEWHERE: Mapping[str, str] = {
     r"src/lrsched/pictures/plots\.py": "reference/text.md",
     r"src/lrsched/recipes/.*": "reference/recipes.md",
@@ -33,6 +41,19 @@ ELSEWHERE: Mapping[str, str] = {
 def made() -> dict[str, str]:
     """Return the pages that have no file in docs/, by their paths."""
     return reference.pages() | examples.pages() | {"report.html": benchmarks.report()}
+
+
+def written(markdown: str) -> str:
+    """Return a page of docs/ as the repository has it, with its tables made again."""
+
+    def part(found: re.Match[str]) -> str:
+        if found[1] not in WRITTEN:
+            return found[0]
+        # A link to a name in the reference is a link on the site only.
+        text = re.sub(r"\[(`[^`]+`|the&nbsp;same)\]\[[\w.]+\]", r"\1", WRITTEN[found[1]]())
+        return f"<!-- generated: {found[1]} -->\n\n{text}\n\n<!-- end of {found[1]} -->"
+
+    return MARK.sub(part, markdown)
 
 
 def complete(path: str, markdown: str) -> str:

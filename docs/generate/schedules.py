@@ -29,6 +29,18 @@ def section() -> str:
     return "\n".join(lines)
 
 
+def table() -> str:
+    """Return tables of all schedules, one for each family, without pictures."""
+    code = lines_of_code()
+    lines = []
+    for family, schedules in gallery.pictures().items():
+        lines += ["", f"## {family.capitalize()}", "", "| schedule | code |", "| --- | --- |"]
+        for name in dict.fromkeys(title.split(",")[0] for title in schedules):
+            about = " ".join(formula(name)[0].split())
+            lines.append(f"| {about} | `{code[name]}` |")
+    return "\n".join(lines).strip()
+
+
 def _card(name: str, shown: Mapping[str, lrsched.Schedule], code: Mapping[str, str]) -> list[str]:
     about, source = formula(name)
     lines = [f"### [`{name}`][lrsched.{name}] {{ #{name} data-toc-label='{name}' }}", ""]

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched._functions import intern_function, picklable
 from lrsched._plotting import plot as draw
 from lrsched.arguments import (
     FINITE_FLOAT,
@@ -98,8 +99,9 @@ class ScheduleDefinition:
         arguments = bind_arguments(self.name, self.signature, args, kwargs).arguments
         for name, argument in arguments.items():
             value = self._convert(name, argument)
-            target = static if self._is_static(name, value) else dynamic
-            target[name] = value
+            is_static = self._is_static(name, value)
+            target = static if is_static else dynamic
+            target[name] = intern_function(value) if is_static and callable(value) else value
         result = Schedule(
             StaticData(self, tuple(dynamic), tuple(static.items())), (*dynamic.values(),)
         )
@@ -357,7 +359,8 @@ class Schedule:
 
     def __reduce__(self) -> tuple[object, ...]:
         definition = self._structure.definition
-        return _restore, (definition.name, definition.function.__module__, self.parameters)
+        parameters = {name: picklable(value) for name, value in self.parameters.items()}
+        return _restore, (definition.name, definition.function.__module__, parameters)
 
 
 @overload

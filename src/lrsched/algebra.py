@@ -33,7 +33,7 @@ from lrsched.arguments import (
     is_traced,
     short_repr,
 )
-from lrsched.numerics import MAX_STEP, rescale_step
+from lrsched.numerics import MAX_STEP, clip_finite, rescale_step
 
 if TYPE_CHECKING:
     import chex
@@ -72,8 +72,10 @@ StepFunction: TypeAlias = Annotated[
 def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
     """Schedule of any function of the step.
 
-    The function is part of the static structure: another one recompiles. It is compared by
-    identity and cannot be written as JSON. For numbers that vary, use `lrsched.schedule`.
+    The function is part of the static structure: another one recompiles. Functions that are made
+    alike, from the same code and numbers, are equal. They are pickled, by their code where they
+    have no name to import, and cannot be written as JSON. For numbers that vary, use
+    `lrsched.schedule`.
 
     Args:
       function: ``f(step) -> value`` in ``jax.numpy``, such as an optax schedule. A function that
@@ -306,7 +308,8 @@ def multiply(step: jax.Array, *operands: Operand) -> ArrayLike:
     >>> float(schedule(5)) == 0.5 * float(lrsched.cosine(0.2, steps=100)(5))
     True
     """
-    return _fold(operator.mul, operands, step)
+    # The product of two large values overflows, and infinity times a third one of 0 is NaN.
+    return _fold(lambda a, b: clip_finite(a * b), operands, step)
 
 
 @schedule(horizon=_longest_horizon, check=_check_operands, phases=merge_phases)

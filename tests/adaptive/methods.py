@@ -64,7 +64,7 @@ FINDERS = {
 """They find the step: their state is an `AdaptiveState`, but for those in a chain."""
 CONTROLLERS = {
     "adalrs": after_a_rate(functools.partial(lrsched.adalrs, window=5)),
-    "adaptive_kl": after_a_rate(lrsched.adaptive_kl),
+    "adaptive_kl": after_a_rate(functools.partial(lrsched.adaptive_kl, target=1e-3, min_scale=0.5)),
     "backoff_on_spike": after_a_rate(functools.partial(lrsched.backoff_on_spike, patience=3)),
     "bold_driver": after_a_rate(lrsched.bold_driver),
     "greedy": after_a_rate(functools.partial(lrsched.greedy, patience=2)),
@@ -92,6 +92,8 @@ AVERAGES = {
 }
 """They keep an average of the parameters."""
 RECORDERS = {
+    "noise_scale": lambda rate=1.0: lrsched.noise_scale(base(rate), 2, small_batch_size=1),
+    "record_health": lambda rate=1.0: lrsched.record_health(base(rate), max_records=4, window=4),
     "record_norms": after_a_rate(functools.partial(lrsched.record_norms, max_records=4)),
 }
 """They keep what they see of the updates."""

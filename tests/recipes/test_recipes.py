@@ -257,6 +257,45 @@ def test_the_next_recipe_is_one_entry():
         RECIPES.pop("mine", None)
 
 
+def _parts(**changed):
+    parts = {"rates": {"all": lrsched.constant(0.1)}, "optimizer": {"name": "adamw"}}
+    return lambda steps=1: Parts(**{**parts, **changed})
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda steps=1: 3, "the result 3 is not accepted; return a recipes.Parts"),
+        (_parts(rates={"all": 0.1}), "all=0.1 is not accepted; rates and hyperparameters must be"),
+        (_parts(group_decays={"head": Decay(0.1)}), "group 'head' of group_decays is not accepted"),
+        (_parts(group_optimizers={"head": {"name": "sgd"}}), "'head' of group_optimizers is not"),
+        (_parts(weight_decay=Decay("wd")), "the weight decay 'wd' is not accepted; it must be a n"),
+        (_parts(optimizer={"name": "adamw", "beta1": 0.9}), "the optimizer 'adamw': got an unexp"),
+        (
+            lambda steps=1: Parts({"all": sequence((1.0, 20), (0.0, steps - 20))}, {"name": "sgd"}),
+            "phases of 20 steps are not accepted in a run of 1; make the run longer",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(function, message):
+    try:
+        create = recipes.recipe("mine", "test", source="here")(function)
+        with pytest.raises(ValueError, match=r"^mine: ") as error:
+            create()
+        assert message in str(error.value)
+    finally:
+        RECIPES.pop("mine", None)
+
+
+def test_bad_names_patterns_and_files_are_refused():
+    with pytest.raises(ValueError, match="name='3' is not accepted"):
+        recipes.get(3)
+    with pytest.raises(ValueError, match=r"the pattern '\(' is not accepted; missing \)"):
+        recipes.modded_nanogpt_track3_tuned_muon().optimizer([("(", "muon")])
+    with pytest.raises(ValueError, match="keys name are not accepted; they must be name, family"):
+        recipes.Recipe.from_dict({"name": "x"})
+
+
 def test_schedules_are_cut_off_and_prolonged():
     line = lrsched.linear(1.0, 0.0, steps=4)
     assert first_steps(line, 2)([0, 1, 2, 9]).tolist() == [1, 0.75, 0.5, 0.5]

@@ -1,5 +1,6 @@
 """Changing the rate of a running job: through any wrapper, and in a step that is compiled once."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -276,6 +277,76 @@ def test_numbers_of_another_shape_than_the_state_are_refused():
         with pytest.raises(ValueError, match=r"a value of shape \(2,\) is not accepted for rates"):
             change()
     assert lrsched.restart(stacked, jnp.arange(4)).count.tolist() == [0, 1, 2, 3]
+
+
+def moments_of(state):
+    """Return the counts and moments of every Adam in a state."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
+    return [node for node in nodes if isinstance(node, optax.ScaleByAdamState)]
+
+
+def test_a_restart_resets_the_moments_where_asked():
+    params = {"w": jnp.ones(2), "b": jnp.ones(1)}
+    for make in (
+        lambda: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(LINEAR)),
+        lambda: lrsched.inject_schedules(optax.adamw)(LINEAR),
+        lambda: optax.MultiSteps(
+            lrsched.inject_schedules(optax.adam)(LINEAR), 1
+        ).gradient_transformation(),
+    ):
+        optimizer = optax.with_extra_args_support(make())
+        fresh = optimizer.init(params)
+        first, state = optimizer.update(params, fresh, params)
+        (kept,) = moments_of(lrsched.restart(state))
+        assert int(kept.count) == 1
+        chex.assert_trees_all_equal(
+            moments_of(lrsched.restart(state, reset=True)), moments_of(fresh)
+        )
+        reset = jax.jit(lambda s: lrsched.restart(s, reset=True))(state)
+        chex.assert_trees_all_equal_shapes_and_dtypes(reset, state)
+        chex.assert_trees_all_close(optimizer.update(params, reset, params)[0], first)
+
+
+def test_a_restart_resets_the_moments_of_one_group():
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones(1)}
+    make = lambda: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(LINEAR))  # noqa: E731
+    partition = optax.partition({"a": make(), "b": make()}, {"w": "a", "b": "b"})
+    muon = lrsched.inject_schedules(optax.contrib.muon)(LINEAR, adam_learning_rate=LINEAR)
+    for optimizer, group in ((partition, "b"), (muon, "adam")):
+        _, state = optimizer.update(params, optimizer.init(params), params)
+        reset = lrsched.restart(state, 0, group=group, reset=True)
+        before, after = ([int(node.count) for node in moments_of(s)] for s in (state, reset))
+        assert (before.count(0), after.count(0)) == (0, 1)
+        old, new = (jax.tree_util.tree_flatten_with_path(s)[0] for s in (state, reset))
+        changed = {
+            jax.tree_util.keystr(path)
+            for (path, x), (_, y) in zip(old, new, strict=True)
+            if not jnp.array_equal(x, y)
+        }
+        assert any("mu" in name for name in changed)
+        assert not any("'w'" in name or "['muon']" in name for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "group", "message"),
+    [
+        (lrsched.prodigy(0.1), None, "reset=True is not accepted for ProdigyMethodState, whose"),
+        (
+            optax.chain(
+                optax.scale_by_adam(),
+                lrsched.scale_by_learning_rate(LINEAR),
+                lrsched.learning_rate_groups([("w", 2.0)]),
+            ),
+            "w",
+            "group='w', which has no moments of its own; optax.partition gives",
+        ),
+        (lrsched.scale_by_learning_rate(LINEAR), None, "for a state without moments"),
+    ],
+)
+def test_moments_that_cannot_be_reset_are_an_error(optimizer, group, message):
+    state = optimizer.init({"w": jnp.ones(2)})
+    with pytest.raises(ValueError, match=message):
+        lrsched.restart(state, group=group, reset=True)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import optax.contrib
 
 from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
-from lrsched.arguments import bind_arguments
+from lrsched.arguments import bind_arguments, short_repr
 from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.matrix import muon_direction
@@ -136,6 +136,11 @@ class Recipe(NamedTuple):
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Recipe":
         """Return the recipe that `to_dict` wrote."""
+        if set(data) != set(Recipe._fields):
+            raise ValueError(
+                f"Recipe.from_dict: keys {', '.join(map(str, data))} are not accepted; they must "
+                f"be {', '.join(Recipe._fields)}."
+            )
         parts = dict(data["parts"])
         for key in ("rates", "hyperparameters"):
             if key in parts:
@@ -196,10 +201,17 @@ class Recipe(NamedTuple):
 
         Raises:
           ValueError: If optax has no such optimizer and ``directions`` has none for the group, if a
-            description of the decayed parameters needs ``decay_mask``, or if ``groups`` or
-            ``directions`` names a group that the recipe does not have.
+            description of the decayed parameters needs ``decay_mask``, if a pattern is no regular
+            expression, or if ``groups`` or ``directions`` names a group that the recipe lacks.
         """
         rates, own = self.parts.rates, dict(directions or {})
+        for pattern, _ in groups:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"{self.name}: the pattern {pattern!r} is not accepted; {error}."
+                ) from None
         if unknown := [name for name in [*(g for _, g in groups), *own] if name not in rates]:
             raise ValueError(
                 f"{self.name}: group {unknown[0]!r} is not accepted; it must be one of "
@@ -371,7 +383,9 @@ def recipe(
       A decorator; the decorated function returns a `Recipe`.
 
     Raises:
-      ValueError: If another recipe has the name, or ``free`` names no argument.
+      ValueError: If another recipe has the name, or ``free`` names no argument. The decorated
+        function raises it if an argument is out of its range, the phases are longer than the run,
+        or its parts do not fit together.
 
     Example:
       >>> import lrsched
@@ -403,6 +417,7 @@ def recipe(
                 _check_scale(name, key, value, signature.parameters[key].default)
             try:
                 parts = function(*bound.args, **bound.kwargs)
+                _check_parts(parts)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
             scale = dict(bound.arguments)
@@ -417,6 +432,38 @@ def recipe(
         return create
 
     return decorate
+
+
+def _check_parts(parts: Parts) -> None:
+    """Raise ``ValueError`` if a part refers to a group or a schedule that is not there."""
+    if not isinstance(parts, Parts):
+        raise ValueError(f"the result {short_repr(parts)} is not accepted; return a recipes.Parts.")
+    for key, one in {**parts.rates, **parts.hyperparameters}.items():
+        if not isinstance(one, Schedule):
+            raise ValueError(
+                f"{key}={short_repr(one)} is not accepted; rates and hyperparameters must be "
+                "schedules, such as lrsched.constant(0.1)."
+            )
+    for field in ("group_optimizers", "group_decays"):
+        for group in getattr(parts, field):
+            if group not in parts.rates:
+                raise ValueError(
+                    f"the group {group!r} of {field} is not accepted; it must be one of "
+                    f"{', '.join(parts.rates)}."
+                )
+    for decay in filter(None, [parts.weight_decay, *parts.group_decays.values()]):
+        if isinstance(decay.value, str) and decay.value not in parts.hyperparameters:
+            raise ValueError(
+                f"the weight decay {decay.value!r} is not accepted; it must be a number or the "
+                "name of one of hyperparameters."
+            )
+    for optimizer in (parts.optimizer, *parts.group_optimizers.values()):
+        arguments = {key: value for key, value in optimizer.items() if key != "name"}
+        known = DIRECTIONS.get(str(optimizer["name"]))
+        try:
+            _ = known is None or inspect.signature(known).bind(**arguments)
+        except TypeError as error:
+            raise ValueError(f"the optimizer {optimizer['name']!r}: {error}.") from None
 
 
 def _open_arguments(examples: Mapping[str, Number]) -> str:
@@ -464,7 +511,7 @@ def get(name: str) -> Callable[..., Recipe]:
       >>> recipe.schedules["all"].horizon
       19999
     """
-    plain = name.removeprefix("recipe:")
+    plain = str(name).removeprefix("recipe:")
     if plain in RECIPES:
         return RECIPES[plain]
     starting = [one for one in RECIPES if _bare(one).startswith(_bare(plain))] if plain else []

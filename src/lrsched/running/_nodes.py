@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import jax
-import numpy as np
 
 from lrsched._schedule import Schedule
 from lrsched.transforms.flax_serialization import is_nnx_variable
@@ -222,11 +221,3 @@ def _known_fields() -> frozenset[frozenset[str]]:
     ]
     fields = [frozenset(getattr(kind, "_fields", ())) for kind in kinds]
     return frozenset(names for names in fields if names)
-
-
-def is_numeric_zero(leaf: StateLeaf) -> bool:
-    """Return whether every number of a leaf is 0; of a traced or described one, False."""
-    array = leaf.array
-    if isinstance(array, jax.core.Tracer) or not hasattr(array, "__array__"):
-        return False
-    return not np.any(np.asarray(array))

@@ -6,7 +6,7 @@ another kind, a Python function as shape, and thawing a frozen group change the 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,14 @@ from lrsched.arguments import (
     argument_type_of,
     in_range,
     is_traced,
+)
+from lrsched.running._nodes import (
+    StateLeaf,
+    StateNode,
+    flatten_state,
+    is_configuration,
+    nodes_of,
+    read_state,
 )
 from lrsched.schedules.ramps import Ramp
 from lrsched.transforms import rate as rates
@@ -248,9 +256,13 @@ def set_schedule(
 
 
 def restart(
-    opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None = None
+    opt_state: optax.OptState,
+    step: ArrayLike = 0,
+    *,
+    group: str | None = None,
+    reset: bool = False,
 ) -> optax.OptState:
-    """Set the step count of the schedules; moments and counts of other transforms stay.
+    """Set the step count of the schedules, and the moments and their counts to 0 where asked.
 
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
@@ -258,13 +270,18 @@ def restart(
         counts as 0, and one above 2**31 - 1 as that. Defaults to 0.
       group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all
         schedules in the state.
+      reset: Whether to set the moments, and the counts of their bias correction, to 0, as a warm
+        restart does whose gradients have little in common with the earlier ones. With ``group``,
+        those of the parameters of that label of ``optax.partition``. Defaults to False, so that
+        moments and counts of other transforms stay.
 
     Returns:
       A new state of the same structure.
 
     Raises:
-      ValueError: If ``step`` is not a whole number from 0 to 2**31 - 1, there is no such group, or
-        the state holds no schedule of lrsched.
+      ValueError: If ``step`` is not a whole number from 0 to 2**31 - 1, there is no such group, the
+        state holds no schedule of lrsched, or ``reset`` is true for moments that do not start at 0,
+        such as the estimates of an adaptive method, or for a group without moments of its own.
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, steps=4))
@@ -273,6 +290,8 @@ def restart(
     [-1.0]
     """
     start = rates.as_step("restart", step)
+    if reset:
+        opt_state = _reset_moments(opt_state, group)
     if group is not None:
         return _edit(opt_state, rate_sites("restart", opt_state, group), rates.move_rate, start)
     nodes = [
@@ -280,7 +299,7 @@ def restart(
     ]
     if not nodes:
         raise ValueError("restart: the state holds no schedule of lrsched.")
-    sites = [site for site in _all_sites(opt_state) if np.any(_is_moved(site))]
+    sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
     moved = _edit(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
     def set_count(state: optax.OptState) -> optax.OptState:
@@ -296,6 +315,72 @@ def restart(
         node.state for node in iter_rate_nodes(moved) if node.rate_factor.with_rates is not None
     ]
     return replace_nodes(moved, [(state, set_count) for state in nodes])
+
+
+_STARTS_AT_ZERO: Final = frozenset(
+    {
+        *("ScaleByAdamState", "ScaleByAmsgradState", "ScaleByBeliefState", "ScaleByLionState"),
+        *(
+            "ScaleByRmsState",
+            "ScaleByRmsWithCountState",
+            "ScaleByStddevState",
+            "ScaleByNovogradState",
+        ),
+        *("TraceState", "EmaState", "FactoredState", "MuonState", "ScaleByAdanState"),
+        *("MultiStepsState", "ApplyEvery"),
+    }
+)
+"""States of optax whose arrays are 0 before the first update."""
+_KEEPS_ARRAYS: Final = frozenset(
+    {"AverageState", "LawaState", "RecordNormsState", "HyperballState"}
+)
+"""States whose arrays are no moments: averages of the parameters, and records."""
+_CONSTANT_FIELDS: Final = ("ns_coeffs", "gradient_step")
+
+
+def _reset_moments(opt_state: optax.OptState, group: str | None) -> optax.OptState:
+    """Return the state with the moments of a group, and their counts, at 0."""
+
+    def is_of_group(node: StateNode) -> bool:
+        places = {"/".join(node.labels), "/".join((*node.container, *node.labels))}
+        return group is None or any(f"{place}/".startswith(f"{group}/") for place in places)
+
+    leaves = read_state(opt_state)
+    nodes = [node for node in nodes_of(leaves) if is_of_group(node)]
+    moments = [node for node in nodes if node.name in _STARTS_AT_ZERO]
+    others = {
+        node.title
+        for node in nodes
+        if node not in moments
+        and node.name not in _KEEPS_ARRAYS
+        and any(
+            path or jnp.ndim(leaf.array)
+            for (field, path), leaf in node.leaves.items()
+            if field not in ("values", "hyperparams", "multipliers")
+            and not is_configuration(leaf.value)
+        )
+    }
+    if others:
+        raise ValueError(
+            f"restart: reset=True is not accepted for {', '.join(sorted(others))}, whose state "
+            "does not start at 0; optimizer.init(params) makes a new one."
+        )
+    if not moments:
+        target = "a state without moments"
+        if group is not None:
+            target = (
+                f"group={group!r}, which has no moments of its own; optax.partition gives groups "
+                "their own"
+            )
+        raise ValueError(f"restart: reset=True is not accepted for {target}.")
+    _, treedef = flatten_state(opt_state)
+
+    def zero(leaf: StateLeaf) -> optax.OptState:
+        if leaf.node not in moments or leaf.field in _CONSTANT_FIELDS:
+            return leaf.value
+        return jax.tree.map(jnp.zeros_like, leaf.value)
+
+    return jax.tree.unflatten(treedef, [zero(leaf) for leaf in leaves])
 
 
 def extend(
@@ -435,41 +520,6 @@ def learning_rate_schedule(opt_state: optax.OptState, *, group: str | None = Non
     return found[0]
 
 
-def check_resume(opt_state: optax.OptState, schedule: ArrayLike | Schedule | optax.Schedule) -> str:
-    """Describe in words on what a restored state and the schedule of the configuration disagree.
-
-    Args:
-      opt_state: The restored state, of one rate.
-      schedule: The schedule that the run was started with.
-
-    Returns:
-      One sentence with the step, both schedules and both rates, and what to do; empty where they
-      are the same.
-
-    Raises:
-      ValueError: If there is not exactly one rate in the state.
-
-    >>> import jax.numpy as jnp, lrsched
-    >>> saved = lrsched.scale_by_learning_rate(lrsched.cosine(0.1, steps=100)).init(jnp.zeros(1))
-    >>> lrsched.check_resume(saved, lrsched.cosine(0.1, steps=100))
-    ''
-    >>> print(lrsched.check_resume(lrsched.restart(saved, 90), 0.01))
-    at step 90 the saved schedule cosine(peak=0.1, steps=100) gives 0.00244717, the new one \
-constant(value=0.01) 0.01; set_schedule(opt_state, schedule) takes the new one, else the saved one \
-goes on.
-    """
-    (site,) = rate_sites("check_resume", opt_state, one_group=True)
-    saved, new = rates.rate_schedule(site.rate), as_schedule(schedule)
-    if site.rate.schedule == new:
-        return ""
-    step = int(site.step)
-    return (
-        f"at step {step} the saved schedule {saved} "
-        f"gives {float(saved(step)):.6g}, the new one {new} {float(new(step)):.6g}; "
-        "set_schedule(opt_state, schedule) takes the new one, else the saved one goes on."
-    )
-
-
 class RateSite(NamedTuple):
     """Where a rate, a multiplier or another scheduled hyperparameter is kept.
 
@@ -511,7 +561,7 @@ def rate_sites(
       one_group: Whether the rates must be those of one group.
       multipliers: Whether ``group`` may be a group of `learning_rate_groups`.
     """
-    sites = _all_sites(opt_state)
+    sites = all_sites(opt_state)
     found = [site for site in sites if not site.is_hyperparameter and not site.is_multiplier]
     groups = list(dict.fromkeys(group_label(site.group) for site in found))
     of_multipliers = [site for site in sites if site.is_multiplier]
@@ -555,7 +605,7 @@ def rate_sites(
 def _hyperparameter_sites(
     opt_state: optax.OptState, name: str, group: str | None
 ) -> list[RateSite]:
-    sites = [site for site in _all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
+    sites = [site for site in all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
     named = [site for site in sites if name == (_MULTIPLIER if site.is_multiplier else site.name)]
     if not named:
         known = {_MULTIPLIER if site.is_multiplier else site.name for site in sites}
@@ -574,7 +624,8 @@ def _hyperparameter_sites(
     return chosen
 
 
-def _all_sites(opt_state: optax.OptState) -> list[RateSite]:
+def all_sites(opt_state: optax.OptState) -> list[RateSite]:
+    """Return every rate, multiplier and other scheduled hyperparameter of a state."""
     sites = []
     for node in iter_rate_nodes(opt_state):
         factor = node.rate_factor
@@ -607,7 +658,7 @@ def _edit(
     sites: Sequence[RateSite],
     edit: Callable[..., RateState],
     *numbers: "chex.Numeric",
-) -> Any:
+) -> optax.OptState:
     return _written(opt_state, _edited(sites, edit, *numbers))
 
 
@@ -617,7 +668,7 @@ def _edited(
     return [site._replace(rate=edit_rate(edit, site.rate, site.step, *numbers)) for site in sites]
 
 
-def _written(opt_state: Any, sites: Sequence[RateSite]) -> optax.OptState:
+def _written(opt_state: optax.OptState, sites: Sequence[RateSite]) -> optax.OptState:
     """Return ``opt_state`` with the rates of ``sites`` written into their nodes."""
     by_node: dict[int, list[RateSite]] = {}
     for site in sites:
@@ -677,7 +728,7 @@ def _check_not_frozen(function: str, sites: Sequence[RateSite]) -> None:
             )
 
 
-def _is_moved(site: RateSite) -> optax.OptState:
+def _is_moved(site: RateSite) -> "chex.Numeric":
     """Whether a rate has a step of its own; where that is traced, it may have one."""
     offset = site.rate.edits.step_offset
     return is_traced(offset) or np.asarray(offset) != 0

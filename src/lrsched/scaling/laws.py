@@ -34,8 +34,8 @@ class RateAndBatch(NamedTuple):
 def step_law(parameters: float, tokens: float) -> RateAndBatch:
     """Return Step Law's rate and batch: ``1.79 N**-0.713 D**0.307``, ``0.58 D**0.571`` tokens.
 
-    Measured with a cosine that ends at the fixed rate 1e-5, on language models of 60 million to 1
-    billion parameters and 2 to 100 billion tokens.
+    Measured with a cosine that ends at the fixed rate 1e-5, on language models of up to 1 billion
+    parameters and 100 billion tokens. The constants were read in secondary sources.
 
     Args:
       parameters: Number ``N`` of parameters without the embeddings.
@@ -62,7 +62,7 @@ def step_law(parameters: float, tokens: float) -> RateAndBatch:
 def deepseek_law(flops: float) -> RateAndBatch:
     """Return DeepSeek's rate and batch: ``0.3118 C**-0.125``, ``0.2920 C**0.3271`` tokens.
 
-    Measured with a multi-step schedule on budgets of 1e17 to 2e19 FLOPs.
+    Measured with a multi-step schedule. The constants were read in secondary sources.
 
     Args:
       flops: Compute budget ``C``: non-embedding FLOPs for a token, times the number of tokens.
@@ -91,8 +91,7 @@ def power_lines_decay(
     """Return the weight decay of Power Lines: ``B / (eta D tau)``, ``tau = 1.084 (D/N)**-0.527``.
 
     The averaging time of AdamW, as a fraction of the run, depends on the tokens for each parameter
-    only. Measured on muP language models of 111 million to 3.3 billion parameters. The constants
-    were read in secondary sources.
+    only. Measured on muP language models. The constants were read in secondary sources.
 
     Args:
       learning_rate: Peak rate ``eta`` of hidden matrices, after muP's adjustment.
@@ -282,8 +281,9 @@ def half_life_ramp(
 
     Example:
       >>> from lrsched import scaling
-      >>> scaling.half_life_ramp(0.9, 0.9999, steps=100)([0, 50, 100]).round(5).tolist()
-      [0.8999999761581421, 0.9998000264167786, 0.9998999834060669]
+      >>> ramp = scaling.half_life_ramp(0.9, 0.9999, steps=100)
+      >>> [round(float(decay), 4) for decay in ramp([0, 50, 100])]
+      [0.9, 0.9998, 0.9999]
     """
     first, last = (1 / jnp.log2(jnp.asarray(decay, jnp.float32)) for decay in (init, end))
     return jnp.exp2(1 / lerp(first, last, fraction(jnp.minimum(step, steps), steps)))
