@@ -43,7 +43,7 @@ Tree = TypeVar("Tree")
 NonfinitePolicy: TypeAlias = Annotated[
     str, one_of("NonfinitePolicy", ("skip", "zero", "propagate"))
 ]
-"""What an adaptive method does with gradients that are not finite: see `AdaptiveMethod`."""
+"""Policy of an adaptive method for non-finite gradients, see `AdaptiveMethod`."""
 
 
 class AdaptiveState(NamedTuple):
@@ -91,7 +91,7 @@ class MethodInputs(Generic[State]):
       nonfinite: The policy for non-finite gradients.
       grad_norm_sq: Scalar, the squared norm of the gradients. Available in ``update``.
       sums: Scalars, the sum of each tree that ``sums`` returned. Available in ``update``.
-      leaf_sums: The same sums for each array separately: for each tree, a tree of scalars.
+      leaf_sums: Sums of each array separately: for each tree of ``sums``, a tree of scalars.
     """
 
     state: State
