@@ -82,6 +82,9 @@ def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
         needs Python numbers can be tabulated:
         ``lrsched.table([function(step) for step in range(steps)])``.
 
+    Returns:
+      A `Schedule` without a horizon.
+
     Raises:
       ValueError: If ``function`` is not callable, or needs the step as a Python number.
 

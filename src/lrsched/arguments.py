@@ -123,7 +123,7 @@ def bind_arguments(
       The bound arguments.
 
     Raises:
-      TypeError: If an argument is missing or not expected. The message lists the accepted arguments.
+      TypeError: If an argument is missing or not expected. The message lists the arguments.
     """
     try:
         bound = signature.bind(*args, **kwargs)

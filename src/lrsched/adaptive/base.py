@@ -22,7 +22,7 @@ from lrsched._schedule import Schedule
 from lrsched.adaptive._factory import P, make_factory, snake_case
 from lrsched.algebra import LearningRate, as_schedule
 from lrsched.arguments import Dtype, one_of
-from lrsched.transforms.composition import RateFactor, rate_factor, scheduled_rate_factor
+from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, scheduled_rate_factor
 from lrsched.transforms.rate import (
     RateState,
     current_step,
@@ -531,11 +531,6 @@ def tree_where(condition: ArrayLike, new: Tree, old: Tree) -> Tree:
 def tree_zeros_like(tree: Tree) -> Tree:
     """Return zeros of the shapes and dtypes of ``tree``."""
     return tree_map(jnp.zeros_like, tree)
-
-
-def cast_like(tree: Tree, old: Tree) -> Tree:
-    """Return ``tree`` in the dtypes of ``old``."""
-    return tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
 
 
 def copy_aliased_leaves(tree: Tree) -> Tree:

@@ -17,6 +17,7 @@ from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
 from lrsched.arguments import bind_arguments, short_repr
 from lrsched.serialize import from_dict, to_dict
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.matrix import muon_direction
 from lrsched.transforms.weight_decay import with_weight_decay
@@ -308,20 +309,18 @@ def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
 
 
 def _is_kernel(params: optax.Params) -> "chex.ArrayTree":
-    return jax.tree_util.tree_map_with_path(lambda path, _: _path(path).endswith("kernel"), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path_name(path).endswith("kernel"), params
+    )
 
 
 _MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
 
 
-def _path(path: tuple[object, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
     def label(path: tuple[object, ...], leaf: object) -> str:
         del leaf
-        text = _path(path)
+        text = path_name(path)
         for pattern, group in groups:
             if re.search(pattern, text):
                 return group

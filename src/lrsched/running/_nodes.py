@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import jax
 
 from lrsched._schedule import Schedule
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.rate import RateState
 
@@ -187,7 +188,7 @@ def _children(value: "chex.ArrayTree") -> list[tuple[str, "chex.ArrayTree"]] | N
     pairs, _ = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
     if len(pairs) == 1 and not pairs[0][0]:
         return None
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in pairs]
+    return [(path_name(path), x) for path, x in pairs]
 
 
 def _is_sequence(value: object) -> bool:

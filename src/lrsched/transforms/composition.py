@@ -9,7 +9,7 @@ their rates apart. This module is the only one that searches an optimizer state 
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,9 @@ Group: TypeAlias = tuple[str, ...]
 """Labels of the groups that something is in, the outermost first."""
 
 LEARNING_RATE: Final = "learning_rate"
+
+
+Tree = TypeVar("Tree")
 
 
 class RateFactor(NamedTuple):
@@ -83,6 +86,17 @@ def unwrap_nnx(tree: optax.OptState, leaf_treedef: object) -> optax.OptState:
         return jnp.asarray(array)
 
     return jax.tree.map(unwrap, tree, is_leaf=lambda x: jax.tree.structure(x) == leaf_treedef)
+
+
+def path_name(path: tuple[object, ...]) -> str:
+    """Return the path of a leaf as one string: its names and numbers, joined by slashes."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def cast_like(tree: Tree, like: Tree) -> Tree:
+    """Return ``tree`` in the dtypes of ``like``."""
+    cast: Tree = jax.tree.map(lambda x, old: jnp.asarray(x, jnp.result_type(old)), tree, like)
+    return cast
 
 
 @functools.singledispatch
@@ -193,7 +207,7 @@ def _iter_container(state: optax.OptState, group: Group, is_driven: bool) -> Ite
         state, is_leaf=lambda x: x is not state and (_is_known(x) or isinstance(x, tuple))
     )
     known = [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        (path_name(path), leaf)
         for path, leaf in leaves
         if _is_known(leaf) or isinstance(leaf, tuple)
     ]

@@ -22,7 +22,7 @@ from lrsched.arguments import (
     validate_arguments,
 )
 from lrsched.scaling import mup_width
-from lrsched.transforms.composition import RateFactor, rate_factor
+from lrsched.transforms.composition import RateFactor, path_name, rate_factor
 from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import (
@@ -501,19 +501,14 @@ def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, jax.Array]]:
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
     for path, node in flat:
         for leaf in jax.tree.leaves(node):
-            yield _joined(path), leaf
+            yield path_name(path), leaf
 
 
 def _map_with_path(
     function: Callable[[str, jax.Array], jax.Array], tree: "chex.ArrayTree"
 ) -> "chex.ArrayTree":
     return jax.tree_util.tree_map_with_path(
-        lambda path, node: jax.tree.map(lambda leaf: function(_joined(path), leaf), node),
+        lambda path, node: jax.tree.map(lambda leaf: function(path_name(path), leaf), node),
         tree,
         is_leaf=is_nnx_variable,
     )
-
-
-def _joined(path: tuple[object, ...]) -> str:
-    """Return names and numbers, joined by slashes."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -11,6 +11,7 @@ import optax.contrib
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 
 Rate: TypeAlias = ArrayLike | Schedule | optax.Schedule
@@ -243,8 +244,8 @@ def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
             norm = _norm(param)
             if not isinstance(norm, jax.core.Tracer) and not norm > 0:
                 raise ValueError(
-                    f"hyperball: the matrix {_path(path)!r} is zero, which is not accepted, as its "
-                    "norm never changes; initialise it with another value or exclude it by "
+                    f"hyperball: the matrix {path_name(path)!r} is zero, which is not accepted, as "
+                    "its norm never changes; initialise it with another value or exclude it by "
                     "matrices."
                 )
             return norm
@@ -288,10 +289,6 @@ def _from_width_to_unit_rms() -> optax.GradientTransformation:
     return optax.stateless(lambda updates, _: jax.tree.map(scaled, updates))
 
 
-def _path(path: tuple[object, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax.Params]:
     def is_matrix(path: str, leaf: jax.Array) -> bool:
         if matrices is None:
@@ -306,7 +303,7 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
 
     def labels(params: optax.Params) -> optax.Params:
         found = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: MATRIX if is_matrix(_path(path), leaf) else REST, params
+            lambda path, leaf: MATRIX if is_matrix(path_name(path), leaf) else REST, params
         )
         if MATRIX not in jax.tree.leaves(found):
             raise ValueError(

@@ -21,6 +21,7 @@ from lrsched.arguments import (
     one_of,
     validate_arguments,
 )
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.learning_rate import scale_by_learning_rate
 
@@ -214,7 +215,7 @@ def _group_mask(
 
         def first_matches(path: tuple[object, ...], leaf: object) -> bool:
             del leaf
-            text = jax.tree_util.keystr(path, simple=True, separator="/")
+            text = path_name(path)
             found = (one for one in patterns if one is not None and re.search(one, text))
             return next(found, None) == pattern
 
