@@ -83,6 +83,9 @@ def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
         needs Python numbers can be tabulated:
         ``lrsched.table([function(step) for step in range(steps)])``.
 
+    Returns:
+      A `Schedule` without a horizon.
+
     Raises:
       ValueError: If ``function`` is not callable, or needs the step as a Python number.
 
@@ -553,7 +556,7 @@ def _staircase_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
 
 @schedule(horizon=_staircase_horizon, phases=_staircase_phases)
 def staircase(step: jax.Array, inner: Inner, every: PositiveInt) -> ArrayLike:
-    """One rate for every ``every`` updates: ``inner(t // every)``.
+    """A staircase that holds each rate for ``every`` updates: ``inner(t // every)``.
 
     The lengths of ``inner`` are counted in units of ``every`` updates, as those of a PyTorch
     scheduler that is stepped once an epoch, or once for ``every`` accumulated micro-batches.

@@ -18,8 +18,8 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.adaptive.base import cast_like, copy_aliased_leaves, tree_where, zero_count
-from lrsched.transforms.composition import RateFactor, rate_factor, unwrap_nnx
+from lrsched.adaptive.base import copy_aliased_leaves, tree_where, zero_count
+from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, unwrap_nnx
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import broadcast_number, to_state, with_live_leaves
 

@@ -165,7 +165,7 @@ class AliG(AdaptiveMethod[AliGMethodState]):
 
     @property
     def outer_learning_rate(self) -> LearningRate:
-        """The cap; 1 if there is none, as a state always holds a schedule."""
+        """The cap. Without one it is 1, as a state always holds a schedule."""
         return 1.0 if self.max_learning_rate is None else self.max_learning_rate
 
     def init(self, params: optax.Params) -> AliGMethodState:

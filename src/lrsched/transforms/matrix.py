@@ -12,6 +12,7 @@ import optax.contrib
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 
 Rate: TypeAlias = ArrayLike | Schedule | optax.Schedule
@@ -240,12 +241,12 @@ def hyperball(
 
 def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
     def init(params: optax.Params) -> HyperballState:
-        def radius(path: Any, param: jax.Array) -> jax.Array:
+        def radius(path: tuple[object, ...], param: jax.Array) -> jax.Array:
             norm = _norm(param)
             if not isinstance(norm, jax.core.Tracer) and not norm > 0:
                 raise ValueError(
-                    f"hyperball: the matrix {_path(path)!r} is zero, which is not accepted, as its "
-                    "norm never changes; initialise it with another value or exclude it by "
+                    f"hyperball: the matrix {path_name(path)!r} is zero, which is not accepted, as "
+                    "its norm never changes; initialise it with another value or exclude it by "
                     "matrices."
                 )
             return norm
@@ -289,12 +290,8 @@ def _from_width_to_unit_rms() -> optax.GradientTransformation:
     return optax.stateless(lambda updates, _: jax.tree.map(scaled, updates))
 
 
-def _path(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax.Params]:
-    def is_matrix(path: str, leaf: Any) -> bool:
+    def is_matrix(path: str, leaf: jax.Array) -> bool:
         is_complex = jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
         if matrices is None:
             return np.ndim(leaf) == 2 and np.size(leaf) > 0 and not is_complex
@@ -309,7 +306,7 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
 
     def labels(params: optax.Params) -> optax.Params:
         found = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: MATRIX if is_matrix(_path(path), leaf) else REST, params
+            lambda path, leaf: MATRIX if is_matrix(path_name(path), leaf) else REST, params
         )
         # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
         if (leaves := jax.tree.leaves(found)) and MATRIX not in leaves:

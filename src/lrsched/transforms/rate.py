@@ -46,7 +46,7 @@ _POWER: Final = len(_RAMP_NAMES)
 _POWER_PREFIX: Final = "power:"
 
 
-def _parse_named_ramp(value: Any) -> Any:
+def _parse_named_ramp(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError
     return _RAMP.parse(value)
@@ -239,7 +239,7 @@ def fingerprint(schedule: Schedule, version: int | None = None) -> np.int32:
     return np.uint32(zlib.crc32(text.encode())).view(np.int32)
 
 
-def _kind(value: Any) -> Any:
+def _kind(value: object) -> object:
     if isinstance(value, Schedule):
         structure = value._structure
         numbers = zip(structure.names, value._children, strict=True)
@@ -248,7 +248,7 @@ def _kind(value: Any) -> Any:
     return [_kind(item) for item in value] if isinstance(value, tuple) else 0
 
 
-def _name(value: Any) -> Any:
+def _name(value: object) -> object:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value))}"
@@ -731,7 +731,7 @@ def _ramp_name(edits: RateEdits) -> str:
 # Reading a rate back as one schedule.
 
 
-def _edited_horizon(schedule: Schedule) -> Any:
+def _edited_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizon, pace_end = schedule.inner.horizon, schedule.pace_end
     start, steps = schedule.cooldown_start, schedule.cooldown_steps
     if is_traced((pace_end, start, steps)):
@@ -811,7 +811,7 @@ def edited(
     [0.5, 0.25, 0.0]
     """
     ramp, power = ramp_numbers(cooldown_ramp)
-    numbers: dict[str, Any] = {
+    numbers: dict[str, chex.Numeric] = {
         "scale": scale,
         "override": 0.0 if override is None else override,
         "pace_fraction": pace_fraction,
