@@ -54,7 +54,7 @@ STEPS = np.array(
     [0, 1, 2, 3, 5, 9, 17, 99, 127, 128, 999, 1000, 10**5, 2**24 + 1, 10**9, MAX_STEP], np.int64
 )
 FUNCTIONS = (
-    lambda step: 1.0 / (1 + step),
+    lambda step: 1.0 / (1.0 + step),  # in int32, 1 + step wraps at the last step
     lambda step: jnp.exp(1.0 * step),
     lambda step: jnp.where(step < 100, 1e10, 0.0),
     lambda step: 0.5,
@@ -154,6 +154,7 @@ class Fuzzer:
       compile_every: One in this number of schedules is evaluated by a compiled program as well.
       wrong: Fraction of the arguments that are of any type.
       floats: Numbers to choose from.
+      names: Names of the schedules to choose from. Defaults to all.
     """
 
     def __init__(
@@ -163,9 +164,10 @@ class Fuzzer:
         compile_every: int = 100,
         wrong: float = 0.12,
         floats: Sequence[float] = FLOATS,
+        names: Sequence[str] = (),
     ) -> None:
         self.random = random.Random(seed)
-        self.wrong, self.floats = wrong, floats
+        self.wrong, self.floats, self.names = wrong, floats, list(names or REGISTRY)
         self.evaluate, self.compile_every = evaluate, compile_every
         self.counts: collections.Counter[str] = collections.Counter()
         self.failures: list[str] = []
@@ -231,7 +233,7 @@ class Fuzzer:
 
     def schedule(self, depth: int = 0, name: str | None = None) -> lrsched.Schedule | None:
         """A schedule of this name or of any, or None where the arguments were refused."""
-        definition = REGISTRY[name or self.random.choice(list(REGISTRY))]
+        definition = REGISTRY[name or self.random.choice(self.names)]
         arguments = self.arguments(definition.signature, definition.argument_types, depth)
         operands = [self.schedule(2) or 0.5 for _ in range(2)] if definition.variadic else []
         try:

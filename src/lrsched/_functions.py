@@ -110,7 +110,7 @@ def _by_value(value: Any) -> Any:
 
 
 def _has_name(function: types.FunctionType) -> bool:
-    module = sys.modules.get(function.__module__)
+    module: object = sys.modules.get(function.__module__)
     try:
         found = functools.reduce(getattr, function.__qualname__.split("."), module)
     except AttributeError:

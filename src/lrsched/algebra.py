@@ -33,7 +33,7 @@ from lrsched.arguments import (
     is_traced,
     short_repr,
 )
-from lrsched.numerics import MAX_STEP, rescale_step
+from lrsched.numerics import MAX_STEP, clip_finite, rescale_step
 
 if TYPE_CHECKING:
     import chex
@@ -308,7 +308,8 @@ def multiply(step: jax.Array, *operands: Operand) -> ArrayLike:
     >>> float(schedule(5)) == 0.5 * float(lrsched.cosine(0.2, steps=100)(5))
     True
     """
-    return _fold(operator.mul, operands, step)
+    # The product of two large values overflows, and infinity times a third one of 0 is NaN.
+    return _fold(lambda a, b: clip_finite(a * b), operands, step)
 
 
 @schedule(horizon=_longest_horizon, check=_check_operands, phases=merge_phases)

@@ -461,6 +461,34 @@ FLAG = ArgumentType(
 TEXT = ArgumentType("str", "a string", instance_of(str), static=True, schema={"type": "string"})
 
 
+OPEN_UNIT_FLOAT = ArgumentType(
+    "OpenUnitFloat",
+    "a number above 0 and below 1",
+    in_range(gt=0, lt=1),
+    schema=_NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
+)
+
+
+def whole_number(ge: int = 1) -> ArgumentType:
+    """Return the argument type of one concrete whole number, which becomes a Python int.
+
+    Args:
+      ge: Inclusive lower bound.
+
+    Returns:
+      A static argument type.
+    """
+    parse_steps = _steps_from(ge)
+
+    def parse(value: object) -> int:
+        number = parse_steps(value)
+        if np.ndim(number) or is_traced(number):
+            raise TypeError
+        return int(number)
+
+    return ArgumentType("int", f"a whole number from {ge} to 2**31 - 1", parse, static=True)
+
+
 def one_of(name: str, choices: Sequence[str], otherwise: str | None = None) -> ArgumentType:
     """Return the argument type of a choice among strings.
 
@@ -517,15 +545,7 @@ FiniteFloats: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array
 """A list of one or more finite numbers."""
 Boundaries: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, BOUNDARIES]
 """A list of steps in increasing order."""
-OpenUnitFloat: TypeAlias = Annotated[
-    ArrayLike,
-    ArgumentType(
-        "OpenUnitFloat",
-        "a number above 0 and below 1",
-        in_range(gt=0, lt=1),
-        schema=_NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
-    ),
-]
+OpenUnitFloat: TypeAlias = Annotated[ArrayLike, OPEN_UNIT_FLOAT]
 """A number strictly between 0 and 1, such as the factor that lowers a rate."""
 
 

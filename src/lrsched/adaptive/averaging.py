@@ -25,7 +25,7 @@ from lrsched.adaptive.base import bias_correction_factor, safe_divide, wide_dtyp
 from lrsched.adaptive.controller import concrete_size
 from lrsched.algebra import LearningRate, as_schedule
 from lrsched.arguments import DecayRate, Dtype, NonNegativeFloat, PositiveInt
-from lrsched.transforms.rate import evaluate_scalar, to_state
+from lrsched.transforms.rate import evaluate_scalar, to_state, with_live_leaves
 
 if TYPE_CHECKING:
     import chex
@@ -305,7 +305,8 @@ class AnnealingAverage:
 
     def update(self, state: AverageState, params: optax.Params) -> AverageState:
         """Move the average towards the new parameters."""
-        schedule = _use_live_leaves(as_schedule(self.schedule), state.schedule)
+        assert state.schedule is not None  # `init` keeps one
+        schedule = with_live_leaves(state.schedule, as_schedule(self.schedule))
         now, following = (evaluate_scalar(schedule, state.count + ahead) for ahead in (0, 1))
         weight = jnp.maximum(now - following, 0)
         weight_sum = state.weight_sum + weight
@@ -404,14 +405,3 @@ def _move(average: chex.ArrayTree, params: optax.Params, fraction: ArrayLike) ->
         return jnp.where(jnp.isfinite(new), new, old).astype(old.dtype)
 
     return jax.tree.map(move, average, params)
-
-
-def _use_live_leaves(configured: Schedule, stored: chex.ArrayTree) -> chex.ArrayTree:
-    """Return a stored schedule with those numbers that its caller configured as JAX arrays."""
-    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(configured)):
-        return stored
-    return jax.tree.map(
-        lambda own, old: own.astype(old.dtype) if isinstance(own, jax.Array) else old,
-        configured,
-        stored,
-    )

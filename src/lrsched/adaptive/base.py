@@ -30,6 +30,7 @@ from lrsched.transforms.rate import (
     evaluate_scalar,
     init_rate,
     to_state,
+    with_live_leaves,
     with_live_numbers,
 )
 
@@ -291,6 +292,7 @@ def _make_transform(method: AdaptiveMethod[State]) -> optax.GradientTransformati
             outer = with_live_numbers(outer, schedule)
             outer_rate = evaluate_rate(outer, now)
         else:
+            outer = with_live_leaves(outer, schedule)
             outer_rate = evaluate_scalar(outer, now)
         gradients = _widen(complex_as_real(updates))
         inputs: MethodInputs[State] = MethodInputs(

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from lrsched.adaptive.base import cast_like, copy_aliased_leaves, tree_where, zero_count
 from lrsched.transforms.composition import RateFactor, rate_factor, unwrap_nnx
 from lrsched.transforms.learning_rate import scale_update
-from lrsched.transforms.rate import to_state
+from lrsched.transforms.rate import to_state, with_live_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import chex
 
 Class = TypeVar("Class")
-State = TypeVar("State")
 
 
 class Controller(Protocol):
@@ -178,7 +177,7 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
       >>> updates.tolist()
       [0.5]
     """
-    controller, live = _split_live(controller)
+    controller = _with_concrete_sizes(controller)
 
     def init(params: optax.Params) -> ControllerState:
         del params
@@ -200,12 +199,7 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
         **metrics: ArrayLike,
     ) -> tuple[optax.Updates, ControllerState]:
         del params
-        if live:
-            current = {
-                name: jnp.asarray(value, jnp.result_type(getattr(state.controller, name)))
-                for name, value in live.items()
-            }
-            state = state._replace(controller=dataclasses.replace(state.controller, **current))
+        state = state._replace(controller=with_live_leaves(state.controller, controller))
         state = _observe(state, metrics)
         updates = jax.tree.map(lambda update: scale_update(update, state.scale), updates)
         return updates, state._replace(count=optax.safe_increment(state.count))
@@ -213,34 +207,25 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _split_live(controller: State) -> tuple[State, dict[str, jax.Array]]:
-    """Return the controller with concrete static fields, and the fields that hold JAX arrays."""
-    fields: Any = dataclasses.fields(controller)  # type: ignore[arg-type]
-    arrays = {
-        field.name: value
-        for field in fields
-        if isinstance(value := getattr(controller, field.name), jax.Array | np.ndarray)
-    }
-    for name, value in arrays.items():
+def _with_concrete_sizes(controller: Class) -> Class:
+    """Return the controller with Python numbers for the static fields that hold concrete arrays.
+
+    A static field is the size of an array. A traced one stays: `update` reads static fields from
+    the state, and ``init`` refuses it.
+    """
+    concrete = {}
+    for field in dataclasses.fields(controller):  # type: ignore[arg-type]
+        value = getattr(controller, field.name)
+        if not isinstance(value, jax.Array | np.ndarray):
+            continue
         if value.ndim:
             raise ValueError(
-                f"{type(controller).__name__}: {name} of shape {value.shape} is not accepted; "
-                f"{name} must be one number (use jax.vmap for several)."
+                f"{type(controller).__name__}: {field.name} of shape {value.shape} is not "
+                f"accepted; {field.name} must be one number (use jax.vmap for several)."
             )
-    # A static field is the size of an array, so a concrete JAX array becomes a Python number. A
-    # traced one stays: `update` reads static fields from the state, and `init` refuses it.
-    static = {
-        field.name: arrays.pop(field.name)
-        for field in fields
-        if field.name in arrays and field.metadata.get("static")
-    }
-    concrete = {
-        name: concrete_size(name, value)
-        for name, value in static.items()
-        if not isinstance(value, jax.core.Tracer)
-    }
-    live = {name: value for name, value in arrays.items() if isinstance(value, jax.Array)}
-    return dataclasses.replace(controller, **concrete), live  # type: ignore[type-var]
+        if field.metadata.get("static") and not isinstance(value, jax.core.Tracer):
+            concrete[field.name] = concrete_size(field.name, value)
+    return dataclasses.replace(controller, **concrete)  # type: ignore[type-var]
 
 
 def observe(

@@ -576,7 +576,9 @@ def _scaled_triangles(
     cycle = 1 + jnp.where(period < 0, 0, step // jnp.maximum(period, 1))
     scale = clip_finite(scale_fn(cycle if scale_mode == "cycle" else step))
     height = triangular(0.0, 1.0, up, down)(step)
-    return base + clip_finite(jnp.subtract(peak, base) * height) * scale
+    # A scale above 1 with a peak below the base would end below 0, as an ascent.
+    floor = jnp.minimum(jnp.minimum(base, peak), 0)
+    return jnp.maximum(base + clip_finite(jnp.subtract(peak, base) * height) * scale, floor)
 
 
 _ONE_CYCLE_MOMENTUM = "the momentum is a separate schedule, OneCycleMomentum"

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
+from lrsched.arguments import whole_number
 from lrsched.pictures import curves as curve
 
 if TYPE_CHECKING:
@@ -333,11 +334,8 @@ def _steps_of(function: str, schedules: list[Schedule], steps: int | None) -> in
             )
     if steps is None:
         return max(curve.display_steps(as_schedule(one)) for one in schedules)
-    if not (isinstance(steps, int | np.integer) and steps > 0):
-        raise ValueError(
-            f"{function}: steps={steps!r} is not accepted; steps must be a whole number above 0."
-        )
-    return int(steps)
+    length: int = whole_number().validate(function, "steps", steps)
+    return length
 
 
 class _Line(NamedTuple):

@@ -56,7 +56,8 @@ def triangular(
 
     With ``u = up_steps``, ``d = down_steps``, ``n = floor(t / (u + d))`` and ``c = t - n (u + d)``,
     the height ``h`` is ``c / u`` while ``c < u``, then ``(u + d - c) / d``, and the rate is
-    ``base + (peak - base) h cycle_factor**n step_factor**t``.
+    ``base + (peak - base) h cycle_factor**n step_factor**t``, at least 0 unless ``base`` or
+    ``peak`` is below it.
 
     Args:
       base: Lowest value, at step 0.
@@ -87,7 +88,9 @@ def triangular(
     rising = position < up_steps
     # The factors may grow beyond float32. The top stays finite, as its product with 0 is NaN else.
     height = clip_finite(int_power(cycle_factor, cycle) * int_power(step_factor, step))
-    top = clip_finite(lerp(base, peak, height))
+    # A growing height that points down would end below 0, as an ascent.
+    floor = jnp.minimum(jnp.minimum(base, peak), 0)
+    top = jnp.maximum(clip_finite(lerp(base, peak, height)), floor)
     return lerp(
         base,
         top,

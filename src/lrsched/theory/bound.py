@@ -25,7 +25,7 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
-from lrsched.arguments import is_traced
+from lrsched.arguments import POSITIVE_FLOAT, is_traced, whole_number
 
 Rates: TypeAlias = Schedule | Callable[[jax.Array], ArrayLike] | ArrayLike
 """A schedule, a callable of the step, or an array with the rate of each step."""
@@ -280,11 +280,7 @@ def _arguments(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the rates and norms of each step, and the distance."""
     rates = run_rates(function, schedule, steps)
-    if not is_traced(distance) and not (np.isfinite(distance) & (np.asarray(distance) > 0)).all():
-        raise ValueError(
-            f"{function}: distance={distance!r} is not accepted; distance must be a finite number "
-            "above 0."
-        )
+    distance = POSITIVE_FLOAT.validate(function, "distance", distance)
     norms = _one_a_step(function, "grad_norms", grad_norms, len(rates))
     wide = jnp.promote_types(jnp.result_type(rates, norms), jnp.float32)
     return rates.astype(wide), norms.astype(wide), jnp.asarray(distance, wide)
@@ -294,11 +290,8 @@ def run_rates(function: str, schedule: Rates, steps: int | None = None) -> jax.A
     """Return the rate of each step of a run of ``steps`` updates, or of its own length."""
     if steps is None:
         steps = run_length(function, schedule)
-    elif isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(
-            f"{function}: steps={steps!r} is not accepted; steps must be a whole number above 0."
-        )
-    return _one_a_step(function, "schedule", schedule, int(steps))
+    steps = whole_number().validate(function, "steps", steps)
+    return _one_a_step(function, "schedule", schedule, steps)
 
 
 def run_length(function: str, schedule: Rates) -> int:

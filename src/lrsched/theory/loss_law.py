@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched.arguments import OPEN_UNIT_FLOAT
 from lrsched.theory.bound import Rates, run_rates
 from lrsched.theory.laws import (
     LAWS,
@@ -228,11 +229,7 @@ class LossLaw:
                 "interval: the parameters of this law are not fitted, so their error is unknown; "
                 "fit_loss_law returns a law with intervals."
             )
-        if not 0 < level < 1:
-            raise ValueError(
-                f"interval: level={level!r} is not accepted; level must be between 0 and 1 "
-                "(exclusive)."
-            )
+        OPEN_UNIT_FLOAT.validate("interval", "level", level)
         losses, errors = _with_errors(*split(self), rates, at)
         width = jnp.exp(self.quantile(level) * errors)
         return losses / width, losses * width

@@ -276,24 +276,35 @@ def check_fingerprint(rate: RateState, name: str) -> None:
 
 
 def with_live_numbers(rate: RateState, configured: Schedule) -> RateState:
-    """Return ``rate`` with the JAX arrays of ``configured`` written into the same leaves.
+    """Return ``rate`` with the JAX arrays of ``configured`` written into the same leaves."""
+    structure: Any = jax.tree.structure(configured)
+    if jax.tree.structure(rate.schedule) != structure:
+        # Another schedule was set, where the transform had no arrays of its own.
+        return rate
+    return rate._replace(schedule=with_live_leaves(rate.schedule, configured))
+
+
+def with_live_leaves(stored: Data, configured: Data) -> Data:
+    """Return a pytree of the state with the JAX arrays of ``configured`` in the same leaves.
 
     JAX arrays, concrete or traced, are their caller's current values: ``inject_hyperparams`` makes
     a transform again at every update. Python and NumPy numbers are configuration, and the state's
     own numbers apply, so that one transform serves vmapped and restored states.
+
+    Args:
+      stored: Pytree of arrays, as `to_state` made it.
+      configured: The same with the numbers that the transform was built with.
     """
-    if not is_live(configured):
-        return rate
     leaves = jax.tree.leaves(configured)
-    structure: Any = jax.tree.structure(configured)
-    stored = jax.tree.leaves(rate.schedule)
-    if jax.tree.structure(rate.schedule) != structure:
-        return rate  # another schedule was set, where the transform had no arrays of its own
+    if not any(isinstance(leaf, jax.Array) for leaf in leaves):
+        return stored
+    old_leaves, structure = jax.tree.flatten(stored)
     current = [
-        jnp.asarray(leaf, old.dtype) if is_live(leaf) else old
-        for leaf, old in zip(leaves, stored, strict=True)
+        jnp.asarray(leaf, old.dtype) if isinstance(leaf, jax.Array) else old
+        for leaf, old in zip(leaves, old_leaves, strict=True)
     ]
-    return rate._replace(schedule=jax.tree.unflatten(structure, current))
+    result: Data = jax.tree.unflatten(structure, current)
+    return result
 
 
 def is_live(tree: "chex.ArrayTree") -> bool:

@@ -31,7 +31,7 @@ def as_arrays(tree: "chex.ArrayTree") -> "chex.ArrayTree":
 
 
 def split_variables(
-    model: object, wrt: object = None
+    model: object, wrt: Any = None
 ) -> tuple[object, "chex.ArrayTree", "chex.ArrayTree"]:
     """Return the graph of a module, the variables to differentiate (``Param``) and all others."""
     from flax import nnx

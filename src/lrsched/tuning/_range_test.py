@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import jax
 import numpy as np
 
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
+from lrsched.arguments import DecayRate, GrowthLimit, one_of, validate_arguments, whole_number
 from lrsched.schedules.decay import exponential, linear
 from lrsched.tuning._critical_rate import critical_rate_at_init
 from lrsched.tuning._training import Training
@@ -165,11 +166,7 @@ class RangeTestResult:
         return drawn
 
     def _suggestions_of_seeds(self, method: str) -> list[float]:
-        if method not in _SUGGESTION_METHODS:
-            raise ValueError(
-                f"suggestion: method={method!r} is not accepted; method must be one of "
-                f"{', '.join(map(repr, _SUGGESTION_METHODS))}."
-            )
+        one_of("Method", tuple(_SUGGESTION_METHODS)).validate("suggestion", "method", method)
         suggest = _SUGGESTION_METHODS[method]
         return [float(suggest(rates, losses)) for rates, losses in self._curves_that_fall()]
 
@@ -185,16 +182,17 @@ class RangeTestResult:
         return falling
 
 
+@validate_arguments
 def range_test(
     training: Training,
     *,
     low: float | None = None,
     high: float | str | None = None,
-    steps: int = 200,
-    rate_spacing: str = "exponential",
+    steps: Annotated[int, whole_number(3)] = 200,
+    rate_spacing: Annotated[str, one_of("RateSpacing", ("exponential", "linear"))] = "exponential",
     seeds: int | Sequence[int] = 3,
-    ema_decay: float = 0.9,
-    divergence_factor: float = 4.0,
+    ema_decay: DecayRate = 0.9,
+    divergence_factor: GrowthLimit = 4.0,
 ) -> RangeTestResult:
     """Train for ``steps`` updates while the rate grows from ``low`` to ``high``.
 
@@ -251,26 +249,6 @@ def range_test(
         raise ValueError(
             f"range_test: low={low!r}, high={high!r} are not accepted; they must be finite numbers "
             "above 0, the lower first."
-        )
-    if not (isinstance(steps, int) and 3 <= steps < 2**31):
-        raise ValueError(
-            f"range_test: steps={steps!r} is not accepted; steps must be a whole number from 3 to "
-            "2**31 - 1."
-        )
-    if rate_spacing not in _RATE_SPACINGS:
-        raise ValueError(
-            f"range_test: rate_spacing={rate_spacing!r} is not accepted; rate_spacing must be one "
-            f"of {', '.join(map(repr, _RATE_SPACINGS))}."
-        )
-    if not 0 <= ema_decay < 1:
-        raise ValueError(
-            f"range_test: ema_decay={ema_decay!r} is not accepted; ema_decay must be from 0 to "
-            "below 1."
-        )
-    if not divergence_factor > 1:
-        raise ValueError(
-            f"range_test: divergence_factor={divergence_factor!r} is not accepted; "
-            "divergence_factor must be above 1."
         )
     schedule = _RATE_SPACINGS[rate_spacing](low, high, steps - 1)
     seeds = normalize_seeds("range_test", seeds)

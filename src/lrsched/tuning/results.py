@@ -10,6 +10,7 @@ from jax.experimental import multihost_utils
 
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
+from lrsched.arguments import OPEN_UNIT_FLOAT, POSITIVE_FLOAT
 from lrsched.tuning.batched_runner import ExecutionPlan
 
 if TYPE_CHECKING:
@@ -68,10 +69,7 @@ def judge_rate(rate: float, usable: RateRange, evidence: str) -> Verdict:
       >>> print(judge_rate(1.0, RateRange(0.01, 0.1), "seed 0"))
       1 is too high: the usable range is 0.01 to 0.1 (seed 0); multiply the rate by 0.1 to reach it.
     """
-    if not (np.ndim(rate) == 0 and 0 < rate < np.inf):
-        raise ValueError(
-            f"verdict: rate={rate!r} is not accepted; rate must be a finite number above 0."
-        )
+    POSITIVE_FLOAT.validate("verdict", "rate", rate)
     if rate < usable.low:
         return Verdict("too low", rate, usable.low / rate, usable, evidence)
     if rate > usable.high:
@@ -335,11 +333,7 @@ class SweepResult:
           ValueError: If the schedules do not differ in ``x``, every run diverged, the loss falls
             nowhere below ``initial_loss``, or ``fraction`` is out of range.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(
-                f"usable_range: fraction={fraction!r} is not accepted; fraction must be between 0 "
-                "and 1 (exclusive)."
-            )
+        OPEN_UNIT_FLOAT.validate("usable_range", "fraction", fraction)
         rates, losses = self._rates_and_losses("usable_range", x)
         initial = self.initial_loss() if initial_loss is None else initial_loss
         fall = initial - losses.min()

@@ -1,0 +1,153 @@
+"""Every factory and every ported function with extreme numbers, to the last int32 step.
+
+Whatever is legal gives finite values in float32 of the shape of the step, with 64-bit numbers
+enabled or not, constant from the horizon on, and never negative where no number is.
+"""
+
+import functools
+import zlib
+from collections import defaultdict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lrsched
+from lrsched._schedule import REGISTRY
+from lrsched.compat import optax, torch
+from lrsched.numerics import MAX_STEP
+from tests.fuzz import PORTS, STEPS, Fuzzer, evaluate_eagerly
+
+NAMES = [name for name, d in REGISTRY.items() if d.function.__module__.startswith("lrsched.")]
+HAS_A_FUNCTION = ("torch.lambda", "torch.product", "torch.scaled_triangles", "from_function")
+NUM_DRAWS = 32
+
+
+def steps_for(*names: str) -> np.ndarray:
+    # A product of a function has one factor for each step: 2**31 of them take minutes.
+    return STEPS[STEPS <= 10**5] if any("torch.product" in name for name in names) else STEPS
+
+
+def structure_of(schedule):
+    leaves, treedef = jax.tree.flatten(schedule)
+    return treedef, tuple((np.shape(leaf), np.asarray(leaf).dtype.kind) for leaf in leaves)
+
+
+def draw(name: str) -> list[lrsched.Schedule]:
+    """Return schedules of one structure with extreme numbers, so that one program suits all."""
+    fuzzer = Fuzzer(zlib.crc32(name.encode()), evaluate=False, wrong=0, names=["linear"])
+    groups = defaultdict(list)
+    for _ in range(400):
+        schedule = fuzzer.schedule(1, name)
+        if schedule is not None:
+            group = groups[structure_of(schedule)]
+            group.append(schedule)
+            if len(group) == NUM_DRAWS:
+                return group
+    assert groups, f"no random numbers are legal for {name}"
+    return max(groups.values(), key=len)
+
+
+def stack(schedules):
+    def stacked(*leaves):
+        array = np.stack([np.asarray(leaf) for leaf in leaves])
+        return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
+
+    return jax.tree.map(stacked, *schedules)
+
+
+def check(schedules, steps, values):
+    assert values.dtype == np.float32
+    assert values.shape == (len(schedules), *steps.shape)
+    for schedule, rates in zip(schedules, values, strict=True):
+        assert np.all(np.isfinite(rates)), f"{schedule!r} at {steps[~np.isfinite(rates)]}"
+        if not any(np.any(np.asarray(leaf) < 0) for leaf in jax.tree.leaves(schedule)):
+            assert np.all(rates >= 0), f"{schedule!r}: {rates}"
+        if schedule.horizon is not None:
+            after = rates[steps >= schedule.horizon]
+            assert np.all(after == after[:1]), f"{schedule!r}: {after}"
+
+
+@pytest.mark.parametrize("is_wide", [False, True], ids=["", "x64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_factory_is_finite_not_negative_and_held(name, is_wide):
+    schedules, steps = draw(name), steps_for(name)
+    with jax.enable_x64(is_wide):
+        if jax.tree.leaves(schedules):
+            values = jax.jit(jax.vmap(lambda schedule: schedule(steps)))(stack(schedules))
+        else:  # a function alone
+            values = [schedule(steps) for schedule in schedules[:1]]
+    check(schedules[: len(values)], steps, np.asarray(values))
+
+
+@pytest.mark.parametrize("function", PORTS, ids=lambda function: function.__name__)
+def test_every_ported_function_is_finite_not_negative_and_held(function):
+    fuzzer = Fuzzer(zlib.crc32(function.__name__.encode()), False, wrong=0, names=["linear"])
+    made = [fuzzer.call(function) for _ in range(30)]
+    assert fuzzer.failures == []
+    schedules = [schedule for schedule in made if isinstance(schedule, lrsched.Schedule)][:3]
+    for number, schedule in enumerate(schedules):
+        steps = steps_for(repr(schedule))
+        with jax.enable_x64(bool(number % 2)):
+            check([schedule], steps, evaluate_eagerly(schedule, steps)[None])
+
+
+OPERANDS = {
+    "a growth without an end": lrsched.exponential(0.0, 2.0, 1),
+    "large": lrsched.linear(8e37, 0.0, MAX_STEP),
+    "one_cycle": lrsched.one_cycle(1e-30, 1000, final_div_factor=1e30),
+    "torch.one_cycle": torch.OneCycleLR(8e37, 1000, final_div_factor=1e30),
+    "join_schedules": optax.join_schedules(
+        [lrsched.warmup(10), lambda step: jnp.exp(1.0 * step)], [MAX_STEP - 1]
+    ),
+    "torch.lambda": torch.LambdaLR(0.0, lambda step: jnp.exp(1.0 * step)),
+    "torch.product": torch.MultiplicativeLR(1.0, lambda step: jnp.where(step < 99, 1e10, 0.0)),
+    "from_function": lrsched.from_function(lambda step: jnp.exp(1.0 * step)),
+    "triangles": lrsched.triangular(0.0, 1.0, 2**30, cycle_factor=9.0),
+}
+COMPOSITIONS = {
+    "join": lambda a, b: lrsched.shift(a, 3) >> b if a.horizon and a.horizon < 2000 else a * b,
+    "multiply": lambda a, b: a * b * 0.0,
+    "add": lambda a, b: a + b,
+    "minimum": lrsched.minimum,
+    "maximum": lrsched.maximum,
+    "clip": lambda a, b: lrsched.clip(a * b, 0.0, 1e-30),
+    "shift": lambda a, b: lrsched.shift(a, 2**30) * b,
+    "staircase": lambda a, b: lrsched.staircase(a, 2**30) * b,
+    "noise": lambda a, b: lrsched.noise(a, seed=0, scale=8e37) * b,
+    "cooldown": lambda a, b: lrsched.cooldown(a, 1000, MAX_STEP - 1000) * b,
+    "stretch": lambda a, b: lrsched.stretch(a, MAX_STEP) * b if a.horizon else a * b,
+    "repeat": lambda a, b: lrsched.repeat(a) * b if a.horizon else a * b,
+}
+
+
+@pytest.mark.parametrize("compose", COMPOSITIONS.values(), ids=COMPOSITIONS)
+def test_compositions_are_finite_not_negative_and_held(compose):
+    # The loop of a product is compiled at each evaluation, so that few of them take part.
+    is_cheap = compose in (COMPOSITIONS["multiply"], COMPOSITIONS["join"], COMPOSITIONS["clip"])
+    operands = [b for name, b in OPERANDS.items() if is_cheap or name != "torch.product"]
+    for number, (a, b) in enumerate(zip(operands, operands[1:] + operands[:1], strict=True)):
+        schedule = compose(a, b)
+        steps = steps_for(repr(schedule))
+        with jax.enable_x64(bool(number % 2)):
+            check([schedule], steps, evaluate_eagerly(schedule, steps)[None])
+
+
+def test_one_operation_at_a_time_gives_the_compiled_values():
+    for schedule in OPERANDS.values():
+        steps = steps_for(repr(schedule))
+        np.testing.assert_allclose(evaluate_eagerly(schedule, steps), schedule(steps), rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_wide", [False, True], ids=["", "x64"])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_functions_have_the_shape_and_dtype_of_a_schedule(shape, is_wide):
+    with jax.enable_x64(is_wide):
+        for name in (*HAS_A_FUNCTION[:2], "from_function"):
+            for function in (lambda step: 0.5, lambda step: 1 / (1 + step), lambda step: step):
+                make = functools.partial(REGISTRY[name].create)
+                schedule = make(function) if name == "from_function" else make(0.5, function)
+                value = schedule(np.full(shape, 7))
+                assert value.dtype == jnp.float32, name
+                assert value.shape == shape, name
