@@ -97,5 +97,9 @@ def steps(trainer, job, count):
 
 
 def bits(job):
-    """Return the arrays of a job."""
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(job) if isinstance(leaf, jax.Array)]
+    """Return the arrays of a job, of random keys their data."""
+    arrays = [leaf for leaf in jax.tree.leaves(job) if isinstance(leaf, jax.Array)]
+    return [
+        jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        for leaf in arrays
+    ]
