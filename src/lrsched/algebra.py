@@ -54,7 +54,8 @@ def _parse_function(value: object) -> Callable[[jax.Array], ArrayLike]:
     ):
         raise ValueError(
             "it needs the step as a Python or NumPy number, as an if does; write it with "
-            "jax.numpy (jnp.where), or list the rates of a bounded run in lrsched.table"
+            "jax.numpy (jnp.where), or pass its values in a bounded run, "
+            "lrsched.table([function(step) for step in range(steps)])"
         ) from None
     except TypeError as error:
         raise ValueError(f"calling it with a step fails: {error}") from None

@@ -125,7 +125,9 @@ Inputs = MethodInputs[ScheduleFreeMethodState]
 
 def _average(state: ScheduleFreeMethodState, params: optax.Params) -> optax.Params:
     """Return ``x``, from ``z`` and ``y``."""
-    return jax.tree.map(lambda z, y: z + (y - z) / state.b1, state.z, params)
+    # One division of scalars: TPUs take several instructions for the division of each entry.
+    inverse = 1 / state.b1
+    return jax.tree.map(lambda z, y: z + (y - z) * inverse, state.z, params)
 
 
 @average_of.register
@@ -719,8 +721,8 @@ def _adam_direction(
 ) -> tuple[optax.Updates, optax.Updates]:
     """Return ``g / (sqrt(v / (1 - b2**t)) + eps)``, and the new ``v``."""
     nu = tree_ema(inputs.state.base_state, tree_square(inputs.gradients), b2)
-    bias = inputs.bias_correction_factor(b2)
-    direction = jax.tree.map(lambda g, v: g / (jnp.sqrt(v / bias) + eps), inputs.gradients, nu)
+    inverse = 1 / inputs.bias_correction_factor(b2)  # one division, see `_average`
+    direction = jax.tree.map(lambda g, v: g / (jnp.sqrt(v * inverse) + eps), inputs.gradients, nu)
     return direction, nu
 
 

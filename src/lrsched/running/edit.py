@@ -39,6 +39,7 @@ from lrsched.transforms.composition import (
     group_label,
     has_rate,
     iter_rate_nodes,
+    rates_hint,
     replace_nodes,
     unwrap_nnx,
 )
@@ -331,10 +332,6 @@ _STARTS_AT_ZERO: Final = frozenset(
     }
 )
 """States of optax whose arrays are 0 before the first update."""
-_KEEPS_ARRAYS: Final = frozenset(
-    {"AverageState", "LawaState", "RecordNormsState", "HyperballState"}
-)
-"""States whose arrays are no moments: averages of the parameters, and records."""
 _CONSTANT_FIELDS: Final = ("ns_coeffs", "gradient_step")
 
 
@@ -348,17 +345,13 @@ def _reset_moments(opt_state: optax.OptState, group: str | None) -> Any:
     leaves = read_state(opt_state)
     nodes = [node for node in nodes_of(leaves) if is_of_group(node)]
     moments = [node for node in nodes if node.name in _STARTS_AT_ZERO]
+    stack_ndim = max((jnp.ndim(site.step) for site in all_sites(opt_state)), default=0)
     others = {
         node.title
         for node in nodes
-        if node not in moments
-        and node.name not in _KEEPS_ARRAYS
-        and any(
-            path or jnp.ndim(leaf.array)
-            for (field, path), leaf in node.leaves.items()
-            if field not in ("values", "hyperparams", "multipliers")
-            and not is_configuration(leaf.value)
-        )
+        # Averages, controllers and records are no moments.
+        if node not in moments and not (_is_ours(node) and not node.title.endswith("MethodState"))
+        if any(_belongs_to_parameter(leaf, stack_ndim) for leaf in node.leaves.values())
     }
     if others:
         raise ValueError(
@@ -381,6 +374,16 @@ def _reset_moments(opt_state: optax.OptState, group: str | None) -> Any:
         return jax.tree.map(jnp.zeros_like, leaf.value)
 
     return jax.tree.unflatten(treedef, [zero(leaf) for leaf in leaves])
+
+
+def _is_ours(node: StateNode) -> bool:
+    return type(node.value).__module__.startswith("lrsched.")
+
+
+def _belongs_to_parameter(leaf: StateLeaf, stack_ndim: int) -> bool:
+    if leaf.field == "hyperparams" or is_configuration(leaf.value):
+        return False
+    return bool(leaf.path) or jnp.ndim(leaf.array) > stack_ndim
 
 
 def extend(opt_state: optax.OptState, total_steps: ArrayLike, *, group: str | None = None) -> Any:
@@ -578,6 +581,7 @@ def rate_sites(
         raise ValueError(
             f"{function}: the state holds no rate that can be changed; it must come from an "
             "optimizer with scale_by_learning_rate, inject_schedules or an adaptive method in it."
+            + rates_hint(opt_state)
         )
     if group is not None and group not in groups:
         known = [*groups, *(group_label(site.group) for site in of_multipliers)]

@@ -582,8 +582,9 @@ def _filled(fresh: RateState, saved: _SavedRate) -> RateState:
     if np.any(stored != fingerprint(fresh.schedule)):
         raise ValueError(
             f"migrate: the saved {saved.name or 'learning rate'} follows a schedule of another "
-            f"kind than {fresh.schedule}, and a tree without types does not say which; restore "
-            "into the state of the saved optimizer, or pass schedule='new'."
+            f"kind than {fresh.schedule}, or an earlier version saved it, and a tree without types "
+            "does not say which; restore into the state of the saved optimizer, or pass "
+            "schedule='new'."
         )
 
     def numbers(tree: Any) -> dict[Path, Any]:

@@ -17,6 +17,7 @@ from lrsched.transforms.composition import (
     group_label,
     has_rate,
     iter_rate_nodes,
+    rates_hint,
     unwrap_nnx,
 )
 from lrsched.transforms.rate import RateState, rate_end, rate_step
@@ -83,7 +84,7 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
         raise ValueError(
             "the state holds no learning rate; it must come from an optimizer with "
             "scale_by_learning_rate, inject_schedules or an adaptive method in it, as optax's own "
-            "optimizers (optax.adam(0.1)) keep none."
+            "optimizers (optax.adam(0.1)) keep none." + rates_hint(opt_state)
         )
     return dict(sorted(compose_rates(opt_state).items()))
 
@@ -216,7 +217,7 @@ def eval_params(opt_state: Any, params: Any) -> Any:
     ``params``.
 
     Args:
-      opt_state: an optimizer's state.
+      opt_state: an optimizer's state; a stacked one has the averages of all its runs.
       params: the parameters in training.
 
     Returns:
@@ -240,7 +241,7 @@ def eval_params(opt_state: Any, params: Any) -> Any:
                 params,
                 is_leaf=_is_masked,
             )
-            found = average.evaluate(of_these)
+            found = _evaluate_average(node, of_these)
             evaluated = jax.tree.map(
                 lambda new, old, p: old if _is_masked(new) else _averaged_once(new, old, p),
                 found,
@@ -249,6 +250,18 @@ def eval_params(opt_state: Any, params: Any) -> Any:
                 is_leaf=_is_masked,
             )
     return evaluated
+
+
+def _evaluate_average(node: Any, params: Any) -> Any:
+    """Return the average of a node, for each of the runs that are stacked along leading axes."""
+
+    def evaluate(node: Any, params: Any) -> Any:
+        average = average_of(node)
+        return params if average is None else average.evaluate(params)
+
+    for _ in jnp.shape(jax.tree.leaves(getattr(node, "count", 0))[0]):
+        evaluate = jax.vmap(evaluate)
+    return evaluate(node, params)
 
 
 def _holds_average(node: Any) -> bool:

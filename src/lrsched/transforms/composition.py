@@ -57,7 +57,7 @@ class RateNode(NamedTuple):
     Attributes:
       group: The labels of the groups that it is in.
       state: The state itself.
-      rate_factor: What it contributes.
+      rate_factor: Contribution of the state to the rate.
       is_driven: Whether its rates come from an outer state.
     """
 
@@ -146,6 +146,19 @@ def has_rate(state: Any) -> bool:
     return any(
         node.rate_factor.value is not None and not node.rate_factor.is_multiplier
         for node in iter_rate_nodes(state)
+    )
+
+
+def rates_hint(state: Any) -> str:
+    """Return what to write where a rate is followed under a name that does not tell so."""
+    names = {
+        name: None for node in iter_rate_nodes(state) for name in node.rate_factor.hyperparameters
+    }
+    if not names:
+        return ""
+    return (
+        f" It follows {', '.join(names)}: if one of these is a learning rate, write "
+        f"inject_schedules(factory, rates=({next(iter(names))!r},))."
     )
 
 

@@ -24,7 +24,7 @@ class Fractional(NamedTuple):
     Attributes:
       whole: Integer array.
       part: float32 array of the same shape.
-      bounds: What is known of the part: "floor" for [0, 1), "ceil" for (-1, 0], "any". With the
+      bounds: Known range of the part: "floor" for [0, 1), "ceil" for (-1, 0], "any". With the
         first two, most comparisons with an integer need the whole only.
     """
 

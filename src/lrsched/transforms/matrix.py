@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
 from jax.typing import ArrayLike
@@ -310,13 +311,15 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
             ) from None
 
     def is_matrix(path: str, leaf: Any) -> bool:
+        is_complex = jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
         if matrices is None:
-            return bool(leaf.ndim == 2)
+            return np.ndim(leaf) == 2 and np.size(leaf) > 0 and not is_complex
         chosen = re.search(matrices, path) if isinstance(matrices, str) else matrices(path, leaf)
-        if chosen and leaf.ndim != 2:
+        if chosen and (np.ndim(leaf) != 2 or is_complex):
             raise ValueError(
-                f"{function}: matrices chooses {path!r} of shape {leaf.shape}, which is not "
-                "accepted; a matrix must have two axes."
+                f"{function}: matrices chooses {path!r} of shape {np.shape(leaf)}"
+                f"{' with complex entries' if is_complex else ''}, which is not accepted; a matrix "
+                "must be real and have two axes."
             )
         return bool(chosen)
 
@@ -324,7 +327,8 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
         found = jax.tree_util.tree_map_with_path(
             lambda path, leaf: MATRIX if is_matrix(_path(path), leaf) else REST, params
         )
-        if MATRIX not in jax.tree.leaves(found):
+        # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
+        if (leaves := jax.tree.leaves(found)) and MATRIX not in leaves:
             raise ValueError(
                 f"{function}: matrices={matrices!r} is not accepted, as it chooses no parameter; "
                 "it must choose one with two axes or more of them."

@@ -194,7 +194,9 @@ def _add_cautious_decay(
         def add(direction: jax.Array, param: jax.Array) -> jax.Array:
             # Compare signs: the product of two small bfloat16 numbers underflows to 0.
             opposite = ((direction > 0) & (param < 0)) | ((direction < 0) & (param > 0))
-            decay = jnp.asarray(weight_decay).astype(param.dtype) * param
+            if jnp.iscomplexobj(param):  # the inner product of the two, as of pairs of reals
+                opposite = jnp.real(jnp.conj(direction) * param) < 0
+            decay = jnp.asarray(weight_decay).astype(jnp.result_type(param)) * param
             return jnp.where(opposite, direction, direction + decay)
 
         return jax.tree.map(add, updates, params), state

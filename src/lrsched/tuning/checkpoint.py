@@ -131,7 +131,23 @@ class Checkpoint:
 
         A damaged save is left out with a warning.
         """
-        saves = self._saves()
+        return self._load(self._saves())
+
+    def load_of_others(self) -> list[Save]:
+        """Return the newest intact save of every other process that has written one.
+
+        A sweep that continues with fewer processes has the runs of the missing ones from there.
+        """
+        if self._directory is None:
+            return []
+        found = [
+            self._load(_saves_in(directory))
+            for directory in sorted(self._directory.parent.glob("process-*"))
+            if directory != self._directory
+        ]
+        return [save for save in found if save is not None]
+
+    def _load(self, saves: list[Path]) -> Save | None:
         for i, path in enumerate(saves):
             try:
                 return _read(path)
@@ -144,16 +160,12 @@ class Checkpoint:
                 warnings.warn(
                     f"sweep: the save {path} is damaged ({error}); {follow}.",
                     RuntimeWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
         return None
 
     def _saves(self) -> list[Path]:
-        """Return the files of the saves, the newest first."""
-        if self._directory is None:
-            return []
-        files = [path for path in self._directory.glob("save-*.zip") if _number(path) >= 0]
-        return sorted(files, key=_number, reverse=True)
+        return [] if self._directory is None else _saves_in(self._directory)
 
 
 def _warn(problem: str) -> None:
@@ -162,6 +174,12 @@ def _warn(problem: str) -> None:
         RuntimeWarning,
         stacklevel=4,
     )
+
+
+def _saves_in(directory: Path) -> list[Path]:
+    """Return the files of the saves in a directory, the newest first."""
+    files = [path for path in directory.glob("save-*.zip") if _number(path) >= 0]
+    return sorted(files, key=_number, reverse=True)
 
 
 def _number(path: Path) -> int:
