@@ -635,7 +635,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
       An optax transform whose state is an `AdaptiveState` of an `EmaNesterovState`.
 
     Raises:
-      ValueError: If an argument is outside its range.
+      ValueError: If an argument is outside its range, or ``end`` is not above ``start``.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax
@@ -662,6 +662,16 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
     start: NonNegativeInt = 0
     end: NonNegativeInt | None = None
     state_dtype: Dtype | None = None
+
+    def __post_init__(self) -> None:
+        bounds = (self.start, self.end)
+        if self.end is None or is_traced(bounds):
+            return
+        if np.any(np.asarray(self.end) <= np.asarray(self.start)):
+            raise ValueError(
+                f"ema_nesterov: end={self.end!r} is not accepted; end must be above "
+                f"start={self.start!r}."
+            )
 
     @property
     def outer_learning_rate(self) -> LearningRate:

@@ -83,8 +83,9 @@ def muon(
       An optax transform whose state is an `InjectSchedulesState`.
 
     Raises:
-      ValueError: If ``scale`` is unknown, ``rms`` is not above 0, or, when the state is made, no
-        parameter is a matrix or a chosen one has not two axes.
+      ValueError: If ``scale`` is unknown, ``rms`` is not above 0, a decay is outside of its range,
+        or, when the state is made, ``matrices`` is no regular expression, no parameter is a matrix
+        or a chosen one has not two axes.
 
     Example:
       >>> import jax.numpy as jnp, lrsched
@@ -107,6 +108,12 @@ def muon(
         )
     if not rms > 0:
         raise ValueError(f"muon: rms={rms!r} is not accepted; rms must be above 0.")
+    for name, decay in (("beta", beta), ("adam_b1", adam_b1), ("adam_b2", adam_b2)):
+        if isinstance(decay, int | float) and not 0 <= decay < 1:
+            raise ValueError(
+                f"muon: {name}={decay!r} is not accepted; {name} must be a number from 0 to below "
+                "1, or a schedule of such numbers."
+            )
 
     def factory(
         learning_rate: ArrayLike,
@@ -257,7 +264,7 @@ def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
         updates: optax.Updates, state: HyperballState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, HyperballState]:
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("hyperball needs the parameters: update(updates, state, params).")
 
         def step(direction: jax.Array, param: jax.Array, radius: jax.Array) -> jax.Array:
             wide = jnp.promote_types(param.dtype, jnp.float32)
@@ -291,6 +298,15 @@ def _from_width_to_unit_rms() -> optax.GradientTransformation:
 
 
 def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax.Params]:
+    if isinstance(matrices, str):
+        try:
+            re.compile(matrices)
+        except re.error as error:
+            raise ValueError(
+                f"{function}: matrices={matrices!r} is not accepted; it must be a regular "
+                f"expression: {error}."
+            ) from None
+
     def is_matrix(path: str, leaf: jax.Array) -> bool:
         is_complex = jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
         if matrices is None:

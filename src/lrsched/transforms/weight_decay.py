@@ -191,7 +191,9 @@ def _add_cautious_decay(
         updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.EmptyState]:
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError(
+                "with_weight_decay needs the parameters: update(updates, state, params)."
+            )
 
         def add(direction: jax.Array, param: jax.Array) -> jax.Array:
             # Compare signs: the product of two small bfloat16 numbers underflows to 0.
