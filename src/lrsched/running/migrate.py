@@ -31,6 +31,7 @@ from lrsched.transforms.rate import (
     edit_rate,
     evaluate_rate,
     fingerprint,
+    init_rate,
     override_number,
 )
 
@@ -226,9 +227,9 @@ class _Migration:
 
     def _kept_rate(self, leaf: StateLeaf, saved: _SavedRate) -> Any:
         fresh: RateState = leaf.value
-        leaf_treedef = jax.tree.structure(fresh.edits.scale)
+        leaf_treedef = jax.tree.structure(fresh.fingerprint)
         if saved.manual_value is not None:
-            plain = unwrap_nnx(fresh, leaf_treedef)
+            plain = _plain(fresh)
             count = self._clock(leaf.node)
             value = jnp.asarray(saved.manual_value, jnp.float32)
             now = _evaluate(plain, count)
@@ -240,10 +241,10 @@ class _Migration:
             is_frozen = [record.schedule == FROZEN for record in (saved.record, fresh)]
             if is_frozen[0] != is_frozen[1]:
                 return fresh
-            plain = unwrap_nnx(saved.record, jax.tree.structure(saved.record.edits.scale))
+            plain = _plain(saved.record)
             return _wrapped_tree(jax.tree.map(jnp.array, plain), leaf_treedef)
         if isinstance(saved.record, Mapping):
-            return _wrapped_tree(_filled(unwrap_nnx(fresh, leaf_treedef), saved), leaf_treedef)
+            return _wrapped_tree(_filled(_plain(fresh), saved), leaf_treedef)
         return fresh
 
     def _note_edits(self, node: StateNode, leaf: StateLeaf, saved: _SavedRate) -> None:
@@ -251,7 +252,7 @@ class _Migration:
         label = group_label((*saved.group, saved.name)) or LEARNING_RATE
         keep = "migrate(..., schedule='saved') keeps it"
         if saved.manual_value is not None:
-            plain = unwrap_nnx(leaf.value, jax.tree.structure(leaf.value.edits.scale))
+            plain = _plain(leaf.value)
             value, new = (
                 np.asarray(saved.manual_value),
                 np.asarray(_evaluate(plain, self._clock(node))),
@@ -262,9 +263,9 @@ class _Migration:
                     f"fresh schedule {plain.schedule} gives {_number(new)}; {keep}."
                 )
         elif isinstance(saved.record, RateState):
-            edits = jax.tree.map(lambda x: np.asarray(jax.tree.leaves(x)[0]), saved.record.edits)
-            is_edited = (edits.scale != 1) | (edits.is_overridden > 0) | (edits.pace_end > 0)
-            if np.any(is_edited | (edits.cooldown_steps > 0)):
+            unedited = init_rate(saved.record.schedule).record
+            current = _plain(saved.record).record
+            if any(np.any(np.asarray(x) != y) for x, y in zip(current, unedited, strict=True)):
                 self._notes.append(
                     f"The saved {label} was changed at run time, and the fresh schedule applies "
                     f"without that; {keep}."
@@ -542,6 +543,12 @@ def _wrapped_tree(tree: Any, leaf_treedef: Any) -> Any:
     return jax.tree.map(lambda x: jax.tree.unflatten(leaf_treedef, [x]), tree)
 
 
+def _plain(rate: RateState) -> RateState:
+    """Return a rate as arrays, out of what ``nnx.Optimizer`` puts around them."""
+    plain: RateState = unwrap_nnx(rate, jax.tree.structure(rate.fingerprint))
+    return plain
+
+
 def _evaluate(rate: RateState, count: Any) -> jax.Array:
     """Return a rate at its latest update, or those of rates stacked along leading axes."""
     evaluate: Callable[..., jax.Array] = evaluate_rate
@@ -563,7 +570,7 @@ def _applied(leaf: StateLeaf) -> Any:
     for field, path in (("rate", ()), ("rates", leaf.path), ("schedules", leaf.path)):
         record = node.leaves.get((field, path))
         if record is not None and isinstance(record.value, RateState):
-            plain = unwrap_nnx(record.value, jax.tree.structure(record.value.edits.scale))
+            plain = _plain(record.value)
             return _evaluate(plain, count.array)
     return leaf.array
 
