@@ -17,7 +17,7 @@ from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import complex_as_real, tree_where, zero_count
 from lrsched.adaptive.recording import EvenInt
 from lrsched.arguments import POSITIVE_INT, BaseOptimizer
-from lrsched.transforms.composition import compose_rates
+from lrsched.transforms.composition import compose_rates, path_name
 from lrsched.transforms.flax_serialization import is_nnx_variable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class HealthState(NamedTuple):
       updates_per_record: Number of updates in each mean, an int32 scalar.
       sizes: Number of parameters of each group by label, float32 scalars.
       run_means: Means of the applied rate and of the loss, a float32 array of shape
-        ``(2, max_records)``. NaN where there is none.
+        ``(2, max_records)``.
       group_means: Means of the squared norms of the gradient, the update and the parameters, and of
         the products update x parameters and gradient x update, a float32 array of shape ``(5,
         max_records, groups)``.
@@ -43,6 +43,8 @@ class HealthState(NamedTuple):
         a float32 array of shape ``(window, groups + 1)``.
       first: Rate and loss of the first update recorded, a float32 array of shape ``(2,)``.
       largest: Largest rate and loss of an update, a float32 array of shape ``(2,)``.
+      has: Whether the latest update had a rate and a loss, a bool array of shape ``(2,)``; 0 stands
+        for what is absent.
       spike_counts: Number of spikes of the loss and of the gradient norm, an int32 array of shape
         ``(2,)``.
       nonfinite_count: Number of updates that were not recorded because a number was not finite, an
@@ -58,6 +60,7 @@ class HealthState(NamedTuple):
     window: jax.Array
     first: jax.Array
     largest: jax.Array
+    has: jax.Array
     spike_counts: jax.Array
     nonfinite_count: jax.Array
     inner_state: optax.OptState
@@ -182,8 +185,9 @@ class RecordHealth:
             jnp.zeros((2, self.max_records), jnp.float32),
             jnp.zeros((5, self.max_records, len(sizes)), jnp.float32),
             jnp.zeros((self.window, len(sizes) + 1), jnp.float32),
-            jnp.full(2, jnp.nan, jnp.float32),
-            jnp.full(2, jnp.nan, jnp.float32),
+            jnp.zeros(2, jnp.float32),
+            jnp.full(2, -jnp.inf, jnp.float32),
+            jnp.zeros(2, bool),
             jnp.zeros(2, jnp.int32),
             zero_count(),
             self.optimizer.init(params),
@@ -207,11 +211,12 @@ class RecordHealth:
         final, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         sums = self._sums(updates, final, params)
         rates = compose_rates(inner_state)
-        absent = jnp.full([], jnp.nan, jnp.float32)
+        absent = jnp.zeros([], jnp.float32)
         rate = functools.reduce(jnp.maximum, rates.values()) if rates else absent
         loss = absent if value is None else jnp.asarray(value, jnp.float32)
-        is_finite = jnp.all(jnp.isfinite(sums)) & (jnp.isfinite(loss) | (value is None))
-        recorded = _with_record(state, sums, jnp.stack([rate, loss]))
+        is_finite = jnp.all(jnp.isfinite(sums)) & jnp.isfinite(loss)
+        has = jnp.array([bool(rates), value is not None])
+        recorded = _with_record(state._replace(has=has), sums, jnp.stack([rate, loss]))
         skipped = state._replace(nonfinite_count=state.nonfinite_count + 1)
         # The optimizer's state is replaced in both cases: it has its own guard, or none.
         new: HealthState = tree_where(is_finite, recorded, skipped)
@@ -233,7 +238,7 @@ class RecordHealth:
     def _labels(self, params: Any) -> list[str]:
         """Return the label of each array."""
         paths = [
-            jax.tree_util.keystr(path, simple=True, separator="/")
+            path_name(path)
             for path, node in jax.tree_util.tree_flatten_with_path(params, is_leaf=is_nnx_variable)[
                 0
             ]
@@ -280,7 +285,7 @@ def _with_record(state: HealthState, sums: jax.Array, run: jax.Array) -> HealthS
     index, num_before = state.count // each, state.count % each
 
     def with_sample(means: jax.Array, sample: jax.Array) -> jax.Array:
-        means = merged(means)
+        means = merged(jnp.asarray(means))
         # Update the mean in place of a sum: in float32 a sum over a long segment stops growing.
         mean = means[:, index] + (sample - means[:, index]) / (num_before + 1)
         updated: jax.Array = means.at[:, index].set(mean)
@@ -294,9 +299,9 @@ def _with_record(state: HealthState, sums: jax.Array, run: jax.Array) -> HealthS
         updates_per_record=each,
         run_means=with_sample(state.run_means, run),
         group_means=with_sample(state.group_means, sums),
-        window=state.window.at[state.count % state.window.shape[0]].set(sample),
+        window=jnp.asarray(state.window).at[state.count % state.window.shape[0]].set(sample),
         first=jnp.where(state.count == 0, run, state.first),
-        largest=jnp.fmax(state.largest, run),
+        largest=jnp.maximum(state.largest, run),
         spike_counts=state.spike_counts + spikes,
     )
 
@@ -347,7 +352,9 @@ def recorded_health(opt_state: chex.ArrayTree) -> RecordedHealth:
         raise ValueError("recorded_health: the record is empty; read it after an update.")
     begin = np.arange(-(-count // each)) * each
     end = np.minimum(begin + each, count)
-    rate, loss = np.asarray(state.run_means)[:, : len(begin)]
+    # Where there is no rate or no loss, all numbers of it are NaN.
+    rate, loss = np.where(state.has[:, None], state.run_means, np.nan)[:, : len(begin)]
+    first, largest = (np.where(state.has, x, np.nan) for x in (state.first, state.largest))
     means = np.asarray(state.group_means, np.float64)[:, : len(begin)]
     labels = sorted(state.sizes)
     sizes = np.array([float(state.sizes[label]) for label in labels])
@@ -372,10 +379,10 @@ def recorded_health(opt_state: chex.ArrayTree) -> RecordedHealth:
         param_rms=by_group(np.sqrt(param_sq / sizes)),
         descent=descent.sum(axis=1),
         gradient_quantiles=by_group(quantiles),
-        first_rate=float(state.first[0]),
-        largest_rate=float(state.largest[0]),
-        first_loss=float(state.first[1]),
-        largest_loss=float(state.largest[1]),
+        first_rate=float(first[0]),
+        largest_rate=float(largest[0]),
+        first_loss=float(first[1]),
+        largest_loss=float(largest[1]),
         num_updates=count,
         num_nonfinite=int(state.nonfinite_count),
         loss_spikes=int(state.spike_counts[0]),

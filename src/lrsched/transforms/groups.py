@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from lrsched.arguments import (
     validate_arguments,
 )
 from lrsched.scaling import mup_width
-from lrsched.transforms.composition import RateFactor, rate_factor
+from lrsched.transforms.composition import RateFactor, path_name, rate_factor
 from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import (
@@ -122,7 +122,9 @@ def _(state: LayerwiseDecayState) -> RateFactor:
         record: EditRecord = jax.tree.map(lambda leaf: leaf[..., depth, :], state.rates.record)
         return rate._replace(record=record)
 
-    def with_rates(state: Any, rates: Mapping[str, Any], _: Any) -> Any:
+    def with_rates(
+        state: optax.OptState, rates: Mapping[str, RateState], _: object
+    ) -> optax.OptState:
         by_depth = [rates[label] for label in labels]
         stacked = jax.tree.map(lambda *x: jnp.stack(x, -1), *by_depth)
         records = [rate.record for rate in by_depth]
@@ -196,7 +198,7 @@ def learning_rate_groups(
         params: optax.Params | None = None,
         *,
         step: ArrayLike | None = None,
-        **extra: Any,
+        **extra: object,
     ) -> tuple[optax.Updates, LearningRateGroupsState]:
         del params, extra
         _check_groups(known, state.rates)
@@ -285,7 +287,7 @@ def layerwise_decay(
         params: optax.Params | None = None,
         *,
         step: ArrayLike | None = None,
-        **extra: Any,
+        **extra: object,
     ) -> tuple[optax.Updates, LayerwiseDecayState]:
         del params, extra
         (num_depths,) = state.multipliers.shape
@@ -308,7 +310,9 @@ def layerwise_decay(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[tuple[str, float]]:
+def mup_groups(
+    params: optax.Params, base_params: optax.Params, *, fan_in_axis: int = -2
+) -> list[tuple[str, float]]:
     """Return the groups of a wide model under muP with Adam, from the shapes of a narrow one.
 
     A hidden matrix, of which two or more axes are larger than in the narrow model, has the
@@ -358,7 +362,7 @@ def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[
     return found
 
 
-def group_table(groups: Groups, params: Any, default: Multiplier = 1.0) -> str:
+def group_table(groups: Groups, params: optax.Params, default: Multiplier = 1.0) -> str:
     """Return a table of the parameters and their groups under `learning_rate_groups`, as text.
 
     Args:
@@ -493,24 +497,19 @@ def _label(known: Mapping[str, Group], path: str) -> str:
     return next(found, DEFAULT_GROUP)
 
 
-def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, jax.Array]]:
     """Yield the path and value of each array; an ``nnx.Variable`` is an array by its own path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
     for path, node in flat:
         for leaf in jax.tree.leaves(node):
-            yield _joined(path), leaf
+            yield path_name(path), leaf
 
 
 def _map_with_path(
     function: Callable[[str, jax.Array], jax.Array], tree: "chex.ArrayTree"
 ) -> "chex.ArrayTree":
     return jax.tree_util.tree_map_with_path(
-        lambda path, node: jax.tree.map(lambda leaf: function(_joined(path), leaf), node),
+        lambda path, node: jax.tree.map(lambda leaf: function(path_name(path), leaf), node),
         tree,
         is_leaf=is_nnx_variable,
     )
-
-
-def _joined(path: tuple[Any, ...]) -> str:
-    """Return names and numbers, joined by slashes."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")

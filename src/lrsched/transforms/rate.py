@@ -46,7 +46,7 @@ _POWER: Final = len(_RAMP_NAMES)
 _POWER_PREFIX: Final = "power:"
 
 
-def _parse_named_ramp(value: Any) -> Any:
+def _parse_named_ramp(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError
     return _RAMP.parse(value)
@@ -225,16 +225,21 @@ def to_state(data: Data) -> Data:
     return owned
 
 
-def fingerprint(schedule: Schedule) -> np.int32:
+def fingerprint(schedule: Schedule, version: int | None = None) -> np.int32:
     """Return the checksum of a schedule's kind: its name and static data, without its numbers.
 
     A CRC of a canonical text is the same in every process, which ``hash`` is not.
+
+    Args:
+      schedule: The schedule.
+      version: Version of the record. Defaults to None, the current one.
     """
-    text = json.dumps([RATE_VERSION, _kind(schedule)], sort_keys=True)
+    version = RATE_VERSION if version is None else version
+    text = json.dumps([version, _kind(schedule)], sort_keys=True)
     return np.uint32(zlib.crc32(text.encode())).view(np.int32)
 
 
-def _kind(value: Any) -> Any:
+def _kind(value: object) -> object:
     if isinstance(value, Schedule):
         structure = value._structure
         numbers = zip(structure.names, value._children, strict=True)
@@ -243,7 +248,7 @@ def _kind(value: Any) -> Any:
     return [_kind(item) for item in value] if isinstance(value, tuple) else 0
 
 
-def _name(value: Any) -> Any:
+def _name(value: object) -> object:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value))}"
@@ -267,6 +272,14 @@ def check_fingerprint(rate: RateState, name: str) -> None:
     if not getattr(stored, "is_ready", lambda: True)():
         return
     if np.any(np.asarray(stored) != fingerprint(rate.schedule)):
+        for version in range(1, RATE_VERSION):
+            if np.all(np.asarray(stored) == fingerprint(rate.schedule, version)):
+                raise ValueError(
+                    f"the state's {name or 'learning rate'} was saved with version {version} of "
+                    f"the record of run-time changes, and this is version {RATE_VERSION}; "
+                    "migrate(restored, fresh) takes moments and counts over, and the schedules of "
+                    "fresh apply."
+                )
         raise ValueError(
             f"the state's {name or 'learning rate'} has the schedule {rate.schedule}, but numbers "
             "of a schedule of another kind: a checkpoint was restored into an optimizer with "
@@ -718,7 +731,7 @@ def _ramp_name(edits: RateEdits) -> str:
 # Reading a rate back as one schedule.
 
 
-def _edited_horizon(schedule: Schedule) -> Any:
+def _edited_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizon, pace_end = schedule.inner.horizon, schedule.pace_end
     start, steps = schedule.cooldown_start, schedule.cooldown_steps
     if is_traced((pace_end, start, steps)):
@@ -798,7 +811,7 @@ def edited(
     [0.5, 0.25, 0.0]
     """
     ramp, power = ramp_numbers(cooldown_ramp)
-    numbers: dict[str, Any] = {
+    numbers: dict[str, chex.Numeric] = {
         "scale": scale,
         "override": 0.0 if override is None else override,
         "pace_fraction": pace_fraction,
