@@ -83,6 +83,7 @@ from lrsched.algebra import (
 )
 from lrsched.config_schema import json_schema
 from lrsched.merging import merge_checkpoints, merge_weights
+from lrsched.running.check import check_optimizer
 from lrsched.running.diagnosis import Diagnosis, Finding, diagnose
 from lrsched.running.edit import (
     extend,
@@ -186,6 +187,7 @@ __all__ = [
     "backoff_on_spike",
     "bold_driver",
     "chebyshev",
+    "check_optimizer",
     "check_resume",
     "clip",
     "cocob",

@@ -1,4 +1,4 @@
-"""Optimistix: ``OptaxMinimiser``, stepped by hand, and ``eqx.tree_serialise_leaves``."""
+"""Optimistix: ``OptaxMinimiser``, step by step, and ``eqx.tree_serialise_leaves``."""
 
 import jax
 import jax.numpy as jnp

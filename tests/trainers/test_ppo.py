@@ -1,7 +1,5 @@
 """A loop in the manner of PPO: epochs in ``lax.scan``, a rate that follows the KL divergence."""
 
-from typing import NamedTuple
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,45 +7,13 @@ import optax
 import orbax.checkpoint as ocp
 
 import lrsched
-from lrsched.adaptive.controller import controller_dataclass, scale_by_controller, static_field
-from lrsched.arguments import PositiveFloat
 from tests.trainers.survival import SCHEDULE, Trainer, check_survival, one_trace, plain_schedule
-
-
-class KLAdaptiveState(NamedTuple):
-    """State of `KLAdaptive`: the latest divergence, a float32 scalar."""
-
-    divergence: jax.Array
-
-
-@controller_dataclass
-class KLAdaptive:
-    """Lower the rate where the policy moved too far in an update, and raise it where too little."""
-
-    target: PositiveFloat
-    factor: PositiveFloat = 1.5
-    active_from: int = 0
-    metric: str = static_field(default="kl")
-
-    @property
-    def metric_names(self):
-        return (self.metric,)
-
-    def init(self):
-        return KLAdaptiveState(jnp.zeros([], jnp.float32))
-
-    def observe(self, state, scale, metrics):
-        divergence = metrics[self.metric]
-        lower, upper = divergence > 2 * self.target, divergence < self.target / 2
-        change = jnp.where(lower, 1 / self.factor, jnp.where(upper, self.factor, 1.0))
-        return KLAdaptiveState(divergence), jnp.clip(scale * change, 0.1, 10.0)
-
 
 OURS = optax.chain(
     optax.clip_by_global_norm(0.5),
     optax.scale_by_adam(eps=1e-5),
     lrsched.scale_by_learning_rate(SCHEDULE),
-    scale_by_controller(KLAdaptive(0.01)),
+    lrsched.adaptive_kl(0.01, metric="kl"),
 )
 PLAIN = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(plain_schedule, eps=1e-5))
 OBSERVATIONS = jnp.linspace(-1.0, 1.0, 24).reshape(8, 3)

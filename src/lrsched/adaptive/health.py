@@ -17,7 +17,7 @@ from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import complex_as_real, tree_where, zero_count
 from lrsched.adaptive.recording import EvenInt
 from lrsched.arguments import POSITIVE_INT, BaseOptimizer
-from lrsched.transforms.composition import compose_rates
+from lrsched.transforms.composition import compose_rates, path_name
 from lrsched.transforms.flax_serialization import is_nnx_variable
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class RecordHealth:
     def _labels(self, params: Any) -> list[str]:
         """Return the label of each array."""
         paths = [
-            jax.tree_util.keystr(path, simple=True, separator="/")
+            path_name(path)
             for path, node in jax.tree_util.tree_flatten_with_path(params, is_leaf=is_nnx_variable)[
                 0
             ]

@@ -39,7 +39,7 @@ class Verdict(NamedTuple):
       rate: The rate in question.
       factor: Factor from the rate to the nearest end of the usable range; 1.0 if it lies inside.
       usable: The usable range.
-      evidence: Where the range comes from, in words.
+      evidence: Source of the range, as text.
     """
 
     verdict: str
@@ -85,7 +85,7 @@ class Sensitivity(NamedTuple):
         as good as the best.
       rates: Lowest and highest swept rate; the value depends on this range.
       num_rates: Number of swept rates.
-      warning: What limits the value, or an empty string.
+      warning: Limits of the value, or an empty string.
     """
 
     value: float
@@ -549,7 +549,7 @@ def results_table(
 
 
 def varying_parameters(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
-    """Return the parameters in which schedules differ, by name; NaN where a schedule has none.
+    """Return the parameters in which schedules differ, by name; NaN where a schedule lacks one.
 
     A name is the expression that reads the parameter of the schedule, such as
     ``operands[1].peak``, or its last component where that is unique.
