@@ -20,6 +20,7 @@ COMMANDS = {
     "report": ("benchmarks.report", "main", "the page and its pictures, from what was found"),
     "agree": ("benchmarks.agreement", "main", "whether two studies found the same"),
     "which-rate": ("benchmarks.which_rate", "main", "usable rates by optimizer, data and model"),
+    "diagnose": ("benchmarks.diagnose", "main", "how often the diagnosis of a run is right"),
     "scaling-rules": ("benchmarks.scaling_rules", "main", "how far the papers' rules carry"),
     "transfer-rules": ("benchmarks.transfer_rules", "main", "which rules keep the best rate"),
     "bounds": ("benchmarks.bounds", "main", "what theory says of schedules before a run"),

@@ -74,6 +74,16 @@ FILE_JUNK = (
     "\0",
     "é",
 )
+YAML_BOMB = "\n".join(
+    [
+        "schedule: table",
+        "a: &a [1, 1, 1]",
+        *(
+            f"{b}: &{b} [*{a}, *{a}, *{a}]"
+            for a, b in map("".join, zip("abcdefgh", "bcdefghi", strict=True))
+        ),
+    ]
+)
 MAX_MESSAGE = 3000
 
 
@@ -170,6 +180,7 @@ class Fuzzer:
         self.wrong, self.floats, self.names = wrong, floats, list(names or REGISTRY)
         self.evaluate, self.compile_every = evaluate, compile_every
         self.counts: collections.Counter[str] = collections.Counter()
+        self.seconds: collections.Counter[str] = collections.Counter()
         self.failures: list[str] = []
         self.slowest: list[tuple[float, str]] = []
         self.shown = ""
@@ -323,7 +334,8 @@ class Fuzzer:
     def file(self) -> str:
         """A file for the command line: JSON or YAML, of which some characters are replaced."""
         with contextlib.suppress(ValueError, TypeError, RecursionError):
-            text = json.dumps(self.data())[:20_000]
+            is_bomb = self.random.random() < 0.01
+            text = YAML_BOMB if is_bomb else json.dumps(self.data(has_bomb=False))[:20_000]
             for _ in range(self.random.choice((0, 0, 1, 3))):
                 place = self.random.randrange(len(text) + 1)
                 text = text[:place] + self.random.choice(FILE_JUNK) + text[place + 1 :]
@@ -333,11 +345,12 @@ class Fuzzer:
             return self.outcome("file", lambda: read_schedule(str(file)), (ValueError, OSError))
         return "left out"
 
-    def data(self) -> Any:
-        """A mapping that may describe a schedule."""
+    def data(self, has_bomb: bool = True) -> Any:
+        """A mapping that may describe a schedule. A bomb is too large to be written out."""
         pick = self.random.random()
         if pick < 0.02:
-            data: Any = self.random.choice((cyclic, bomb, lambda: deep(1000), lambda: deep(20)))()
+            hostile = [cyclic, lambda: deep(1000), lambda: deep(20), *([bomb] if has_bomb else [])]
+            data: Any = self.random.choice(hostile)()
         elif pick < 0.1:
             data = self.value()
         else:
@@ -422,6 +435,7 @@ class Fuzzer:
                 self.failures.append(f"{kind} {number}: {type(error).__name__}: {error!s:.400}")
             seconds = time.perf_counter() - began
             self.counts[f"{kind} {result}"] += 1
+            self.seconds[kind] += seconds
             self.slowest.append((seconds, f"{kind} {number} {self.shown:.200}"))
             # The first evaluation of each kind of schedule compiles its operations.
             self.slowest = sorted(self.slowest, reverse=True)[:3]
@@ -444,6 +458,7 @@ def main() -> int:
     fuzzer.run(options.count)
     for name, number in sorted(fuzzer.counts.items()):
         print(f"{name:20} {number}")
+    print(", ".join(f"{kind} {total:.0f} s" for kind, total in fuzzer.seconds.items()))
     print(f"{time.perf_counter() - began:.0f} s, the slowest:")
     for seconds, which in fuzzer.slowest:
         print(f"{seconds:.2f} s {which}")

@@ -37,6 +37,12 @@ from lrsched.adaptive.gradient_noise import (
     critical_batch_size,
     noise_scale,
 )
+from lrsched.adaptive.health import (
+    HealthState,
+    RecordedHealth,
+    record_health,
+    recorded_health,
+)
 from lrsched.adaptive.hypergradient import hdm, hypergradient
 from lrsched.adaptive.kl import adaptive_kl
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
@@ -77,6 +83,8 @@ from lrsched.algebra import (
 )
 from lrsched.config_schema import json_schema
 from lrsched.merging import merge_checkpoints, merge_weights
+from lrsched.running.check import check_optimizer
+from lrsched.running.diagnosis import Diagnosis, Finding, diagnose
 from lrsched.running.edit import (
     extend,
     learning_rate_schedule,
@@ -153,6 +161,9 @@ __all__ = [
     "AverageState",
     "ControllerState",
     "CriticalBatchSize",
+    "Diagnosis",
+    "Finding",
+    "HealthState",
     "HyperballState",
     "InjectSchedulesState",
     "LawaState",
@@ -162,6 +173,7 @@ __all__ = [
     "RateEdits",
     "RateState",
     "RecordNormsState",
+    "RecordedHealth",
     "RecordedNorms",
     "ScaleByLearningRateState",
     "Schedule",
@@ -175,6 +187,7 @@ __all__ = [
     "backoff_on_spike",
     "bold_driver",
     "chebyshev",
+    "check_optimizer",
     "check_resume",
     "clip",
     "cocob",
@@ -188,6 +201,7 @@ __all__ = [
     "dadapt_adamw",
     "dadapt_lion",
     "dadapt_sgd",
+    "diagnose",
     "dog",
     "dowg",
     "edited",
@@ -251,7 +265,9 @@ __all__ = [
     "prodigy",
     "radam_warmup",
     "recipes",
+    "record_health",
     "record_norms",
+    "recorded_health",
     "recorded_norms",
     "reduce_on_overfitting",
     "reduce_on_plateau",

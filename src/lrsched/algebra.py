@@ -54,7 +54,8 @@ def _parse_function(value: object) -> Callable[[jax.Array], ArrayLike]:
     ):
         raise ValueError(
             "it needs the step as a Python or NumPy number, as an if does; write it with "
-            "jax.numpy (jnp.where), or list the rates of a bounded run in lrsched.table"
+            "jax.numpy (jnp.where), or pass its values in a bounded run, "
+            "lrsched.table([function(step) for step in range(steps)])"
         ) from None
     except TypeError as error:
         raise ValueError(f"calling it with a step fails: {error}") from None
@@ -81,6 +82,9 @@ def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
       function: ``f(step) -> value`` in ``jax.numpy``, such as an optax schedule. A function that
         needs Python numbers can be tabulated:
         ``lrsched.table([function(step) for step in range(steps)])``.
+
+    Returns:
+      A `Schedule` without a horizon.
 
     Raises:
       ValueError: If ``function`` is not callable, or needs the step as a Python number.
@@ -552,7 +556,7 @@ def _staircase_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
 
 @schedule(horizon=_staircase_horizon, phases=_staircase_phases)
 def staircase(step: jax.Array, inner: Inner, every: PositiveInt) -> ArrayLike:
-    """One rate for every ``every`` updates: ``inner(t // every)``.
+    """A staircase that holds each rate for ``every`` updates: ``inner(t // every)``.
 
     The lengths of ``inner`` are counted in units of ``every`` updates, as those of a PyTorch
     scheduler that is stepped once an epoch, or once for ``every`` accumulated micro-batches.

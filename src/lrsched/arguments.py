@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The smallest normal number of float32. XLA flushes what is below it to zero.
+# The smallest normal number of float32. XLA flushes smaller ones to zero.
 _SMALLEST_NORMAL: Final = 2.0**-126
 
 _SHORT = reprlib.Repr()
@@ -68,7 +68,7 @@ class ArgumentType:
 
     Attributes:
       name: Name that ``help()`` shows.
-      description: What the type accepts, in words, for error messages.
+      description: Description of the accepted values, for error messages.
       parse: Function that returns the argument in its canonical form, or raises ``ValueError`` or
         ``TypeError``.
       static: Whether the argument is part of the compiled program instead of its data.
@@ -123,7 +123,7 @@ def bind_arguments(
       The bound arguments.
 
     Raises:
-      TypeError: If an argument is missing or not expected. The message lists what is accepted.
+      TypeError: If an argument is missing or not expected. The message lists the arguments.
     """
     try:
         bound = signature.bind(*args, **kwargs)
@@ -162,7 +162,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "decay_rate": ("factor",),
     "gamma": ("factor",),
 }
-"""What other libraries call an argument, and its names here, the likeliest first."""
+"""Names of arguments in other libraries, and their names here, the likeliest first."""
 
 
 def _renamed(signature: inspect.Signature, kwargs: Mapping[str, object]) -> str:

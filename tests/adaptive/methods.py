@@ -92,6 +92,12 @@ AVERAGES = {
 }
 """They keep an average of the parameters."""
 RECORDERS = {
+    "noise_scale": lambda rate=1.0: lrsched.noise_scale(
+        lrsched.scale_by_learning_rate(rate), 2, small_batch_size=1
+    ),
+    "record_health": lambda rate=1.0: lrsched.record_health(
+        lrsched.scale_by_learning_rate(rate), max_records=4, window=4
+    ),
     "record_norms": after_a_rate(functools.partial(lrsched.record_norms, max_records=4)),
 }
 """They keep what they see of the updates."""

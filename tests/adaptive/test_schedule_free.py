@@ -183,6 +183,11 @@ def test_ema_nesterov_without_a_look_ahead_is_its_base_to_the_last_bit():
         params, states = optax.apply_updates(params, steps[0][0]), [state for _, state in steps]
 
 
+def test_a_look_ahead_that_ends_before_it_starts_is_refused():
+    with pytest.raises(ValueError, match=r"ema_nesterov: end=3 is not accepted; .* above start=5"):
+        lrsched.ema_nesterov(optax.sgd(0.1), start=5, end=3)
+
+
 def test_the_rate_of_ema_nesterov_is_that_of_its_base():
     optimizer = lrsched.ema_nesterov(lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, 4)))
     params = jnp.float32(START)

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import lrsched
 from lrsched.compat import torch
@@ -45,3 +46,31 @@ def test_the_products_of_a_function_go_over_its_blocks():
     np.testing.assert_allclose(
         schedule([1, 4095, 4096, 4097, 9000]), [2, 4096, 4097, 4098, 9001], rtol=3e-5
     )
+
+
+def halved_from_3(step):
+    return 0.5 if step >= 3 else 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lrsched.from_function, [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]),
+        (lambda f: torch.LambdaLR(0.1, f), [0.1, 0.1, 0.1, 0.05, 0.05, 0.05]),
+        (lambda f: torch.MultiplicativeLR(0.1, f), [0.1, 0.1, 0.1, 0.05, 0.025, 0.0125]),
+        (
+            lambda f: torch.CyclicLR(0.0, 0.1, 1, scale_fn=f, scale_mode="iterations"),
+            [0.0, 0.1, 0.0, 0.05, 0.0, 0.05],
+        ),
+    ],
+    ids=["from_function", "LambdaLR", "MultiplicativeLR", "CyclicLR"],
+)
+def test_a_function_with_a_python_if_works_as_the_message_says(make, expected):
+    with pytest.raises(
+        ValueError, match=r"lrsched.table\(\[function\(step\) for step in range"
+    ) as e:
+        make(halved_from_3)
+    assert "\n" not in str(e.value)
+    steps, function = 6, halved_from_3
+    table = lrsched.table([function(step) for step in range(steps)])
+    np.testing.assert_allclose(make(table)(range(steps)), expected, rtol=1e-6)

@@ -396,3 +396,67 @@ def test_traced_hyperparameters_are_clipped_to_what_is_legal(value):
     for name in ("b1", "b2"):
         assert 0 <= lrsched.metrics(state)[name] < 1
     assert lrsched.metrics(state)["weight_decay"] >= 0
+
+
+STACKED = {
+    "chain": lambda: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(LINEAR)),
+    "inject": lambda: lrsched.inject_schedules(optax.adamw)(LINEAR, weight_decay=LINEAR),
+    "groups": lambda: optax.chain(
+        lrsched.scale_by_learning_rate(LINEAR), lrsched.learning_rate_groups([("w", None)])
+    ),
+    "plateau": lambda: optax.chain(
+        lrsched.scale_by_learning_rate(LINEAR), lrsched.reduce_on_plateau(0.5, patience=1)
+    ),
+    "average": lambda: optax.chain(
+        lrsched.scale_by_learning_rate(LINEAR), lrsched.lawa(2, updates_per_snapshot=1)
+    ),
+    "schedule-free": lambda: lrsched.schedule_free_adamw(LINEAR),
+}
+ON_STACKS = {
+    "set": lambda s: lrsched.set_learning_rate(s, 0.3),
+    "restart": lambda s: lrsched.restart(s, 2),
+    "reset": lambda s: lrsched.restart(s, 2, reset=True),
+    "set_hyperparameter": lambda s: lrsched.set_hyperparameter(s, "weight_decay", 0.3),
+    "thaw": lambda s: lrsched.set_hyperparameter(s, "multiplier", 0.3, group="w"),
+    "observe": lambda s: lrsched.observe(lrsched.observe(s, 1.0), 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "edit"),
+    [
+        *(("chain", name) for name in ("set", "restart", "reset")),
+        *(("inject", name) for name in ("set_hyperparameter", "reset")),
+        ("groups", "thaw"),
+        ("plateau", "observe"),
+    ],
+)
+def test_an_edit_of_stacked_states_is_that_of_each(form, edit):
+    optimizer = STACKED[form]()
+    stack = {"w": jnp.arange(12.0).reshape(2, 3, 2), "b": jnp.ones((2, 3, 1))}
+    init, update = (jax.vmap(jax.vmap(f)) for f in (optimizer.init, optimizer.update))
+    _, state = update(stack, init(stack), stack)
+    edited = ON_STACKS[edit](state)
+    one = jax.tree.map(lambda x: x[1, 2], state)
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[1, 2], edited), ON_STACKS[edit](one))
+
+
+@pytest.mark.parametrize("form", ["average", "schedule-free"])
+def test_averages_of_stacked_states_are_those_of_each(form):
+    optimizer = STACKED[form]()
+    stack = {"w": jnp.arange(12.0).reshape(2, 3, 2), "b": jnp.ones((2, 3, 1))}
+    init, update = (jax.vmap(jax.vmap(f)) for f in (optimizer.init, optimizer.update))
+    updates, state = update(stack, init(stack), stack)
+    stack = optax.apply_updates(stack, updates)
+    averages = lrsched.eval_params(state, stack)
+    one, params = (jax.tree.map(lambda x: x[1, 2], tree) for tree in (state, stack))
+    expected = lrsched.eval_params(one, params)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[1, 2], averages), expected, rtol=1e-6)
+
+
+def test_metrics_of_stacked_runs_are_observed_one_by_one():
+    optimizer = STACKED["plateau"]()
+    state = jax.vmap(optimizer.init)(jnp.ones((3, 2)))
+    for losses in ([1.0, 1.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.3, 0.4]):
+        state = lrsched.observe(state, jnp.array(losses))
+    assert state[1].scale.tolist() == [0.25, 1.0, 0.5]

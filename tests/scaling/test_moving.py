@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -274,3 +275,19 @@ def test_bad_input_is_one_sentence(change, message):
     with pytest.raises(ValueError, match=message) as error:
         transfer(**(arguments | change))
     assert "\n" not in str(error.value)
+
+
+def test_scalars_of_numpy_and_jax_are_numbers_and_dicts_are_no_sizes():
+    sizes = {"from_": Size(batch=8), "to": Size(batch=16)}
+    for rate in (np.float32(0.5), np.array(0.5), jnp.float32(0.5)):
+        moved = transfer({"learning_rate": rate}, **sizes, rule="linear").hyperparameters
+        assert moved == {"learning_rate": 1.0}
+        assert type(moved["learning_rate"]) is float
+    with pytest.raises(
+        ValueError, match=r"from_=\{'batch': 8\} is not accepted; from_ must be a Si"
+    ):
+        transfer({"learning_rate": 0.5}, from_={"batch": 8}, to=Size(batch=16), rule="linear")
+    with pytest.raises(ValueError, match=r"rates of shape .* are not accepted"):
+        scaling.averaging_weights([[0.1]], 0.1)
+    weights = scaling.averaging_weights(lrsched.linear(0.5, 0.0, steps=5), 0.1)
+    assert len(weights.updates) == 5

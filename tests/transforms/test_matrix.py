@@ -225,6 +225,13 @@ def test_muon_refuses_bad_input(params):
         lrsched.muon(0.1, scale="jordan")
     with pytest.raises(ValueError, match=r"rms=0.0 is not accepted; rms must be above 0"):
         lrsched.muon(0.1, rms=0.0)
+    with pytest.raises(ValueError, match=r"beta=1.5 is not accepted; beta must be a number from 0"):
+        lrsched.muon(0.1, beta=1.5)
+    with pytest.raises(ValueError, match=r"matrices='\(' is not accepted; it must be a regular"):
+        lrsched.muon(0.1, matrices="(").init(params)
+    optimizer = lrsched.hyperball(optax.identity(), 0.1, 0.1)
+    with pytest.raises(ValueError, match="hyperball needs the parameters"):
+        optimizer.update(params, optimizer.init(params))
     for matrices in ("nothing", lambda path, leaf: False):
         with pytest.raises(ValueError, match="is not accepted, as it chooses no parameter"):
             lrsched.muon(0.1, matrices=matrices).init(params)

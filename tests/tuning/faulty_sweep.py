@@ -1,9 +1,9 @@
 """Run by `test_checkpoint.py`: ``python -m tests.tuning.faulty_sweep DIRECTORY FAULT``.
 
 It trains a small sweep that saves after every call, with one fault, and prints every number of the
-result. Faults: ``none``; ``kill``: SIGKILL after the third save; ``sigint`` and ``sigterm``: the
-signal during the third call, with no save due before; ``small-files``: no file may exceed 4 kB from
-the second save on, until the fifth.
+result. Faults: ``none``; ``kill``: SIGKILL after the third save; ``kill-1``: after the first;
+``sigint`` and ``sigterm``: the signal during the third call, with no save due before;
+``small-files``: no file may exceed 4 kB from the second save on, until the fifth.
 """
 
 import os
@@ -55,7 +55,7 @@ def main(directory, fault):
             largest = 4096 if 2 <= len(saves) < 5 else resource.RLIM_INFINITY
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
         written = save(self, *args)
-        if fault == "kill" and len(saves) == 3:
+        if len(saves) == {"kill": 3, "kill-1": 1}.get(fault):
             os.kill(os.getpid(), signal.SIGKILL)
         return written
 

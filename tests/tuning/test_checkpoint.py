@@ -3,9 +3,12 @@
 import signal
 import subprocess
 import sys
+import time
 import warnings
+import zipfile
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,27 +16,16 @@ import pytest
 
 from lrsched import tuning
 from lrsched.tuning.checkpoint import Checkpoint, defer_interrupts, flatten_arrays, restore_arrays
+from tests.tuning.faults import damage_disk, run_sweep
 from tests.tuning.faulty_sweep import SCHEDULES, regression
+from tests.tuning.lost_process import HEARTBEAT_TIMEOUT
 
 ARRAYS = {"rates": np.arange(1000, dtype=np.float32), "done": np.array([True, False])}
 
 
-def faulty_sweep(directory, fault="none"):
-    """Run a sweep in a process of its own; return the exit status, what it printed, and its
-    messages."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.tuning.faulty_sweep", str(directory), fault],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout.splitlines(), done.stderr
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    status, lines, messages = faulty_sweep(tmp_path_factory.mktemp("whole"))
+    status, lines, messages = run_sweep(tmp_path_factory.mktemp("whole"))
     assert status == 0, messages
     return lines
 
@@ -88,11 +80,8 @@ def test_every_dtype_of_a_state_and_random_keys_read_back(tmp_path):
     with Checkpoint(tmp_path, 0.0) as checkpoint:
         checkpoint.save({}, flatten_arrays("tree", tree))
         restored = restore_arrays(checkpoint.load().arrays, "tree", tree)
-    assert jax.tree.structure(restored) == jax.tree.structure(tree)
-    for old, new in zip(jax.tree.leaves(tree), jax.tree.leaves(restored), strict=True):
-        assert old.dtype == new.dtype
-        assert old.shape == new.shape
-        assert bool(jnp.all(old == new))
+    chex.assert_trees_all_equal_shapes_and_dtypes(restored, tree)
+    assert jax.tree.all(jax.tree.map(lambda old, new: bool(jnp.all(old == new)), tree, restored))
 
 
 @pytest.mark.parametrize("damage", [cut, empty, flip(500), flip(2000), flip(10**9)])
@@ -164,28 +153,32 @@ def test_a_second_sweep_on_a_directory_is_refused_until_the_first_has_ended(tmp_
 
 
 def test_a_killed_owner_leaves_no_lock_and_a_damaged_save_costs_only_time(tmp_path, uninterrupted):
-    status, _, _ = faulty_sweep(tmp_path, "kill")
+    status, _, _ = run_sweep(tmp_path, "kill")
     assert status == -signal.SIGKILL
     cut(max(tmp_path.glob("process-0/save-*.zip")))
-    status, lines, messages = faulty_sweep(tmp_path)
+    status, lines, messages = run_sweep(tmp_path)
     assert (status, lines[1:]) == (0, uninterrupted[1:]), messages
     assert messages.count("is damaged") == 1
     assert 0 < int(lines[0]) < int(uninterrupted[0]), "it must have had less left to do"
 
 
+def test_a_flipped_bit_between_a_kill_and_the_continuation_costs_only_time(tmp_path, uninterrupted):
+    damage_disk(tmp_path, "a bit of the arrays is flipped", uninterrupted)
+
+
 @pytest.mark.parametrize("name", ["sigint", "sigterm"])
 def test_an_interrupt_saves_first_and_then_has_its_effect(tmp_path, uninterrupted, name):
-    status, _, messages = faulty_sweep(tmp_path, name)
+    status, _, messages = run_sweep(tmp_path, name)
     if name == "sigint":
         assert "KeyboardInterrupt" in messages
     assert status == -getattr(signal, name.upper())
-    status, lines, messages = faulty_sweep(tmp_path)
+    status, lines, messages = run_sweep(tmp_path)
     assert (status, lines[1:]) == (0, uninterrupted[1:]), messages
     assert 0 < int(lines[0]) < int(uninterrupted[0])
 
 
 def test_files_that_may_not_grow_are_warnings_and_later_saves_succeed(tmp_path, uninterrupted):
-    status, lines, messages = faulty_sweep(tmp_path, "small-files")
+    status, lines, messages = run_sweep(tmp_path, "small-files")
     assert (status, lines) == (0, uninterrupted), messages
     assert "failed (File too large); the sweep continues" in messages
     assert not list(tmp_path.rglob("*.tmp"))
@@ -201,12 +194,45 @@ def test_a_full_file_system_is_a_warning(tmp_path, uninterrupted):
         pytest.skip("there is no mount here")
     try:
         (tmp_path / "ballast").write_bytes(bytes(60_000))
-        status, lines, messages = faulty_sweep(tmp_path)
+        status, lines, messages = run_sweep(tmp_path)
         assert (status, lines) == (0, uninterrupted), messages
         assert "failed (No space left on device); the sweep continues" in messages
         assert not list(tmp_path.rglob("*.tmp"))
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_killed_process_ends_the_other_which_continues_alone(tmp_path):
+    command = [sys.executable, "-m", "tests.tuning.lost_process", str(tmp_path)]
+    root = Path(__file__).parents[2]
+    processes = [
+        subprocess.Popen(
+            [*command, str(process), "23458"], cwd=root, stderr=subprocess.PIPE, text=True
+        )
+        for process in range(2)
+    ]
+    assert processes[1].wait(timeout=120) == -signal.SIGKILL
+    began = time.monotonic()
+    _, messages = processes[0].communicate(timeout=120)
+    assert processes[0].returncode != 0
+    # JAX notices after its timeout, and checks once per timeout.
+    assert time.monotonic() - began < 3 * HEARTBEAT_TIMEOUT
+    assert "continues from the checkpoint, with any number of processes" in messages
+    finished = [loaded_runs(tmp_path / f"process-{process}") for process in range(2)]
+    assert finished == [2, 1]
+    processes[1].stderr.close()
+    arguments = {"plan": tuning.ExecutionPlan(1, 1), "progress": False}
+    whole = tuning.sweep(regression(), SCHEDULES, **arguments)
+    alone = tuning.sweep(regression(), SCHEDULES, checkpoint=tmp_path, **arguments)
+    np.testing.assert_array_equal(alone.table, whole.table)
+    np.testing.assert_array_equal(alone.train_loss, whole.train_loss)
+
+
+def loaded_runs(directory):
+    """Return the number of finished runs in the newest save of a process."""
+    newest = max(directory.glob("save-*.zip"), key=lambda path: int(path.stem[5:]))
+    with zipfile.ZipFile(newest) as archive:
+        return int(np.frombuffer(archive.read("results.0"), bool).sum())
 
 
 def test_a_second_interrupt_does_not_wait():

@@ -153,7 +153,8 @@ def track_average(average: Average) -> optax.GradientTransformation:
         # Apply the updates in the parameters' dtype first: the average is of the parameters that
         # the next step reads, after rounding.
         new_params = jax.tree.map(
-            lambda p: p.astype(wide_dtype(p.dtype)), optax.apply_updates(params, updates)
+            lambda p: jnp.asarray(p, wide_dtype(jnp.result_type(p))),
+            optax.apply_updates(params, updates),
         )
         new_state = average.update(state, new_params)
         return updates, new_state._replace(count=optax.safe_increment(state.count))
@@ -391,7 +392,7 @@ lawa = make_factory(Lawa, track_average)
 
 
 def _init_average(params: optax.Params, dtype: DTypeLike | None) -> AverageState:
-    average = jax.tree.map(lambda p: jnp.array(p, dtype or wide_dtype(p.dtype)), params)
+    average = jax.tree.map(lambda p: jnp.array(p, dtype or wide_dtype(jnp.result_type(p))), params)
     return AverageState(zero_count(), average, jnp.zeros([], jnp.float32), None)
 
 

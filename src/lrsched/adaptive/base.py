@@ -22,7 +22,7 @@ from lrsched._schedule import Schedule
 from lrsched.adaptive._factory import P, make_factory, snake_case
 from lrsched.algebra import LearningRate, as_schedule
 from lrsched.arguments import Dtype, one_of
-from lrsched.transforms.composition import RateFactor, rate_factor, scheduled_rate_factor
+from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, scheduled_rate_factor
 from lrsched.transforms.rate import (
     RateState,
     current_step,
@@ -43,7 +43,7 @@ Tree = TypeVar("Tree")
 NonfinitePolicy: TypeAlias = Annotated[
     str, one_of("NonfinitePolicy", ("skip", "zero", "propagate"))
 ]
-"""What an adaptive method does with gradients that are not finite: see `AdaptiveMethod`."""
+"""Policy of an adaptive method for non-finite gradients, see `AdaptiveMethod`."""
 
 
 class AdaptiveState(NamedTuple):
@@ -91,7 +91,7 @@ class MethodInputs(Generic[State]):
       nonfinite: The policy for non-finite gradients.
       grad_norm_sq: Scalar, the squared norm of the gradients. Available in ``update``.
       sums: Scalars, the sum of each tree that ``sums`` returned. Available in ``update``.
-      leaf_sums: The same sums for each array separately: for each tree, a tree of scalars.
+      leaf_sums: Sums of each array separately: for each tree of ``sums``, a tree of scalars.
     """
 
     state: State
@@ -531,11 +531,6 @@ def tree_where(condition: ArrayLike, new: Tree, old: Tree) -> Tree:
 def tree_zeros_like(tree: Tree) -> Tree:
     """Return zeros of the shapes and dtypes of ``tree``."""
     return tree_map(jnp.zeros_like, tree)
-
-
-def cast_like(tree: Tree, old: Tree) -> Tree:
-    """Return ``tree`` in the dtypes of ``old``."""
-    return tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
 
 
 def copy_aliased_leaves(tree: Tree) -> Tree:

@@ -18,10 +18,10 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.adaptive.base import cast_like, copy_aliased_leaves, tree_where, zero_count
-from lrsched.transforms.composition import RateFactor, rate_factor, unwrap_nnx
+from lrsched.adaptive.base import copy_aliased_leaves, tree_where, zero_count
+from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, unwrap_nnx
 from lrsched.transforms.learning_rate import scale_update
-from lrsched.transforms.rate import to_state, with_live_leaves
+from lrsched.transforms.rate import broadcast_number, to_state, with_live_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -240,8 +240,9 @@ def observe(
     Args:
       opt_state: State of an optimizer, or a container of one such as a ``TrainState``; of an
         ``nnx.Optimizer`` its ``opt_state``.
-      value: The metric named ``"value"``, which controllers observe by default, a scalar.
-      **metrics: Metrics with other names, such as ``validation``, scalars.
+      value: The metric named ``"value"``, which controllers observe by default, a scalar. For a
+        stacked state, one number for all runs or an array of one for each.
+      **metrics: Metrics with other names, such as ``validation``, likewise.
 
     Returns:
       A state with the same tree structure. Only the controllers in it change.
@@ -301,7 +302,14 @@ def _observe_in_containers(
 ) -> ControllerState:
     # nnx.Optimizer wraps every array of a state in a Variable. The arithmetic needs the arrays, and
     # the caller needs the wrappers back.
-    after = _observe(unwrap_nnx(state, jax.tree.structure(state.count)), metrics)
+    plain: ControllerState = unwrap_nnx(state, jax.tree.structure(state.count))
+    # The states of several runs may be stacked along leading axes.
+    shape, observe_metrics = plain.count.shape, _observe
+    if shape:
+        metrics = {name: broadcast_number(metric, shape) for name, metric in metrics.items()}
+    for _ in shape:
+        observe_metrics = jax.vmap(observe_metrics)
+    after = observe_metrics(plain, metrics)
     wrapped: ControllerState = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))
     return wrapped
 

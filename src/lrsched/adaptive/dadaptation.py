@@ -107,7 +107,7 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
       bias_correction: Whether to use Adam's bias correction, as optax's ``dadapt_adamw`` always
         does.
       d0: Initial estimate.
-      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
@@ -223,7 +223,7 @@ class DAdaptSgd(AdaptiveMethod[DAdaptMethodState]):
       momentum: Decay of the relaxation, from 0 to below 1.
       weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.
       d0: Initial estimate.
-      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
@@ -311,7 +311,7 @@ class DAdaptAdagrad(AdaptiveMethod[DAdaptMethodState]):
       eps: Term added to the root of the sum of squares.
       weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.
       d0: Initial estimate.
-      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".

@@ -194,7 +194,7 @@ class NoiseScale:
         params: optax.Params | None = None,
         *,
         small_gradients: optax.Updates | None = None,
-        **extra_args: Any,
+        **extra_args: object,
     ) -> tuple[optax.Updates, NoiseScaleState]:
         """Return the optimizer's updates, and the averages with one sample more."""
         if self.axis_name is not None:
@@ -211,7 +211,7 @@ class NoiseScale:
         norms_sum = state.small_norm_sq + _norm_sq(updates)
         updates, inner_state = self.inner.update(updates, state.inner_state, params, **extra_args)
         if self.micro_batches is not None:
-            old: Any = state.inner_state
+            old: optax.OptState = state.inner_state
             is_last = inner_state.gradient_step != old.gradient_step
             new = _with_sample(
                 state,
@@ -260,9 +260,9 @@ def _with_sample(
     state: NoiseScaleState,
     small: jax.Array,
     big: jax.Array,
-    small_size: Any,
-    big_size: Any,
-    is_complete: Any,
+    small_size: chex.Numeric,
+    big_size: chex.Numeric,
+    is_complete: chex.Numeric,
 ) -> NoiseScaleState:
     """Return the state with the sample of two squared norms, if it is complete and finite."""
     small_size, big_size = jnp.float32(small_size), jnp.float32(big_size)

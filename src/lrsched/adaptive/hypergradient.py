@@ -162,7 +162,7 @@ class HDMMethodState(NamedTuple):
     Attributes:
       best_grad: ``g(x)``, the gradient at the best parameters so far.
       param_offset: The parameters minus the best ones, ``y - x``.
-      prev_step: ``x - x_before``, the step before that to the best parameters.
+      prev_step: ``x - x_before``, the step that led to the best parameters.
       param_rates: ``P``, one rate for each parameter.
       grad_sq_sum: The sums of the squared hypergradients of the rates.
       momentum: float32 scalar, ``m``.

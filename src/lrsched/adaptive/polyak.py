@@ -165,7 +165,7 @@ class AliG(AdaptiveMethod[AliGMethodState]):
 
     @property
     def outer_learning_rate(self) -> LearningRate:
-        """The cap; 1 if there is none, as a state always holds a schedule."""
+        """The cap. Without one it is 1, as a state always holds a schedule."""
         return 1.0 if self.max_learning_rate is None else self.max_learning_rate
 
     def init(self, params: optax.Params) -> AliGMethodState:
@@ -491,8 +491,9 @@ class MomoAdam(AdaptiveMethod[MomoMethodState]):
         self, inputs: MethodInputs[MomoMethodState], mu: optax.Updates, nu: optax.Updates
     ) -> optax.Updates:
         """Return ``m / D``."""
-        bias = inputs.bias_correction_factor(self.b2)
-        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v / bias) + self.eps), mu, nu)
+        # One division of scalars: TPUs take several instructions for the division of each entry.
+        inverse = 1 / inputs.bias_correction_factor(self.b2)
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v * inverse) + self.eps), mu, nu)
 
 
 polyak = adaptive_transform(Polyak)

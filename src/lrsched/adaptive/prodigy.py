@@ -91,7 +91,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
       safeguard_warmup: Whether to leave the rate out of ``s``, for a warmup.
       d0: Initial estimate.
       d_coef: Factor of the estimate; 0.5 or 2 instead of another rate.
-      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       slice_p: Estimates from every ``slice_p``-th parameter only: 11 saves most of the two copies
         of the parameters that the estimate needs. The last axis of an array should not be sharded.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least

@@ -125,7 +125,9 @@ Inputs = MethodInputs[ScheduleFreeMethodState]
 
 def _average(state: ScheduleFreeMethodState, params: optax.Params) -> optax.Params:
     """Return ``x``, from ``z`` and ``y``."""
-    return jax.tree.map(lambda z, y: z + (y - z) / state.b1, state.z, params)
+    # One division of scalars: TPUs take several instructions for the division of each entry.
+    inverse = 1 / state.b1
+    return jax.tree.map(lambda z, y: z + (y - z) * inverse, state.z, params)
 
 
 @average_of.register
@@ -633,7 +635,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
       An optax transform whose state is an `AdaptiveState` of an `EmaNesterovState`.
 
     Raises:
-      ValueError: If an argument is outside its range.
+      ValueError: If an argument is outside its range, or ``end`` is not above ``start``.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax
@@ -660,6 +662,16 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
     start: NonNegativeInt = 0
     end: NonNegativeInt | None = None
     state_dtype: Dtype | None = None
+
+    def __post_init__(self) -> None:
+        bounds = (self.start, self.end)
+        if self.end is None or is_traced(bounds):
+            return
+        if np.any(np.asarray(self.end) <= np.asarray(self.start)):
+            raise ValueError(
+                f"ema_nesterov: end={self.end!r} is not accepted; end must be above "
+                f"start={self.start!r}."
+            )
 
     @property
     def outer_learning_rate(self) -> LearningRate:
@@ -709,8 +721,8 @@ def _adam_direction(
 ) -> tuple[optax.Updates, optax.Updates]:
     """Return ``g / (sqrt(v / (1 - b2**t)) + eps)``, and the new ``v``."""
     nu = tree_ema(inputs.state.base_state, tree_square(inputs.gradients), b2)
-    bias = inputs.bias_correction_factor(b2)
-    direction = jax.tree.map(lambda g, v: g / (jnp.sqrt(v / bias) + eps), inputs.gradients, nu)
+    inverse = 1 / inputs.bias_correction_factor(b2)  # one division, see `_average`
+    direction = jax.tree.map(lambda g, v: g / (jnp.sqrt(v * inverse) + eps), inputs.gradients, nu)
     return direction, nu
 
 

@@ -19,7 +19,7 @@ _MODULES: Final = {
 
 
 def _draw(name: str, *args: object, **kwargs: object) -> object:
-    # The module is imported at the first call: `import lrsched` must not import all that it draws.
+    # Import at the first call: `import lrsched` must stay fast and not need Matplotlib.
     return getattr(importlib.import_module(_MODULES[name]), name)(*args, **kwargs)
 
 

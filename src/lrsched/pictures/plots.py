@@ -197,12 +197,15 @@ def plot_runs(
     return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
 
 
-def plot_range_test(result: "RangeTestResult", ax: "Axes | None" = None) -> "Axes":
+def plot_range_test(
+    result: "RangeTestResult", ax: "Axes | None" = None, mine: float | None = None
+) -> "Axes":
     """Plot smoothed losses over learning rates, with the usable range and the suggestion.
 
     Args:
       result: Result of `lrsched.tuning.range_test`.
       ax: Axes of matplotlib. Defaults to new axes.
+      mine: A rate to mark, with its verdict.
 
     Returns:
       The axes.
@@ -224,12 +227,18 @@ def plot_range_test(result: "RangeTestResult", ax: "Axes | None" = None) -> "Axe
     seen = result.smoothed[np.isfinite(result.smoothed)]
     ax.set_ylim(seen.min() - 0.1 * np.ptp(seen), np.quantile(seen, 0.98) + 0.1 * np.ptp(seen))
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    if mine is not None:
+        _mark(ax, mine, result.verdict(mine).verdict)
     ax.legend(frameon=False)
     return ax
 
 
 def plot_sweep(
-    result: "SweepResult", x: str | None = None, by: str | None = None, ax: "Axes | None" = None
+    result: "SweepResult",
+    x: str | None = None,
+    by: str | None = None,
+    ax: "Axes | None" = None,
+    mine: float | None = None,
 ) -> "Axes":
     """Plot the final loss over a parameter of the schedules: mean and range of the seeds.
 
@@ -240,6 +249,7 @@ def plot_sweep(
       x: Column of its table for the horizontal axis. Defaults to the first parameter that varies.
       by: Column with one curve for each of its values. If ``None``, there is one curve.
       ax: Axes of matplotlib. Defaults to new axes.
+      mine: A value of ``x`` to mark, a rate, with its verdict.
 
     Returns:
       The axes.
@@ -289,9 +299,15 @@ def plot_sweep(
     ax.set(xlabel=x, ylabel="final loss", xscale="log" if spans > 10 else "linear")
     if shown and min(shown) > 0 and max(shown) / min(shown) > 10:
         ax.set_yscale("log")
-    if by:
+    if mine is not None:
+        _mark(ax, mine, result.verdict(mine, x).verdict)
+    if by or mine is not None:
         ax.legend(frameon=False)
     return ax
+
+
+def _mark(ax: "Axes", rate: float, verdict: str) -> None:
+    ax.axvline(rate, color=COLOURS[-1], linestyle=":", label=f"mine: {rate:.2g}, {verdict}")
 
 
 def plot_comparison(result: "ComparisonResult", ax: "Axes | None" = None) -> "Axes":

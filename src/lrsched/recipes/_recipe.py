@@ -17,6 +17,7 @@ from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
 from lrsched.arguments import bind_arguments, short_repr
 from lrsched.serialize import from_dict, to_dict
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.matrix import muon_direction
 from lrsched.transforms.weight_decay import with_weight_decay
@@ -115,9 +116,9 @@ class Recipe(NamedTuple):
         horizons = [schedule.horizon for schedule in self.parts.rates.values()]
         return None if None in horizons else max(horizons)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the recipe as JSON-serialisable values, with every schedule as in `to_dict`."""
-        found: dict[str, Any] = self._asdict()
+        found: dict[str, object] = self._asdict()
         found["scale"] = dict(self.scale)
         parts = {
             key: value for key, value in self.parts._asdict().items() if value not in ({}, None)
@@ -235,7 +236,7 @@ class Recipe(NamedTuple):
         return optax.with_extra_args_support(optimizer)
 
     def _of_group(
-        self, group: str, own: Mapping[str, optax.GradientTransformation], decay_mask: Any
+        self, group: str, own: Mapping[str, optax.GradientTransformation], decay_mask: object
     ) -> optax.GradientTransformation:
         arguments = dict(self.parts.group_optimizers.get(group, self.parts.optimizer))
         name = str(arguments.pop("name"))
@@ -308,20 +309,18 @@ def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
 
 
 def _is_kernel(params: optax.Params) -> "chex.ArrayTree":
-    return jax.tree_util.tree_map_with_path(lambda path, _: _path(path).endswith("kernel"), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path_name(path).endswith("kernel"), params
+    )
 
 
 _MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
 
 
-def _path(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
-    def label(path: Any, leaf: Any) -> str:
+    def label(path: tuple[object, ...], leaf: object) -> str:
         del leaf
-        text = _path(path)
+        text = path_name(path)
         for pattern, group in groups:
             if re.search(pattern, text):
                 return group
@@ -411,7 +410,7 @@ def recipe(
                 )
 
         @functools.wraps(function)
-        def create(*args: Any, **kwargs: Any) -> Recipe:
+        def create(*args: object, **kwargs: object) -> Recipe:
             bound = bind_arguments(name, signature, args, kwargs)
             for key, value in bound.arguments.items():
                 _check_scale(name, key, value, signature.parameters[key].default)
@@ -479,7 +478,7 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _check_scale(name: str, key: str, value: Any, default: Any) -> None:
+def _check_scale(name: str, key: str, value: Any, default: object) -> None:
     is_length = isinstance(default, int)
     least = 0 if default == 0 or key in ("warmup", "cooldown") else 1
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

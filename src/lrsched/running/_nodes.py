@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import jax
 
 from lrsched._schedule import Schedule
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.rate import RateState
 
@@ -46,7 +47,7 @@ class StateNode:
       origins: Nodes that it was translated from.
     """
 
-    value: Any
+    value: "chex.ArrayTree"
     fields: frozenset[str]
     name: str | None
     place: Path
@@ -81,20 +82,20 @@ class StateLeaf:
       place: Path from the root.
     """
 
-    value: Any
+    value: "chex.ArrayTree"
     node: StateNode | None
     field: str
     path: Path
     place: Path
 
     @property
-    def array(self) -> Any:
+    def array(self) -> "chex.Array":
         """The array out of its container."""
         (array,) = jax.tree.leaves(self.value)
         return array
 
 
-def is_configuration(value: Any) -> bool:
+def is_configuration(value: object) -> bool:
     """Return whether a part of a state says what its transform does, rather than what it knows."""
     return isinstance(value, RateState | Schedule) or hasattr(value, "metric_names")
 
@@ -107,7 +108,7 @@ def read_state(state: "chex.ArrayTree") -> list[StateLeaf]:
     return list(_leaves(state, (), None, "", (), True, (), (), False))
 
 
-def flatten_state(state: "chex.ArrayTree") -> tuple[list[Any], Any]:
+def flatten_state(state: "chex.ArrayTree") -> tuple[list["chex.ArrayTree"], object]:
     """Return the values of `read_state` and the structure around them."""
     return jax.tree.flatten(state, is_leaf=_is_leaf)
 
@@ -118,7 +119,7 @@ def nodes_of(leaves: list[StateLeaf]) -> list[StateNode]:
     return sorted(nodes, key=lambda node: _sort_key(node.place))
 
 
-def _is_leaf(value: Any) -> bool:
+def _is_leaf(value: object) -> bool:
     return is_nnx_variable(value) or is_configuration(value)
 
 
@@ -128,7 +129,7 @@ def _sort_key(place: Path) -> tuple[tuple[bool, int, str], ...]:
 
 
 def _leaves(
-    value: Any,
+    value: "chex.ArrayTree",
     place: Path,
     node: StateNode | None,
     field: str,
@@ -182,19 +183,19 @@ def _leaves(
         )
 
 
-def _children(value: Any) -> list[tuple[str, Any]] | None:
+def _children(value: "chex.ArrayTree") -> list[tuple[str, "chex.ArrayTree"]] | None:
     """Return the children of a pytree node with their names; None for a leaf."""
     pairs, _ = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
     if len(pairs) == 1 and not pairs[0][0]:
         return None
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in pairs]
+    return [(path_name(path), x) for path, x in pairs]
 
 
-def _is_sequence(value: Any) -> bool:
+def _is_sequence(value: object) -> bool:
     return isinstance(value, Mapping) and all(str(key).isdigit() for key in value)
 
 
-def _state_fields(value: Any) -> frozenset[str] | None:
+def _state_fields(value: object) -> frozenset[str] | None:
     """Return the fields of a transform's state; None for all else, such as a tree of parameters."""
     if isinstance(value, Mapping):
         fields = frozenset(map(str, value))

@@ -91,7 +91,7 @@ _RENAMED: Final[dict[frozenset[str], tuple[type, dict[str, str]]]] = {
 
 # Numbers that count from elsewhere, by the old name of the field. A function of a function takes
 # the number of the fresh state, too.
-_CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {
+_CONVERTED: Final[dict[str, Callable[[Any], object]]] = {
     # optax adds eps to the sum where it is used, lrsched at the start.
     "sum_sq_norm_grads": lambda saved: lambda fresh: saved + fresh,
     "is_init_step": lambda saved: jnp.where(saved, 0, 1).astype(jnp.int32),

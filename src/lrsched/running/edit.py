@@ -6,7 +6,7 @@ another kind, a Python function as shape, and thawing a frozen group change the 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ from lrsched.transforms.composition import (
     group_label,
     has_rate,
     iter_rate_nodes,
+    rates_hint,
     replace_nodes,
     unwrap_nnx,
 )
@@ -59,7 +60,7 @@ _MULTIPLIER = "multiplier"
 
 def set_learning_rate(
     opt_state: optax.OptState, value: ArrayLike | None, *, group: str | None = None
-) -> Any:
+) -> optax.OptState:
     """Override the learning rate with a value from the next update on, or release it again.
 
     The value replaces the schedule and the scale of `scale_learning_rate`; the scales of
@@ -100,7 +101,7 @@ def set_learning_rate(
 
 def scale_learning_rate(
     opt_state: optax.OptState, factor: ArrayLike, *, group: str | None = None
-) -> Any:
+) -> optax.OptState:
     """Multiply the learning rate by a factor from the next update on.
 
     Factors multiply: twice 0.5 is 0.25. A rate that is scaled to 0 is set again by
@@ -138,7 +139,7 @@ def set_hyperparameter(
     *,
     scale: ArrayLike | None = None,
     group: str | None = None,
-) -> Any:
+) -> optax.OptState:
     """Override or scale a scheduled hyperparameter that is not a learning rate, or release it.
 
     These are the scheduled arguments of `inject_schedules`, such as ``weight_decay`` or ``b1``,
@@ -220,7 +221,7 @@ def set_schedule(
     schedule: ArrayLike | Schedule | optax.Schedule,
     *,
     group: str | None = None,
-) -> Any:
+) -> optax.OptState:
     """Continue with another schedule, at the current step count.
 
     A schedule of the same kind changes numbers only; one of another kind changes the structure of
@@ -261,7 +262,7 @@ def restart(
     *,
     group: str | None = None,
     reset: bool = False,
-) -> Any:
+) -> optax.OptState:
     """Set the step count of the schedules, and the moments and their counts to 0 where asked.
 
     Args:
@@ -302,7 +303,7 @@ def restart(
     sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
     moved = _edit(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
-    def set_count(state: Any) -> Any:
+    def set_count(state: optax.OptState) -> optax.OptState:
         return state._replace(
             count=jax.tree.map(
                 # A copy for each count, as a state is donated as a whole.
@@ -331,14 +332,10 @@ _STARTS_AT_ZERO: Final = frozenset(
     }
 )
 """States of optax whose arrays are 0 before the first update."""
-_KEEPS_ARRAYS: Final = frozenset(
-    {"AverageState", "LawaState", "RecordNormsState", "HyperballState"}
-)
-"""States whose arrays are no moments: averages of the parameters, and records."""
 _CONSTANT_FIELDS: Final = ("ns_coeffs", "gradient_step")
 
 
-def _reset_moments(opt_state: optax.OptState, group: str | None) -> Any:
+def _reset_moments(opt_state: optax.OptState, group: str | None) -> optax.OptState:
     """Return the state with the moments of a group, and their counts, at 0."""
 
     def is_of_group(node: StateNode) -> bool:
@@ -348,17 +345,13 @@ def _reset_moments(opt_state: optax.OptState, group: str | None) -> Any:
     leaves = read_state(opt_state)
     nodes = [node for node in nodes_of(leaves) if is_of_group(node)]
     moments = [node for node in nodes if node.name in _STARTS_AT_ZERO]
+    stack_ndim = max((jnp.ndim(site.step) for site in all_sites(opt_state)), default=0)
     others = {
         node.title
         for node in nodes
-        if node not in moments
-        and node.name not in _KEEPS_ARRAYS
-        and any(
-            path or jnp.ndim(leaf.array)
-            for (field, path), leaf in node.leaves.items()
-            if field not in ("values", "hyperparams", "multipliers")
-            and not is_configuration(leaf.value)
-        )
+        # Averages, controllers and records are no moments.
+        if node not in moments and not (_is_ours(node) and not node.title.endswith("MethodState"))
+        if any(_belongs_to_parameter(leaf, stack_ndim) for leaf in node.leaves.values())
     }
     if others:
         raise ValueError(
@@ -375,7 +368,7 @@ def _reset_moments(opt_state: optax.OptState, group: str | None) -> Any:
         raise ValueError(f"restart: reset=True is not accepted for {target}.")
     _, treedef = flatten_state(opt_state)
 
-    def zero(leaf: StateLeaf) -> Any:
+    def zero(leaf: StateLeaf) -> optax.OptState:
         if leaf.node not in moments or leaf.field in _CONSTANT_FIELDS:
             return leaf.value
         return jax.tree.map(jnp.zeros_like, leaf.value)
@@ -383,7 +376,19 @@ def _reset_moments(opt_state: optax.OptState, group: str | None) -> Any:
     return jax.tree.unflatten(treedef, [zero(leaf) for leaf in leaves])
 
 
-def extend(opt_state: optax.OptState, total_steps: ArrayLike, *, group: str | None = None) -> Any:
+def _is_ours(node: StateNode) -> bool:
+    return type(node.value).__module__.startswith("lrsched.")
+
+
+def _belongs_to_parameter(leaf: StateLeaf, stack_ndim: int) -> bool:
+    if leaf.field == "hyperparams" or is_configuration(leaf.value):
+        return False
+    return bool(leaf.path) or jnp.ndim(leaf.array) > stack_ndim
+
+
+def extend(
+    opt_state: optax.OptState, total_steps: ArrayLike, *, group: str | None = None
+) -> optax.OptState:
     """Make the run longer, or shorter, without a jump of the rate.
 
     Stretches the remaining part of the schedule, or of the cooldown in progress, so that it ends
@@ -424,7 +429,7 @@ def start_cooldown(
     end: ArrayLike = 0.0,
     start: ArrayLike = 1.0,
     group: str | None = None,
-) -> Any:
+) -> optax.OptState:
     """Anneal from the current rate to ``end`` within ``steps`` updates, from the next update on.
 
     From the checkpoint of a constant or stable phase, any number of cooldowns can branch off. A
@@ -533,14 +538,14 @@ class RateSite(NamedTuple):
         ``nnx.Optimizer`` puts around it.
     """
 
-    node: Any
+    node: optax.OptState
     name: str
     is_hyperparameter: bool
     is_multiplier: bool
     group: Group
     rate: RateState
     step: jax.Array
-    leaf_treedef: Any
+    leaf_treedef: object
 
 
 def rate_sites(
@@ -578,6 +583,7 @@ def rate_sites(
         raise ValueError(
             f"{function}: the state holds no rate that can be changed; it must come from an "
             "optimizer with scale_by_learning_rate, inject_schedules or an adaptive method in it."
+            + rates_hint(opt_state)
         )
     if group is not None and group not in groups:
         known = [*groups, *(group_label(site.group) for site in of_multipliers)]
@@ -640,7 +646,9 @@ def all_sites(opt_state: optax.OptState) -> list[RateSite]:
     return sites
 
 
-def _site(node: Any, name: str, is_hyperparameter: bool, group: Group, rate: Any) -> RateSite:
+def _site(
+    node: optax.OptState, name: str, is_hyperparameter: bool, group: Group, rate: RateState
+) -> RateSite:
     leaf_treedef = jax.tree.structure(rate.fingerprint)
     unwrapped, step = unwrap_nnx((rate, node.state.count), leaf_treedef)
     is_multiplier = node.rate_factor.is_multiplier
@@ -650,11 +658,11 @@ def _site(node: Any, name: str, is_hyperparameter: bool, group: Group, rate: Any
 
 
 def _edit(
-    opt_state: Any,
+    opt_state: optax.OptState,
     sites: Sequence[RateSite],
     edit: Callable[..., RateState],
     *numbers: "chex.Numeric",
-) -> Any:
+) -> optax.OptState:
     return _written(opt_state, _edited(sites, edit, *numbers))
 
 
@@ -664,7 +672,7 @@ def _edited(
     return [site._replace(rate=edit_rate(edit, site.rate, site.step, *numbers)) for site in sites]
 
 
-def _written(opt_state: Any, sites: Sequence[RateSite]) -> Any:
+def _written(opt_state: optax.OptState, sites: Sequence[RateSite]) -> optax.OptState:
     """Return ``opt_state`` with the rates of ``sites`` written into their nodes."""
     by_node: dict[int, list[RateSite]] = {}
     for site in sites:
@@ -672,9 +680,9 @@ def _written(opt_state: Any, sites: Sequence[RateSite]) -> Any:
     return replace_nodes(opt_state, [(own[0].node.state, _writer(own)) for own in by_node.values()])
 
 
-def _writer(sites: Sequence[RateSite]) -> Callable[[Any], Any]:
+def _writer(sites: Sequence[RateSite]) -> Callable[[optax.OptState], optax.OptState]:
     factor = sites[0].node.rate_factor
-    new: list[dict[str, Any]] = [dict(factor.rates), dict(factor.hyperparameters)]
+    new: list[dict[str, RateState]] = [dict(factor.rates), dict(factor.hyperparameters)]
     for site in sites:
         wrapped = jax.tree.map(
             lambda x, treedef=site.leaf_treedef: jax.tree.unflatten(treedef, [x]), site.rate
@@ -686,7 +694,7 @@ def _writer(sites: Sequence[RateSite]) -> Callable[[Any], Any]:
 def _check_extend(site: RateSite, total_steps: "chex.Numeric") -> None:
     schedule, edits = site.rate.schedule, site.rate.edits
     if is_traced((site.rate, site.step, total_steps)):
-        has_cooldown: Any = not is_traced(edits) and np.any(edits.cooldown_steps)
+        has_cooldown: chex.Numeric = not is_traced(edits) and np.any(edits.cooldown_steps)
     else:
         has_cooldown = np.any(edits.cooldown_steps)
         step = rate_step(site.rate, site.step)
@@ -724,7 +732,7 @@ def _check_not_frozen(function: str, sites: Sequence[RateSite]) -> None:
             )
 
 
-def _is_moved(site: RateSite) -> Any:
+def _is_moved(site: RateSite) -> "chex.Numeric":
     """Whether a rate has a step of its own; where that is traced, it may have one."""
     offset = site.rate.edits.step_offset
     return is_traced(offset) or np.asarray(offset) != 0

@@ -4,7 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,11 +31,13 @@ from lrsched.transforms.rate import (
     edit_rate,
     evaluate_rate,
     fingerprint,
+    init_rate,
     override_number,
 )
 
 if TYPE_CHECKING:
     import chex
+    import optax
 
 SCHEDULES: Final = ("new", "saved")
 _APPLIED: Final = ("learning_rate", "values", "multipliers", "hyperparams")
@@ -51,7 +53,7 @@ def migrate(
     *,
     schedule: str = "new",
     step: ArrayLike | None = None,
-) -> Any:
+) -> "optax.OptState":
     """Take what an old state has learned over into the fresh state of another optimizer.
 
     Moments, averages, estimates and counts come from ``saved``, transform by transform and
@@ -118,14 +120,20 @@ class _SavedRate(NamedTuple):
     node: StateNode
     group: Path
     name: str
-    record: Any
-    manual_value: Any
+    record: "chex.ArrayTree"
+    manual_value: "chex.Array"
 
 
 class _Migration:
     """The saved and the fresh state, taken apart, and what of the saved one was used."""
 
-    def __init__(self, saved: Any, fresh: Any, keeps_schedules: bool, step: ArrayLike | None):
+    def __init__(
+        self,
+        saved: "optax.OptState",
+        fresh: "optax.OptState",
+        keeps_schedules: bool,
+        step: ArrayLike | None,
+    ):
         self._keeps_schedules = keeps_schedules
         self._step = step
         self._old, self._new = read_state(saved), read_state(fresh)
@@ -154,7 +162,7 @@ class _Migration:
                 origins = translated[0].origins
                 self._old_nodes = [x for x in self._old_nodes if x not in origins] + translated
 
-    def state(self) -> Any:
+    def state(self) -> "optax.OptState":
         """Return the fresh state with all that the saved one has."""
         values = [self._leaf(leaf) for leaf in self._new]
         moments = [leaf for leaf in self._new if _is_moment(leaf)]
@@ -187,7 +195,7 @@ class _Migration:
 
     # What each leaf of the fresh state becomes.
 
-    def _leaf(self, leaf: StateLeaf) -> Any:
+    def _leaf(self, leaf: StateLeaf) -> "chex.ArrayTree":
         node = leaf.node
         if node is not None and leaf.field in _CONFIGURED:
             return self._configuration(node, leaf)
@@ -210,7 +218,7 @@ class _Migration:
         self._used.add(id(old))
         return _wrapped(_placed(array, fresh, is_first), leaf.value)
 
-    def _configuration(self, node: StateNode, leaf: StateLeaf) -> Any:
+    def _configuration(self, node: StateNode, leaf: StateLeaf) -> "chex.ArrayTree":
         if not isinstance(leaf.value, RateState):
             source = self._source(node) if self._keeps_schedules else None
             old = None if source is None else source.leaves.get((leaf.field, leaf.path))
@@ -224,11 +232,11 @@ class _Migration:
         self._note_edits(node, leaf, saved)
         return leaf.value
 
-    def _kept_rate(self, leaf: StateLeaf, saved: _SavedRate) -> Any:
+    def _kept_rate(self, leaf: StateLeaf, saved: _SavedRate) -> "chex.ArrayTree":
         fresh: RateState = leaf.value
-        leaf_treedef = jax.tree.structure(fresh.edits.scale)
+        leaf_treedef = jax.tree.structure(fresh.fingerprint)
         if saved.manual_value is not None:
-            plain = unwrap_nnx(fresh, leaf_treedef)
+            plain = _plain(fresh)
             count = self._clock(leaf.node)
             value = jnp.asarray(saved.manual_value, jnp.float32)
             now = _evaluate(plain, count)
@@ -240,10 +248,10 @@ class _Migration:
             is_frozen = [record.schedule == FROZEN for record in (saved.record, fresh)]
             if is_frozen[0] != is_frozen[1]:
                 return fresh
-            plain = unwrap_nnx(saved.record, jax.tree.structure(saved.record.edits.scale))
+            plain = _plain(saved.record)
             return _wrapped_tree(jax.tree.map(jnp.array, plain), leaf_treedef)
         if isinstance(saved.record, Mapping):
-            return _wrapped_tree(_filled(unwrap_nnx(fresh, leaf_treedef), saved), leaf_treedef)
+            return _wrapped_tree(_filled(_plain(fresh), saved), leaf_treedef)
         return fresh
 
     def _note_edits(self, node: StateNode, leaf: StateLeaf, saved: _SavedRate) -> None:
@@ -251,7 +259,7 @@ class _Migration:
         label = group_label((*saved.group, saved.name)) or LEARNING_RATE
         keep = "migrate(..., schedule='saved') keeps it"
         if saved.manual_value is not None:
-            plain = unwrap_nnx(leaf.value, jax.tree.structure(leaf.value.edits.scale))
+            plain = _plain(leaf.value)
             value, new = (
                 np.asarray(saved.manual_value),
                 np.asarray(_evaluate(plain, self._clock(node))),
@@ -262,9 +270,9 @@ class _Migration:
                     f"fresh schedule {plain.schedule} gives {_number(new)}; {keep}."
                 )
         elif isinstance(saved.record, RateState):
-            edits = jax.tree.map(lambda x: np.asarray(jax.tree.leaves(x)[0]), saved.record.edits)
-            is_edited = (edits.scale != 1) | (edits.is_overridden > 0) | (edits.pace_end > 0)
-            if np.any(is_edited | (edits.cooldown_steps > 0)):
+            unedited = init_rate(saved.record.schedule).record
+            current = _plain(saved.record).record
+            if any(np.any(np.asarray(x) != y) for x, y in zip(current, unedited, strict=True)):
                 self._notes.append(
                     f"The saved {label} was changed at run time, and the fresh schedule applies "
                     f"without that; {keep}."
@@ -279,7 +287,7 @@ class _Migration:
         twice; the occurrences correspond in order.
         """
 
-        def key(leaf: StateLeaf, has_container: bool) -> Any:
+        def key(leaf: StateLeaf, has_container: bool) -> "chex.ArrayTree":
             node = leaf.node
             if node is None:
                 return leaf.path
@@ -292,10 +300,10 @@ class _Migration:
             *(leaf for leaf in self._old if leaf.node is None),
         ]
         for has_container in (True, False):
-            saved: dict[Any, list[StateLeaf]] = {}
+            saved: dict[object, list[StateLeaf]] = {}
             for leaf in saved_leaves:
                 saved.setdefault(key(leaf, has_container), []).append(leaf)
-            count: Counter[Any] = Counter()
+            count: Counter[object] = Counter()
             for leaf in self._in_order():
                 if leaf.node is not None and not leaf.path:
                     continue
@@ -380,7 +388,7 @@ class _Migration:
                 return outermost[0]
         return None
 
-    def _clock(self, node: StateNode | None) -> Any:
+    def _clock(self, node: StateNode | None) -> "chex.ArrayTree":
         """Return the step count of a rate of the fresh state."""
         if self._step is not None:
             return jnp.asarray(self._step, jnp.int32)
@@ -390,7 +398,7 @@ class _Migration:
         # Without MultiSteps in both states, each count is one of updates of the parameters.
         is_distinct = bool(multi_steps) and has_multi_steps
 
-        def counts(nodes: Iterable[StateNode]) -> list[Any]:
+        def counts(nodes: Iterable[StateNode]) -> list["chex.Array"]:
             return [
                 jnp.asarray(old.leaves["count", ()].array)
                 for old in nodes
@@ -425,7 +433,7 @@ class _Migration:
 
     # What the latest update applied, so that the rate can be read before the next one.
 
-    def _with_applied_rates(self, state: Any) -> list[Any]:
+    def _with_applied_rates(self, state: "optax.OptState") -> list["chex.Array"]:
         started = {leaf.place for leaf in self._fresh_leaves if leaf.field in _APPLIED}
         leaves = read_state(state)
         return [
@@ -514,14 +522,14 @@ def _listed(leaves: Iterable[StateLeaf]) -> str:
     return "; ".join(texts)
 
 
-def _largest(counts: list[Any]) -> Any:
+def _largest(counts: list["chex.Array"]) -> "chex.ArrayTree":
     result = counts[0]
     for count in counts[1:]:
         result = jnp.maximum(result, count)
     return jnp.asarray(result, jnp.int32)
 
 
-def _placed(array: Any, fresh: Any, is_first: bool) -> Any:
+def _placed(array: "chex.Array", fresh: "chex.ArrayTree", is_first: bool) -> "optax.OptState":
     """Return a saved array in the dtype of the fresh one, and a NumPy array on its devices."""
     dtype = jnp.result_type(fresh)
     if not isinstance(array, jax.Array):
@@ -533,16 +541,22 @@ def _placed(array: Any, fresh: Any, is_first: bool) -> Any:
     return array if is_first else jnp.array(array)
 
 
-def _wrapped(array: Any, like: Any) -> Any:
+def _wrapped(array: "chex.Array", like: "chex.ArrayTree") -> "optax.OptState":
     """Return an array in the container of a fresh leaf, such as an ``nnx.Variable``."""
     return jax.tree.unflatten(jax.tree.structure(like), [array])
 
 
-def _wrapped_tree(tree: Any, leaf_treedef: Any) -> Any:
+def _wrapped_tree(tree: "chex.ArrayTree", leaf_treedef: object) -> "chex.ArrayTree":
     return jax.tree.map(lambda x: jax.tree.unflatten(leaf_treedef, [x]), tree)
 
 
-def _evaluate(rate: RateState, count: Any) -> jax.Array:
+def _plain(rate: RateState) -> RateState:
+    """Return a rate as arrays, out of what ``nnx.Optimizer`` puts around them."""
+    plain: RateState = unwrap_nnx(rate, jax.tree.structure(rate.fingerprint))
+    return plain
+
+
+def _evaluate(rate: RateState, count: "chex.Array") -> jax.Array:
     """Return a rate at its latest update, or those of rates stacked along leading axes."""
     evaluate: Callable[..., jax.Array] = evaluate_rate
     shape = jnp.shape(rate.edits.scale)
@@ -554,7 +568,7 @@ def _evaluate(rate: RateState, count: Any) -> jax.Array:
     return evaluate(rate, jnp.broadcast_to(jnp.maximum(count - 1, 0), shape))
 
 
-def _applied(leaf: StateLeaf) -> Any:
+def _applied(leaf: StateLeaf) -> "optax.OptState":
     """Return what the update before the count of the leaf's node applied."""
     node = leaf.node
     count = None if node is None else node.leaves.get(("count", ()))
@@ -563,7 +577,7 @@ def _applied(leaf: StateLeaf) -> Any:
     for field, path in (("rate", ()), ("rates", leaf.path), ("schedules", leaf.path)):
         record = node.leaves.get((field, path))
         if record is not None and isinstance(record.value, RateState):
-            plain = unwrap_nnx(record.value, jax.tree.structure(record.value.edits.scale))
+            plain = _plain(record.value)
             return _evaluate(plain, count.array)
     return leaf.array
 
@@ -575,14 +589,15 @@ def _filled(fresh: RateState, saved: _SavedRate) -> RateState:
     if np.any(stored != fingerprint(fresh.schedule)):
         raise ValueError(
             f"migrate: the saved {saved.name or 'learning rate'} follows a schedule of another "
-            f"kind than {fresh.schedule}, and a tree without types does not say which; restore "
-            "into the state of the saved optimizer, or pass schedule='new'."
+            f"kind than {fresh.schedule}, or an earlier version saved it, and a tree without types "
+            "does not say which; restore into the state of the saved optimizer, or pass "
+            "schedule='new'."
         )
 
-    def numbers(tree: Any) -> dict[Path, Any]:
+    def numbers(tree: "chex.ArrayTree") -> dict[Path, "chex.Array"]:
         return {leaf.path: leaf.array for leaf in read_state(tree)}
 
-    def fill(tree: Any, restored: Any) -> Any:
+    def fill(tree: "chex.ArrayTree", restored: "chex.ArrayTree") -> "chex.ArrayTree":
         by_path = {path: x for path, x in numbers(restored).items() if path != ("fingerprint",)}
         # Flax saves a schedule as its numbers in order, and all else by name.
         in_order = [by_path.get((str(index),)) for index in range(len(by_path))]
@@ -600,7 +615,7 @@ def _filled(fresh: RateState, saved: _SavedRate) -> RateState:
     )
 
 
-def _mismatch(leaf: StateLeaf, array: Any) -> ValueError:
+def _mismatch(leaf: StateLeaf, array: "chex.Array") -> ValueError:
     title = leaf.node.title if leaf.node is not None else "the container"
     path = "".join(f"[{key!r}]" for key in leaf.path)
     return ValueError(
@@ -610,5 +625,5 @@ def _mismatch(leaf: StateLeaf, array: Any) -> ValueError:
     )
 
 
-def _number(value: Any) -> str:
+def _number(value: "chex.Numeric") -> str:
     return f"{float(value):.6g}" if np.ndim(value) == 0 else str(value)

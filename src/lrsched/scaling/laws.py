@@ -301,14 +301,14 @@ class AveragingWeights(NamedTuple):
     updates: np.ndarray
 
 
-def averaging_weights(rates: ArrayLike, weight_decay: float) -> AveragingWeights:
+def averaging_weights(rates: ArrayLike | Schedule, weight_decay: float) -> AveragingWeights:
     """Return how much of the initial parameters and of each update is left at the end of a run.
 
     Update ``i`` with decoupled weight decay leaves ``rate_i`` times the product of ``1 - rate_j
     weight_decay`` over all later ``j``. ``1 / (rate weight_decay)`` is the averaging time.
 
     Args:
-      rates: Rate of each update, such as ``schedule(np.arange(steps))``.
+      rates: Rate of each update, or a `Schedule` with a horizon.
       weight_decay: Weight decay, which the rate multiplies as in ``optax.adamw``.
 
     Returns:
@@ -326,6 +326,12 @@ def averaging_weights(rates: ArrayLike, weight_decay: float) -> AveragingWeights
       >>> round(weights.start, 4), weights.updates.round(4).tolist()
       (0.729, [0.081, 0.09, 0.1])
     """
+    if isinstance(rates, Schedule):
+        if rates.horizon is None:
+            raise ValueError(
+                f"averaging_weights: rates={rates} has no horizon; pass the rate of each update."
+            )
+        rates = rates(np.arange(int(rates.horizon)))
     values = np.asarray(rates, np.float64)
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(

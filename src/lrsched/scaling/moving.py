@@ -8,6 +8,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import jax
+import numpy as np
+
 from lrsched.scaling.laws import check_sizes, deepseek_law, power_lines_decay, step_law
 
 
@@ -458,6 +461,12 @@ def transfer(
       [('kernel', 0.25)]
     """
     names = [rule] if isinstance(rule, str) else list(rule)
+    for label, size in (("from_", from_), ("to", to)):
+        if not isinstance(size, Size):
+            raise ValueError(
+                f"transfer: {label}={size!r} is not accepted; {label} must be a Size, as in "
+                "Size(width=256)."
+            )
     for name in names:
         if name not in RULES:
             raise ValueError(
@@ -472,12 +481,8 @@ def transfer(
                         f"pass Size({field}=...) on both sides."
                     )
                 check_sizes("transfer", **{f"{label}.{field}": getattr(size, field)})
-    for key, value in hyperparameters.items():
-        if isinstance(value, bool) or not (isinstance(value, int | float) and math.isfinite(value)):
-            raise ValueError(
-                f"transfer: {key}={value!r} is not accepted; {key} must be a finite number."
-            )
-    move, notes = Move(hyperparameters, from_, to), []
+    values = {key: _as_number(key, value) for key, value in hyperparameters.items()}
+    move, notes = Move(values, from_, to), []
     for name in names:
         move.rule = name
         RULES[name].apply(move)
@@ -491,3 +496,13 @@ def transfer(
             "raises it as the batch grows; they are alternatives."
         )
     return TransferResult(move.values, move.groups, tuple(move.changes), tuple(notes))
+
+
+def _as_number(name: str, value: float) -> float:
+    """Return a hyperparameter as a Python number; NumPy's and JAX's scalars are numbers too."""
+    is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    if isinstance(value, bool) or not is_number or np.ndim(value) or not np.isfinite(value):
+        raise ValueError(
+            f"transfer: {name}={value!r} is not accepted; {name} must be a finite number."
+        )
+    return value if isinstance(value, int) else float(value)

@@ -268,7 +268,7 @@ def _residuals(problem: Problem, curves: BinnedCurves, logs: np.ndarray) -> np.n
 
 
 def columns(law: str, numbers: Mapping[str, float], curves: BinnedCurves) -> np.ndarray:
-    """Compute what each linear coefficient is multiplied by, ``(coefficients, curves, groups)``."""
+    """Compute the factor of each linear coefficient, ``(coefficients, curves, groups)``."""
     terms = LAWS[law]
     names = ("L0", "A", *((terms.scale,) if terms.scale else ()))
     return np.stack(

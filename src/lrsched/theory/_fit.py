@@ -104,7 +104,7 @@ def fit_loss_law(
 
     Returns:
       The law with the covariance of its parameters, its cross-validated error and, in
-      ``LossLaw.trust()``, what that means in words.
+      ``LossLaw.trust()``, sentences on its validity.
 
     Raises:
       ValueError: If ``law`` or a name in ``fixed`` is unknown, a curve is malformed or has no
@@ -137,7 +137,7 @@ def fit_loss_law(
             "fit_loss_law: the rate falls in none of the curves, so that the law "
             f"{law!r} cannot be fitted; add a curve under another schedule, or take law='power'."
         )
-    # NumPy is in float64 whatever the caller's JAX uses; parameters this correlated need it.
+    # NumPy computes in float64 also without jax_enable_x64; parameters this correlated need it.
     data = bin_curves(checked)
     if law == "auto" and len(checked) < _CHOICE:
         laws = _AUTO[:1]
@@ -180,9 +180,9 @@ class _Candidate(NamedTuple):
 
     Attributes:
       errors: Relative error along left-out curves and at their ends, or `None` without folds.
-      baseline: The same for the mean of the other curves.
+      baseline: Errors of the mean of the other curves.
       strength: Strength of the calibration, or `None` without one.
-      score: What the choice between laws minimises.
+      score: Criterion by which a law is chosen; lower is better.
     """
 
     law: str

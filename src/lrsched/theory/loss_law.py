@@ -42,9 +42,9 @@ class FittedRuns(NamedTuple):
       peaks: Least and greatest largest rate of the curves.
       steps: Length of the shortest and of the longest curve, up to its last record.
       lowest: Least final rate of a curve, as a fraction of its peak.
-      dof: Degrees of freedom of the cross-validated errors, or 0 if there are none.
+      dof: Degrees of freedom of the cross-validated errors; 0 without cross-validation.
       errors: Root mean square relative error of left-out curves: along the run, of the final loss.
-      baseline: The same of the final loss for the mean of the other curves.
+      baseline: Error of the final loss for the mean of the other curves.
       warnings: Sentences about the fit itself.
     """
 
@@ -413,8 +413,8 @@ def model_error(
     """Compute the relative error of the law itself for a run, without that of its parameters.
 
     Args:
-      spread: That of the law.
-      reach: What `split` returns.
+      spread: Spread of the law, see `LossLaw`.
+      reach: Range of the fitted runs, as `split` returns it.
       rates: The rates of the run, ``(steps,)``.
       at: Numbers of updates. If `None`, the end of the run.
 

@@ -46,7 +46,7 @@ _POWER: Final = len(_RAMP_NAMES)
 _POWER_PREFIX: Final = "power:"
 
 
-def _parse_named_ramp(value: Any) -> Any:
+def _parse_named_ramp(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError
     return _RAMP.parse(value)
@@ -179,8 +179,8 @@ class RateState(NamedTuple):
     """A schedule in use.
 
     Attributes:
-      schedule: the schedule as configured, its numbers as float32 and int32 arrays.
-      record: what was changed at run time; ``edits`` has it number by number.
+      schedule: Schedule as configured, its numbers as float32 and int32 arrays.
+      record: Edits that were made at run time; ``edits`` has them number by number.
       fingerprint: int32 scalar, checksum of the schedule's kind. Checkpoint libraries that restore
         leaf by leaf can fill one kind with the numbers of another; the checksum tells.
       is_live: int32 scalar, 1 where the transform was built with JAX arrays, whose current values
@@ -225,16 +225,21 @@ def to_state(data: Data) -> Data:
     return owned
 
 
-def fingerprint(schedule: Schedule) -> np.int32:
+def fingerprint(schedule: Schedule, version: int | None = None) -> np.int32:
     """Return the checksum of a schedule's kind: its name and static data, without its numbers.
 
     A CRC of a canonical text is the same in every process, which ``hash`` is not.
+
+    Args:
+      schedule: The schedule.
+      version: Version of the record. Defaults to None, the current one.
     """
-    text = json.dumps([RATE_VERSION, _kind(schedule)], sort_keys=True)
+    version = RATE_VERSION if version is None else version
+    text = json.dumps([version, _kind(schedule)], sort_keys=True)
     return np.uint32(zlib.crc32(text.encode())).view(np.int32)
 
 
-def _kind(value: Any) -> Any:
+def _kind(value: object) -> object:
     if isinstance(value, Schedule):
         structure = value._structure
         numbers = zip(structure.names, value._children, strict=True)
@@ -243,7 +248,7 @@ def _kind(value: Any) -> Any:
     return [_kind(item) for item in value] if isinstance(value, tuple) else 0
 
 
-def _name(value: Any) -> Any:
+def _name(value: object) -> object:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value))}"
@@ -252,8 +257,8 @@ def _name(value: Any) -> Any:
 def check_fingerprint(rate: RateState, name: str) -> None:
     """Raise where a checkpoint library has filled a schedule with the numbers of another kind.
 
-    The leaf is looked at where that costs no synchronisation: where it is traced, on other hosts
-    or still being computed, nothing is checked.
+    The leaf is read only where that costs no synchronisation: nothing is checked where it is
+    traced, on other hosts or still being computed.
 
     Raises:
       ValueError: If the stored fingerprint is not that of the stored schedule.
@@ -267,6 +272,14 @@ def check_fingerprint(rate: RateState, name: str) -> None:
     if not getattr(stored, "is_ready", lambda: True)():
         return
     if np.any(np.asarray(stored) != fingerprint(rate.schedule)):
+        for version in range(1, RATE_VERSION):
+            if np.all(np.asarray(stored) == fingerprint(rate.schedule, version)):
+                raise ValueError(
+                    f"the state's {name or 'learning rate'} was saved with version {version} of "
+                    f"the record of run-time changes, and this is version {RATE_VERSION}; "
+                    "migrate(restored, fresh) takes moments and counts over, and the schedules of "
+                    "fresh apply."
+                )
         raise ValueError(
             f"the state's {name or 'learning rate'} has the schedule {rate.schedule}, but numbers "
             "of a schedule of another kind: a checkpoint was restored into an optimizer with "
@@ -279,7 +292,7 @@ def with_live_numbers(rate: RateState, configured: Schedule) -> RateState:
     """Return ``rate`` with the JAX arrays of ``configured`` written into the same leaves."""
     structure: Any = jax.tree.structure(configured)
     if jax.tree.structure(rate.schedule) != structure:
-        # Another schedule was set, where the transform had no arrays of its own.
+        # Another schedule was set, when the transform was built with Python numbers.
         return rate
     return rate._replace(schedule=with_live_leaves(rate.schedule, configured))
 
@@ -293,7 +306,10 @@ def with_live_leaves(stored: Data, configured: Data) -> Data:
 
     Args:
       stored: Pytree of arrays, as `to_state` made it.
-      configured: The same with the numbers that the transform was built with.
+      configured: Pytree with the numbers that the transform was built with.
+
+    Returns:
+      A pytree of the structure and dtypes of ``stored``.
     """
     leaves = jax.tree.leaves(configured)
     if not any(isinstance(leaf, jax.Array) for leaf in leaves):
@@ -458,7 +474,7 @@ def _position(
         whole, part = step, jnp.zeros_like(step, jnp.float32)
     # The positions lie on two lines, from (0, 0) to (pace_step, pace_position) and from there to
     # (pace_end, horizon). Each is followed from its nearer end: lengths are counted in int32 and
-    # rounded once, so what is left of the schedule keeps its relative accuracy to the last step.
+    # rounded once, so the remaining part of the schedule is accurate to its last step.
     middles = edits.pace_step >> 1, edits.pace_step + ((edits.pace_end - edits.pace_step) >> 1)
     is_from_zero, is_from_end = whole < middles[0], whole >= middles[1]
     anchor_step = jnp.where(is_from_end, edits.pace_end, edits.pace_step)
@@ -715,7 +731,7 @@ def _ramp_name(edits: RateEdits) -> str:
 # Reading a rate back as one schedule.
 
 
-def _edited_horizon(schedule: Schedule) -> Any:
+def _edited_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizon, pace_end = schedule.inner.horizon, schedule.pace_end
     start, steps = schedule.cooldown_start, schedule.cooldown_steps
     if is_traced((pace_end, start, steps)):
@@ -787,12 +803,15 @@ def edited(
       cooldown_remaining: Fraction of the cooldown that is left at ``cooldown_start``.
       cooldown_ramp: Name of the ramp, as in `wsd`, or ``"power:P"``.
 
+    Returns:
+      A `Schedule`.
+
     >>> import lrsched
     >>> lrsched.edited(lrsched.linear(1.0, 0.0, steps=4), scale=0.5)([0, 2, 4]).tolist()
     [0.5, 0.25, 0.0]
     """
     ramp, power = ramp_numbers(cooldown_ramp)
-    numbers: dict[str, Any] = {
+    numbers: dict[str, chex.Numeric] = {
         "scale": scale,
         "override": 0.0 if override is None else override,
         "pace_fraction": pace_fraction,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,18 +21,22 @@ from lrsched.arguments import (
     one_of,
     validate_arguments,
 )
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.learning_rate import scale_by_learning_rate
+
+if TYPE_CHECKING:
+    import chex
 
 Mask: TypeAlias = optax.Params | Callable[[optax.Params], optax.Params] | None
 """Tree of booleans, a prefix of it, or a function of the parameters that returns one."""
 
 
-def _parse_coefficient(value: Any) -> Any:
+def _parse_coefficient(value: object) -> object:
     return value if isinstance(value, Schedule) else in_range(ge=0)(value)
 
 
-def _parse_decay(value: Any) -> Any:
+def _parse_decay(value: object) -> object:
     if not isinstance(value, list | tuple):
         return _parse_coefficient(value)
     for pattern, _ in value:
@@ -152,12 +156,12 @@ def with_weight_decay(
             f"with_weight_decay: peak={peak!r} is not accepted with coupling={coupling!r}; pass "
             "peak only with coupling='relative' or 'corrected', or with timescale."
         )
-    top: Any = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
+    top: chex.Numeric = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
     if timescale is not None:
         at_peak = {"relative": 1.0, "squared": top**2}
         weight_decay = 1 / (timescale * at_peak.get(coupling, top))
     # The rate multiplies the sum of direction and decay, so the coefficient is k / rate.
-    factors: dict[str, Any] = {
+    factors: dict[str, chex.Numeric] = {
         "relative": 1 / top,
         "corrected": schedule * (1 / top),
         "squared": schedule,
@@ -187,12 +191,16 @@ def _add_cautious_decay(
         updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.EmptyState]:
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError(
+                "with_weight_decay needs the parameters: update(updates, state, params)."
+            )
 
         def add(direction: jax.Array, param: jax.Array) -> jax.Array:
             # Compare signs: the product of two small bfloat16 numbers underflows to 0.
             opposite = ((direction > 0) & (param < 0)) | ((direction < 0) & (param > 0))
-            decay = jnp.asarray(weight_decay).astype(param.dtype) * param
+            if jnp.iscomplexobj(param):  # the inner product of the two, as of pairs of reals
+                opposite = jnp.real(jnp.conj(direction) * param) < 0
+            decay = jnp.asarray(weight_decay).astype(jnp.result_type(param)) * param
             return jnp.where(opposite, direction, direction + decay)
 
         return jax.tree.map(add, updates, params), state
@@ -209,9 +217,9 @@ def _group_mask(
     def of_group(params: optax.Params) -> optax.Params:
         allowed = mask(params) if callable(mask) else mask
 
-        def first_matches(path: Any, leaf: Any) -> bool:
+        def first_matches(path: tuple[object, ...], leaf: object) -> bool:
             del leaf
-            text = jax.tree_util.keystr(path, simple=True, separator="/")
+            text = path_name(path)
             found = (one for one in patterns if one is not None and re.search(one, text))
             return next(found, None) == pattern
 
@@ -225,7 +233,7 @@ def _group_mask(
     return of_group
 
 
-def _peak(schedule: Schedule) -> Any:
+def _peak(schedule: Schedule) -> "chex.Numeric":
     if schedule.horizon is None or is_traced(schedule.horizon):
         raise ValueError(
             f"with_weight_decay: peak=None is not accepted, as {schedule} has no known horizon; "

@@ -13,12 +13,13 @@ from lrsched.tuning._search import (
 from lrsched.tuning._sweep import sweep
 from lrsched.tuning._training import Training, TrainingState, shuffled_indices, training
 from lrsched.tuning.batched_runner import ExecutionPlan
-from lrsched.tuning.results import RateRange, Sensitivity, SweepResult, Verdict
+from lrsched.tuning.results import Collapse, RateRange, Sensitivity, SweepResult, Verdict
 
 __all__ = [
     "ANY_RANGE",
     "RANGES",
     "AutoResult",
+    "Collapse",
     "CriticalRate",
     "ExecutionPlan",
     "HalvingResult",

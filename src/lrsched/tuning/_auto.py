@@ -24,7 +24,7 @@ class AutoResult:
 
     Attributes:
       schedule: The schedule to train with.
-      peak: Its highest rate.
+      peak: Highest rate of the schedule.
       range_test: The range test that gave the peaks of the probes.
       probes: The short runs that gave the peak.
     """

@@ -20,7 +20,7 @@ from lrsched.tuning._nnx import as_arrays, is_nnx_module, split_variables
 if TYPE_CHECKING:
     import chex
 
-    from lrsched.tuning._training import Training
+    from lrsched.tuning._training import Batch, Data, Model, Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +67,10 @@ class CriticalRate:
 
 
 def critical_rate(
-    loss_fn: Callable[[Any, Any], jax.Array],
-    model: Any,
+    loss_fn: Callable[[Model, Batch], jax.Array],
+    model: Model,
     optimizer: Any,
-    batch: Any,
+    batch: Batch,
     opt_state: optax.OptState | None = None,
     *,
     rate: float | None = None,
@@ -212,15 +212,15 @@ def gen_rate(rate: float, backward: float, current: float, forward: float) -> fl
 class _Probe(NamedTuple):
     """Result of a search, in units of the rate. Scalars."""
 
-    low: Any
-    high: Any
-    rate: Any
-    backward: Any
-    loss: Any
-    forward: Any
-    num_losses: Any
-    has_direction: Any
-    is_descent: Any
+    low: jax.Array
+    high: jax.Array
+    rate: chex.Array
+    backward: jax.Array
+    loss: jax.Array
+    forward: jax.Array
+    num_losses: jax.Array
+    has_direction: jax.Array
+    is_descent: jax.Array
 
 
 def _result(found: _Probe) -> CriticalRate:
@@ -248,13 +248,13 @@ _TIE: Final = 8
 
 @functools.partial(jax.jit, static_argnames=("loss_fn", "optimizer", "graph"))
 def _probe(
-    loss_fn: Callable[[Any, Any], jax.Array],
+    loss_fn: Callable[[Model, Batch], jax.Array],
     optimizer: optax.GradientTransformation,
     graph: Any,
-    params: Any,
-    others: Any,
+    params: optax.Params,
+    others: chex.ArrayTree,
     opt_state: optax.OptState,
-    batch: Any,
+    batch: Batch,
     rate: jax.Array,
     guess: jax.Array,
     tolerance: jax.Array,
@@ -262,7 +262,7 @@ def _probe(
 ) -> _Probe:
     """Return the search along the next update. A NaN stands for an absent rate or guess."""
 
-    def loss_of(params: Any) -> jax.Array:
+    def loss_of(params: optax.Params) -> jax.Array:
         if graph is None:
             return loss_fn(params, batch)
         from flax import nnx
@@ -295,7 +295,7 @@ def _product(gradient: jax.Array, update: jax.Array) -> jax.Array:
 
 def _search(
     loss_of: Callable[[Any], jax.Array],
-    params: Any,
+    params: optax.Params,
     direction: chex.ArrayTree,
     is_descent: jax.Array,
     guess: jax.Array,
@@ -389,7 +389,7 @@ def critical_rate_at_init(training: Training, guess: float, seeds: Sequence[int]
     """
 
     # The data is an argument: XLA would fold a constant of its size into the program.
-    def search(seed: jax.Array, data: Any) -> _Probe:
+    def search(seed: jax.Array, data: Data) -> _Probe:
         key = jax.random.key(seed)
         init_key, data_key = jax.random.split(key)
         state = training.init(constant(guess), init_key)
@@ -402,7 +402,7 @@ def critical_rate_at_init(training: Training, guess: float, seeds: Sequence[int]
         after, _ = training.step(state, batch)
         direction = jax.tree.map(jnp.subtract, after.params, state.params)
 
-        def loss_of(params: Any) -> jax.Array:
+        def loss_of(params: optax.Params) -> jax.Array:
             # The gradients of the step are not used here: XLA removes them.
             loss: jax.Array = training.step(state._replace(params=params), batch)[1]
             return loss

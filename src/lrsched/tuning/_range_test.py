@@ -154,16 +154,17 @@ class RangeTestResult:
             f"median of {len(self._curves_that_fall())} seeds of the range test",
         )
 
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
+    def plot(self, ax: "Axes | None" = None, *, mine: float | None = None) -> "Axes":
         """Draw the losses over the rates, with the usable range and the suggestion.
 
         Args:
           ax: Matplotlib axes. Defaults to new ones.
+          mine: A rate to mark, with its `verdict`.
 
         Returns:
           The axes.
         """
-        drawn: Axes = plot("plot_range_test", self, ax)
+        drawn: Axes = plot("plot_range_test", self, ax, mine)
         return drawn
 
     def _suggestions_of_seeds(self, method: str) -> list[float]:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import re
 import sys
+import threading
 import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -86,9 +87,13 @@ def sweep(
     With several processes (``jax.distributed``) each trains its share of the runs, and all of them
     return the whole result.
 
+    If one of several processes ends, JAX ends the others after its heartbeat timeout, an argument
+    of ``jax.distributed.initialize`` that is 100 s by default.
+
     With ``checkpoint``, the same call continues a sweep that was killed, with equal results in
-    every bit. SIGINT and SIGTERM take effect after the running call, of at most about two seconds,
-    and a save. A save that fails is a warning, and a damaged save is replaced by the one before it.
+    every bit, also with another number of processes. SIGINT and SIGTERM take effect after the
+    running call, of at most about two seconds, and a save. A save that fails is a warning, and a
+    damaged save is replaced by the one before it.
 
     Args:
       training: The training.
@@ -186,7 +191,10 @@ def sweep(
             _SweepGroup(runner, runs, share, results, saves, metadata, group_save).train(
                 show, interrupt
             )
-    results = allgather_results(results)
+        if jax.process_count() > 1:
+            # The others may never come: what this process has trained must not depend on them.
+            saves.save({"group": None, "sweep": digest}, flatten_arrays("results", results))
+            results = _gather(results, saves)
     return SweepResult(
         results_table(listed, seeds, results),
         listed,
@@ -301,6 +309,8 @@ class _SweepGroup:
                 self.run_of_lane[lane] = -1
 
 
+_WAITING_SECONDS: Final = 2.0
+"""Time that a process waits for the results of the others before it says so."""
 _FIRST_LIMIT: Final = 32
 """Number of updates of the first call, before its speed is known."""
 
@@ -309,14 +319,51 @@ def _restore_results(
     saves: Checkpoint, digest: str, results: RunResults
 ) -> tuple[RunResults, Save | None]:
     save = saves.load()
-    if save is None:
-        return results, None
-    if save.metadata["sweep"] != digest:
+    others = saves.load_of_others()
+    if any(known.metadata["sweep"] != digest for known in (save, *others) if known is not None):
         raise ValueError(
             "sweep: the checkpoint is of another sweep: its schedules, seeds, lengths, "
             "num_evaluations or num_loss_records differ; use another directory for this one."
         )
-    return restore_arrays(save.arrays, "results", results), save
+    if save is not None:
+        results = restore_arrays(save.arrays, "results", results)
+    for other in others:
+        theirs: RunResults = restore_arrays(other.arrays, "results", results)
+        is_new = theirs.done & ~results.done
+        for mine, their in zip(jax.tree.leaves(results), jax.tree.leaves(theirs), strict=True):
+            mine[is_new] = their[is_new]
+    return results, save
+
+
+def _gather(results: RunResults, saves: Checkpoint) -> RunResults:
+    """Return the results of all processes, or say that one of them is missing."""
+    kept = (
+        "the same call continues from the checkpoint, with any number of processes"
+        if saves.is_enabled()
+        else "with checkpoint=, the same call would continue with any number of processes"
+    )
+    # JAX aborts a process whose neighbour does not answer, without a Python exception: the sentence
+    # must come before.
+    notice = threading.Timer(
+        _WAITING_SECONDS,
+        lambda: print(
+            f"sweep: process {jax.process_index()} has trained its runs and waits for the results "
+            "of the others. If one of them has ended, JAX ends this process after its heartbeat "
+            f"timeout (100 s by default); {kept}.",
+            file=sys.stderr,
+            flush=True,
+        ),
+    )
+    notice.daemon = True
+    notice.start()
+    try:
+        return allgather_results(results)
+    except jax.errors.JaxRuntimeError as error:
+        raise RuntimeError(
+            f"sweep: another process has ended before it sent its results; {kept}."
+        ) from error
+    finally:
+        notice.cancel()
 
 
 def _digest(runs: Sequence[SweepRun], results: RunResults) -> str:

@@ -45,13 +45,13 @@ ModelFunction: TypeAlias = Callable[
 
 
 class TrainingState(NamedTuple):
-    """What one update hands to the next.
+    """Values that one update passes to the next.
 
     Attributes:
       params: The parameters.
       opt_state: The state of the optimizer, which contains the schedule.
-      model_state: Other state of the model (batch statistics, dropout keys); ``None`` if it has
-        none.
+      model_state: Other state of the model (batch statistics, dropout keys); ``None`` without
+        such a state.
     """
 
     params: optax.Params

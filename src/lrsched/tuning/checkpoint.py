@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +131,23 @@ class Checkpoint:
 
         A damaged save is left out with a warning.
         """
-        saves = self._saves()
+        return self._load(self._saves())
+
+    def load_of_others(self) -> list[Save]:
+        """Return the newest intact save of every other process that has written one.
+
+        A sweep that continues with fewer processes has the runs of the missing ones from there.
+        """
+        if self._directory is None:
+            return []
+        found = [
+            self._load(_saves_in(directory))
+            for directory in sorted(self._directory.parent.glob("process-*"))
+            if directory != self._directory
+        ]
+        return [save for save in found if save is not None]
+
+    def _load(self, saves: list[Path]) -> Save | None:
         for i, path in enumerate(saves):
             try:
                 return _read(path)
@@ -144,16 +160,12 @@ class Checkpoint:
                 warnings.warn(
                     f"sweep: the save {path} is damaged ({error}); {follow}.",
                     RuntimeWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
         return None
 
     def _saves(self) -> list[Path]:
-        """Return the files of the saves, the newest first."""
-        if self._directory is None:
-            return []
-        files = [path for path in self._directory.glob("save-*.zip") if _number(path) >= 0]
-        return sorted(files, key=_number, reverse=True)
+        return [] if self._directory is None else _saves_in(self._directory)
 
 
 def _warn(problem: str) -> None:
@@ -162,6 +174,12 @@ def _warn(problem: str) -> None:
         RuntimeWarning,
         stacklevel=4,
     )
+
+
+def _saves_in(directory: Path) -> list[Path]:
+    """Return the files of the saves in a directory, the newest first."""
+    files = [path for path in directory.glob("save-*.zip") if _number(path) >= 0]
+    return sorted(files, key=_number, reverse=True)
 
 
 def _number(path: Path) -> int:
@@ -183,7 +201,7 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _write(file: Any, metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def _write(file: IO[bytes], metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     raw = {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
     described = {
         name: {
@@ -221,16 +239,18 @@ def _read(path: Path) -> Save:
 def flatten_arrays(name: str, tree: "chex.ArrayTree") -> dict[str, np.ndarray]:
     """Return the arrays of a tree by ``name`` and position; random keys as their raw data."""
 
-    def to_numpy(leaf: Any) -> np.ndarray:
+    def to_numpy(leaf: "chex.Array") -> np.ndarray:
         return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
     return {f"{name}.{i}": to_numpy(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
-def restore_arrays(arrays: dict[str, np.ndarray], name: str, like: Any) -> Any:
+def restore_arrays(
+    arrays: dict[str, np.ndarray], name: str, like: "chex.ArrayTree"
+) -> "chex.ArrayTree":
     """Return the tree that `flatten_arrays` received, with the structure of ``like``."""
 
-    def from_numpy(raw: np.ndarray, leaf: Any) -> Any:
+    def from_numpy(raw: np.ndarray, leaf: "chex.Array") -> "chex.Array":
         return jax.random.wrap_key_data(jnp.asarray(raw)) if _is_key(leaf) else raw
 
     leaves, treedef = jax.tree.flatten(like)
@@ -238,7 +258,7 @@ def restore_arrays(arrays: dict[str, np.ndarray], name: str, like: Any) -> Any:
     return jax.tree.unflatten(treedef, restored)
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: "chex.Array") -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 

@@ -39,7 +39,7 @@ class Verdict(NamedTuple):
       rate: The rate in question.
       factor: Factor from the rate to the nearest end of the usable range; 1.0 if it lies inside.
       usable: The usable range.
-      evidence: Where the range comes from, in words.
+      evidence: Source of the range, as text.
     """
 
     verdict: str
@@ -85,7 +85,7 @@ class Sensitivity(NamedTuple):
         as good as the best.
       rates: Lowest and highest swept rate; the value depends on this range.
       num_rates: Number of swept rates.
-      warning: What limits the value, or an empty string.
+      warning: Limits of the value, or an empty string.
     """
 
     value: float
@@ -99,6 +99,29 @@ class Sensitivity(NamedTuple):
             f"to {self.rates.high:.2g}"
         )
         return f"{text} ({self.warning})" if self.warning else text
+
+
+class Collapse(NamedTuple):
+    """Loss curves of several sizes on one scale; ``print`` shows how far they agree.
+
+    Attributes:
+      progress: Fraction of the run, of shape ``(points,)``.
+      curves: ``(loss - floor) / (final loss - floor)`` of each size, of shape ``(sizes, points)``.
+      spread: Mean over the points of the standard deviation over the mean of the sizes; 0 if the
+        curves are one.
+      floor: The loss that no training goes below.
+    """
+
+    progress: np.ndarray
+    curves: np.ndarray
+    spread: float
+    floor: float
+
+    def __str__(self) -> str:
+        return f"{len(self.curves)} sizes agree within {self.spread:.2%} (floor {self.floor:.4g})"
+
+
+_COLLAPSE_POINTS: Final = np.linspace(0.1, 1.0, 46)
 
 
 class RunResults(NamedTuple):
@@ -378,24 +401,72 @@ class SweepResult:
         )
         return judge_rate(rate, usable, evidence)
 
+    def collapse(self, *others: "SweepResult", floor: float) -> Collapse:
+        """Compare the loss curves of several sizes after normalisation, one sweep a size.
+
+        The curve of the best schedule of each sweep, averaged over its seeds, becomes ``(loss -
+        floor) / (final loss - floor)`` over the fraction of the run. Sizes that are trained
+        equally well collapse onto one curve: the one that departs has a hyperparameter that was
+        not transferred. They need the same schedule with a rate that decays to about 0, equal
+        tokens for each parameter, and an equal timescale of weight decay.
+
+        Args:
+          *others: Sweeps of other sizes, each with at least 10 loss records.
+          floor: The loss that no training goes below, such as ``L0`` of a power law ``a C**-b +
+            L0`` that was fitted to the final losses.
+
+        Returns:
+          The normalised curves and their spread.
+
+        Raises:
+          ValueError: If a sweep diverged, or a final loss is not above ``floor``.
+
+        References:
+          Qiu et al. 2025 (arXiv 2507.02119). The measure of the spread is lrsched's.
+        """
+        curves = []
+        for result in (self, *others):
+            best = result.schedules.index(result.best())
+            losses = result.train_loss[result.table["schedule"] == best].mean(axis=0)
+            losses = losses[~np.isnan(losses)]
+            if not losses[-1] > floor:
+                raise ValueError(
+                    f"collapse: floor={floor!r} is not accepted; floor must be below the final "
+                    f"losses, of which one is {losses[-1]:.4g}."
+                )
+            progress = np.arange(1, len(losses) + 1) / len(losses)
+            scaled = (losses - floor) / (losses[-1] - floor)
+            curves.append(np.interp(_COLLAPSE_POINTS, progress, scaled))
+        stacked = np.array(curves)
+        spread = float(np.mean(stacked.std(axis=0) / stacked.mean(axis=0)))
+        return Collapse(_COLLAPSE_POINTS, stacked, spread, floor)
+
     def to_pandas(self) -> "pd.DataFrame":
         """Return the table as a ``pandas.DataFrame``."""
         import pandas
 
         return pandas.DataFrame(self.table)
 
-    def plot(self, x: str | None = None, by: str | None = None, ax: "Axes | None" = None) -> "Axes":
+    def plot(
+        self,
+        x: str | None = None,
+        by: str | None = None,
+        ax: "Axes | None" = None,
+        *,
+        mine: float | None = None,
+    ) -> "Axes":
         """Draw the loss against a parameter of the schedules, with the band of its seeds.
 
         Args:
           x: Name of the parameter. Defaults to the first one in which the schedules differ.
           by: Name of a second parameter, with one curve for each of its values.
           ax: Matplotlib axes. Defaults to new ones.
+          mine: A value of ``x`` to mark, a rate, with its `verdict`.
 
         Returns:
           The axes.
         """
-        drawn: Axes = plot("plot_sweep", self, x, by, ax)
+        drawn: Axes = plot("plot_sweep", self, x, by, ax, mine)
         return drawn
 
     def plot_runs(
@@ -478,7 +549,7 @@ def results_table(
 
 
 def varying_parameters(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
-    """Return the parameters in which schedules differ, by name; NaN where a schedule has none.
+    """Return the parameters in which schedules differ, by name; NaN where a schedule lacks one.
 
     A name is the expression that reads the parameter of the schedule, such as
     ``operands[1].peak``, or its last component where that is unique.
