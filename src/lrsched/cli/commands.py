@@ -32,7 +32,7 @@ from lrsched.recipes import listing as list_recipes
 from lrsched.serialize import to_dict
 
 _ABOUT: Final = (
-    "Inspect learning-rate schedules, and try rates on small workloads. A SCHEDULE is an "
+    "Inspect learning-rate schedules and finished runs, and try rates. A SCHEDULE is an "
     "expression, such as 'warmup(500) * 3e-4 >> cosine(3e-4, steps=9500)', a JSON or YAML file, or "
     "recipe:NAME."
 )
@@ -65,14 +65,19 @@ UNTIL = argument(
 WORKLOAD = argument(
     "--workload",
     choices=("digits", "diabetes"),
-    default="digits",
-    help="classification of digits, or regression on diabetes (default: %(default)s)",
+    help="classification of digits, or regression on diabetes (default: digits)",
 )
 OPTIMIZER = argument(
     "--optimizer",
     choices=("sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"),
-    default="adam",
-    help="optimizer of optax (default: %(default)s)",
+    help="optimizer of optax for a workload (default: adam)",
+)
+TRAINING = argument(
+    "training",
+    metavar="MODULE:FUNCTION",
+    nargs="?",
+    help="a function without arguments that returns your lrsched.tuning.Training, in a module of "
+    "the current directory or an installed one (default: a small workload)",
 )
 
 
@@ -375,6 +380,7 @@ def bound(schedule: str, steps: int | None, grad_norm: float, distance: float, j
 
 @command(
     "range-test",
+    TRAINING,
     WORKLOAD,
     OPTIMIZER,
     argument(
@@ -395,8 +401,9 @@ def bound(schedule: str, steps: int | None, grad_norm: float, distance: float, j
     JSON,
 )
 def range_test(
-    workload: str,
-    optimizer: str,
+    training: str | None,
+    workload: str | None,
+    optimizer: str | None,
     steps: int,
     seeds: int,
     low: float | None,
@@ -404,17 +411,18 @@ def range_test(
     png: Path | None,
     json: bool,
 ) -> None:
-    """Find the usable rates of a small workload with Smith's range test."""
-    # Imported here: the workloads need Flax and scikit-learn, of the extra `bench`.
-    from lrsched.cli.workloads import WORKLOADS
+    """Find the usable rates of your training, or of a small workload, with Smith's range test."""
+    # Imported here, as in `sweep`: no other command needs the tuning.
+    from lrsched.cli.trainings import errors_in_one_line, read_training
     from lrsched.tuning import range_test
 
-    training = WORKLOADS[workload](optimizer)
-    found = range_test(training, low=low, high=high, steps=steps, seeds=seeds)
+    name, run = read_training(training, workload, optimizer)
+    with errors_in_one_line(name):
+        found = range_test(run, low=low, high=high, steps=steps, seeds=seeds, progress=not json)
     usable, suggestion = found.range, found.suggestion()
     row = {
-        "workload": workload,
-        "optimizer": optimizer,
+        "workload": name,
+        "optimizer": run.name,
         "suggestion": suggestion,
         "range": list(usable),
         "confidence": list(found.confidence()),
@@ -440,6 +448,7 @@ def range_test(
 
 @command(
     "sweep",
+    TRAINING,
     argument(
         "--rates",
         metavar="RATE",
@@ -469,16 +478,16 @@ def range_test(
 def sweep(
     rates: Sequence[float],
     schedule: str,
-    workload: str,
-    optimizer: str,
+    training: str | None,
+    workload: str | None,
+    optimizer: str | None,
     seeds: int,
     png: Path | None,
     runs: Path | None,
     json: bool,
 ) -> None:
-    """Train a small workload at several rates of one schedule; print the validation losses."""
-    # Imported here: the workloads need Flax and scikit-learn, of the extra `bench`.
-    from lrsched.cli.workloads import WORKLOADS
+    """Train your model, or a small workload, at several rates of one schedule; print the losses."""
+    from lrsched.cli.trainings import errors_in_one_line, read_training
     from lrsched.tuning import sweep
 
     shape = read_schedule(schedule)
@@ -492,13 +501,15 @@ def sweep(
         raise ValueError(
             f"--schedule {shape} is not accepted; its horizon must be at most {_MAX_RUN_STEPS}."
         )
-    result = sweep(
-        WORKLOADS[workload](optimizer),
-        [rate * shape for rate in rates],
-        seeds=seeds,
-        num_evaluations=min(_EVALUATIONS, shape.horizon),
-        progress=False,
-    )
+    name, run = read_training(training, workload, optimizer)
+    with errors_in_one_line(name):
+        result = sweep(
+            run,
+            [rate * shape for rate in rates],
+            seeds=seeds,
+            num_evaluations=min(_EVALUATIONS, shape.horizon),
+            progress=not json,
+        )
     losses = result.mean_losses()
     best = int(np.argmin(losses)) if np.isfinite(losses).any() else -1
     rows = [
@@ -510,6 +521,39 @@ def sweep(
         printing.save_figure(result.plot(x="operands[0]"), png, is_quiet=json)
     if runs is not None:
         printing.save_figure(result.plot_runs(range(len(rates)))[0], runs, is_quiet=json)
+
+
+@command(
+    "explain",
+    argument(
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="a .csv, .tsv or .jsonl file, or a folder of TensorBoard event files",
+    ),
+    argument("--step", metavar="COLUMN", help="column of the step counts (default: by its name)"),
+    argument("--loss", metavar="COLUMN", help="column of the losses (default: by its name)"),
+    argument("--rate", metavar="COLUMN", help="column of the rates (default: by its name)"),
+    argument(
+        "--no-law",
+        action="store_true",
+        help="leave out what the loss laws predict, which takes the most time",
+    ),
+    JSON,
+)
+def explain(
+    file: Path, step: str | None, loss: str | None, rate: str | None, no_law: bool, json: bool
+) -> None:
+    """Say what the schedule of a finished run did, from its logged losses and rates."""
+    # Imported here, as the theory imports SciPy.
+    from lrsched import theory
+
+    history = theory.read_history(file, step=step, loss=loss, rate=rate)
+    explanation = theory.explain(history, law=None if no_law else "auto")
+    if json:
+        printing.print_json([each._asdict() for each in explanation.observations])
+    else:
+        print(explanation)
 
 
 @command("schema")

@@ -67,6 +67,7 @@ def auto(
     low: float | None = None,
     high: float | str | None = None,
     seeds: int | Sequence[int] = 2,
+    progress: bool = False,
 ) -> AutoResult:
     """Choose a schedule for a budget of updates automatically.
 
@@ -94,6 +95,8 @@ def auto(
       high: Last rate of the range test, or ``"critical"``, as for `range_test`. Defaults to that of
         `RANGES` for the optimizer.
       seeds: Number of seeds, or the seeds, of the range test and of the probes.
+      progress: Whether to show a bar for the range test and one for the probes, on stderr, if
+        ``rich`` is installed.
 
     Returns:
       The schedule, its peak, the range test and the probes.
@@ -111,14 +114,14 @@ def auto(
       >>> result.schedule.horizon, float(result.schedule(200))
       (200, 0.0)
     """
-    tested = range_test(training, low=low, high=high, seeds=seeds)
+    tested = range_test(training, low=low, high=high, seeds=seeds, progress=progress)
     # Runs of fewer than 20 updates say nothing about a schedule with a warmup.
     probe_steps = max(20, int(probe_fraction * steps))
     # Up to three times the high end: a decaying schedule endures a higher peak than the growing
     # rate of the range test.
     peaks = np.geomspace(tested.range.low, 3 * tested.range.high, num_probes)
     schedules = [_FAMILIES[family](float(peak), probe_steps) for peak in peaks]
-    probes = sweep(training, schedules, seeds=seeds, progress=False)
+    probes = sweep(training, schedules, seeds=seeds, progress=progress)
     losses = probes.mean_losses()
     best, initial = np.min(losses), np.nanmedian(tested.losses[:, 0])
     is_nearly_best = losses <= best + 0.01 * (initial - best)

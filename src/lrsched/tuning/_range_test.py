@@ -12,6 +12,7 @@ from lrsched._schedule import Schedule
 from lrsched.arguments import DecayRate, GrowthLimit, one_of, validate_arguments, whole_number
 from lrsched.schedules.decay import exponential, linear
 from lrsched.tuning._critical_rate import critical_rate_at_init
+from lrsched.tuning._progress import Show, progress_bar
 from lrsched.tuning._training import Training
 from lrsched.tuning.batched_runner import make_run_spec, normalize_seeds, start_all
 from lrsched.tuning.results import RateRange, Verdict, judge_rate, short_repr, text_table
@@ -194,6 +195,7 @@ def range_test(
     seeds: int | Sequence[int] = 3,
     ema_decay: DecayRate = 0.9,
     divergence_factor: GrowthLimit = 4.0,
+    progress: bool = False,
 ) -> RangeTestResult:
     """Train for ``steps`` updates while the rate grows from ``low`` to ``high``.
 
@@ -216,6 +218,7 @@ def range_test(
       ema_decay: Decay of the exponential moving average that detects divergence, from 0 to below 1.
       divergence_factor: Factor of the smoothed loss over its minimum that counts as divergence.
         Above 1.
+      progress: Whether to show a bar on stderr, if ``rich`` is installed.
 
     Returns:
       The rates and losses, with suggestions, the usable range and verdicts.
@@ -257,7 +260,8 @@ def range_test(
     def has_diverged(losses: np.ndarray) -> np.ndarray:
         return _has_diverged(_ema(losses, ema_decay), divergence_factor)
 
-    losses = _run_losses(training, schedule, steps, seeds, has_diverged)
+    with progress_bar("range test", steps, progress) as show:
+        losses = _run_losses(training, schedule, steps, seeds, has_diverged, show)
     losses[has_diverged(losses)] = np.nan
     width = max(1.0, steps / 50)
     smoothed = np.stack([_gaussian_average(of_seed, width) for of_seed in losses])
@@ -280,6 +284,7 @@ def _run_losses(
     steps: int,
     seeds: Sequence[int],
     has_diverged: Callable[[np.ndarray], np.ndarray],
+    show: Show,
 ) -> np.ndarray:
     """Return the losses of every seed; NaN after the step at which all of them have diverged."""
     specs = [make_run_spec(schedule, seed, steps, num_records=steps) for seed in seeds]
@@ -290,6 +295,7 @@ def _run_losses(
         states = runner.advance(states._replace(stop_step=stops), steps)
         losses, done = (np.array(x)[: len(specs)] for x in (states.loss_sums, states.step))
         losses[np.arange(steps) >= done[:, None]] = np.nan
+        show(int(stop))
         if np.all(has_diverged(losses[:, :stop])[:, -1]):
             break
     return losses

@@ -6,8 +6,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +16,7 @@ from jax.sharding import Mesh
 
 from lrsched._schedule import Schedule
 from lrsched.arguments import short_repr
+from lrsched.tuning._progress import Show, progress_bar
 from lrsched.tuning._training import Training
 from lrsched.tuning.batched_runner import (
     BatchedRunner,
@@ -107,7 +107,7 @@ def sweep(
       mesh: Devices. Defaults to all devices.
       checkpoint: Directory of saves, for one sweep at a time. Disabled by default.
       checkpoint_seconds: Time between two saves.
-      progress: Whether to show a bar with the remaining time, by rich.
+      progress: Whether to show a bar with the remaining time on stderr, if ``rich`` is installed.
 
     Returns:
       The losses and metrics of all runs.
@@ -164,7 +164,7 @@ def sweep(
     with (
         Checkpoint(checkpoint, checkpoint_seconds) as saves,
         defer_interrupts(saves.is_enabled()) as interrupt,
-        _progress_bar(sum(lengths) * len(seeds), progress) as show,
+        progress_bar("sweep", sum(lengths) * len(seeds), progress) as show,
     ):
         digest = _digest(runs, results)
         results, save = _restore_results(saves, digest, results)
@@ -176,6 +176,7 @@ def sweep(
             group_save = save if save and save.metadata["group"] == index else None
             group_plan = ExecutionPlan(**group_save.metadata["plan"]) if group_save else plan
             compile_began = time.perf_counter()
+            show(int(results.updates.sum()), "compiling")
             runner = get_runner(
                 training,
                 group_plan,
@@ -233,7 +234,7 @@ class _SweepGroup:
         in_lanes = set(self.run_of_lane.tolist())
         self.waiting = [i for i in share if not results.done[i] and i not in in_lanes][::-1]
 
-    def train(self, show: Callable[[int], None], interrupt: Interrupt) -> None:
+    def train(self, show: Show, interrupt: Interrupt) -> None:
         """Train all runs to their ends."""
         limit, longest = _FIRST_LIMIT, max(run.steps for run in self.runs)
         while True:
@@ -421,16 +422,3 @@ def _group_by_structure(runs: Sequence[SweepRun]) -> list[list[int]]:
         shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(run.spec))
         groups.setdefault((jax.tree.structure(run.spec), shapes), []).append(i)
     return list(groups.values())
-
-
-@contextmanager
-def _progress_bar(total: int, is_wanted: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar; the function that it yields receives the number of updates done."""
-    if not is_wanted:
-        yield lambda done: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    with Progress("sweep", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bars:
-        task = bars.add_task("", total=total)
-        yield lambda done: bars.update(task, completed=done)
