@@ -1,4 +1,4 @@
-"""Which rules of transfer keep the best rate? `python -m benchmarks.transfer_rules`.
+"""Which rules of transfer keep the best rate? `python -m benchmarks transfer-rules`.
 
 Finds the best peak of Adam at several widths, batch sizes and lengths by brute force. Compares it
 with the one that a rule of `lrsched.scaling.transfer` carries over from the smallest size. A rule
@@ -316,7 +316,7 @@ def cases(options: Options) -> list[Case]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Sweep, print the table, and write the numbers."""
     options = tyro.cli(
-        Options, prog="python -m benchmarks.transfer_rules", description=__doc__, args=arguments
+        Options, prog="python -m benchmarks transfer-rules", description=__doc__, args=arguments
     )
     rates = options.lowest * 2.0 ** np.arange(options.rates)
     problems = {"MLP": mlp(), "transformer": transformer()}

@@ -1,5 +1,7 @@
 """Draw every schedule of the library: ``python -m docs.gallery [FILE]`` makes docs/gallery.png."""
 
+import ast
+import doctest
 import inspect
 import sys
 from collections.abc import Mapping
@@ -91,63 +93,63 @@ GALLERY: Mapping[str, Mapping[str, lr.Schedule]] = {
 WHEN: Mapping[str, str] = {
     "constant": "The baseline; the stable phase of a run whose end is not known yet.",
     "piecewise_constant": "A recipe that lists its rates and the steps at which they change.",
-    "table": "A course that was recorded, or computed elsewhere, step by step.",
+    "table": "A curve that was recorded or computed elsewhere, step by step.",
     "linear": "A known budget and nothing to tune but the peak: to zero, after a warmup.",
     "polynomial": "A recipe that names a power: between a line and a decay that is fast first.",
-    "exponential": "A fixed ratio from one period to the next, whatever the length of the run.",
-    "step_decay": "A recipe with a cut every so many epochs.",
-    "multistep": "A recipe with cuts at steps that it names.",
+    "exponential": "A fixed ratio from one period to the next, for runs of any length.",
+    "step_decay": "A recipe that lowers the rate at regular intervals, such as every 30 epochs.",
+    "multistep": "A recipe that lowers the rate at given steps.",
     "cosine": "A known budget; it stays higher than a line at first and is flat at its end.",
-    "k_decay": "A cosine that shall stay near its peak for longer.",
+    "k_decay": "A cosine that stays near its peak for longer.",
     "tanh": "Long stretches near both rates, with a smooth fall between them.",
     "rex": "A short budget: the rate stays high and falls late.",
-    "hyperbolic": "Runs of several lengths that shall have nearly the same beginning.",
-    "exp_hyperbolic": "The same, over several orders of magnitude.",
+    "hyperbolic": "Runs of several lengths that begin nearly alike.",
+    "exp_hyperbolic": "As `hyperbolic`, over several orders of magnitude.",
     "chebyshev": "Gradient descent on a problem near a quadratic, whose curvatures are known.",
     "cosine_waves": "A recipe of transformers with `num_cycles` other than a half.",
     "inverse_sqrt": "No known budget: it never ends; a cooldown can begin at any step.",
-    "inverse_time": "Stochastic approximation by the book; it is low soon.",
-    "power_law": "Any exponent between the two above, fitted to runs of one's own.",
-    "noam": "A recipe that follows the first Transformer to the letter.",
+    "inverse_time": "Stochastic approximation; the rate falls early.",
+    "power_law": "An exponent between those of the two above, fitted to your runs.",
+    "noam": "A recipe that follows the original Transformer.",
     "power_scheduler": "Language models under muP, with a budget in tokens that is still open.",
     "warmup": "Adam, large batches, large peaks: the first updates are the dangerous ones.",
-    "log_warmup": "A recipe of DeepSpeed, which rises this way unless told otherwise.",
+    "log_warmup": "A recipe of DeepSpeed, whose warmup is logarithmic by default.",
     "exponential_warmup": "A rise without a corner at its end.",
-    "untuned_warmup": "Adam, and no wish to tune the warmup's length.",
-    "radam_warmup": "RAdam's warmup under plain Adam, where it can be seen and changed.",
+    "untuned_warmup": "Adam, without tuning the length of the warmup.",
+    "radam_warmup": "RAdam's warmup for plain Adam, as a schedule that can be drawn and changed.",
     "wsd": "A budget that may grow, or a peak that cannot be tuned well: its range is wide.",
-    "cooldown": "To end any schedule from any step on, as often as one likes.",
-    "points": "A course drawn by hand, or found by a search.",
+    "cooldown": "To end any schedule from any step on, any number of times.",
+    "points": "A curve given by a few values, or found by a search.",
     "triangular": "Several dips to average models from, or a peak known by its range only.",
     "one_cycle": "One budget, known beforehand, and a high peak in its first third.",
     "one_cycle_momentum": "Beside `one_cycle`: low momentum where the rate is high.",
     "cosine_restarts": "Models at several lengths from one run: one at the end of each cycle.",
-    "noise": "To see whether a result hangs on the exact course.",
+    "noise": "To test whether a result depends on the exact curve.",
     "join": "Phases one after another: a warmup, then the rest.",
-    "multiply": "A warmup, or a factor that a search varies, on top of any course.",
-    "add": "A floor that is added, rather than one that cuts.",
-    "minimum": "A ceiling that is a schedule itself.",
-    "maximum": "A floor that is a schedule itself.",
+    "multiply": "A warmup, or a factor that a search varies, times any schedule.",
+    "add": "A floor that is added, in place of one that clips.",
+    "minimum": "A ceiling that varies with the step.",
+    "maximum": "A floor that varies with the step.",
     "clip": "A floor and a ceiling that are numbers.",
     "repeat": "Cycles of any shape.",
-    "shift": "To begin later, or in the middle of a course.",
+    "shift": "To begin later, or in the middle of a schedule.",
     "edited": "What a running job's rate reads back as; seldom written.",
     "stretch": "A recipe for 100 epochs in another number of steps.",
     "staircase": "A recipe that changes the rate once an epoch, or once every few updates.",
     "reverse": "A rise made of a decay.",
-    "from_function": "An optax schedule, or any function of the step, as it is.",
+    "from_function": "An optax schedule, or any other function of the step.",
 }
-"""What each of them is for, in one sentence."""
+"""When to use each schedule, in one sentence."""
 
 
 def draw(file: Path) -> None:
-    """One small picture for each schedule, a row of the page for each family or two."""
+    """Draw one small picture for each schedule, in the order of the families."""
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     panels = [
         (family, title, schedule)
-        for family, schedules in GALLERY.items()
+        for family, schedules in pictures().items()
         for title, schedule in schedules.items()
     ]
     columns = 6
@@ -172,13 +174,40 @@ def draw(file: Path) -> None:
 
 
 def shown_steps(schedule: lr.Schedule) -> int:
-    """How many steps of a schedule its picture has."""
+    """Return the number of steps to draw: a short horizon, or ``STEPS``."""
     is_short = schedule.horizon is not None and 0 < schedule.horizon < STEPS // 10
     return schedule.horizon if is_short else STEPS
 
 
+FAMILIES: Mapping[str, str] = {"power": "decay", "multiphase": "phases", "cyclic": "cycles"}
+"""Family of the schedules of a module, where it is not the module's name."""
+
+
+def pictures() -> Mapping[str, Mapping[str, lr.Schedule]]:
+    """Return all schedules to draw, by family and title.
+
+    A schedule that GALLERY lacks is drawn from the first example of its docstring, so that a new
+    one needs no entry here.
+    """
+    result = {family: dict(schedules) for family, schedules in GALLERY.items()}
+    for name in sorted(missing()):
+        module = getattr(lr, name).__module__.rpartition(".")[2]
+        family = result.setdefault(FAMILIES.get(module, module), {})
+        family[name] = eval(example(name), {"lrsched": lr})
+    return result
+
+
+def example(name: str) -> str:
+    """Return the first call of a schedule in the examples of its docstring."""
+    examples = doctest.DocTestParser().get_examples(inspect.getdoc(getattr(lr, name)) or "")
+    for node in (node for each in examples for node in ast.walk(ast.parse(each.source))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == f"lrsched.{name}":
+            return ast.unparse(node)
+    raise ValueError(f"{name} has no example; its docstring must call lrsched.{name}(...).")
+
+
 def missing() -> set[str]:
-    """The schedules that have no picture."""
+    """Return the schedules that have no entry in GALLERY."""
     factories = {
         name
         for name in lr.__all__

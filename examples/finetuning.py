@@ -1,13 +1,12 @@
-"""Fine-tuning: lower layers at lower rates, or frozen, beside one rate for all.
+"""Fine-tune with lower rates in lower layers, with frozen layers, and with one rate for all.
 
     python examples/finetuning.py --shots 20
 
-Needs the extra ``bench``: flax, scikit-learn and tyro. An MLP learns the digits 0
-to 4; with a new head it is then tuned on a few images each of 5 to 9. Every way has its own best
-peak, chosen of ten by the loss on one half of the other images; the accuracy is that on the second
-half, the mean of all seeds with its standard error. What lowers the rate of some layers may want a
-higher peak, so that ways at one peak are no comparison. On these few images one rate for all is
-ahead: which way is best depends on the task, and the table is how to find out.
+Requires the extra ``bench``: flax, scikit-learn and tyro. An MLP learns the digits 0 to 4 and is
+then tuned, with a new head, on a few images each of the digits 5 to 9. The peak of each way is the
+best of ten by the loss on a validation set, because a way that lowers the rate of some layers may
+need a higher peak. The accuracy on a test set is the mean of all seeds with its standard error. On
+these few images, one rate for all layers is best; this depends on the task.
 """
 
 import functools

@@ -1,12 +1,12 @@
-"""A linen language model whose length need not be known: cooldowns branch off one checkpoint.
+"""Train a linen language model of open length: several cooldowns branch off one checkpoint.
 
     python examples/language_model.py --stable 500
 
-Needs the extra ``bench``: flax, orbax and tyro. A small causal transformer reads
-the help topics of this Python, character by character. It warms up and then stays at its peak, the
-stable phase of WSD, and is saved once. From that checkpoint the run goes on without a cooldown, and
-anneals over a few lengths and shapes. Each branch is a finished model, none trained the trunk anew,
-and a branch of another length compiles nothing: lengths are data, as rates are.
+Requires the extra ``bench``: flax, orbax and tyro. A small causal transformer learns the help
+topics of Python, character by character. It warms up, stays at the peak (the stable phase of WSD)
+and is saved once. Each branch restores that checkpoint and ends with a cooldown of another length
+and shape; one continues without a cooldown. All branches reuse the compiled step, because lengths
+and rates are data.
 """
 
 import functools

@@ -1,12 +1,12 @@
-"""Two processes, one run: the batch is cut over both; rate and plateau are the same in both.
+"""Train in two processes with a sharded batch: rate and plateau state are the same in both.
 
     python examples/multihost.py --steps 100
 
-Needs the extra ``bench``: mlxtend and tyro. It starts itself twice; the two meet
-on localhost, as the hosts of a pod meet at their coordinator. The irises are sorted by their kinds,
-and each process has one half of them: the losses of the two parts differ. The loss in the jitted
-step is the mean over the global batch, and that is what the plateau rule is shown. Schedule and
-scale are replicated scalars of the state: no process has to tell the other its rate.
+Requires the extra ``bench``: mlxtend and tyro. The script starts itself twice; the processes meet
+on localhost, as the hosts of a pod meet at their coordinator. The irises are sorted by species and
+each process has one half of them, so the losses of the halves differ. The controller observes the
+loss of the jitted step, which is the mean over the global batch. Schedule and scale are replicated
+scalars of the state, so the processes need not exchange their rates.
 """
 
 import functools

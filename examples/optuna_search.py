@@ -1,11 +1,11 @@
-"""Optuna chooses peak, warmup and cooldown of a WSD, sixteen runs at a time in one program.
+"""Search peak, warmup and cooldown of a WSD with Optuna, sixteen trials in one program.
 
     python examples/optuna_search.py --trials 64
 
-Needs the extra ``bench``: optuna, flax, scikit-learn and tyro. The numbers of a
-schedule are data, so that no trial compiles anything anew. What was best of many by one number is
-partly luck: so the winner meets two others again, with seeds that the search has not used and on
-test images that it has not seen. The second shows what the phases are worth at the peak found.
+Requires the extra ``bench``: optuna, flax, scikit-learn and tyro. All trials share one compiled
+program, because the numbers of a schedule are data. The best of many trials is partly luck, so the
+winner is compared again with two other schedules, with new seeds and on a test set. One of them has
+the same peak and the usual phases, which shows the effect of the phases.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def loss_fn(model, batch):
 
 
 def judge(model, held_out):
-    """What trials are compared by, and what no decision sees."""
+    """Return the validation loss, which ranks the trials, and the test loss, which does not."""
     validation, test = held_out
     return {"loss": loss_fn(model, validation), "test": loss_fn(model, test)}
 

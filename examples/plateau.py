@@ -1,11 +1,11 @@
-"""A rate that falls when the validation accuracy stops rising, beside one that stays.
+"""Lower the rate when the validation accuracy stops rising, and compare with a constant rate.
 
     python examples/plateau.py --epochs 20
 
-Needs the extra ``bench``: flax, scikit-learn and tyro. SGD with momentum trains a
-linen MLP on the digits at a rate that is a little too high. Once an epoch ``observe`` shows the
-accuracy on the validation images to the plateau rule in the state: no callback, no second
-compilation. The accuracies that are compared are on test images that no decision has seen.
+Requires the extra ``bench``: flax, scikit-learn and tyro. SGD with momentum trains a linen MLP on
+the digits at a rate that is slightly too high. Once an epoch, ``observe`` passes the validation
+accuracy to the controller in the state, without a callback or a recompilation. The accuracies that
+are compared are those on a test set.
 """
 
 import flax.linen as nn

@@ -1,4 +1,4 @@
-"""A PyTorch job in JAX: its scheduler, a checkpoint, half as many updates again, a cooldown.
+"""Port a PyTorch job: its scheduler, a checkpoint, an extension by one half, a cooldown.
 
     python examples/ported.py --steps 200
 

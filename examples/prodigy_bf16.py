@@ -1,12 +1,12 @@
-"""Prodigy on a model in bfloat16: no rate to tune, a warmup from zero, a WSD as the outer rate.
+"""Train a bfloat16 model with Prodigy: a WSD from a warmup at zero as the outer rate.
 
     python examples/prodigy_bf16.py --steps 600
 
-Needs the extra ``bench``: flax, scikit-learn and tyro. The same MLP learns the
-digits with all its parameters and layers in bfloat16, then in float32. Prodigy finds ``estimate``;
-the rate that is applied is that times the schedule. Its scalars are float32 in both, and what a
-narrow parameter cannot hold of an update is kept in the state, or the first steps, of 1e-6, would
-be lost. Arithmetic in 8 bits makes another estimate and another end than 24: compare the two.
+Requires the extra ``bench``: flax, scikit-learn and tyro. An MLP learns the digits with all
+parameters and layers in bfloat16, then in float32. The applied rate is the schedule times the
+``estimate`` of Prodigy, a float32 scalar in both cases. The state keeps the rounding errors of
+bfloat16 parameters; otherwise the first updates, of about 1e-6, would be lost. Arithmetic with 8
+significand bits gives another estimate and another final loss than with 24: compare the two.
 """
 
 import jax

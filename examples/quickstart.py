@@ -1,4 +1,4 @@
-"""The README's quick start: a Flax model on real data under a schedule that is data."""
+"""Train a Flax model on real data under a schedule, and read the learning rate back."""
 
 import jax
 import optax

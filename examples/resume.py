@@ -1,4 +1,4 @@
-"""A run that may be killed at any step and goes on bit by bit: schedule and clock are in its state.
+"""Resume a killed run with identical bits: schedule and step count are part of its state.
 
 Start it, kill it, start it again: ``python examples/resume.py [DIRECTORY]``.
 """

@@ -1,10 +1,10 @@
-"""64 members in one compiled program: 16 peaks, 4 seeds each; the table, the U-curve, the best.
+"""Train 64 runs in one compiled program, 16 peaks with 4 seeds each, and plot their losses.
 
     python examples/sweep.py --steps 200 --picture sweep.png
 
-Needs the extra ``bench``: matplotlib, rich, scikit-learn and tyro. The numbers of
-a schedule are data: one program trains under all of them. Look for how wide the bottom of the U is:
-there the rate need not be known better.
+Requires the extra ``bench``: matplotlib, rich, scikit-learn and tyro. The numbers of a schedule are
+data, so one program trains all runs. The width of the minimum shows how exactly the rate must be
+known.
 """
 
 from pathlib import Path

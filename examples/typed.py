@@ -1,8 +1,9 @@
-"""The public API as a type checker sees it, in pyright's strict mode: no type is unknown.
+"""Check the types of the public API in pyright's strict mode: no type is unknown.
 
     python -m pip install -e ".[dev]" && basedpyright
 
-The lines that end in a mark must be refused, by the rule that is named: an idle mark is an error.
+Each line with a ``pyright: ignore`` must be an error of the named rule: an unused comment is an
+error, too.
 """
 
 from typing import TYPE_CHECKING, assert_type
@@ -34,7 +35,7 @@ state = lrsched.set_learning_rate(state, 1e-3)
 
 @lrsched.schedule
 def sawtooth(step: jax.Array, peak: float, period: int) -> jax.Array:
-    """From the peak to 0, again and again."""
+    """Repeat a linear decay from ``peak`` to 0."""
     return peak * (1 - step % period / period)
 
 

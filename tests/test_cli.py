@@ -52,6 +52,46 @@ def test_the_list_has_every_schedule_and_every_adaptive_transform(run):
     assert "Half a cosine" in shown or "cosine" in shown
 
 
+def test_recipes_are_listed_with_their_arguments(run):
+    rows = run("recipes", "--json")
+    assert [row["name"] for row in rows] == lrsched.recipes.names()
+    shown = run("recipes")
+    assert "smollm2-135m(steps=2000000, peak=0.003" in shown
+    assert "SmolLM2 135M: a trapezoid" in shown
+
+
+def test_a_recipe_is_shown_at_the_scale_of_its_arguments(run):
+    shown = run("show", "recipe:zephyr-7b-sft", "--steps", "300")
+    assert "cosine(peak=2e-05, steps=270)" in shown
+    assert "source: huggingface/alignment-handbook" in shown
+    assert "is an example" not in shown
+    assert "The source leaves steps open, and 1000 is an example." in run(
+        "show", "recipe:zephyr7bsft"
+    )
+    assert run("show", "recipe:olmo-2-7b").startswith("olmo2-7b-stage1")
+    found = run("show", "recipe:nanochat-d12", "--json")
+    assert found["parts"]["optimizer"]["name"] == "adamw"
+    assert found["curves"]["lm_head"]["values"][100] == pytest.approx(0.008)
+
+
+def test_groups_of_a_recipe_share_a_curve_if_they_have_a_shape(run):
+    shown = run("show", "recipe:modded-nanogpt-track3")
+    assert "a: rate over its peak of muon, embed, proj, one_d\n" in shown
+    assert "b: rate" not in shown
+    assert "b: rate over its peak of biases" in run("show", "recipe:yolov5")
+
+
+def test_the_rate_of_a_recipe_is_a_schedule(run, tmp_path):
+    assert run("show", "recipe:dit-xl2/all", "--json", "--until", "2")["rates"][0] == np.float32(
+        1e-4
+    )
+    rows = run("compare", "recipe:nanochat/embed", "recipe:llama3-405b", "--json")["schedules"]
+    assert [row["peak"] for row in rows] == pytest.approx([0.3, 8e-5])
+    file = tmp_path / "recipe.png"
+    assert run("show", "recipe:nanochat", "--png", str(file)).endswith("recipe.png\n")
+    assert file.stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -311,6 +351,13 @@ def test_doctor_finds_nothing_here(run):
         (("show", "-" * 9 + "1"), "required: SCHEDULE"),
         (("show", "--", "-" * 90_000 + "1"), "nested too deeply"),
         (("show", "(" * 90_000), "lrsched: "),
+        (("show", "recipe:olmo3"), "name='olmo3' is not accepted; similar names are olmo3-7b-pre"),
+        (("show", "recipe:"), "lrsched.recipes.names() lists all"),
+        (("show", "recipe:smollm2-135m", "--steps", "9"), "phases of 402000 steps are not"),
+        (("show", "recipe:smollm2-135m", "--steps", "x"), "--steps='x' is not accepted; it must"),
+        (("show", "recipe:smollm2-135m", "--step", "9"), "keyword argument 'step'; it takes steps"),
+        (("show", "recipe:nanochat/head"), "write recipe:nanochat/GROUP with one of the groups"),
+        (("compare", "recipe:nanochat-d12", "1.0"), "is not one schedule; write recipe:nanochat"),
         (("list", "cosine"), "argument 'cosine' is not known; see lrsched list --help"),
         (("sweep", "--rates", "1", "--png", "x.png"), "give several --rates, or --runs"),
         (("range-test", "--steps", "0"), "--steps: 0 is not accepted"),
@@ -358,7 +405,7 @@ HOSTILE = {
     ),
     "a large file.json": (lambda: " " * (1 << 20) + "1", "must have at most 1024 KiB"),
     "a large file.yaml": (lambda: "# " * (1 << 16) + "1", "must have at most 128 KiB"),
-    "a number.json": (lambda: "5", "it must hold a mapping with the key 'schedule'"),
+    "a number.json": (lambda: "5", "it must hold a mapping"),
     "nothing.yaml": (lambda: "", "it must hold a mapping"),
     "two documents.yaml": (lambda: "a: 1\n---\nb: 2", "is not YAML"),
     "a Python object.yaml": (lambda: "!!python/object/apply:os.getcwd []", "is not YAML"),
@@ -470,7 +517,7 @@ def test_the_shell_completes(shell, run):
 
 
 def test_the_import_is_light_and_warns_of_nothing():
-    names = {"matplotlib", "rich", "scipy", "flax", "sklearn", "chex"}
+    names = {"matplotlib", "rich", "scipy", "flax", "sklearn", "chex", "lrsched.recipes"}
     program = f"import sys, lrsched; print(sorted({names} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True

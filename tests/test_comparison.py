@@ -1,4 +1,4 @@
-"""The table of the README says what happens."""
+"""The table of the page docs/comparison.md says what happens."""
 
 import json
 import re
@@ -11,10 +11,10 @@ from tests.comparison import ROWS, of_optax, ours
 ROOT = Path(__file__).parents[1]
 RECORDED = json.loads((ROOT / "tests/comparison/pytorch.json").read_text())["answers"]
 ROW_OF = {sentence: row for row, sentence in ROWS.items()}
-CELL = re.compile(r"\[(yes|no)\]\((tests/comparison/\w+\.py)\)")
+CELL = re.compile(r"\[(yes|no)\]\(\.\./(tests/comparison/\w+\.py)\)")
 TABLE = [
     (line.split(" | ")[0].removeprefix("| "), CELL.findall(line))
-    for line in (ROOT / "README.md").read_text().splitlines()
+    for line in (ROOT / "docs/comparison.md").read_text().splitlines()
     if CELL.search(line)
 ]
 

@@ -65,7 +65,7 @@ def test_the_core_imports_what_it_depends_on_and_nothing_else(path):
 def test_the_citation_is_of_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == lrsched.__version__
-    assert f"## {lrsched.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{lrsched.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_a_name_of_several_libraries_is_located_in_each():

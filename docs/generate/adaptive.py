@@ -1,7 +1,7 @@
-"""What the tables of docs/adaptive.md do not say themselves: what each transform keeps and costs.
+"""State and cost of each transform, for the tables of docs/adaptive.md.
 
-The state is counted, from the transform's own ``init``. The cost is read from the table further
-down on the page, which was measured.
+The state is counted from the result of ``init``. The cost is that of the measured table at the end
+of the page.
 """
 
 import inspect
@@ -23,14 +23,16 @@ GIVEN: Mapping[str, Any] = {
     "learning_rate": 1.0,
     "schedule": lrsched.wsd(1.0, 1000, 0, 0.2),
 }
-"""What an argument without a default is, by its name."""
+"""Values of the arguments without a default, by name."""
 PARAMETERS = {"kernel": jnp.zeros((48, 80)), "bias": jnp.zeros(80)}
+RECORDERS = ("noise_scale", "record_health", "record_norms")
+"""Transforms that only record what they see."""
 ROW = re.compile(r"^\| `(\w+)` \|.*\|$", re.MULTILINE)
 MEASURED = re.compile(r"^\| `(\w+)(?:\(adam\))?` \|(.+)\|$", re.MULTILINE)
 
 
 class State(NamedTuple):
-    """What a transform keeps beside its base: copies of the parameters, and single numbers."""
+    """Size of a state without that of the base: copies of the parameters, and other numbers."""
 
     copies: float
     numbers: int
@@ -42,17 +44,17 @@ class State(NamedTuple):
 
 
 def transforms() -> list[str]:
-    """The public transforms of `lrsched.adaptive` that make or change a rate, or average."""
-    return [row["name"] for row in listing.transforms() if row["name"] != "record_norms"]
+    """Return the public transforms of `lrsched.adaptive` that make or change a rate, or average."""
+    return [row["name"] for row in listing.transforms() if row["name"] not in RECORDERS]
 
 
 def made(name: str) -> optax.GradientTransformationExtraArgs:
-    """A transform with its defaults."""
+    """Return a transform with its defaults."""
     return optax.with_extra_args_support(getattr(lrsched, name)(**_needed(name)))
 
 
 def state(name: str) -> State:
-    """What a transform keeps, from its own ``init``."""
+    """Return the size of the state of a transform."""
     copies, numbers = _kept(made(name))
     if "base" in _needed(name):
         of_base, numbers_of_base = _kept(BASE)
@@ -67,7 +69,7 @@ def _needed(name: str) -> dict[str, Any]:
 
 
 def _kept(transform: optax.GradientTransformation) -> tuple[float, int]:
-    """Copies of the parameters, and the numbers that are in no array of a parameter's shape."""
+    """Count copies of the parameters, and the numbers in arrays of other shapes."""
     leaves = jax.tree.leaves(jax.eval_shape(transform.init, PARAMETERS))
     shapes = {leaf.shape for leaf in PARAMETERS.values()}
     copies = [leaf for leaf in leaves if leaf.shape in shapes or leaf.shape[1:] in shapes]
@@ -77,7 +79,7 @@ def _kept(transform: optax.GradientTransformation) -> tuple[float, int]:
 
 
 def costs(page: str) -> dict[str, list[str]]:
-    """The cells of the measured table by transform: state, least, TPUs, all-reduces, time."""
+    """Return the cells of the measured table by transform, without their names."""
     table = page.partition("## What each costs")[2].partition("\n\n*Least*")[0]
     return {
         name: [cell.strip() for cell in cells.split("|")] for name, cells in MEASURED.findall(table)
@@ -85,7 +87,7 @@ def costs(page: str) -> dict[str, list[str]]:
 
 
 def with_state_and_cost(page: str) -> str:
-    """The page with three more cells in each row of its first tables."""
+    """Return the page with the columns state, traffic and time in its first tables."""
     measured = costs(page)
     before, which, after = re.split(r"(?=^## Which one|^AdaGrad, RMSProp)", page, flags=re.M)
     which = which.replace(
@@ -100,10 +102,10 @@ def with_state_and_cost(page: str) -> str:
         return f"{linked} {state(row[1])} | {least} | {time} |"
 
     note = (
-        "*State*: copies of the parameters, and single numbers beside them, counted from `init` "
-        f"with defaults. *Traffic*: copies read and written by an update; Adam's is "
-        f"{measured['adam'][1]}. *Time*: an update's on two cores of a CPU, over that of "
-        "`optax.adam`. Both with Adam where there is a base, or something to follow; "
-        "[how they were measured](#what-each-costs).\n\n"
+        "*State*: copies of the parameters and other numbers in the state, counted from `init` "
+        "with defaults. *Traffic*: copies that an update reads and writes; that of Adam is "
+        f"{measured['adam'][1]}. *Time*: that of an update on two CPU cores, divided by that of "
+        "`optax.adam`. Traffic and time of controllers and of methods with a base include Adam; "
+        "see [the measurement](#what-each-costs).\n\n"
     )
     return f"{before}{ROW.sub(extended, which)}{note}{after}"

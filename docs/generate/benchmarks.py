@@ -11,14 +11,14 @@ STUDY = Path(__file__).parent.parent / "benchmarks/full.json.gz"
 
 
 def link() -> str:
-    """What the page of the benchmarks says of it."""
+    """Return the line of the benchmarks' page that links to the report."""
     return (
         "**[The report](report.html)** has all of it on one page, workload by workload, with the "
-        "courses of the losses."
+        "curves of the losses."
     )
 
 
 @functools.cache
 def report() -> str:
-    """The report as HTML; a site that is served and built again has it from the first time."""
+    """Return the report as HTML. A site that is served and rebuilt reads it once."""
     return page(Findings(*read_study(STUDY), STUDY.name), ())

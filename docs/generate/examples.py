@@ -8,7 +8,7 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 def pages() -> dict[str, str]:
-    """The Markdown of the page by its path."""
+    """Return the Markdown of the page by its path."""
     lines = [
         "# Examples",
         "",

@@ -1,4 +1,4 @@
-"""The site's pages: docs/*.md with what is generated in them, and those made as a whole."""
+"""Pages of the site: docs/*.md with their generated parts, and pages that are wholly generated."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,10 +10,19 @@ PARTS: dict[str, Callable[[], str]] = {
     "report": benchmarks.link,
     "recipes": recipes.section,
     "schedules": schedules.section,
+    "other schedules": schedules.others,
     **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
 }
-"""What a line ``<!-- generated: NAME -->`` in a page stands for."""
-MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
+"""Function that generates the part of a page below the line ``<!-- generated: NAME -->``."""
+WRITTEN: Mapping[str, Callable[[], str]] = {
+    "schedules": schedules.table,
+    "recipes": recipes.table,
+    **{name: part for name, part in PARTS.items() if name.startswith("porting")},
+}
+"""What the repository has of these parts, where pictures and links of the site do not work."""
+MARK = re.compile(
+    r"^<!-- generated: ([\w ]+) -->$(?:\n(?:.*\n)*?<!-- end of \1 -->$)?", re.MULTILINE
+)
 ELSEWHERE: Mapping[str, str] = {
     r"src/lrsched/pictures/plots\.py": "reference/text.md",
     r"src/lrsched/recipes/.*": "reference/recipes.md",
@@ -23,18 +32,32 @@ ELSEWHERE: Mapping[str, str] = {
     r"examples/(\w+)\.py": r"examples.md#\1",
     r"examples/(README\.md)?": "examples.md",
     r"README\.md": "index.md",
+    r"tests/comparison/.*": "comparison.md",
     r"CONTRIBUTING\.md": "architecture.md",
 }
-"""Where the site has what lies beside docs/ in the repository."""
+"""Page of the site for each file of the repository outside of docs/."""
 
 
 def made() -> dict[str, str]:
-    """The pages that are no files, by their paths."""
+    """Return the pages that have no file in docs/, by their paths."""
     return reference.pages() | examples.pages() | {"report.html": benchmarks.report()}
 
 
+def written(markdown: str) -> str:
+    """Return a page of docs/ as the repository has it, with its tables made again."""
+
+    def part(found: re.Match[str]) -> str:
+        if found[1] not in WRITTEN:
+            return found[0]
+        # A link to a name in the reference is a link on the site only.
+        text = re.sub(r"\[(`[^`]+`|the&nbsp;same)\]\[[\w.]+\]", r"\1", WRITTEN[found[1]]())
+        return f"<!-- generated: {found[1]} -->\n\n{text}\n\n<!-- end of {found[1]} -->"
+
+    return MARK.sub(part, markdown)
+
+
 def complete(path: str, markdown: str) -> str:
-    """A page of docs/ as the site shows it."""
+    """Return a page of docs/ as the site shows it."""
     markdown = MARK.sub(lambda found: PARTS[found[1]](), markdown)
     if path == "adaptive.md":
         markdown = adaptive.with_state_and_cost(markdown)
@@ -42,7 +65,7 @@ def complete(path: str, markdown: str) -> str:
 
 
 def inside(target: str) -> str:
-    """The page of the site for a file of the repository."""
+    """Return the page of the site for a file of the repository."""
     for pattern, page in ELSEWHERE.items():
         if found := re.fullmatch(pattern, target):
             return found.expand(page)

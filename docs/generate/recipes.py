@@ -17,6 +17,17 @@ def section() -> str:
     return "\n".join(lines)
 
 
+def table() -> str:
+    """Return a table of all recipes, without pictures."""
+    rows = [
+        f"| {row['family']} | `{row['name']}` | `{next(iter(recipe.schedules.values()))}` |"
+        for row in recipes.listing()
+        for recipe in [recipes.get(row["name"])()]
+    ]
+    heads = ["| family | recipe | schedule of its first group |", "| --- | --- | --- |"]
+    return "\n".join([*heads, *rows])
+
+
 def _card(recipe: recipes.Recipe) -> list[str]:
     group, schedule = next(iter(recipe.schedules.items()))
     figure = f"<figure>{_picture(group, schedule)}</figure>"

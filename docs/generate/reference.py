@@ -44,19 +44,19 @@ PAGES: Mapping[str, Page] = {
         ),
     ),
 }
-"""The pages by their file names."""
+"""Pages by their file names."""
 LIBRARY = (
     *("schedules", "transforms", "adaptive"),
     *("_schedule", "serialize", "algebra", "merging", "running", "config_schema"),
 )
-"""Packages and modules all of whose public names are those of the library itself."""
+"""Packages and modules whose public names are all names of `lrsched` itself."""
 
 
 def path(package: ModuleType, name: str) -> str:
-    """The full name of what a package offers.
+    """Return the full name of a public object.
 
-    Where a function and its module have one name, griffe finds the module: then it is the name
-    within that.
+    Where a function and its module have one name, griffe finds the module, so the name within the
+    module is returned.
     """
     full = f"{package.__name__}.{name}"
     return f"{full}.{name}" if getattr(getattr(package, name), "__module__", "") == full else full
@@ -70,11 +70,11 @@ TOP = sorted(
     ),
     key=lambda found: found[1],
 )
-"""The names of the library, each with the module in which it is defined, a module at a time."""
+"""Public names of `lrsched`, each with the module in which it is defined, sorted by module."""
 
 
 def names(page: Page) -> Iterator[tuple[str, str]]:
-    """The full names on a page, each with that of the module in which it is defined."""
+    """Yield the full names on a page, each with the module in which it is defined."""
     for module in page.modules:
         whole = f"lrsched.{module}"
         if module in LIBRARY:
@@ -84,7 +84,7 @@ def names(page: Page) -> Iterator[tuple[str, str]]:
 
 
 def public(module: ModuleType) -> list[str]:
-    """The full names of what a module offers and the library itself does not."""
+    """Return the full names of the public objects of a module that `lrsched` itself lacks."""
     offered = getattr(module, "__all__", None) or _documented(module)
     return [
         path(module, name)
@@ -94,7 +94,7 @@ def public(module: ModuleType) -> list[str]:
 
 
 def _documented(module: ModuleType) -> Iterator[str]:
-    """Functions, classes, and annotated constants with a text below them, in the file's order."""
+    """Yield functions, classes and documented constants in the order of the file."""
     body = ast.parse(inspect.getsource(module)).body
     for node, after in zip(body, [*body[1:], None], strict=True):
         match node, after:
@@ -109,17 +109,20 @@ def _documented(module: ModuleType) -> Iterator[str]:
 
 
 def pages() -> dict[str, str]:
-    """The Markdown of each page by its path; mkdocstrings puts the docstrings in."""
+    """Return the Markdown of each page by its path; mkdocstrings inserts the docstrings."""
     made = {f"reference/{file}.md": _page(page) for file, page in PAGES.items()}
     return made | {"reference/index.md": _index()}
 
 
 def markdown(text: str, near: str = "lrsched") -> str:
-    """A docstring of the house as Markdown: fences around examples, links for `names`.
+    """Convert a docstring to Markdown: fences around examples, links for `names`.
 
     Args:
-      text: the docstring.
-      near: the module in which its names are looked up first.
+      text: Docstring.
+      near: Module in which its names are looked up first.
+
+    Returns:
+      The Markdown.
     """
     text = re.sub(r"^( *)>>> (?:.+\n?)+", _fenced, text, flags=re.MULTILINE)
     text = re.sub(r"::\n\n", ":\n\n", text)
@@ -132,7 +135,7 @@ def _fenced(found: re.Match[str]) -> str:
 
 
 def _link(found: re.Match[str], near: str) -> str:
-    """A name as a link, if it is public: the nearest of that name, from the inside out."""
+    """Return a link to a public name: the nearest one, from the module outwards."""
     name, packages = found[1], near.split(".")
     inward = (".".join(packages[:depth]) for depth in range(len(packages), 0, -1))
     near_by = [f"{package}.{end}" for package in inward for end in (name, f"{name}.{name}")]
@@ -155,8 +158,7 @@ def _index() -> str:
     lines = [
         "# Reference",
         "",
-        "Every public name, from its docstring. What stands on these pages is run: each example is",
-        "a test.",
+        "Every public name with its docstring. Every example on these pages runs as a test.",
         "",
     ]
     for file, page in PAGES.items():
@@ -168,6 +170,6 @@ def _index() -> str:
 
 
 NAMES = [name for page in PAGES.values() for name, _ in names(page)]
-"""All that the reference has, page by page."""
+"""Full names in the reference, page by page."""
 PLACES = {name.rpartition(".")[2]: name for name in reversed(NAMES)}
-"""Where a name without its module leads: the first that there is."""
+"""Full name for a name without its module: the first one of the reference."""

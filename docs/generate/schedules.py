@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import lrsched
 from docs import gallery
@@ -12,10 +13,10 @@ from lrsched.pictures import curves as curve
 
 
 def section() -> str:
-    """The Markdown of all cards, by family."""
+    """Return the Markdown of all cards, by family."""
     code = lines_of_code()
     lines = []
-    for family, schedules in gallery.GALLERY.items():
+    for family, schedules in gallery.pictures().items():
         lines += ["", f"## {family.capitalize()}", "", '<div class="schedules" markdown>']
         for name in dict.fromkeys(title.split(",")[0] for title in schedules):
             shown = {
@@ -28,6 +29,18 @@ def section() -> str:
     return "\n".join(lines)
 
 
+def table() -> str:
+    """Return tables of all schedules, one for each family, without pictures."""
+    code = lines_of_code()
+    lines = []
+    for family, schedules in gallery.pictures().items():
+        lines += ["", f"## {family.capitalize()}", "", "| schedule | code |", "| --- | --- |"]
+        for name in dict.fromkeys(title.split(",")[0] for title in schedules):
+            about = " ".join(formula(name)[0].split())
+            lines.append(f"| {about} | `{code[name]}` |")
+    return "\n".join(lines).strip()
+
+
 def _card(name: str, shown: Mapping[str, lrsched.Schedule], code: Mapping[str, str]) -> list[str]:
     about, source = formula(name)
     lines = [f"### [`{name}`][lrsched.{name}] {{ #{name} data-toc-label='{name}' }}", ""]
@@ -35,7 +48,8 @@ def _card(name: str, shown: Mapping[str, lrsched.Schedule], code: Mapping[str, s
         variant = title.partition(", ")[2]
         caption = f"<figcaption>{variant}</figcaption>" if variant else ""
         lines += [f"<figure>{_picture(title, schedule)}{caption}</figure>", ""]
-    lines += [about, "", f"**When.** {gallery.WHEN[name]}", ""]
+    lines += [about, ""]
+    lines += [f"**When.** {gallery.WHEN[name]}", ""] if name in gallery.WHEN else []
     lines += [f"**Source.** {source}", ""] if source else []
     return [*lines, "```python", code[name], "```"]
 
@@ -46,7 +60,7 @@ def _picture(title: str, schedule: lrsched.Schedule) -> str:
 
 
 def formula(name: str) -> tuple[str, str]:
-    """What the docstring says first, with its formula, and its source."""
+    """Return the first paragraphs of a docstring, with the formula, and its source."""
     text = inspect.getdoc(getattr(lrsched, name)) or ""
     before, *_ = re.split(r"^(?:Args|Returns|Raises|References):", text, flags=re.MULTILINE)
     paragraphs = before.strip().split("\n\n")
@@ -56,7 +70,7 @@ def formula(name: str) -> tuple[str, str]:
 
 
 class _Plain(ast.NodeTransformer):
-    """A line of the gallery as one writes it elsewhere."""
+    """Replace the short names of the gallery by those that a script uses."""
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id == "STEPS":
@@ -65,15 +79,27 @@ class _Plain(ast.NodeTransformer):
 
 
 def lines_of_code() -> dict[str, str]:
-    """The line that makes each picture, by its title."""
+    """Return the line that makes each picture, by its title."""
     tree = ast.parse(inspect.getsource(gallery))
     table = next(
         node.value
         for node in tree.body
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "GALLERY"
     )
-    return {
+    code = {name: gallery.example(name) for name in gallery.missing()}
+    return code | {
         title.value: ast.unparse(_Plain().visit(made))
         for schedules in table.values
         for title, made in zip(schedules.keys, schedules.values, strict=True)
     }
+
+
+def others() -> str:
+    """Return a table of the public schedules that no row of docs/catalogue.md has."""
+    page = (Path(gallery.__file__).parent / "catalogue.md").read_text()
+    rows = [
+        f"| {formula(name)[0].partition(':')[0]} | `{gallery.example(name)}` |"
+        for name in sorted(gallery.missing())
+        if f"lr.{name}(" not in page
+    ]
+    return "\n".join(["| what | here |", "| --- | --- |", *rows]) if rows else ""

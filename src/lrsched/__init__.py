@@ -6,11 +6,12 @@ goes on, and it stays an ordinary optax schedule or transform.
 
 import difflib
 import importlib
-from typing import NoReturn
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from lrsched import compat as compat
 from lrsched import pictures as _pictures  # noqa: F401  (registers what draws itself)
-from lrsched import recipes, scaling, units
+from lrsched import scaling, units
 from lrsched._schedule import Schedule, schedule
 from lrsched.adaptive.averaging import (
     AverageState,
@@ -30,7 +31,20 @@ from lrsched.adaptive.dadaptation import (
     dadapt_sgd,
 )
 from lrsched.adaptive.distance import dog, dowg, ldog
+from lrsched.adaptive.gradient_noise import (
+    CriticalBatchSize,
+    NoiseScaleState,
+    critical_batch_size,
+    noise_scale,
+)
+from lrsched.adaptive.health import (
+    HealthState,
+    RecordedHealth,
+    record_health,
+    recorded_health,
+)
 from lrsched.adaptive.hypergradient import hdm, hypergradient
+from lrsched.adaptive.kl import adaptive_kl
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
 from lrsched.adaptive.mechanic import mechanize
 from lrsched.adaptive.norm import adagrad_norm
@@ -44,6 +58,7 @@ from lrsched.adaptive.recording import (
     recorded_norms,
 )
 from lrsched.adaptive.schedule_free import (
+    ema_nesterov,
     schedule_free,
     schedule_free_adamw,
     schedule_free_plus,
@@ -68,8 +83,9 @@ from lrsched.algebra import (
 )
 from lrsched.config_schema import json_schema
 from lrsched.merging import merge_checkpoints, merge_weights
+from lrsched.running.check import check_optimizer
+from lrsched.running.diagnosis import Diagnosis, Finding, diagnose
 from lrsched.running.edit import (
-    check_resume,
     extend,
     learning_rate_schedule,
     restart,
@@ -81,6 +97,7 @@ from lrsched.running.edit import (
 )
 from lrsched.running.migrate import migrate
 from lrsched.running.read import eval_params, learning_rate, learning_rates, metrics
+from lrsched.running.resume import check_resume
 from lrsched.schedules.constant import piecewise_constant, table
 from lrsched.schedules.cyclic import (
     cosine_restarts,
@@ -134,25 +151,35 @@ from lrsched.transforms.matrix import HyperballState, hyperball, muon
 from lrsched.transforms.rate import RateEdits, RateState, edited
 from lrsched.transforms.weight_decay import with_weight_decay
 
+if TYPE_CHECKING:
+    from lrsched import recipes
+
 __version__ = "0.1.0"
 
 __all__ = [
     "AdaptiveState",
     "AverageState",
     "ControllerState",
+    "CriticalBatchSize",
+    "Diagnosis",
+    "Finding",
+    "HealthState",
     "HyperballState",
     "InjectSchedulesState",
     "LawaState",
     "LayerwiseDecayState",
     "LearningRateGroupsState",
+    "NoiseScaleState",
     "RateEdits",
     "RateState",
     "RecordNormsState",
+    "RecordedHealth",
     "RecordedNorms",
     "ScaleByLearningRateState",
     "Schedule",
     "adagrad_norm",
     "adalrs",
+    "adaptive_kl",
     "add",
     "alig",
     "annealing_average",
@@ -160,6 +187,7 @@ __all__ = [
     "backoff_on_spike",
     "bold_driver",
     "chebyshev",
+    "check_optimizer",
     "check_resume",
     "clip",
     "cocob",
@@ -168,13 +196,16 @@ __all__ = [
     "cosine",
     "cosine_restarts",
     "cosine_waves",
+    "critical_batch_size",
     "dadapt_adagrad",
     "dadapt_adamw",
     "dadapt_lion",
     "dadapt_sgd",
+    "diagnose",
     "dog",
     "dowg",
     "edited",
+    "ema_nesterov",
     "ema_params",
     "eval_params",
     "exp_hyperbolic",
@@ -220,6 +251,7 @@ __all__ = [
     "mup_groups",
     "noam",
     "noise",
+    "noise_scale",
     "observe",
     "one_cycle",
     "one_cycle_momentum",
@@ -233,7 +265,9 @@ __all__ = [
     "prodigy",
     "radam_warmup",
     "recipes",
+    "record_health",
     "record_norms",
+    "recorded_health",
     "recorded_norms",
     "reduce_on_overfitting",
     "reduce_on_plateau",
@@ -270,8 +304,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
-    """Name the nearest function, or the module that has the name of another library."""
+def __getattr__(name: str) -> ModuleType:
+    """Import `recipes`; otherwise name the nearest function, or the ported one of that name."""
+    if name == "recipes":
+        # Imported on first use: few programs need the recipes, and their definitions take time.
+        return importlib.import_module("lrsched.recipes")
     if not name.startswith("_"):
         ported = [
             f"lrsched.compat.{library}.{name}"

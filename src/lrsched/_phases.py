@@ -6,11 +6,15 @@ the schedules within them. Plots and descriptions read the phases from here.
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from lrsched._schedule import PhaseStart, Schedule
+
+if TYPE_CHECKING:
+    import chex
 
 MAX_PHASES: Final = 12
 """Largest number of segments or cycles that are labelled separately. The last one has no end."""
@@ -19,7 +23,7 @@ FINAL: Final = "final"
 _STILL: Final = ("constant", FINAL)
 
 
-def phase_starts(operand: Any, until: int) -> list[PhaseStart]:
+def phase_starts(operand: Schedule | ArrayLike, until: int) -> list[PhaseStart]:
     """Return the phases that begin before a step, in order.
 
     Args:
@@ -45,7 +49,7 @@ def phase_starts(operand: Any, until: int) -> list[PhaseStart]:
     return [phase for phase, stop in zip(starts, stops, strict=True) if phase[1] < min(stop, until)]
 
 
-def numbered_phases(name: str, starts: Iterable[Any], until: int) -> list[PhaseStart]:
+def numbered_phases(name: str, starts: Iterable["chex.Numeric"], until: int) -> list[PhaseStart]:
     """Return phases called ``name 1``, ``name 2``, ..., the last of which includes all later ones.
 
     Args:
@@ -63,13 +67,13 @@ def numbered_phases(name: str, starts: Iterable[Any], until: int) -> list[PhaseS
     return [*result[:-1], (f"{name} {MAX_PHASES} on", result[-1][1])]
 
 
-def segment_phases(boundaries: Any, until: int) -> list[PhaseStart]:
+def segment_phases(boundaries: ArrayLike, until: int) -> list[PhaseStart]:
     """Return the phases between boundaries at which the value jumps."""
     return numbered_phases("segment", [0, *np.asarray(boundaries).tolist()], until)
 
 
 def concatenate_phases(
-    operands: Sequence[Any], lengths: Iterable[int | None], until: int
+    operands: Sequence[Schedule | ArrayLike], lengths: Iterable[int | None], until: int
 ) -> list[PhaseStart]:
     """Return the phases of several schedules, one after another.
 
@@ -89,7 +93,7 @@ def concatenate_phases(
     return result
 
 
-def shift_phases(starts: Iterable[PhaseStart], by: Any) -> list[PhaseStart]:
+def shift_phases(starts: Iterable[PhaseStart], by: "chex.Numeric") -> list[PhaseStart]:
     """Return the same phases ``by`` steps later."""
     return [(name, start + int(by)) for name, start in starts]
 

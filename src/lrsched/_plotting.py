@@ -7,15 +7,15 @@ when `lrsched` is imported; matplotlib is imported by the first function that is
 from collections.abc import Callable
 from typing import Any, Final
 
-_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {}
+_FUNCTIONS: Final[dict[str, Callable[..., object]]] = {}
 
 
-def register_plot(name: str, function: Callable[..., Any]) -> None:
+def register_plot(name: str, function: Callable[..., object]) -> None:
     """Register the function that draws what ``name`` says."""
     _FUNCTIONS[name] = function
 
 
-def plot(name: str, *args: Any, **kwargs: Any) -> Any:
+def plot(name: str, *args: object, **kwargs: object) -> Any:
     """Call the registered function.
 
     Returns:

@@ -14,6 +14,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import (
+    TYPE_CHECKING,
     Any,
     Concatenate,
     Final,
@@ -28,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched._functions import intern_function, picklable
 from lrsched._plotting import plot as draw
 from lrsched.arguments import (
     FINITE_FLOAT,
@@ -41,14 +43,18 @@ from lrsched.arguments import (
 )
 from lrsched.numerics import MAX_STEP, clip_finite
 
+if TYPE_CHECKING:
+    import chex
+    from matplotlib.axes import Axes
+
 P = ParamSpec("P")
 PhaseStart: TypeAlias = tuple[str, int]
 """Name of a phase, and the step at which it begins."""
-Horizon: TypeAlias = str | Callable[["Schedule"], Any]
+Horizon: TypeAlias = str | Callable[["Schedule"], "chex.Numeric | None"]
 """Name of the parameter that is the horizon, or a function of the schedule that returns it."""
 Check: TypeAlias = Callable[["Schedule"], None]
 """Function that raises ``ValueError`` for a schedule whose parameters contradict one another."""
-Phases: TypeAlias = Callable[["Schedule", int], Iterable[tuple[str, Any]]]
+Phases: TypeAlias = Callable[["Schedule", int], Iterable[tuple[str, "chex.Numeric"]]]
 """Function of the schedule and a number of steps that returns the phases that begin in them."""
 
 TAG: Final = "schedule"
@@ -81,20 +87,21 @@ class ScheduleDefinition:
     check: Check | None
     phases: Phases | None = None
 
-    def create(self, *args: Any, **kwargs: Any) -> "Schedule":
+    def create(self, *args: object, **kwargs: object) -> "Schedule":
         """Return the schedule of these arguments, validated and in canonical form.
 
         Raises:
           TypeError: If an argument is missing or not expected.
           ValueError: If an argument is not accepted.
         """
-        dynamic: dict[str, Any] = {}
-        static: dict[str, Any] = {}
+        dynamic: dict[str, object] = {}
+        static: dict[str, object] = {}
         arguments = bind_arguments(self.name, self.signature, args, kwargs).arguments
         for name, argument in arguments.items():
             value = self._convert(name, argument)
-            target = static if self._is_static(name, value) else dynamic
-            target[name] = value
+            is_static = self._is_static(name, value)
+            target = static if is_static else dynamic
+            target[name] = intern_function(value) if is_static and callable(value) else value
         result = Schedule(
             StaticData(self, tuple(dynamic), tuple(static.items())), (*dynamic.values(),)
         )
@@ -137,7 +144,7 @@ class ScheduleDefinition:
             argument if argument_type is None else argument_type.validate(self.name, name, argument)
         )
 
-    def _is_static(self, name: str, value: Any) -> bool:
+    def _is_static(self, name: str, value: object) -> bool:
         argument_type = self.argument_types[name]
         if argument_type is not None and value is not None:
             return argument_type.static
@@ -155,7 +162,7 @@ class StaticData(NamedTuple):
 
     definition: ScheduleDefinition
     names: tuple[str, ...]
-    static: tuple[tuple[str, Any], ...]
+    static: tuple[tuple[str, object], ...]
 
 
 class Schedule:
@@ -184,7 +191,7 @@ class Schedule:
     _structure: StaticData
     # Caches of `__call__` and `__eq__`. A schedule is immutable, so that they never become stale.
     _eager: "_EagerProgram | None"
-    _key_cache: tuple[Any, ...] | None
+    _key_cache: tuple[object, ...] | None
 
     def __init__(self, structure: StaticData, children: tuple[Any, ...]):
         object.__setattr__(self, "_structure", structure)
@@ -242,7 +249,7 @@ class Schedule:
         values = dict(zip(structure.names, self._children, strict=True)) | dict(structure.static)
         return {name: values[name] for name in structure.definition.signature.parameters}
 
-    def replace(self, **changes: Any) -> "Schedule":
+    def replace(self, **changes: object) -> "Schedule":
         """Return the same schedule with some parameters changed, validated again.
 
         Args:
@@ -269,7 +276,7 @@ class Schedule:
         """
         return inspect.unwrap(factory) is self._structure.definition.function
 
-    def plot(self, ax: Any = None, steps: int | None = None) -> Any:
+    def plot(self, ax: "Axes | None" = None, steps: int | None = None) -> "Axes":
         """Plot the curve and its phases with `lrsched.pictures.plots.plot_schedule`.
 
         Args:
@@ -279,29 +286,30 @@ class Schedule:
         Returns:
           The axes.
         """
-        return draw("plot_schedule", self, ax, steps)
+        axes: Axes = draw("plot_schedule", self, ax, steps)
+        return axes
 
     def _repr_html_(self) -> str | None:
         """Return a picture for notebooks, or ``None`` where the schedule is not a single curve."""
         result: str | None = draw("sparkline", self)
         return result
 
-    def __mul__(self, other: Any) -> "Schedule":
+    def __mul__(self, other: object) -> "Schedule":
         return _combine("multiply", self, other)
 
-    def __rmul__(self, other: Any) -> "Schedule":
+    def __rmul__(self, other: object) -> "Schedule":
         return _combine("multiply", other, self)
 
-    def __add__(self, other: Any) -> "Schedule":
+    def __add__(self, other: object) -> "Schedule":
         return _combine("add", self, other)
 
-    def __radd__(self, other: Any) -> "Schedule":
+    def __radd__(self, other: object) -> "Schedule":
         return _combine("add", other, self)
 
-    def __rshift__(self, other: Any) -> "Schedule":
+    def __rshift__(self, other: object) -> "Schedule":
         return _combine("join", self, other)
 
-    def __rrshift__(self, other: Any) -> "Schedule":
+    def __rrshift__(self, other: object) -> "Schedule":
         return _combine("join", other, self)
 
     def __getattr__(self, name: str) -> Any:
@@ -313,7 +321,7 @@ class Schedule:
                 return value
         raise AttributeError(f"{structure.definition.name} has no parameter {name!r}")
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Schedule does not change; use .replace({name}=...) for a new one")
 
     def __delattr__(self, name: str) -> None:
@@ -323,7 +331,7 @@ class Schedule:
         yield from super().__dir__()
         yield from self.parameters
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schedule):
             return NotImplemented
         return self._key() == other._key()
@@ -331,7 +339,7 @@ class Schedule:
     def __hash__(self) -> int:
         return hash(self._key())
 
-    def _key(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[object, ...]:
         """Return what equality and hash are of: the program and the float32 and int32 numbers."""
         key = self._key_cache
         if key is None:
@@ -349,9 +357,10 @@ class Schedule:
                 shown.append(f"{name}={show(value)}")
         return f"{self._structure.definition.name}({', '.join(shown)})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         definition = self._structure.definition
-        return _restore, (definition.name, definition.function.__module__, self.parameters)
+        parameters = {name: picklable(value) for name, value in self.parameters.items()}
+        return _restore, (definition.name, definition.function.__module__, parameters)
 
 
 @overload
@@ -425,21 +434,21 @@ def schedule(
     _register(definition)
 
     @functools.wraps(function)
-    def factory(*args: Any, **kwargs: Any) -> Schedule:
+    def factory(*args: object, **kwargs: object) -> Schedule:
         return definition.create(*args, **kwargs)
 
     factory.__signature__ = shown_signature(definition)  # type: ignore[attr-defined]
     return factory
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Return whether ``value`` is a number or an array of numbers, concrete or traced."""
     return isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(
         value, bool
     )
 
 
-def is_function(value: Any) -> bool:
+def is_function(value: object) -> bool:
     """Return whether ``value`` is a callable other than a schedule."""
     return callable(value) and not isinstance(value, Schedule)
 
@@ -503,7 +512,7 @@ class _EagerProgram:
 
 
 @functools.lru_cache(maxsize=512)
-def _program_of(tree: Any) -> Callable[..., jax.Array]:
+def _program_of(tree: "chex.ArrayTree") -> Callable[..., jax.Array]:
     @functools.partial(jax.jit, inline=True)
     def program(step: ArrayLike, *leaves: ArrayLike) -> jax.Array:
         value: jax.Array = _evaluate(jax.tree.unflatten(tree, leaves), step)
@@ -512,7 +521,7 @@ def _program_of(tree: Any) -> Callable[..., jax.Array]:
     return program
 
 
-def _is_live(leaf: Any) -> bool:
+def _is_live(leaf: object) -> bool:
     """Return whether a leaf is not a number of the host: a jax array, a tracer, or no number."""
     return isinstance(leaf, jax.Array) or not is_number(leaf)
 
@@ -541,7 +550,7 @@ def _as_count(step: jax.Array) -> jax.Array:
     return jnp.maximum(step.astype(jnp.int32), 0)
 
 
-def _hold(step: jax.Array, horizon: Any) -> jax.Array:
+def _hold(step: jax.Array, horizon: "chex.Numeric") -> jax.Array:
     """Return the step, clipped to the horizon."""
     if horizon is None:
         return step
@@ -558,7 +567,7 @@ def _hold(step: jax.Array, horizon: Any) -> jax.Array:
     return jnp.minimum(step, jnp.where(is_below, jnp.nextafter(nearest, jnp.inf), nearest))
 
 
-def _as_array(leaf: Any) -> jax.Array:
+def _as_array(leaf: ArrayLike) -> jax.Array:
     array = jnp.asarray(leaf)
     is_integer = jnp.issubdtype(array.dtype, jnp.integer)
     return array.astype(jnp.int32 if is_integer else jnp.float32)
@@ -602,7 +611,7 @@ def shown_signature(definition: ScheduleDefinition) -> inspect.Signature:
     return inspect.Signature(parameters, return_annotation=Schedule)
 
 
-def _infer_type(argument: Any) -> ArgumentType | None:
+def _infer_type(argument: object) -> ArgumentType | None:
     """Return the type of an argument without an annotation, or ``None`` if it needs no check."""
     if isinstance(argument, list | tuple | np.ndarray) and np.ndim(argument) > 0:
         return FINITE_FLOATS
@@ -612,7 +621,7 @@ def _infer_type(argument: Any) -> ArgumentType | None:
     return SIGNED_INT if is_integer else FINITE_FLOAT
 
 
-def _holds_schedules(argument: Any) -> bool:
+def _holds_schedules(argument: object) -> bool:
     return isinstance(argument, list | tuple) and any(
         isinstance(item, Schedule) for item in argument
     )
@@ -629,10 +638,10 @@ def _register(definition: ScheduleDefinition) -> None:
     REGISTRY[definition.name] = definition
 
 
-def _is_redefinition(old: Callable[..., Any], new: Callable[..., Any]) -> bool:
+def _is_redefinition(old: Callable[..., object], new: Callable[..., object]) -> bool:
     """Return whether a notebook cell was run again or a module reloaded."""
 
-    def places(function: Callable[..., Any]) -> set[tuple[str, str]]:
+    def places(function: Callable[..., object]) -> set[tuple[str, str]]:
         file = getattr(getattr(function, "__code__", None), "co_filename", function.__module__)
         return {(where, function.__qualname__) for where in (function.__module__, file)}
 
@@ -649,7 +658,7 @@ def register_namespace(prefix: str, module: str) -> None:
     _NAMESPACES[prefix] = module
 
 
-def get_definition(name: Any) -> ScheduleDefinition:
+def get_definition(name: object) -> ScheduleDefinition:
     """Return the definition that is registered under a name.
 
     The module of a ported schedule, such as ``"torch.one_cycle"``, is imported if necessary.
@@ -678,8 +687,8 @@ def get_definition(name: Any) -> ScheduleDefinition:
 
 def create_from(
     definition: ScheduleDefinition,
-    parameters: Mapping[str, Any],
-    changes: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, object],
+    changes: Mapping[str, object] | None = None,
 ) -> Schedule:
     """Return the schedule of these parameters, some of them changed.
 
@@ -702,17 +711,17 @@ def create_from(
         raise ValueError(str(error)) from None
 
 
-def _restore(name: str, module: str, parameters: dict[str, Any]) -> Schedule:
+def _restore(name: str, module: str, parameters: dict[str, object]) -> Schedule:
     """Return the schedule that a pickle describes."""
     if name not in REGISTRY:
         importlib.import_module(module)
     return create_from(get_definition(name), parameters)
 
 
-def _combine(name: str, *operands: Any) -> Schedule:
+def _combine(name: str, *operands: object) -> Schedule:
     """Apply an operator and flatten it: ``(a * b) * c`` and ``a * (b * c)`` are equal."""
     definition = REGISTRY[name]
-    flat: list[Any] = []
+    flat: list[object] = []
     for operand in operands:
         if isinstance(operand, Schedule) and operand._structure.definition is definition:
             flat += operand.operands
@@ -726,7 +735,7 @@ def _combine(name: str, *operands: Any) -> Schedule:
 # Leaves: how they are shown and compared.
 
 
-def as_python(leaf: Any) -> Any:
+def as_python(leaf: ArrayLike) -> Any:
     """Return a concrete leaf as Python numbers. A float32 has its shortest decimal form."""
     if isinstance(leaf, np.ndarray | np.generic | jax.Array):
         array = np.asarray(leaf)
@@ -736,7 +745,7 @@ def as_python(leaf: Any) -> Any:
     return leaf
 
 
-def _key_of(value: Any) -> Any:
+def _key_of(value: object) -> object:
     """Return what equality compares of a child: its numbers in float32 and int32."""
     if type(value) is float:
         return (), (float(np.float32(value)),)
@@ -770,13 +779,13 @@ def show(value: Any) -> str:
     return repr(as_python(value))
 
 
-def _is_default(value: Any, default: Any) -> bool:
+def _is_default(value: Any, default: object) -> bool:
     if is_number(value):
         return not is_traced(value) and np.ndim(value) == 0 and as_python(value) == default
     return value is default or (isinstance(value, str | Schedule) and value == default)
 
 
-def _children_with_keys(schedule: Schedule) -> tuple[Iterator[Any], StaticData]:
+def _children_with_keys(schedule: Schedule) -> tuple[Iterator[tuple[object, object]], StaticData]:
     keys = map(jax.tree_util.GetAttrKey, schedule._structure.names)
     return zip(keys, schedule._children, strict=True), schedule._structure
 

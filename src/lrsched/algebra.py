@@ -8,7 +8,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,11 @@ from lrsched.arguments import (
 )
 from lrsched.numerics import MAX_STEP, clip_finite, rescale_step
 
+if TYPE_CHECKING:
+    import chex
 
-def _parse_function(value: Any) -> Any:
+
+def _parse_function(value: object) -> Callable[[jax.Array], ArrayLike]:
     """Check that ``value`` can be called with a step whose value is not known yet."""
     if not callable(value):
         raise TypeError
@@ -70,13 +73,18 @@ StepFunction: TypeAlias = Annotated[
 def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
     """Schedule of any function of the step.
 
-    The function is part of the static structure: another one recompiles. It is compared by
-    identity and cannot be written as JSON. For numbers that vary, use `lrsched.schedule`.
+    The function is part of the static structure: another one recompiles. Functions that are made
+    alike, from the same code and numbers, are equal. They are pickled, by their code where they
+    have no name to import, and cannot be written as JSON. For numbers that vary, use
+    `lrsched.schedule`.
 
     Args:
       function: ``f(step) -> value`` in ``jax.numpy``, such as an optax schedule. A function that
         needs Python numbers can be tabulated:
         ``lrsched.table([function(step) for step in range(steps)])``.
+
+    Returns:
+      A `Schedule` without a horizon.
 
     Raises:
       ValueError: If ``function`` is not callable, or needs the step as a Python number.
@@ -89,11 +97,28 @@ def from_function(step: jax.Array, function: StepFunction) -> ArrayLike:
     return function(step)
 
 
-LearningRate: TypeAlias = ArrayLike | Schedule | Callable[[jax.Array], ArrayLike]
+def _parse_schedule(value: Any) -> Schedule:
+    if isinstance(value, Schedule):
+        return value
+    if callable(value):
+        return from_function(value)
+    if is_number(value):
+        return constant(value)
+    if hasattr(value, "init") and hasattr(value, "update"):
+        raise ValueError("an optimizer is not a learning rate; pass the rate of the optimizer")
+    raise TypeError
+
+
+_RATE_DESCRIPTION = "a number, a Schedule or a callable of the step"
+_SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
+LearningRate: TypeAlias = Annotated[
+    ArrayLike | Schedule | Callable[[jax.Array], ArrayLike],
+    ArgumentType("LearningRate", _RATE_DESCRIPTION, _parse_schedule, schema=_SCHEMA),
+]
 """A number, a `Schedule` or a callable of the step, such as an optax schedule."""
 
 
-def as_schedule(value: Any) -> Schedule:
+def as_schedule(value: LearningRate) -> Schedule:
     """Return a `Schedule` as it is, and a number or a callable of the step as a schedule.
 
     Args:
@@ -109,28 +134,18 @@ def as_schedule(value: Any) -> Schedule:
     >>> lrsched.as_schedule(0.1)
     constant(value=0.1)
     """
-    if isinstance(value, Schedule):
-        return value
-    if callable(value):
-        return from_function(value)
-    if is_number(value):
-        return constant(value)
-    if hasattr(value, "init") and hasattr(value, "update"):
+    try:
+        return _parse_schedule(value)
+    except TypeError:
         raise ValueError(
-            "an optimizer is not a learning rate; pass the rate of the optimizer, which must be a "
-            "number, a Schedule or a callable of the step."
-        )
-    raise ValueError(
-        f"{short_repr(value)} is not a learning rate; it must be a number, a Schedule or a "
-        "callable of the step."
-    )
+            f"{short_repr(value)} is not a learning rate; it must be {_RATE_DESCRIPTION}."
+        ) from None
 
 
-def _as_operand(value: Any) -> Any:
+def _as_operand(value: LearningRate) -> Schedule | ArrayLike:
     return FINITE_FLOAT.parse(value) if is_number(value) else as_schedule(value)
 
 
-_SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
 Operand: TypeAlias = Annotated[
     Schedule | ArrayLike | Callable[[jax.Array], ArrayLike],
     ArgumentType(
@@ -142,10 +157,7 @@ Operand: TypeAlias = Annotated[
 ]
 """An operand of the algebra."""
 Inner: TypeAlias = Annotated[
-    Schedule,
-    ArgumentType(
-        "Inner", "a Schedule, a number or a callable of the step", as_schedule, schema=_SCHEMA
-    ),
+    Schedule, ArgumentType("Inner", _RATE_DESCRIPTION, _parse_schedule, schema=_SCHEMA)
 ]
 """The schedule that another one modifies."""
 
@@ -155,7 +167,7 @@ def inner_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
     return phase_starts(schedule.inner, until)
 
 
-def inner_horizon(schedule: Schedule) -> Any:
+def inner_horizon(schedule: Schedule) -> "chex.Numeric | None":
     """Return the horizon of ``inner``."""
     return schedule.inner.horizon
 
@@ -169,23 +181,25 @@ def check_inner_has_horizon(schedule: Schedule) -> None:
         )
 
 
-def _evaluate_operand(operand: Any, step: jax.Array) -> Any:
+def _evaluate_operand(operand: Operand, step: jax.Array) -> "chex.Numeric":
     return operand(step) if isinstance(operand, Schedule) else operand
 
 
 def _fold(
-    operation: Callable[[Any, Any], Any], operands: tuple[Operand, ...], step: jax.Array
+    operation: Callable[[jax.Array, jax.Array], jax.Array],
+    operands: tuple[Operand, ...],
+    step: jax.Array,
 ) -> jax.Array:
     values = [jnp.asarray(_evaluate_operand(operand, step)) for operand in operands]
     return functools.reduce(operation, values)
 
 
-def _horizon(operand: Any) -> Any:
+def _horizon(operand: Operand) -> Any:
     """Return the horizon of an operand. That of a number is 0."""
     return operand.horizon if isinstance(operand, Schedule) else 0
 
 
-def _longest_horizon(schedule: Schedule) -> Any:
+def _longest_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizons = [_horizon(operand) for operand in schedule.operands]
     if any(horizon is None for horizon in horizons):
         return None
@@ -198,7 +212,7 @@ def _check_operands(schedule: Schedule) -> None:
         raise ValueError(f"{name}: operands=() is not accepted; operands must not be empty.")
 
 
-def _larger(a: Any, b: Any) -> Any:
+def _larger(a: "chex.Numeric", b: "chex.Numeric") -> "chex.Numeric":
     return jnp.maximum(a, b) if is_traced((a, b)) or np.ndim(a) or np.ndim(b) else max(a, b)
 
 
@@ -239,7 +253,7 @@ def _check_join(schedule: Schedule) -> None:
         raise ValueError(f"join: the horizons sum to {total}, above the largest step 2**31 - 1.")
 
 
-def _joined_horizon(schedule: Schedule) -> Any:
+def _joined_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizons = [_horizon(operand) for operand in schedule.operands]
     return None if horizons[-1] is None else functools.reduce(operator.add, horizons)
 
@@ -390,7 +404,7 @@ def clip(step: jax.Array, inner: Inner, low: FiniteFloat, high: FiniteFloat) -> 
     return jnp.clip(inner(step), low, high)
 
 
-def _repeat_horizon(schedule: Schedule) -> Any:
+def _repeat_horizon(schedule: Schedule) -> "chex.Numeric | None":
     return None if schedule.times is None else schedule.inner.horizon * schedule.times
 
 
@@ -434,7 +448,7 @@ def repeat(step: jax.Array, inner: Inner, times: PositiveInt | None = None) -> A
     return inner(step - (cycle * period).astype(step.dtype))
 
 
-def _shifted_horizon(schedule: Schedule) -> Any:
+def _shifted_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizon = schedule.inner.horizon
     return None if horizon is None else _larger(horizon + schedule.steps, 0)
 
@@ -525,7 +539,7 @@ def reverse(step: jax.Array, inner: Inner) -> ArrayLike:
     return inner(jnp.maximum(inner.horizon - step, 0))
 
 
-def _staircase_horizon(schedule: Schedule) -> Any:
+def _staircase_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizon, every = schedule.inner.horizon, schedule.every
     if horizon is None:
         return None
@@ -542,7 +556,7 @@ def _staircase_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
 
 @schedule(horizon=_staircase_horizon, phases=_staircase_phases)
 def staircase(step: jax.Array, inner: Inner, every: PositiveInt) -> ArrayLike:
-    """One rate for every ``every`` updates: ``inner(t // every)``.
+    """A staircase that holds each rate for ``every`` updates: ``inner(t // every)``.
 
     The lengths of ``inner`` are counted in units of ``every`` updates, as those of a PyTorch
     scheduler that is stepped once an epoch, or once for ``every`` accumulated micro-batches.

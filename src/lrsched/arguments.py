@@ -13,27 +13,42 @@ import reprlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Annotated, Any, Final, ParamSpec, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    ParamSpec,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from lrsched.numerics import LARGEST, MAX_STEP
+
+if TYPE_CHECKING:
+    import chex
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The smallest normal number of float32. XLA flushes what is below it to zero.
+# The smallest normal number of float32. XLA flushes smaller ones to zero.
 _SMALLEST_NORMAL: Final = 2.0**-126
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 160, 400, 40
 
 
-def short_repr(value: Any) -> str:
+def short_repr(value: object) -> str:
     """Return a representation of bounded length for an error message.
 
     Hostile input must not make the message itself expensive: nested containers are abbreviated,
@@ -53,7 +68,7 @@ class ArgumentType:
 
     Attributes:
       name: Name that ``help()`` shows.
-      description: What the type accepts, in words, for error messages.
+      description: Description of the accepted values, for error messages.
       parse: Function that returns the argument in its canonical form, or raises ``ValueError`` or
         ``TypeError``.
       static: Whether the argument is part of the compiled program instead of its data.
@@ -64,12 +79,12 @@ class ArgumentType:
     description: str
     parse: Callable[[Any], Any]
     static: bool = False
-    schema: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+    schema: Mapping[str, object] = dataclasses.field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return self.name
 
-    def validate(self, function: str, name: str, value: Any) -> Any:
+    def validate(self, function: str, name: str, value: object) -> Any:
         """Return ``value`` in its canonical form.
 
         Args:
@@ -94,7 +109,7 @@ class ArgumentType:
 
 
 def bind_arguments(
-    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+    name: str, signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> inspect.BoundArguments:
     """Bind arguments to a signature and apply its defaults.
 
@@ -108,7 +123,7 @@ def bind_arguments(
       The bound arguments.
 
     Raises:
-      TypeError: If an argument is missing or not expected. The message lists what is accepted.
+      TypeError: If an argument is missing or not expected. The message lists the arguments.
     """
     try:
         bound = signature.bind(*args, **kwargs)
@@ -147,10 +162,10 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "decay_rate": ("factor",),
     "gamma": ("factor",),
 }
-"""What other libraries call an argument, and its names here, the likeliest first."""
+"""Names of arguments in other libraries, and their names here, the likeliest first."""
 
 
-def _renamed(signature: inspect.Signature, kwargs: Mapping[str, Any]) -> str:
+def _renamed(signature: inspect.Signature, kwargs: Mapping[str, object]) -> str:
     """Name the arguments that unknown keywords are likely to mean, as a clause for a message."""
     known = signature.parameters
     clauses = []
@@ -190,30 +205,32 @@ def validate_arguments(function: Callable[P, R]) -> Callable[P, R]:
                 bound.arguments[key] = argument_type.validate(name, key, value)
         return function(*bound.args, **bound.kwargs)
 
-    shown = [
-        parameter.replace(annotation=argument_types[key] or parameter.annotation)
-        for key, parameter in signature.parameters.items()
-    ]
+    shown = []
+    for key, parameter in signature.parameters.items():
+        annotation = argument_types[key] or parameter.annotation
+        if isinstance(annotation, ArgumentType) and parameter.default is None:
+            annotation = dataclasses.replace(annotation, name=f"{annotation.name} | None")
+        shown.append(parameter.replace(annotation=annotation))
     validated.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
     return validated
 
 
-def is_traced(tree: Any) -> bool:
+def is_traced(tree: object) -> bool:
     """Return whether any leaf of a pytree is a tracer, whose value is not known yet."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
-def _is_unknown(value: Any) -> bool:
+def _is_unknown(value: object) -> TypeGuard[jax.Array]:
     """Return whether a value cannot be read: under a trace, or partly on other hosts."""
     return isinstance(value, jax.Array) and (is_traced(value) or not value.is_fully_addressable)
 
 
 def _parse_number(
-    value: Any,
-    is_valid: Callable[[Any], Any],
+    value: object,
+    is_valid: Callable[[float | np.ndarray], bool | np.ndarray],
     integral: bool = False,
     allow_infinite: bool = False,
-) -> Any:
+) -> "chex.Numeric":
     """Return a Python number, or an array of numbers (for ``vmap``), if all of them are valid."""
     # Schedules are made in loops of sweeps: Python numbers do not go through NumPy.
     if type(value) is int or type(value) is float:
@@ -249,7 +266,7 @@ def in_range(
     le: float = math.inf,
     lt: float = math.inf,
     allow_infinite: bool = False,
-) -> Callable[[Any], Any]:
+) -> Callable[[object], ArrayLike]:
     """Return a parser of real numbers within bounds.
 
     Args:
@@ -264,7 +281,7 @@ def in_range(
       ``ValueError`` or ``TypeError`` for a value out of bounds or above 2**126 in magnitude.
     """
 
-    def is_within(values: Any) -> Any:
+    def is_within(values: float | np.ndarray) -> np.ndarray:
         # Exclusive bounds hold in float32 too: 1 - 1e-9 becomes 1.0 there, and 1e-40 becomes 0.0.
         with np.errstate(over="ignore"):
             single = np.asarray(values).astype(np.float32).astype(np.float64)
@@ -283,7 +300,7 @@ def in_range(
         single = 0.0 if abs(single) < _SMALLEST_NORMAL else single
         return ge <= value <= le and gt < value < lt and gt < single < lt
 
-    def parse(value: Any) -> Any:
+    def parse(value: object) -> ArrayLike:
         if type(value) is float or type(value) is int:
             value = float(value)
             if is_within_scalar(value):
@@ -308,8 +325,8 @@ def _beyond_float32(value: float) -> str:
     return ""
 
 
-def _steps_from(least: int) -> Callable[[Any], Any]:
-    def parse(value: Any) -> Any:
+def _steps_from(least: int) -> Callable[[object], "chex.Numeric"]:
+    def parse(value: object) -> "chex.Numeric":
         if type(value) is int:
             if least <= value <= MAX_STEP:
                 return value
@@ -328,24 +345,24 @@ def _as_vector(value: Any) -> Any:
     return value
 
 
-def _parse_floats(value: Any) -> Any:
-    value = _as_vector(value)
-    if np.shape(value)[-1] == 0:
+def _parse_floats(value: object) -> ArrayLike:
+    numbers = _as_vector(value)
+    if np.shape(numbers)[-1] == 0:
         raise ValueError
-    return in_range()(value)
+    return in_range()(numbers)
 
 
-def _parse_boundaries(value: Any) -> Any:
-    value = _as_vector(value)
-    if np.shape(value)[-1] == 0:
+def _parse_boundaries(value: object) -> "chex.Array":
+    numbers = _as_vector(value)
+    if np.shape(numbers)[-1] == 0:
         return _read_only(np.zeros(0, np.int64))
-    steps = _steps_from(0)(value)
+    steps = _steps_from(0)(numbers)
     if not _is_unknown(steps) and np.any(np.diff(steps) <= 0):
         raise ValueError
     return steps
 
 
-def _parse_steps_or_fraction(value: Any) -> Any:
+def _parse_steps_or_fraction(value: object) -> "chex.Numeric":
     """Return an int for a length in steps and a float for a fraction: the dtype says which."""
     if type(value) is int and 0 <= value <= MAX_STEP:
         return value
@@ -362,10 +379,10 @@ def _parse_steps_or_fraction(value: Any) -> Any:
     return length
 
 
-def instance_of(kind: type) -> Callable[[Any], Any]:
+def instance_of(kind: type[R]) -> Callable[[object], R]:
     """Return a parser that accepts the instances of a class as they are."""
 
-    def parse(value: Any) -> Any:
+    def parse(value: object) -> R:
         if not isinstance(value, kind):
             raise TypeError
         return value
@@ -381,7 +398,7 @@ def _read_only(numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _integer_schema(least: int) -> dict[str, Any]:
+def _integer_schema(least: int) -> dict[str, object]:
     return {"type": "integer", "minimum": least, "maximum": MAX_STEP}
 
 
@@ -444,6 +461,34 @@ FLAG = ArgumentType(
 TEXT = ArgumentType("str", "a string", instance_of(str), static=True, schema={"type": "string"})
 
 
+OPEN_UNIT_FLOAT = ArgumentType(
+    "OpenUnitFloat",
+    "a number above 0 and below 1",
+    in_range(gt=0, lt=1),
+    schema=_NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
+)
+
+
+def whole_number(ge: int = 1) -> ArgumentType:
+    """Return the argument type of one concrete whole number, which becomes a Python int.
+
+    Args:
+      ge: Inclusive lower bound.
+
+    Returns:
+      A static argument type.
+    """
+    parse_steps = _steps_from(ge)
+
+    def parse(value: object) -> int:
+        number = parse_steps(value)
+        if np.ndim(number) or is_traced(number):
+            raise TypeError
+        return int(number)
+
+    return ArgumentType("int", f"a whole number from {ge} to 2**31 - 1", parse, static=True)
+
+
 def one_of(name: str, choices: Sequence[str], otherwise: str | None = None) -> ArgumentType:
     """Return the argument type of a choice among strings.
 
@@ -457,7 +502,7 @@ def one_of(name: str, choices: Sequence[str], otherwise: str | None = None) -> A
       A static argument type.
     """
 
-    def parse(value: Any) -> Any:
+    def parse(value: object) -> object:
         if (isinstance(value, str) and value in choices) or (otherwise and callable(value)):
             return value
         raise ValueError
@@ -467,7 +512,7 @@ def one_of(name: str, choices: Sequence[str], otherwise: str | None = None) -> A
     return ArgumentType(name, description, parse, static=True, schema={"enum": list(choices)})
 
 
-def argument_type_of(annotation: Any) -> ArgumentType | None:
+def argument_type_of(annotation: object) -> ArgumentType | None:
     """Return the argument type that an annotation names, also within ``X | None``, or ``None``."""
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not types.NoneType]
@@ -500,19 +545,27 @@ FiniteFloats: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array
 """A list of one or more finite numbers."""
 Boundaries: TypeAlias = Annotated[Sequence[ArrayLike] | np.ndarray | jax.Array, BOUNDARIES]
 """A list of steps in increasing order."""
-OpenUnitFloat: TypeAlias = Annotated[
-    ArrayLike,
-    ArgumentType(
-        "OpenUnitFloat",
-        "a number above 0 and below 1",
-        in_range(gt=0, lt=1),
-        schema=_NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
-    ),
-]
+OpenUnitFloat: TypeAlias = Annotated[ArrayLike, OPEN_UNIT_FLOAT]
 """A number strictly between 0 and 1, such as the factor that lowers a rate."""
 
 
-def _parse_optimizer(value: Any) -> Any:
+def _parse_dtype(value: DTypeLike) -> np.dtype:
+    dtype = jnp.dtype(value)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError
+    return dtype
+
+
+Dtype: TypeAlias = Annotated[
+    DTypeLike,
+    ArgumentType(
+        "Dtype", "a floating-point dtype, such as jnp.bfloat16", _parse_dtype, static=True
+    ),
+]
+"""The dtype of arrays in a state."""
+
+
+def _parse_optimizer(value: object) -> object:
     if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
         raise TypeError
     return value

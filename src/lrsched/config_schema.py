@@ -57,15 +57,15 @@ def _is_written(definition: ScheduleDefinition) -> bool:
     )
 
 
-def _is_function(annotation: Any) -> bool:
+def _is_function(annotation: object) -> bool:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     return get_origin(annotation) is Callable
 
 
-def _of_definition(definition: ScheduleDefinition) -> dict[str, Any]:
+def _of_definition(definition: ScheduleDefinition) -> dict[str, object]:
     text = inspect.getdoc(definition.function) or ""
-    properties: dict[str, Any] = {"$schema": {"type": "string"}, TAG: {"const": definition.name}}
+    properties: dict[str, object] = {"$schema": {"type": "string"}, TAG: {"const": definition.name}}
     required = [TAG]
     for name, parameter in definition.signature.parameters.items():
         kind = definition.argument_types[name]

@@ -10,7 +10,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from lrsched._schedule import REGISTRY, Schedule, get_definition
 from lrsched.algebra import as_schedule, staircase
@@ -22,6 +22,9 @@ _OWN_BASE_LR: Final = ("CyclicLR",)
 """Functions whose ``base_lr`` is an argument of the original as well, not the optimizer's rate."""
 _MAX_LENGTH: Final = 100_000
 _OPTIMIZER_NAMES: Final = ("optimizer", "opt", "optim")
+Factory: TypeAlias = Callable[..., Any]
+"""Function that an expression may call."""
+
 _SIGNS: Final[Mapping[type, Callable[[Any], Any]]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
@@ -37,7 +40,7 @@ _OPERATORS: Final[Mapping[type, tuple[Callable[[Any, Any], Any], bool]]] = {
     ast.Pow: (lambda base, exponent: _power(base, exponent), False),
 }
 """Each operator's function, and whether its operands may be schedules."""
-_NUMBER_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+_NUMBER_FUNCTIONS: Final[Mapping[str, Factory]] = {
     "int": int,
     "float": float,
     "round": round,
@@ -107,10 +110,10 @@ def parse_call(text: str, library: str, base_lr: float = 1.0) -> Schedule:
         )
     module = importlib.import_module(f"lrsched.compat.{library}")
 
-    def factory(name: str) -> Callable[..., Any]:
+    def factory(name: str) -> Factory:
         short = name.rpartition(".")[2]
         try:
-            function: Callable[..., Any] = getattr(module, short)
+            function: Factory = getattr(module, short)
         except AttributeError as error:
             raise ValueError(str(error)) from None
         if short not in module.__all__:
@@ -120,7 +123,7 @@ def parse_call(text: str, library: str, base_lr: float = 1.0) -> Schedule:
             return function
         position = parameters.index("base_lr")
 
-        def with_base_lr(*args: Any, **kwargs: Any) -> Any:
+        def with_base_lr(*args: object, **kwargs: object) -> object:
             # The rate goes where the optimizer was, which is not first in `get_scheduler`.
             if "base_lr" in kwargs:
                 return function(*args, **kwargs)
@@ -141,7 +144,7 @@ def parse_call(text: str, library: str, base_lr: float = 1.0) -> Schedule:
     return value if frequency == 1 else staircase(value, every=frequency)
 
 
-def _no_schedule(text: str, value: Any, library: str) -> str:
+def _no_schedule(text: str, value: object, library: str) -> str:
     if hasattr(value, "init") and hasattr(value, "update"):
         return (
             f"{text} follows a metric, so that it is a transform and no schedule; use it in Python "
@@ -159,7 +162,7 @@ def _no_schedule(text: str, value: Any, library: str) -> str:
     )
 
 
-def _find_factory(name: str) -> Callable[..., Any]:
+def _find_factory(name: str) -> Factory:
     if name in REGISTRY:  # whose own name may begin with one of the prefixes
         return REGISTRY[name].create
     name = name.removeprefix("lrsched.").removeprefix("lr.").removeprefix("compat.")
@@ -167,7 +170,7 @@ def _find_factory(name: str) -> Callable[..., Any]:
     if library in LIBRARIES and name not in REGISTRY:
         module = importlib.import_module(f"lrsched.compat.{library}")
         if short in module.__all__:
-            function: Callable[..., Any] = getattr(module, short)
+            function: Factory = getattr(module, short)
             return function
     return get_definition(name).create
 
@@ -182,7 +185,7 @@ class _Reader:
     """
 
     def __init__(
-        self, text: str, factory: Callable[[str], Callable[..., Any]], has_optimizer: bool = False
+        self, text: str, factory: Callable[[str], Factory], has_optimizer: bool = False
     ) -> None:
         self.text, self.factory, self.has_optimizer = text, factory, has_optimizer
 
@@ -235,7 +238,7 @@ class _Reader:
         if name in _NUMBER_FUNCTIONS and not keywords:
             return _NUMBER_FUNCTIONS[name](*map(self.number, args))
         values = [self.value(arg) for arg in args if not self.is_optimizer(arg)]
-        by_name: dict[str, Any] = {}
+        by_name: dict[str, object] = {}
         for keyword in keywords:
             if keyword.arg is None:
                 return self.refuse(node)
@@ -296,7 +299,7 @@ class _Reader:
         )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

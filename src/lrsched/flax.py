@@ -1,4 +1,4 @@
-"""For Flax: linen's train state, which passes metrics on to the optimizer."""
+"""Linen's ``TrainState`` with an ``apply_gradients`` that passes metrics on to the optimizer."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from flax.training import train_state
 
 
 class TrainState(train_state.TrainState):  # type: ignore[no-untyped-call]
-    """Flax's ``TrainState``, whose ``apply_gradients`` hands ``value=`` on to the optimizer.
+    """Flax's ``TrainState`` with an ``apply_gradients`` that passes metrics on to the optimizer.
 
     >>> import jax.numpy as jnp, lrsched, optax
     >>> from lrsched.flax import TrainState
@@ -22,13 +22,13 @@ class TrainState(train_state.TrainState):  # type: ignore[no-untyped-call]
     0.25
     """
 
-    def apply_gradients(self, *, grads: Any, **others: Any) -> "TrainState":
-        """One update of the parameters, the optimizer's state and the step.
+    def apply_gradients(self, *, grads: optax.Updates, **others: object) -> "TrainState":
+        """Update the parameters, the optimizer state and the step.
 
         Args:
-          grads: the gradients, a tree as the parameters are.
-          **others: fields of the state are replaced, as in flax; all else, such as ``value=`` or
-            ``step=``, goes to ``tx.update``, where transforms that take no notice ignore it.
+          grads: Gradients, a tree like the parameters.
+          **others: New values of fields of the state, as in Flax. Other keywords, such as ``value``
+            and ``step``, are passed to ``tx.update``; transforms that do not use them ignore them.
 
         Returns:
           The new state.
@@ -37,7 +37,8 @@ class TrainState(train_state.TrainState):  # type: ignore[no-untyped-call]
         replaced = {name: value for name, value in others.items() if name in fields}
         extra = {name: value for name, value in others.items() if name not in fields}
         tx = optax.with_extra_args_support(self.tx)
-        told = optax.GradientTransformation(tx.init, functools.partial(tx.update, **extra))
-        bound: Any = super(TrainState, self.replace(tx=told))
+        # Flax calls tx.update without keywords, so they are bound for the one call.
+        bound_tx = optax.GradientTransformation(tx.init, functools.partial(tx.update, **extra))
+        bound: Any = super(TrainState, self.replace(tx=bound_tx))
         state: TrainState = bound.apply_gradients(grads=grads, **replaced).replace(tx=self.tx)
         return state

@@ -39,6 +39,7 @@ FINDERS = {
     "dadapt_sgd": lrsched.dadapt_sgd,
     "dog": lrsched.dog,
     "dowg": lrsched.dowg,
+    "ema_nesterov": lambda rate=1.0: lrsched.ema_nesterov(base(rate), 0.3 * lrsched.constant(1.0)),
     "hdm": lrsched.hdm,
     "hypergradient": lambda rate=1.0: lrsched.hypergradient(None, rate, initial_rate=0.1),
     "hypergradient, of adam": lambda rate=1.0: lrsched.hypergradient(
@@ -63,6 +64,7 @@ FINDERS = {
 """They find the step: their state is an `AdaptiveState`, but for those in a chain."""
 CONTROLLERS = {
     "adalrs": after_a_rate(functools.partial(lrsched.adalrs, window=5)),
+    "adaptive_kl": after_a_rate(functools.partial(lrsched.adaptive_kl, target=1e-3, min_scale=0.5)),
     "backoff_on_spike": after_a_rate(functools.partial(lrsched.backoff_on_spike, patience=3)),
     "bold_driver": after_a_rate(lrsched.bold_driver),
     "greedy": after_a_rate(functools.partial(lrsched.greedy, patience=2)),
@@ -90,6 +92,12 @@ AVERAGES = {
 }
 """They keep an average of the parameters."""
 RECORDERS = {
+    "noise_scale": lambda rate=1.0: lrsched.noise_scale(
+        lrsched.scale_by_learning_rate(rate), 2, small_batch_size=1
+    ),
+    "record_health": lambda rate=1.0: lrsched.record_health(
+        lrsched.scale_by_learning_rate(rate), max_records=4, window=4
+    ),
     "record_norms": after_a_rate(functools.partial(lrsched.record_norms, max_records=4)),
 }
 """They keep what they see of the updates."""

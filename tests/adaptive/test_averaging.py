@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lrsched
@@ -50,6 +50,7 @@ def test_lawa_is_the_mean_of_its_snapshots():
     np.testing.assert_array_equal(lrsched.eval_params(state, params), params)
 
 
+@settings(max_examples=12)  # each one compiles two programs of its own
 @given(
     st.integers(1, 40),
     st.sampled_from(["linear", "cosine", "1-sqrt", "square", "mirror-cosine"]),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import flax.linen as nn
 import flax.serialization
 import jax
@@ -41,10 +42,6 @@ every_finder = pytest.mark.parametrize("make", FINDERS.values(), ids=FINDERS)
 every_controller = pytest.mark.parametrize("make", CONTROLLERS.values(), ids=CONTROLLERS)
 
 
-def assert_same(first, second):
-    jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
 # -- nothing poisons a state ---------------------------------------------------------------------
 
 
@@ -52,7 +49,7 @@ def assert_same(first, second):
 def test_any_rate_and_any_gradients_leave_a_finite_state(make):
     steps = np.arange(40)
     rates = [WARMUP(steps), np.ones(40), np.zeros(40), np.where(steps % 3, 1.0, 0.0)]
-    factors = [1.0, 0.0, 1.0, -1e3]
+    factors = [1.0, 0.0, 1.0, 0.01]
 
     def run(rates, factor):
         def scaled(params):
@@ -60,9 +57,7 @@ def test_any_rate_and_any_gradients_leave_a_finite_state(make):
 
         return train(make(lrsched.table(rates)), parameters(), 40, gradients_of=scaled)
 
-    assert is_sound(jax.vmap(run)(jnp.float32(rates)[:3], jnp.float32(factors)[:3]))
-    (_, state), _ = run(jnp.float32(rates[3]), 0.01)
-    assert is_sound(state)
+    assert is_sound(jax.vmap(run)(jnp.float32(rates), jnp.float32(factors)))
 
 
 @pytest.mark.parametrize("make", [optax.contrib.prodigy, optax.contrib.dadapt_adamw])
@@ -88,9 +83,9 @@ def test_a_gradient_that_is_not_finite_does_not_reach_the_state(make, poison):
     )
     assert is_sound([node.learning_rate for node in [after] if hasattr(node, "learning_rate")])
     if isinstance(state, lrsched.AdaptiveState):
-        assert_same(updates, jax.tree.map(jnp.zeros_like, params))
+        chex.assert_trees_all_equal(updates, jax.tree.map(jnp.zeros_like, params))
         assert int(after.nonfinite_count) == int(state.nonfinite_count) + 1
-        assert_same(after.method_state, state.method_state)
+        chex.assert_trees_all_equal(after.method_state, state.method_state)
         assert int(after.count) == int(state.count) == 4
     elif make not in FINDERS.values():
         assert is_sound(after)
@@ -125,10 +120,12 @@ def test_a_metric_that_is_not_finite_is_ignored(request, make, poison):
     if make in CONTROLLERS.values():
         before, after = find(lrsched.ControllerState, state), find(lrsched.ControllerState, after)
         assert int(after.nonfinite_count) == int(before.nonfinite_count) + 1
-        assert_same((after.controller_state, after.scale), (before.controller_state, before.scale))
+        chex.assert_trees_all_equal(
+            (after.controller_state, after.scale), (before.controller_state, before.scale)
+        )
     elif request.node.callspec.id.split("-")[-1].startswith(NEEDS_VALUE):
         assert int(after.nonfinite_count) == 1
-        assert_same(after.method_state, state.method_state)
+        chex.assert_trees_all_equal(after.method_state, state.method_state)
 
 
 # -- numbers -------------------------------------------------------------------------------------
@@ -176,7 +173,7 @@ def test_first_steps_that_bfloat16_cannot_hold_are_not_lost():
         lambda _, carry: update(optimizer, carry[1], carry[0]),
         (params, optimizer.init(params)),
     )
-    assert_same(stuck, params)
+    chex.assert_trees_all_equal(stuck, params)
 
 
 def test_a_sum_that_bfloat16_cannot_hold_is_not_lost():
@@ -230,11 +227,11 @@ def test_initialisation_takes_descriptions_of_parameters(make):
 
 @every_method
 def test_parameters_and_a_fresh_state_can_be_donated_and_nothing_is_traced_again(make):
-    traces = []
+    chex.clear_trace_counter()  # chex counts by name, over all parameters of this test
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
+    @chex.assert_max_traces(n=1)
     def step(params, state):
-        traces.append(1)
         return update(make(1.0), state, params)
 
     for rate in (1.0, 0.5):
@@ -243,7 +240,6 @@ def test_parameters_and_a_fresh_state_can_be_donated_and_nothing_is_traced_again
         for _ in range(3):
             params, state = step(params, state)
         assert is_sound((params, state))
-    assert len(traces) == 1
 
 
 @every_method
@@ -315,7 +311,7 @@ def test_a_state_survives_every_kind_of_checkpoint_and_goes_on(make, tmp_path):
         shapes = jax.eval_shape(lambda: fresh)
         stored = checkpointer.restore(tmp_path / "state", shapes)
     for restored in (pickled, packed, stored):
-        assert_same(update(optimizer, restored, params), expected)
+        chex.assert_trees_all_equal(update(optimizer, restored, params), expected)
 
 
 @every_method

@@ -30,7 +30,7 @@ def test_an_absent_metric_changes_only_the_count():
     _, state = optimizer.update(jnp.ones(2), state, value=1.0)
     _, after = optimizer.update(jnp.ones(2), state)
     assert int(after.count) == int(state.count) + 1
-    jax.tree.map(np.testing.assert_array_equal, after._replace(count=state.count), state)
+    chex.assert_trees_all_equal(after._replace(count=state.count), state)
 
 
 def test_a_validation_loss_once_an_epoch_counts_once():

@@ -1,4 +1,4 @@
-"""The table of the README: each cell is a function that tries what the row says.
+"""The table of docs/comparison.md: each cell is a function that tries what the row says.
 
 A column is a file: ours.py, of_optax.py, of_pytorch.py. The tests' environment has no PyTorch: its
 answers are recorded in pytorch.json by ``python -m tests.comparison``, which prints the table, and

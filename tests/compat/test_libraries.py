@@ -79,8 +79,8 @@ def test_schedules_are_data(library):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_recorded_call_compiles_with_a_traced_step(library):
     for call, schedule in schedules(library).items():
-        text = jax.jit(schedule).lower(jnp.int32(3)).as_text()
-        assert "callback" not in text, call
+        program = str(jax.make_jaxpr(schedule)(jnp.int32(3)))
+        assert "callback" not in program, call
 
 
 VMAPPED = {

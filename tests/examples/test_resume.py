@@ -1,5 +1,6 @@
 """A training process is killed at a random step and started again: nothing differs in any bit."""
 
+import os
 import random
 import signal
 import subprocess
@@ -13,7 +14,14 @@ def run(directory, kill_at=None):
     """The rates that it printed by their steps, and its other lines; killed after that step."""
     command = [sys.executable, str(SCRIPT), str(directory)]
     rates, others = {}, []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # All of its processes run the same program, which the first of them compiles.
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(directory.parent / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | cache
+    ) as process:
         for line in process.stdout:
             first, *rest = line.split()
             if not first.isdigit():

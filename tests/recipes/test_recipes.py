@@ -13,8 +13,9 @@ import pytest
 import lrsched
 from lrsched import recipes
 from lrsched.recipes import Decay, Parts
-from lrsched.recipes._recipe import DIRECTIONS, RECIPES
+from lrsched.recipes._recipe import DIRECTIONS, RECIPES, SCHEDULE_FREE
 from lrsched.recipes._shapes import first_steps, sequence
+from tests.parity.frontier import cases
 
 FOLDER = Path(__file__).parents[1] / "parity/numbers"
 NUMBERS = json.loads((FOLDER / "recipes.json").read_text())
@@ -50,6 +51,33 @@ def test_the_listing_has_every_recipe_with_its_scale():
     assert recipes.smollm2_135m is recipes.get("smollm2-135m")
 
 
+def test_a_name_is_found_by_its_start_whatever_its_punctuation():
+    assert recipes.get("OLMo_2.7B") is recipes.olmo2_7b_stage1
+    assert recipes.get("zephyr-7b-sft") is recipes.zephyr_7b_sft  # the start of another name too
+    assert recipes.get("recipe:nanochat") is recipes.nanochat_d12
+
+
+@pytest.mark.parametrize("length", ["warmup", "cooldown"])
+def test_no_warmup_and_no_cooldown_are_lengths_too(length):
+    for name, create in RECIPES.items():
+        if length in create().scale:
+            try:
+                rates = create(**{length: 0}).parts.rates.values()
+            except ValueError as error:
+                assert str(error).startswith(f"{name}: "), error  # noqa: PT017
+            else:
+                assert all(np.isfinite(rate([0, 1, 100])).all() for rate in rates), name
+
+
+def test_an_argument_that_the_source_leaves_open_is_said_to_be_until_it_is_set():
+    assert "leaves steps open, and 1000 is an example." in recipes.tulu3_8b_sft(peak=1e-5).missing
+    assert "open" not in recipes.tulu3_8b_sft(1000).missing
+    sentence = "The source leaves steps and weight_decay open, and 10000 and 0.1 are examples."
+    assert recipes.lion_from_adamw(peak=1e-3).missing.endswith(sentence)
+    with pytest.raises(ValueError, match="free='length' is not accepted for 'mine'; it must name"):
+        recipes.recipe("mine", "test", source="", free=["length"])(lambda steps=1: None)
+
+
 def test_a_recipe_scales_with_its_steps():
     rate = recipes.nanogpt_gpt2_124m(steps=1001, peak=1.0, warmup=100).schedules["all"]
     np.testing.assert_allclose(rate([0, 100, 550, 1000]), [1 / 101, 1, 0.55, 0.1], atol=1e-6)
@@ -75,7 +103,11 @@ def test_bad_scales_are_one_sentence(name, scale, message):
 
 def test_unknown_names_and_arguments_are_refused_with_a_hint():
     with pytest.raises(ValueError, match="similar names are nanogpt-gpt2-124m"):
-        recipes.get("nanogpt-gpt2")
+        recipes.get("nanogtp-gpt2")
+    with pytest.raises(
+        ValueError, match="similar names are olmo3-7b-pretrain-extended, olmo3-7b-m"
+    ):
+        recipes.get("olmo3")
     with pytest.raises(TypeError, match=r"dit-xl2: .*it takes peak=0.0001"):
         recipes.dit_xl2(steps=3)
     with pytest.raises(ValueError, match="another recipe has it"):
@@ -93,11 +125,13 @@ def test_optimizers_are_built_from_optax_or_refused(name):
     used = {recipe.parts.optimizer["name"]} | {
         one["name"] for one in recipe.parts.group_optimizers.values()
     }
-    if used <= DIRECTIONS.keys():
+    if used <= DIRECTIONS.keys() | {SCHEDULE_FREE}:
         optimizer = recipe.optimizer(_group_patterns(recipe), decay_mask=ALL)
         state = optimizer.init(PARAMS)
         rates = [float(rate) for rate in lrsched.learning_rates(state).values()]
-        expected = [float(rate(0)) for rate in recipe.parts.rates.values()]
+        # The rate of schedule-free methods is that of the latest update.
+        started = [] if SCHEDULE_FREE not in used else [0.0]
+        expected = started + [float(rate(0)) for rate in recipe.parts.rates.values()]
         assert set(np.float32(rates)) <= set(np.float32(expected))
     else:
         with pytest.raises(ValueError, match="optax has no"):
@@ -122,12 +156,85 @@ def test_groups_have_their_own_optimizer_and_scheduled_momentum():
         recipe.optimizer()
     with pytest.raises(ValueError, match="group 'other' is not accepted"):
         recipe.optimizer([("body", "other")])
+    with pytest.raises(ValueError, match="group 'head' is not accepted"):
+        recipe.optimizer([("body", "lm_head")], directions={"head": optax.identity()})
     with pytest.raises(ValueError, match="no pattern of groups matches the parameter 'bias'"):
-        recipe.optimizer([("body", "matrix_muon")]).init(PARAMS)
-    optimizer = recipe.optimizer([("body", "matrix_muon"), ("bias", "x0_lambdas")])
+        recipe.optimizer([("body", "x0_lambdas")]).init(PARAMS)
+    groups = [("body", "matrix_muon"), ("bias", "x0_lambdas")]
+    with pytest.raises(ValueError, match=r"optax has no nanochat's Muon.*'matrix_muon' cannot be"):
+        recipe.optimizer(groups)
+    optimizer = recipe.optimizer(groups, directions={"matrix_muon": optax.scale_by_adam()})
     params = _trained(optimizer)
     assert jnp.all(params["body"] != PARAMS["body"])
     assert jnp.all(params["bias"] != PARAMS["bias"])
+    assert "muon_weight_decay of all parameters, decoupled, cautious" in str(recipe)
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("moonlight_muon"))
+def test_the_optimizer_of_moonlight_is_its_script(inputs, expected, rtol):
+    # For matrices of other shapes than the one that the recipe names, too.
+    group = "muon_1024x4096"
+    recipe = recipes.moonlight_toy_muon(steps=10**6, peak=inputs["rate"], warmup=0)
+    factor = inputs.get("weight_decay", 0.0) / recipe.parts.weight_decay.value
+    decay = Decay(recipe.parts.group_decays[group].value * factor)
+    recipe = recipe._replace(parts=recipe.parts._replace(group_decays={group: decay}))
+    optimizer = recipe.optimizer([("", group)])
+    params = {"w": jnp.array(inputs["param"], jnp.float32).T}
+    state = optimizer.init(params)
+    for grad, after in zip(inputs["grads"], expected, strict=True):
+        grads = {"w": jnp.array(grad, jnp.float32).T}
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params["w"].T, after, rtol=max(rtol, 3e-6), atol=1e-6)
+
+
+def test_the_optimizer_of_big_vision_decays_kernels_by_the_curve_alone():
+    recipe = recipes.bigvision_vit_s16_i1k_90ep(steps=100, warmup=10)
+    optimizer, curve = recipe.optimizer(), recipe.schedules["weight_decay"]
+    params = {
+        "layer": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+        "position": jnp.ones((1, 3)),
+    }
+    state = optimizer.init(params)
+    momenta = [leaf for leaf in jax.tree.leaves(state) if leaf.dtype == jnp.bfloat16]
+    assert len(momenta) == 3
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    for step in range(20):
+        updates, state = optimizer.update(zeros, state, params)
+        np.testing.assert_allclose(updates["layer"]["kernel"], -curve(step), rtol=1e-6)
+        assert not jnp.any(updates["layer"]["bias"])
+        assert not jnp.any(updates["position"])
+
+
+def test_lion_and_ademamix_are_those_of_optax():
+    lion = recipes.lion_from_adamw(steps=100, peak=1e-2, weight_decay=0.1, factor=5.0)
+    schedule = optax.cosine_decay_schedule(2e-3, 100)
+    theirs = optax.lion(schedule, 0.9, 0.99, weight_decay=0.5)
+    chex.assert_trees_all_close(_trained(lion.optimizer()), _trained(theirs), rtol=1e-5)
+
+    mix = recipes.ademamix(steps=100, peak=1e-2, alpha=5.0, b3=0.999)
+    half_lives = np.log(0.5) / np.log([0.9, 0.999])
+    theirs = optax.contrib.ademamix(
+        optax.cosine_decay_schedule(1e-2, 100),
+        b3=lambda t: 0.5 ** (1 / (half_lives[0] + (half_lives[1] - half_lives[0]) * t / 100)),
+        alpha=lambda t: 5.0 * t / 100,
+        weight_decay=0.1,
+    )
+    chex.assert_trees_all_close(_trained(mix.optimizer()), _trained(theirs), rtol=1e-4)
+    rates = lrsched.metrics(mix.optimizer().init(PARAMS))
+    assert float(rates["b3"]) == np.float32(0.9)
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("algoperf_sf"))
+def test_the_schedule_free_recipe_has_the_numbers_of_algoperf(inputs, expected, rtol):
+    recipe = recipes.algoperf_schedule_free(inputs["step_hint"])
+    rate = recipe.schedules["all"](inputs["step"])
+    np.testing.assert_allclose(rate, expected["rate"], rtol=max(rtol, 1e-6))
+    assert recipe.schedules["all"].horizon == expected["warmup"] - 1
+    optimizer = dict(recipe.parts.optimizer)
+    assert optimizer.pop("name") == "schedule_free_adamw"
+    assert optimizer == {name: expected[name] for name in ("b1", "b2", "eps")}
+    assert recipe.parts.weight_decay.value == expected["weight_decay"]
 
 
 def test_a_description_of_the_decayed_parameters_needs_a_mask():
@@ -150,6 +257,45 @@ def test_the_next_recipe_is_one_entry():
         RECIPES.pop("mine", None)
 
 
+def _parts(**changed):
+    parts = {"rates": {"all": lrsched.constant(0.1)}, "optimizer": {"name": "adamw"}}
+    return lambda steps=1: Parts(**{**parts, **changed})
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda steps=1: 3, "the result 3 is not accepted; return a recipes.Parts"),
+        (_parts(rates={"all": 0.1}), "all=0.1 is not accepted; rates and hyperparameters must be"),
+        (_parts(group_decays={"head": Decay(0.1)}), "group 'head' of group_decays is not accepted"),
+        (_parts(group_optimizers={"head": {"name": "sgd"}}), "'head' of group_optimizers is not"),
+        (_parts(weight_decay=Decay("wd")), "the weight decay 'wd' is not accepted; it must be a n"),
+        (_parts(optimizer={"name": "adamw", "beta1": 0.9}), "the optimizer 'adamw': got an unexp"),
+        (
+            lambda steps=1: Parts({"all": sequence((1.0, 20), (0.0, steps - 20))}, {"name": "sgd"}),
+            "phases of 20 steps are not accepted in a run of 1; make the run longer",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(function, message):
+    try:
+        create = recipes.recipe("mine", "test", source="here")(function)
+        with pytest.raises(ValueError, match=r"^mine: ") as error:
+            create()
+        assert message in str(error.value)
+    finally:
+        RECIPES.pop("mine", None)
+
+
+def test_bad_names_patterns_and_files_are_refused():
+    with pytest.raises(ValueError, match="name='3' is not accepted"):
+        recipes.get(3)
+    with pytest.raises(ValueError, match=r"the pattern '\(' is not accepted; missing \)"):
+        recipes.modded_nanogpt_track3_tuned_muon().optimizer([("(", "muon")])
+    with pytest.raises(ValueError, match="keys name are not accepted; they must be name, family"):
+        recipes.Recipe.from_dict({"name": "x"})
+
+
 def test_schedules_are_cut_off_and_prolonged():
     line = lrsched.linear(1.0, 0.0, steps=4)
     assert first_steps(line, 2)([0, 1, 2, 9]).tolist() == [1, 0.75, 0.5, 0.5]
@@ -159,18 +305,22 @@ def test_schedules_are_cut_off_and_prolonged():
     assert first_steps(endless, 9)([3, 9, 20]).tolist() == pytest.approx([0.5**0.5, 0.5, 0.5])
 
 
-def test_a_plateau_recipe_names_its_controller():
-    recipe = recipes.mace_plateau()
-    reference = json.loads((FOLDER / "plateau.json").read_text())
+@pytest.mark.parametrize(
+    ("recipe", "numbers"),
+    [(recipes.mace_plateau, "plateau.json"), (recipes.brax_ppo_adaptive_kl, "adaptive_kl.json")],
+)
+def test_a_recipe_without_a_schedule_names_its_controller(recipe, numbers):
+    recipe = recipe()
+    reference = json.loads((FOLDER / numbers).read_text())
     arguments = dict(recipe.parts.controller)
     controller = getattr(lrsched, arguments.pop("name"))(**arguments)
 
-    def epoch(state, metric):
+    def after(state, metric):
         state = lrsched.observe(state, metric)
         scaled, state = controller.update(jnp.ones(1), state)
         return state, recipe.schedules["all"](0) * scaled[0]
 
-    _, rates = jax.lax.scan(epoch, controller.init(jnp.ones(1)), jnp.array(reference["metric"]))
+    _, rates = jax.lax.scan(after, controller.init(jnp.ones(1)), jnp.array(reference["metric"]))
     np.testing.assert_allclose(rates, reference["rates"], rtol=2e-6)
 
 

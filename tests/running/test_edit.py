@@ -1,5 +1,6 @@
 """Changing the rate of a running job: through any wrapper, and in a step that is compiled once."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -278,6 +279,76 @@ def test_numbers_of_another_shape_than_the_state_are_refused():
     assert lrsched.restart(stacked, jnp.arange(4)).count.tolist() == [0, 1, 2, 3]
 
 
+def moments_of(state):
+    """Return the counts and moments of every Adam in a state."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
+    return [node for node in nodes if isinstance(node, optax.ScaleByAdamState)]
+
+
+def test_a_restart_resets_the_moments_where_asked():
+    params = {"w": jnp.ones(2), "b": jnp.ones(1)}
+    for make in (
+        lambda: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(LINEAR)),
+        lambda: lrsched.inject_schedules(optax.adamw)(LINEAR),
+        lambda: optax.MultiSteps(
+            lrsched.inject_schedules(optax.adam)(LINEAR), 1
+        ).gradient_transformation(),
+    ):
+        optimizer = optax.with_extra_args_support(make())
+        fresh = optimizer.init(params)
+        first, state = optimizer.update(params, fresh, params)
+        (kept,) = moments_of(lrsched.restart(state))
+        assert int(kept.count) == 1
+        chex.assert_trees_all_equal(
+            moments_of(lrsched.restart(state, reset=True)), moments_of(fresh)
+        )
+        reset = jax.jit(lambda s: lrsched.restart(s, reset=True))(state)
+        chex.assert_trees_all_equal_shapes_and_dtypes(reset, state)
+        chex.assert_trees_all_close(optimizer.update(params, reset, params)[0], first)
+
+
+def test_a_restart_resets_the_moments_of_one_group():
+    params = {"w": jnp.ones((2, 2)), "b": jnp.ones(1)}
+    make = lambda: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(LINEAR))  # noqa: E731
+    partition = optax.partition({"a": make(), "b": make()}, {"w": "a", "b": "b"})
+    muon = lrsched.inject_schedules(optax.contrib.muon)(LINEAR, adam_learning_rate=LINEAR)
+    for optimizer, group in ((partition, "b"), (muon, "adam")):
+        _, state = optimizer.update(params, optimizer.init(params), params)
+        reset = lrsched.restart(state, 0, group=group, reset=True)
+        before, after = ([int(node.count) for node in moments_of(s)] for s in (state, reset))
+        assert (before.count(0), after.count(0)) == (0, 1)
+        old, new = (jax.tree_util.tree_flatten_with_path(s)[0] for s in (state, reset))
+        changed = {
+            jax.tree_util.keystr(path)
+            for (path, x), (_, y) in zip(old, new, strict=True)
+            if not jnp.array_equal(x, y)
+        }
+        assert any("mu" in name for name in changed)
+        assert not any("'w'" in name or "['muon']" in name for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "group", "message"),
+    [
+        (lrsched.prodigy(0.1), None, "reset=True is not accepted for ProdigyMethodState, whose"),
+        (
+            optax.chain(
+                optax.scale_by_adam(),
+                lrsched.scale_by_learning_rate(LINEAR),
+                lrsched.learning_rate_groups([("w", 2.0)]),
+            ),
+            "w",
+            "group='w', which has no moments of its own; optax.partition gives",
+        ),
+        (lrsched.scale_by_learning_rate(LINEAR), None, "for a state without moments"),
+    ],
+)
+def test_moments_that_cannot_be_reset_are_an_error(optimizer, group, message):
+    state = optimizer.init({"w": jnp.ones(2)})
+    with pytest.raises(ValueError, match=message):
+        lrsched.restart(state, group=group, reset=True)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
@@ -325,3 +396,67 @@ def test_traced_hyperparameters_are_clipped_to_what_is_legal(value):
     for name in ("b1", "b2"):
         assert 0 <= lrsched.metrics(state)[name] < 1
     assert lrsched.metrics(state)["weight_decay"] >= 0
+
+
+STACKED = {
+    "chain": lambda: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(LINEAR)),
+    "inject": lambda: lrsched.inject_schedules(optax.adamw)(LINEAR, weight_decay=LINEAR),
+    "groups": lambda: optax.chain(
+        lrsched.scale_by_learning_rate(LINEAR), lrsched.learning_rate_groups([("w", None)])
+    ),
+    "plateau": lambda: optax.chain(
+        lrsched.scale_by_learning_rate(LINEAR), lrsched.reduce_on_plateau(0.5, patience=1)
+    ),
+    "average": lambda: optax.chain(
+        lrsched.scale_by_learning_rate(LINEAR), lrsched.lawa(2, updates_per_snapshot=1)
+    ),
+    "schedule-free": lambda: lrsched.schedule_free_adamw(LINEAR),
+}
+ON_STACKS = {
+    "set": lambda s: lrsched.set_learning_rate(s, 0.3),
+    "restart": lambda s: lrsched.restart(s, 2),
+    "reset": lambda s: lrsched.restart(s, 2, reset=True),
+    "set_hyperparameter": lambda s: lrsched.set_hyperparameter(s, "weight_decay", 0.3),
+    "thaw": lambda s: lrsched.set_hyperparameter(s, "multiplier", 0.3, group="w"),
+    "observe": lambda s: lrsched.observe(lrsched.observe(s, 1.0), 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "edit"),
+    [
+        *(("chain", name) for name in ("set", "restart", "reset")),
+        *(("inject", name) for name in ("set_hyperparameter", "reset")),
+        ("groups", "thaw"),
+        ("plateau", "observe"),
+    ],
+)
+def test_an_edit_of_stacked_states_is_that_of_each(form, edit):
+    optimizer = STACKED[form]()
+    stack = {"w": jnp.arange(12.0).reshape(2, 3, 2), "b": jnp.ones((2, 3, 1))}
+    init, update = (jax.vmap(jax.vmap(f)) for f in (optimizer.init, optimizer.update))
+    _, state = update(stack, init(stack), stack)
+    edited = ON_STACKS[edit](state)
+    one = jax.tree.map(lambda x: x[1, 2], state)
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[1, 2], edited), ON_STACKS[edit](one))
+
+
+@pytest.mark.parametrize("form", ["average", "schedule-free"])
+def test_averages_of_stacked_states_are_those_of_each(form):
+    optimizer = STACKED[form]()
+    stack = {"w": jnp.arange(12.0).reshape(2, 3, 2), "b": jnp.ones((2, 3, 1))}
+    init, update = (jax.vmap(jax.vmap(f)) for f in (optimizer.init, optimizer.update))
+    updates, state = update(stack, init(stack), stack)
+    stack = optax.apply_updates(stack, updates)
+    averages = lrsched.eval_params(state, stack)
+    one, params = (jax.tree.map(lambda x: x[1, 2], tree) for tree in (state, stack))
+    expected = lrsched.eval_params(one, params)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[1, 2], averages), expected, rtol=1e-6)
+
+
+def test_metrics_of_stacked_runs_are_observed_one_by_one():
+    optimizer = STACKED["plateau"]()
+    state = jax.vmap(optimizer.init)(jnp.ones((3, 2)))
+    for losses in ([1.0, 1.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.3, 0.4]):
+        state = lrsched.observe(state, jnp.array(losses))
+    assert state[1].scale.tolist() == [0.25, 1.0, 0.5]

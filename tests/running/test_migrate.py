@@ -92,13 +92,14 @@ def test_a_hand_comes_with_the_saved_schedule_only():
     saved = lrsched.scale_learning_rate(ours(COSINE).init(PARAMS), 0.5)
     fresh = ours(LINEAR).init(PARAMS)
     assert lrsched.migrate(saved, fresh, schedule="saved")[1].rate.edits.scale == 0.5
-    assert lrsched.learning_rate_schedule(lrsched.migrate(saved, fresh)) == LINEAR
+    with pytest.warns(UserWarning, match="saved learning_rate was changed .*schedule='saved'"):
+        assert lrsched.learning_rate_schedule(lrsched.migrate(saved, fresh)) == LINEAR
 
 
 def test_the_clock_can_be_given():
     optimizer = optax.sgd(0.1)
     new = optax.chain(optax.identity(), lrsched.scale_by_learning_rate(COSINE))
-    with pytest.raises(ValueError, match=r"at state\[1\] keeps no clock.*; step must say"):
+    with pytest.raises(ValueError, match=r"no step count .* at state\.1, .*; step must say"):
         lrsched.migrate(optimizer.init(PARAMS), new.init(PARAMS))
     state = lrsched.migrate(optimizer.init(PARAMS), new.init(PARAMS), step=7)
     assert int(state[1].count) == 7
@@ -119,17 +120,10 @@ def test_it_goes_through_a_checkpoint(tmp_path):
     ("saved", "arguments", "message"),
     [
         (optax.adam(0.1), {"schedule": "old"}, "schedule='old' is not accepted; .* 'new', 'saved'"),
-        (optax.sgd(0.1), {"step": 1}, r"at state\[0\], saved is EmptyState .*ScaleByAdamState"),
-        (
-            optax.chain(optax.clip(1.0), optax.adam(0.1)),
-            {},
-            r"at state\[0\], saved is EmptyState of 0 and fresh is ScaleByAdamState of 3",
-        ),
-        (
-            optax.chain(optax.scale_by_adam(), optax.scale(-0.1), optax.clip(1.0)),
-            {},
-            "at state, saved is tuple of 3 and fresh is tuple of 2; they must be the same",
-        ),
+        (optax.sgd(0.1), {"step": 1}, "fresh state has ScaleByAdamState, .* has nothing of it"),
+        (optax.adagrad(0.1), {"step": 1}, "nothing of it, but ScaleByRssState"),
+        (optax.lion(0.1), {}, "nothing of it, but ScaleByLionState"),
+        (optax.chain(optax.scale_by_belief(), optax.scale(-0.1)), {}, "but ScaleByBeliefState"),
     ],
 )
 def test_other_states_are_refused(saved, arguments, message):

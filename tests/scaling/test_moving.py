@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -172,6 +173,38 @@ def test_the_decay_of_an_averaging_time(inputs, expected, rtol):
     assert found == approx(expected, 1e-6)
 
 
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("decay_for_timescale"))
+def test_the_decay_of_an_averaging_time_in_epochs(inputs, expected, rtol):
+    updates = inputs.get("tau_iter")
+    if updates is None:
+        updates = inputs["tau_epoch"] * inputs["dataset"] / inputs["batch"]
+    assert scaling.decay_from_timescale(inputs["rate"], updates) == approx(expected, rtol)
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("schedule_memory"))
+def test_the_weights_of_the_updates_that_adamw_averages(inputs, expected, rtol):
+    found = scaling.averaging_weights(inputs["rates"], inputs["decay"])
+    assert found.start == approx(expected["start"], rtol)
+    assert found.updates == approx(expected["update_weights"], rtol)
+
+
+def test_the_peak_and_mean_of_a_long_schedule_take_little_memory():
+    steps = 2_500_000
+    schedule = lrsched.linear(1.0, 0.0, steps=steps)
+    for by, rate in (("peak", 1.0), ("mean", 0.5)):
+        assert scaling.decay_from_timescale(schedule, 10, by) == approx(0.1 / rate, 1e-5)
+
+
+def test_a_ramp_of_half_lives_is_a_line_between_them():
+    ramp = scaling.half_life_ramp(0.9, 0.9999, steps=1000)
+    lives = [scaling.half_life(float(decay), 1) for decay in ramp([0, 250, 500, 1000, 2000])]
+    first, last = (scaling.half_life(decay, 1) for decay in (0.9, 0.9999))
+    line = [first + (last - first) * x for x in (0, 0.25, 0.5, 1, 1)]
+    assert lives == approx(line, 1e-3)
+    with pytest.raises(ValueError, match=r"init=1.0 is not accepted"):
+        scaling.half_life_ramp(1.0, 0.9, steps=10)
+
+
 def test_the_timescale_holds_whatever_rule_came_before():
     to = SMALL._replace(batch=1024, dataset=3e5, tokens=4e9)
     for rules in (["timescale"], ["horizon", "timescale"], ["adam-sde", "timescale"]):
@@ -242,3 +275,19 @@ def test_bad_input_is_one_sentence(change, message):
     with pytest.raises(ValueError, match=message) as error:
         transfer(**(arguments | change))
     assert "\n" not in str(error.value)
+
+
+def test_scalars_of_numpy_and_jax_are_numbers_and_dicts_are_no_sizes():
+    sizes = {"from_": Size(batch=8), "to": Size(batch=16)}
+    for rate in (np.float32(0.5), np.array(0.5), jnp.float32(0.5)):
+        moved = transfer({"learning_rate": rate}, **sizes, rule="linear").hyperparameters
+        assert moved == {"learning_rate": 1.0}
+        assert type(moved["learning_rate"]) is float
+    with pytest.raises(
+        ValueError, match=r"from_=\{'batch': 8\} is not accepted; from_ must be a Si"
+    ):
+        transfer({"learning_rate": 0.5}, from_={"batch": 8}, to=Size(batch=16), rule="linear")
+    with pytest.raises(ValueError, match=r"rates of shape .* are not accepted"):
+        scaling.averaging_weights([[0.1]], 0.1)
+    weights = scaling.averaging_weights(lrsched.linear(0.5, 0.0, steps=5), 0.1)
+    assert len(weights.updates) == 5

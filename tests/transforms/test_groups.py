@@ -101,14 +101,12 @@ def test_one_compiled_step_serves_other_multipliers():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
-def test_dtypes_stay_and_the_state_is_of_scalars(dtype):
+def test_dtypes_stay_and_the_state_is_of_numbers(dtype):
     params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
     optimizer = optimizer_with()
     described = jax.eval_shape(optimizer.init, params)
     state = optimizer.init(params)
-    assert all(
-        x.shape == () and x.dtype in (jnp.float32, jnp.int32) for x in jax.tree.leaves(state)
-    )
+    assert all(x.size <= 8 and x.dtype in (jnp.float32, jnp.int32) for x in jax.tree.leaves(state))
     updates, new = jax.eval_shape(optimizer.update, params, state, params)
     assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
     assert jax.tree.structure(new) == jax.tree.structure(described)

@@ -205,3 +205,18 @@ def test_bad_input():
     batched = lrsched.inject_schedules(optax.adam)(lrsched.cosine(jnp.ones(2), 9))
     with pytest.raises(ValueError, match="must be one number"):
         batched.init(params())
+
+
+def test_a_rate_of_another_name_is_named_in_the_error():
+    def factory(learning_rate_fn, beta1):
+        return optax.chain(
+            optax.scale_by_adam(b1=beta1), optax.scale_by_learning_rate(learning_rate_fn)
+        )
+
+    arguments = {"learning_rate_fn": lrsched.cosine(0.1, steps=10), "beta1": 0.9}
+    state = lrsched.inject_schedules(factory)(**arguments).init(params())
+    for function in (lrsched.learning_rate, lambda s: lrsched.set_learning_rate(s, 0.1)):
+        with pytest.raises(ValueError, match=r"rates=\('learning_rate_fn',\)"):
+            function(state)
+    named = lrsched.inject_schedules(factory, rates=("learning_rate_fn",))(**arguments)
+    assert lrsched.learning_rate(named.init(params())) == np.float32(0.1)

@@ -11,6 +11,7 @@ import optax.contrib
 import pytest
 
 import lrsched
+from lrsched.transforms.matrix import muon_direction
 from tests.parity.frontier import cases
 
 RATE = lrsched.linear(0.02, 0.0, steps=50)
@@ -168,11 +169,69 @@ def test_the_authors_conventions(scale, inputs, expected, rtol):
             np.testing.assert_allclose(params["w"].T, after, rtol=max(rtol, 2e-6), atol=1e-7)
 
 
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("newton_schulz"))
+def test_newton_schulz(inputs, expected, rtol):
+    options = {"ns_steps": inputs.get("steps", 5)}
+    if "coeffs" in inputs:
+        options["ns_coeffs"] = tuple(map(tuple, inputs["coeffs"]))
+    if "scaling" in inputs:
+        options["preconditioning"] = inputs["scaling"]
+    with jax.enable_x64(True):
+        weight = {"w": jnp.array(inputs["matrix"], float)}
+        direction = muon_direction(0.0, **options)
+        updates, _ = direction.update(weight, direction.init(weight), weight)
+        fan_in, fan_out = weight["w"].shape
+        found = updates["w"] / max(1.0, fan_out / fan_in) ** 0.5
+        np.testing.assert_allclose(found, expected, rtol=max(rtol, 1e-7), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "inputs", "expected", "rtol"),
+    [
+        pytest.param(leaf, *case.values, id=f"{name}-{index}")
+        for name, leaf in (("optax_muon", "matrix"), ("optax_muon_adam_leaf", "bias"))
+        for index, case in enumerate(cases(name))
+    ],
+)
+def test_the_formulas_of_optax(leaf, inputs, expected, rtol):
+    rms = inputs.get("consistent_rms")
+    scale = {} if rms is None else {"scale": "rms", "rms": rms}
+    decay = inputs.get("weight_decay", 0.0)
+    optimizer = lrsched.muon(inputs["rate"], weight_decay=decay, adam_weight_decay=decay, **scale)
+    with jax.enable_x64(True):
+        params = {"matrix": jnp.eye(2), leaf: jnp.array(inputs["param"], float)}
+        state = optimizer.init(params)
+        for grad, after in zip(inputs["grads"], expected, strict=True):
+            grads = {"matrix": jnp.eye(2), leaf: jnp.array(grad, float)}
+            updates, state = optimizer.update(grads, state, params)
+            params = optax.apply_updates(params, updates)
+            # Rates and decays are float32 in the state.
+            np.testing.assert_allclose(params[leaf], after, rtol=rtol, atol=1e-9)
+
+
+@pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("muon_momentum"))
+def test_the_momentum_schedules_of_published_runs(inputs, expected, rtol):
+    if inputs["recipe"] == "nanochat":
+        recipe = lrsched.recipes.nanochat_d12(inputs["total"])
+        momentum = recipe.schedules["muon_momentum"]
+    else:
+        recipe = lrsched.recipes.modded_nanogpt_track1(inputs["total"] - 15, extension=15)
+        momentum = recipe.schedules["normuon_momentum"]
+    assert float(momentum(inputs["step"])) == pytest.approx(expected, rel=max(rtol, 1e-6))
+
+
 def test_muon_refuses_bad_input(params):
     with pytest.raises(ValueError, match="scale='jordan' is not accepted; scale must be one of"):
         lrsched.muon(0.1, scale="jordan")
     with pytest.raises(ValueError, match=r"rms=0.0 is not accepted; rms must be above 0"):
         lrsched.muon(0.1, rms=0.0)
+    with pytest.raises(ValueError, match=r"beta=1.5 is not accepted; beta must be a number from 0"):
+        lrsched.muon(0.1, beta=1.5)
+    with pytest.raises(ValueError, match=r"matrices='\(' is not accepted; it must be a regular"):
+        lrsched.muon(0.1, matrices="(").init(params)
+    optimizer = lrsched.hyperball(optax.identity(), 0.1, 0.1)
+    with pytest.raises(ValueError, match="hyperball needs the parameters"):
+        optimizer.update(params, optimizer.init(params))
     for matrices in ("nothing", lambda path, leaf: False):
         with pytest.raises(ValueError, match="is not accepted, as it chooses no parameter"):
             lrsched.muon(0.1, matrices=matrices).init(params)

@@ -24,6 +24,8 @@ EDITS = {
     "extend": lambda s: lrsched.extend(s, 300),
     "shorten": lambda s: lrsched.extend(s, 40),
     "cool": lambda s: lrsched.start_cooldown(s, 20, ramp="cosine"),
+    "cool by a power": lambda s: lrsched.start_cooldown(s, 20, ramp="power:1.2"),
+    "cool from below": lambda s: lrsched.start_cooldown(s, 20, ramp="linear", start=0.7),
     "stretch the cooldown": lambda s: lrsched.extend(lrsched.start_cooldown(s, 9), 60),
     "restart": lambda s: lrsched.restart(s, 3),
     "another peak": lambda s: lrsched.set_schedule(s, COSINE.replace(peak=0.2)),
@@ -90,7 +92,7 @@ LIBRARIES = {
 def test_an_edited_run_restores_into_a_fresh_state_and_continues_bit_for_bit(library, tmp_path):
     optimizer = make()
     _, state = run(optimizer, optimizer.init(PARAMS), 5)
-    for name in ("extend", "scale", "shorten", "stretch the cooldown"):
+    for name in ("extend", "scale", "shorten", "stretch the cooldown", "cool by a power"):
         _, state = run(optimizer, EDITS[name](state), 2)
     restored = library(state, optimizer.init(PARAMS), tmp_path)
     restored = jax.tree.map(jnp.asarray, restored)
@@ -133,6 +135,34 @@ def test_an_extended_schedule_is_exact_to_its_last_steps(horizon, total):
     exact = left * ((horizon - now) / (end - now)) / horizon
     values = jnp.stack([schedule(int(end - count)) for count in left])
     np.testing.assert_allclose(values, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.2, 3.0])
+@pytest.mark.parametrize(("start", "end"), [(1.0, 0.0), (0.7, 0.1)])
+def test_a_cooldown_by_a_formula_is_numbers_and_reads_back(power, start, end):
+    optimizer = lrsched.scale_by_learning_rate(0.5)
+    stable = lrsched.restart(optimizer.init(PARAMS), 100)
+    state = lrsched.start_cooldown(stable, 1000, ramp=f"power:{power}", start=start, end=end)
+    chex.assert_trees_all_equal_structs(state, stable)
+    remaining = 1 - np.arange(1001) / 1000
+    exact = end + start * (0.5 - end) * remaining**power
+    schedule = lrsched.learning_rate_schedule(state)
+    np.testing.assert_allclose(schedule(np.arange(100, 1101)), exact, rtol=1e-6)
+    assert lrsched.from_dict(lrsched.to_dict(schedule)) == schedule
+    assert f"cooldown_ramp='power:{power}'" in repr(schedule)
+
+
+def test_a_function_as_ramp_changes_the_structure_once():
+    optimizer = lrsched.scale_by_learning_rate(0.5)
+    state = lrsched.restart(optimizer.init(PARAMS), 100)
+    states = [state]
+    for steps in (10, 20):
+        ramp = jnp.square
+        states.append(lrsched.start_cooldown(states[-1], steps, ramp=ramp, start=0.5))
+    structures = [jax.tree.structure(state) for state in states]
+    assert structures[0] != structures[1] == structures[2]
+    rates = lrsched.learning_rate_schedule(states[2])(np.array([100, 110, 120]))
+    np.testing.assert_allclose(rates, [0.125, 0.125 / 4, 0.0])
 
 
 def test_extensions_replace_each_other():

@@ -150,6 +150,12 @@ def test_cautious_decay(inputs, expected, rtol):
         np.testing.assert_allclose(params + updates, expected, rtol=max(rtol, 1e-7))
 
 
+def test_cautious_decay_needs_the_parameters():
+    optimizer = lrsched.with_weight_decay(optax.identity(), 0.1, 0.1, cautious=True)
+    with pytest.raises(ValueError, match="with_weight_decay needs the parameters"):
+        optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
+
+
 def test_cautious_decay_compares_signs_where_products_underflow():
     params = jnp.array([1e-30, -1e-30], jnp.bfloat16)
     direction = jnp.array([1e-30, 1e-30], jnp.bfloat16)

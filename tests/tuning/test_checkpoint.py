@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,11 +80,8 @@ def test_every_dtype_of_a_state_and_random_keys_read_back(tmp_path):
     with Checkpoint(tmp_path, 0.0) as checkpoint:
         checkpoint.save({}, flatten_arrays("tree", tree))
         restored = restore_arrays(checkpoint.load().arrays, "tree", tree)
-    assert jax.tree.structure(restored) == jax.tree.structure(tree)
-    for old, new in zip(jax.tree.leaves(tree), jax.tree.leaves(restored), strict=True):
-        assert old.dtype == new.dtype
-        assert old.shape == new.shape
-        assert bool(jnp.all(old == new))
+    chex.assert_trees_all_equal_shapes_and_dtypes(restored, tree)
+    assert jax.tree.all(jax.tree.map(lambda old, new: bool(jnp.all(old == new)), tree, restored))
 
 
 @pytest.mark.parametrize("damage", [cut, empty, flip(500), flip(2000), flip(10**9)])

@@ -107,7 +107,7 @@ def test_the_range_of_an_optimizer_is_looked_up_by_its_name(name):
         (logistic, {"steps": 2}, "steps=2 is not accepted"),
         (logistic, {"rate_spacing": "cubic"}, "rate_spacing=.cubic. is not accepted"),
         (logistic, {"seeds": []}, "seeds is empty"),
-        (logistic, {"divergence_factor": 1.0}, "divergence_factor must be above 1"),
+        (logistic, {"divergence_factor": 1.0}, "divergence_factor must be a number above 1"),
     ],
 )
 def test_bad_input(run, others, message):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -159,3 +161,33 @@ def test_halving_prints_what_reached_which_rung():
     assert text[0] == "best: constant(value=0.2) (50 updates)"
     assert text[1].split("  ")[-1].strip() == "schedule"
     assert text[2].split() == ["0.25", "0.125", "constant(value=0.2)"]
+
+
+def sweep_of(curve):
+    """A sweep of one schedule with one seed and this loss curve."""
+    result = swept([[curve[-1]]], curve[0], (0.1,))
+    return dataclasses.replace(result, train_loss=np.float32(curve)[None])
+
+
+def test_curves_of_several_sizes_collapse_to_the_reference():
+    # Normalised curves of a float64 reference, written apart from the library.
+    (curve,) = sweep_of([4.0, 3.5, 3.2, 3.0]).collapse(floor=2.5).curves
+    at = np.interp([0.25, 0.5, 0.75, 1.0], np.linspace(0.1, 1, 46), curve)
+    np.testing.assert_allclose(at, [3.0, 2.0, 1.4, 1.0], atol=0.03)
+    one, two = np.linspace(3.0, 1.0, 200), np.linspace(3.1, 1.0, 200)
+    collapse = sweep_of(one).collapse(sweep_of(2 * one), floor=0.0)
+    assert collapse.spread < 1e-6
+    assert "2 sizes agree within 0.00%" in str(collapse)
+    spread = sweep_of(one).collapse(sweep_of(two), floor=0.0).spread
+    expected = np.abs(one - two)[19:] / (one + two)[19:]
+    np.testing.assert_allclose(spread, np.mean(expected), rtol=0.01)
+    with pytest.raises(ValueError, match="floor must be below the final losses"):
+        sweep_of(one).collapse(floor=1.0)
+
+
+def test_a_rate_is_marked_with_its_verdict():
+    rates, losses = np.geomspace(1e-3, 1, 50), np.linspace(2, 1, 50)[None]
+    ax = RangeTestResult(rates, losses, losses).plot(mine=1e-4)
+    assert "mine: 0.0001, too low" in [text.get_text() for text in ax.get_legend().get_texts()]
+    ax = swept([[4.5], [4.0], [9.0]], 7.0).plot(mine=0.1)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["mine: 0.1, too high"]

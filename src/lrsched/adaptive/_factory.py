@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from lrsched.arguments import validate_arguments
 
@@ -35,13 +35,19 @@ def make_factory(
         return build(cls(*args, **kwargs))
 
     signature = inspect.signature(cls, eval_str=True)
+    # A dataclass lists the fields of its bases first; `help` shows those of the class itself first.
+    classes = inspect.getmro(cls)  # type: ignore[arg-type]
+    order = [name for each in classes for name in inspect.get_annotations(each)]
+    parameters = sorted(
+        signature.parameters.values(), key=lambda each: (each.kind, order.index(each.name))
+    )
     returned = inspect.signature(build, eval_str=True).return_annotation
-    description: dict[str, Any] = {
+    description = {
         "__name__": snake_case(cls.__name__),
         "__qualname__": snake_case(cls.__name__),
         "__module__": cls.__module__,
         "__doc__": cls.__doc__,
-        "__signature__": signature.replace(return_annotation=returned),
+        "__signature__": signature.replace(parameters=parameters, return_annotation=returned),
     }
     for attribute, value in description.items():
         setattr(create, attribute, value)

@@ -21,14 +21,16 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from lrsched.adaptive._factory import make_factory
-from lrsched.adaptive.base import bias_correction_factor, safe_divide, zero_count
+from lrsched.adaptive.base import bias_correction_factor, safe_divide, wide_dtype, zero_count
 from lrsched.adaptive.controller import concrete_size
 from lrsched.algebra import LearningRate, as_schedule
-from lrsched.arguments import DecayRate, NonNegativeFloat, PositiveInt
-from lrsched.transforms.rate import evaluate_scalar, to_state
+from lrsched.arguments import DecayRate, Dtype, NonNegativeFloat, PositiveInt
+from lrsched.transforms.rate import evaluate_scalar, to_state, with_live_leaves
 
 if TYPE_CHECKING:
     import chex
+
+    from lrsched._schedule import Schedule
 
 
 class AverageState(NamedTuple):
@@ -43,9 +45,9 @@ class AverageState(NamedTuple):
     """
 
     count: jax.Array  # type: ignore[assignment]
-    average: Any
+    average: optax.Params
     weight_sum: jax.Array
-    schedule: Any
+    schedule: Schedule | None
 
 
 class LawaState(NamedTuple):
@@ -60,7 +62,7 @@ class LawaState(NamedTuple):
 
     count: jax.Array  # type: ignore[assignment]
     updates_per_snapshot: jax.Array
-    snapshots: Any
+    snapshots: optax.Params
 
 
 class ParamAverage(NamedTuple):
@@ -71,12 +73,12 @@ class ParamAverage(NamedTuple):
       evaluate: ``params -> average``, both trees like ``template``.
     """
 
-    template: Any
-    evaluate: Callable[[Any], Any]
+    template: optax.Params
+    evaluate: Callable[[optax.Params], optax.Params]
 
 
 @functools.singledispatch
-def average_of(state: Any) -> ParamAverage | None:
+def average_of(state: object) -> ParamAverage | None:
     """Return the average that a state of a registered type holds.
 
     Args:
@@ -100,7 +102,7 @@ def _(state: LawaState) -> ParamAverage:
         num_snapshots = snapshots.shape[0]
         num_taken = jnp.minimum(state.count // state.updates_per_snapshot, num_snapshots)
         weights = (jnp.arange(num_snapshots) < num_taken) / jnp.maximum(num_taken, 1)
-        total = jnp.tensordot(weights, snapshots.astype(_wide_dtype(snapshots)), 1)
+        total = jnp.tensordot(weights, snapshots.astype(wide_dtype(snapshots.dtype)), 1)
         return jnp.where(num_taken > 0, total, p.astype(total.dtype))
 
     return ParamAverage(state.snapshots, lambda params: jax.tree.map(mean, state.snapshots, params))
@@ -109,7 +111,7 @@ def _(state: LawaState) -> ParamAverage:
 class Average(Protocol):
     """Frozen dataclass that averages the parameters, for `track_average`."""
 
-    def init(self, params: optax.Params) -> Any:
+    def init(self, params: optax.Params) -> chex.ArrayTree:
         """Return the state before the first update.
 
         Args:
@@ -119,7 +121,7 @@ class Average(Protocol):
           A NamedTuple with an int32 scalar ``count`` of 0.
         """
 
-    def update(self, state: Any, params: optax.Params) -> Any:
+    def update(self, state: Any, params: optax.Params) -> chex.ArrayTree:
         """Return the state after one update.
 
         Args:
@@ -144,14 +146,15 @@ def track_average(average: Average) -> optax.GradientTransformation:
     """
 
     def update(
-        updates: optax.Updates, state: Any, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, Any]:
+        updates: optax.Updates, state: chex.ArrayTree, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, chex.ArrayTree]:
         if params is None:
             raise ValueError("an average needs the parameters: update(updates, state, params).")
         # Apply the updates in the parameters' dtype first: the average is of the parameters that
         # the next step reads, after rounding.
         new_params = jax.tree.map(
-            lambda p: p.astype(_wide_dtype(p)), optax.apply_updates(params, updates)
+            lambda p: jnp.asarray(p, wide_dtype(jnp.result_type(p))),
+            optax.apply_updates(params, updates),
         )
         new_state = average.update(state, new_params)
         return updates, new_state._replace(count=optax.safe_increment(state.count))
@@ -189,7 +192,7 @@ class EmaParams:
 
     decay: DecayRate = 0.999
     _: dataclasses.KW_ONLY
-    dtype: DTypeLike | None = None
+    dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> AverageState:
         """Return the state before the first update."""
@@ -241,7 +244,7 @@ class PolynomialAverage:
 
     gamma: NonNegativeFloat = 8.0
     _: dataclasses.KW_ONLY
-    dtype: DTypeLike | None = None
+    dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> AverageState:
         """Return the state before the first update."""
@@ -294,7 +297,7 @@ class AnnealingAverage:
 
     schedule: LearningRate
     _: dataclasses.KW_ONLY
-    dtype: DTypeLike | None = None
+    dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> AverageState:
         """Return the state before the first update."""
@@ -303,7 +306,8 @@ class AnnealingAverage:
 
     def update(self, state: AverageState, params: optax.Params) -> AverageState:
         """Move the average towards the new parameters."""
-        schedule = _use_live_leaves(as_schedule(self.schedule), state.schedule)
+        assert state.schedule is not None  # `init` keeps one
+        schedule = with_live_leaves(state.schedule, as_schedule(self.schedule))
         now, following = (evaluate_scalar(schedule, state.count + ahead) for ahead in (0, 1))
         weight = jnp.maximum(now - following, 0)
         weight_sum = state.weight_sum + weight
@@ -351,7 +355,7 @@ class Lawa:
     num_snapshots: PositiveInt = 6
     updates_per_snapshot: PositiveInt = 100
     _: dataclasses.KW_ONLY
-    dtype: DTypeLike | None = None
+    dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> LawaState:
         """Return the state before the first update."""
@@ -388,7 +392,7 @@ lawa = make_factory(Lawa, track_average)
 
 
 def _init_average(params: optax.Params, dtype: DTypeLike | None) -> AverageState:
-    average = jax.tree.map(lambda p: jnp.array(p, dtype or _wide_dtype(p)), params)
+    average = jax.tree.map(lambda p: jnp.array(p, dtype or wide_dtype(jnp.result_type(p))), params)
     return AverageState(zero_count(), average, jnp.zeros([], jnp.float32), None)
 
 
@@ -396,24 +400,9 @@ def _move(average: chex.ArrayTree, params: optax.Params, fraction: ArrayLike) ->
     """Return ``average + fraction * (params - average)``, without non-finite parameters."""
 
     def move(old: jax.Array, p: jax.Array) -> jax.Array:
-        new = old + fraction * (p - old.astype(_wide_dtype(old)))
+        new = old + fraction * (p - old.astype(wide_dtype(old.dtype)))
         # A non-finite number would stay in the average for all later updates. It comes from a
         # parameter, or from a traced hyperparameter, which passes unchecked.
         return jnp.where(jnp.isfinite(new), new, old).astype(old.dtype)
 
     return jax.tree.map(move, average, params)
-
-
-def _use_live_leaves(configured: Any, stored: Any) -> Any:
-    """Return a stored schedule with those numbers that its caller configured as JAX arrays."""
-    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(configured)):
-        return stored
-    return jax.tree.map(
-        lambda own, old: own.astype(old.dtype) if isinstance(own, jax.Array) else old,
-        configured,
-        stored,
-    )
-
-
-def _wide_dtype(leaf: Any) -> Any:
-    return jnp.promote_types(leaf.dtype, jnp.float32)

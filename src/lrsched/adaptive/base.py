@@ -21,8 +21,8 @@ from jax.typing import ArrayLike, DTypeLike
 from lrsched._schedule import Schedule
 from lrsched.adaptive._factory import P, make_factory, snake_case
 from lrsched.algebra import LearningRate, as_schedule
-from lrsched.arguments import one_of
-from lrsched.transforms.composition import RateFactor, rate_factor, scheduled_rate_factor
+from lrsched.arguments import Dtype, one_of
+from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, scheduled_rate_factor
 from lrsched.transforms.rate import (
     RateState,
     current_step,
@@ -30,6 +30,7 @@ from lrsched.transforms.rate import (
     evaluate_scalar,
     init_rate,
     to_state,
+    with_live_leaves,
     with_live_numbers,
 )
 
@@ -42,7 +43,7 @@ Tree = TypeVar("Tree")
 NonfinitePolicy: TypeAlias = Annotated[
     str, one_of("NonfinitePolicy", ("skip", "zero", "propagate"))
 ]
-"""What an adaptive method does with gradients that are not finite: see `AdaptiveMethod`."""
+"""Policy of an adaptive method for non-finite gradients, see `AdaptiveMethod`."""
 
 
 class AdaptiveState(NamedTuple):
@@ -90,7 +91,7 @@ class MethodInputs(Generic[State]):
       nonfinite: The policy for non-finite gradients.
       grad_norm_sq: Scalar, the squared norm of the gradients. Available in ``update``.
       sums: Scalars, the sum of each tree that ``sums`` returned. Available in ``update``.
-      leaf_sums: The same sums for each array separately: for each tree, a tree of scalars.
+      leaf_sums: Sums of each array separately: for each tree of ``sums``, a tree of scalars.
     """
 
     state: State
@@ -98,20 +99,20 @@ class MethodInputs(Generic[State]):
     gradients: "chex.ArrayTree"
     params: "chex.ArrayTree"
     value: Any
-    extra_args: dict[str, Any]
+    extra_args: dict[str, object]
     nonfinite: str = "skip"
     grad_norm_sq: Any = None
     sums: tuple[jax.Array, ...] = ()
-    leaf_sums: tuple[Any, ...] = ()
+    leaf_sums: tuple["chex.ArrayTree", ...] = ()
 
     def bias_correction_factor(self, decay: ArrayLike) -> jax.Array:
         """Return ``1 - decay**t`` for the update ``t = state.num_updates + 1``."""
-        state: Any = self.state
-        return bias_correction_factor(decay, state.num_updates, self.outer_rate.dtype)
+        num_updates = self.state.num_updates  # type: ignore[attr-defined]
+        return bias_correction_factor(decay, num_updates, self.outer_rate.dtype)
 
     def update_base(
-        self, base: optax.GradientTransformation, base_state: optax.OptState, params: Any
-    ) -> tuple[Any, optax.OptState]:
+        self, base: optax.GradientTransformation, base_state: optax.OptState, params: optax.Params
+    ) -> tuple[optax.Updates, optax.OptState]:
         """Return the updates of a base optimizer at ``params``, and its new state."""
         extra_args = self.extra_args | ({} if self.value is None else {"value": self.value})
         base = optax.with_extra_args_support(base)
@@ -138,8 +139,8 @@ class MethodOutput(NamedTuple):
         pass that computes them.
     """
 
-    updates: Callable[[Any], Any]
-    state: Any
+    updates: Callable[[Any], optax.Updates]
+    state: optax.OptState
     learning_rate: ArrayLike
     should_update: ArrayLike = True
 
@@ -165,7 +166,7 @@ class AdaptiveMethod(Generic[State]):
 
     needs_value: ClassVar[bool] = False
     """Whether ``update`` must be passed ``value=loss``."""
-    state_dtype: DTypeLike | None = dataclasses.field(default=None, init=False)
+    state_dtype: Dtype | None = dataclasses.field(default=None, init=False)
     nonfinite: NonfinitePolicy = "skip"
 
     @property
@@ -179,7 +180,7 @@ class AdaptiveMethod(Generic[State]):
         """Whether the updates are proportional to the outer rate, so that it can be overridden."""
         return True
 
-    def init(self, params: Any) -> State:
+    def init(self, params: optax.Params) -> State:
         """Return the initial state.
 
         Args:
@@ -191,7 +192,7 @@ class AdaptiveMethod(Generic[State]):
         """
         raise NotImplementedError
 
-    def sums(self, inputs: MethodInputs[State]) -> tuple[Any, ...]:
+    def sums(self, inputs: MethodInputs[State]) -> tuple[optax.Updates, ...]:
         """Return the trees whose sums over all parameters ``update`` needs.
 
         Args:
@@ -210,7 +211,7 @@ class AdaptiveMethod(Generic[State]):
 
 
 def adaptive_transform(
-    cls: Callable[P, AdaptiveMethod[Any]],
+    cls: Callable[P, AdaptiveMethod[State]],
 ) -> Callable[P, optax.GradientTransformationExtraArgs]:
     """Return the public factory of an adaptive method.
 
@@ -228,7 +229,7 @@ def adaptive_transform(
     return make_factory(cls, _make_transform)
 
 
-def _check_class(cls: Any) -> None:
+def _check_class(cls: object) -> None:
     name = getattr(cls, "__name__", cls)
     if not (isinstance(cls, type) and issubclass(cls, AdaptiveMethod)):
         raise TypeError(f"adaptive_transform: {name} must be a subclass of AdaptiveMethod.")
@@ -242,7 +243,7 @@ def _check_class(cls: Any) -> None:
         raise TypeError(f"{name} has no field learning_rate; it must declare the outer rate.")
 
 
-def _make_transform(method: AdaptiveMethod[Any]) -> optax.GradientTransformationExtraArgs:
+def _make_transform(method: AdaptiveMethod[State]) -> optax.GradientTransformationExtraArgs:
     name = snake_case(type(method).__name__)
     schedule = as_schedule(method.outer_learning_rate)
     skips = method.nonfinite == "skip"
@@ -251,7 +252,8 @@ def _make_transform(method: AdaptiveMethod[Any]) -> optax.GradientTransformation
     def init_concrete(params: optax.Params) -> AdaptiveState:
         _check_params(name, params)
         real = jax.tree.map(
-            lambda p: jnp.array(p, method.state_dtype or _wide(p.dtype)), complex_as_real(params)
+            lambda p: jnp.array(p, method.state_dtype or wide_dtype(p.dtype)),
+            complex_as_real(params),
         )
         method_state = method.init(real)
         _check_state(type(method).__name__, method_state)
@@ -278,7 +280,7 @@ def _make_transform(method: AdaptiveMethod[Any]) -> optax.GradientTransformation
         *,
         value: ArrayLike | None = None,
         step: ArrayLike | None = None,
-        **extra_args: Any,
+        **extra_args: object,
     ) -> tuple[optax.Updates, AdaptiveState]:
         if params is None:
             raise ValueError(f"{name} needs the parameters: update(updates, state, params).")
@@ -290,9 +292,10 @@ def _make_transform(method: AdaptiveMethod[Any]) -> optax.GradientTransformation
             outer = with_live_numbers(outer, schedule)
             outer_rate = evaluate_rate(outer, now)
         else:
+            outer = with_live_leaves(outer, schedule)
             outer_rate = evaluate_scalar(outer, now)
         gradients = _widen(complex_as_real(updates))
-        inputs: MethodInputs[Any] = MethodInputs(
+        inputs: MethodInputs[State] = MethodInputs(
             _widen(state.method_state),
             outer_rate.astype(_width(params)),
             _mask_nonfinite(gradients) if zeros else gradients,
@@ -371,7 +374,7 @@ def _make_transform(method: AdaptiveMethod[Any]) -> optax.GradientTransformation
 # The errors of an author: each is found when the factory is made, or when it is first traced.
 
 
-def _check_params(name: str, params: Any) -> None:
+def _check_params(name: str, params: optax.Params) -> None:
     for leaf in jax.tree.leaves(params):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             raise ValueError(
@@ -380,15 +383,15 @@ def _check_params(name: str, params: Any) -> None:
             )
 
 
-def _check_state(name: str, state: Any) -> None:
+def _check_state(name: str, state: object) -> None:
     if not (isinstance(state, tuple) and hasattr(state, "_fields")):
         raise TypeError(
             f"{name}.init returned a {type(state).__name__}; it must return a NamedTuple."
         )
 
 
-def _check_sums(name: str, trees: Any, params: Any) -> None:
-    structure: Any = jax.tree.structure(params)
+def _check_sums(name: str, trees: object, params: optax.Params) -> None:
+    structure: object = jax.tree.structure(params)
     if not isinstance(trees, tuple):
         raise TypeError(
             f"{name}.sums returned a {type(trees).__name__}; it must return a tuple of trees like "
@@ -401,7 +404,7 @@ def _check_sums(name: str, trees: Any, params: Any) -> None:
         )
 
 
-def _check_output(name: str, output: Any, state: Any) -> None:
+def _check_output(name: str, output: object, state: optax.OptState) -> None:
     if not isinstance(output, MethodOutput):
         raise TypeError(
             f"{name}.update returned a {type(output).__name__}; it must return a MethodOutput."
@@ -411,7 +414,7 @@ def _check_output(name: str, output: Any, state: Any) -> None:
             f"{name}.update returned updates that are no function; they must be a function of the "
             "state that is kept, such as lambda state: tree_descent(inputs.gradients, rate)."
         )
-    structure: Any = jax.tree.structure(state)
+    structure: object = jax.tree.structure(state)
     if structure != jax.tree.structure(output.state):
         raise TypeError(
             f"{name}.update returned a state of another structure than init; both must return a "
@@ -436,7 +439,7 @@ def _mask_nonfinite(gradients: Tree) -> Tree:
     return tree_map(mask, gradients)
 
 
-def _is_float_scalar(leaf: Any) -> bool:
+def _is_float_scalar(leaf: ArrayLike) -> bool:
     return jnp.ndim(leaf) == 0 and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
 
 
@@ -458,7 +461,7 @@ def _keep_finite_scalars(new: Tree, old: Tree) -> Tree:
 # Trees.
 
 
-def tree_map(function: Callable[..., Any], tree: Tree, *rest: Any) -> Tree:
+def tree_map(function: Callable[..., object], tree: Tree, *rest: object) -> Tree:
     """Return ``jax.tree.map(function, tree, *rest)``, typed as a tree like the first."""
     mapped: Tree = jax.tree.map(function, tree, *rest)
     return mapped
@@ -530,16 +533,11 @@ def tree_zeros_like(tree: Tree) -> Tree:
     return tree_map(jnp.zeros_like, tree)
 
 
-def cast_like(tree: Tree, old: Tree) -> Tree:
-    """Return ``tree`` in the dtypes of ``old``."""
-    return tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), tree, old)
-
-
 def copy_aliased_leaves(tree: Tree) -> Tree:
     """Return ``tree`` with a copy of each array that occurs again, so that it can be donated."""
     seen: set[int] = set()
 
-    def copy(leaf: Any) -> Any:
+    def copy(leaf: jax.Array) -> jax.Array:
         is_new = id(leaf) not in seen
         seen.add(id(leaf))
         return leaf if is_new else jnp.array(leaf)
@@ -582,7 +580,7 @@ def bias_correction_factor(
 def complex_as_real(tree: Tree) -> Tree:
     """Return ``tree`` with each complex array as a real one with a last axis of real, imaginary."""
 
-    def as_real(leaf: Any) -> jax.Array:
+    def as_real(leaf: ArrayLike) -> jax.Array:
         leaf = jnp.asarray(leaf)
         is_complex = jnp.iscomplexobj(leaf)
         return jnp.stack([leaf.real, leaf.imag], axis=-1) if is_complex else leaf
@@ -590,10 +588,10 @@ def complex_as_real(tree: Tree) -> Tree:
     return tree_map(as_real, tree)
 
 
-def real_as_complex(tree: Any, like: Tree) -> Tree:
+def real_as_complex(tree: optax.Updates, like: Tree) -> Tree:
     """Return ``tree`` in the dtypes of ``like``, the reverse of `complex_as_real`."""
 
-    def as_original(leaf: jax.Array, original: Any) -> jax.Array:
+    def as_original(leaf: jax.Array, original: ArrayLike) -> jax.Array:
         if jnp.iscomplexobj(original):
             leaf = jax.lax.complex(leaf[..., 0], leaf[..., 1])
         return leaf.astype(jnp.result_type(original))
@@ -613,7 +611,9 @@ def add_rounding_errors(params: Tree, rounding_errors: list[jax.Array]) -> Tree:
     return tree_map(lambda p: p.astype(jnp.float32) + next(errors) if _is_narrow(p) else p, params)
 
 
-def _rounding_errors(exact: Any, wanted: Any, params: Any, applied: Any) -> list[jax.Array]:
+def _rounding_errors(
+    exact: optax.Params, wanted: optax.Updates, params: optax.Params, applied: optax.Updates
+) -> list[jax.Array]:
     """Return what narrow parameters cannot represent of their values after the update."""
     leaves = zip(*map(jax.tree.leaves, (exact, wanted, params, applied)), strict=True)
     errors = [
@@ -632,20 +632,21 @@ def _round(value: jax.Array, dtype: DTypeLike) -> jax.Array:
     return jax.lax.reduce_precision(wide, exponent_bits=form.nexp, mantissa_bits=form.nmant)
 
 
-def _is_narrow(leaf: Any) -> bool:
+def _is_narrow(leaf: ArrayLike) -> bool:
     return jnp.result_type(leaf).itemsize < 4
 
 
 def _widen(tree: Tree) -> Tree:
-    return tree_map(lambda leaf: jnp.asarray(leaf, _wide(jnp.result_type(leaf))), tree)
+    return tree_map(lambda leaf: jnp.asarray(leaf, wide_dtype(jnp.result_type(leaf))), tree)
 
 
-def _wide(dtype: DTypeLike) -> np.dtype:
+def wide_dtype(dtype: DTypeLike) -> np.dtype:
+    """Return a floating-point dtype of at least float32; other dtypes stay as they are."""
     is_real = jnp.issubdtype(dtype, jnp.floating)
     return jnp.promote_types(dtype, jnp.float32) if is_real else np.dtype(dtype)
 
 
-def _width(params: Any) -> np.dtype:
+def _width(params: optax.Params) -> np.dtype:
     """Return the dtype of scalars beside these parameters: float64 if one is, else float32."""
     doubles = (np.dtype(np.float64), np.dtype(np.complex128))
     is_double = any(jnp.result_type(leaf) in doubles for leaf in jax.tree.leaves(params))
@@ -658,7 +659,7 @@ def _cast_scalars(method_state: Tree, width: np.dtype) -> Tree:
     The states of a base optimizer whose rates are known are left as they are.
     """
 
-    def cast(leaf: Any) -> Any:
+    def cast(leaf: optax.OptState) -> optax.OptState:
         if rate_factor(leaf) is not None or not _is_float_scalar(leaf):
             return leaf
         return leaf.astype(width)

@@ -1,11 +1,11 @@
 """Coin betting: optimizers without a learning rate, which bet on the sign of the next gradient."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
+import optax
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -20,7 +20,7 @@ from lrsched.adaptive.base import (
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import NonNegativeFloat, PositiveFloat
+from lrsched.arguments import Dtype, NonNegativeFloat, PositiveFloat
 
 
 class CocobMethodState(NamedTuple):
@@ -34,11 +34,11 @@ class CocobMethodState(NamedTuple):
       reward: ``R``, the reward of the bets so far.
     """
 
-    params0: Any
-    neg_grad_sum: Any
-    abs_grad_sum: Any
-    max_abs_grad: Any
-    reward: Any
+    params0: optax.Params
+    neg_grad_sum: optax.Updates
+    abs_grad_sum: optax.Updates
+    max_abs_grad: optax.Updates
+    reward: optax.Updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Cocob(AdaptiveMethod[CocobMethodState]):
     alpha: PositiveFloat = 100.0
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> CocobMethodState:
+    def init(self, params: optax.Params) -> CocobMethodState:
         """Return the state at ``x_0``."""
         return CocobMethodState(
             params0=params,
@@ -115,7 +115,7 @@ class Cocob(AdaptiveMethod[CocobMethodState]):
             ),
         )
 
-        def updates(kept: CocobMethodState) -> Any:
+        def updates(kept: CocobMethodState) -> optax.Updates:
             return jax.tree.map(
                 lambda x, x0, s, g, most, r: (
                     x0 + s / most * (r + most) / jnp.maximum(g + most, self.alpha * most) - x
@@ -137,8 +137,8 @@ class KTMethodState(NamedTuple):
       num_updates: int32 scalar, the number of updates.
     """
 
-    params0: Any
-    neg_grad_sum: Any
+    params0: optax.Params
+    neg_grad_sum: optax.Updates
     wealth: jax.Array
     num_updates: jax.Array
 
@@ -182,15 +182,15 @@ class KT(AdaptiveMethod[KTMethodState]):
     _: dataclasses.KW_ONLY
     wealth: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> KTMethodState:
+    def init(self, params: optax.Params) -> KTMethodState:
         """Return the state at ``x_0``."""
         return KTMethodState(
             params, tree_zeros_like(params), state_scalar(self.wealth), zero_count()
         )
 
-    def sums(self, inputs: MethodInputs[KTMethodState]) -> tuple[Any, ...]:
+    def sums(self, inputs: MethodInputs[KTMethodState]) -> tuple[optax.Updates, ...]:
         """Return ``<x_0 - x, g>``."""
         return (tree_mul(tree_sub(inputs.state.params0, inputs.params), inputs.gradients),)
 
@@ -202,7 +202,7 @@ class KT(AdaptiveMethod[KTMethodState]):
         neg_grad_sum = tree_add_scaled(state.neg_grad_sum, gradients, -inputs.outer_rate)
         bet_fraction = wealth / (state.num_updates + 2)
 
-        def updates(kept: KTMethodState) -> Any:
+        def updates(kept: KTMethodState) -> optax.Updates:
             return jax.tree.map(
                 lambda x0, s, x: x0 + bet_fraction * s - x,
                 kept.params0,

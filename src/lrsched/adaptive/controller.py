@@ -18,10 +18,10 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.adaptive.base import cast_like, copy_aliased_leaves, tree_where, zero_count
-from lrsched.transforms.composition import RateFactor, rate_factor, unwrap_nnx
+from lrsched.adaptive.base import copy_aliased_leaves, tree_where, zero_count
+from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, unwrap_nnx
 from lrsched.transforms.learning_rate import scale_update
-from lrsched.transforms.rate import to_state
+from lrsched.transforms.rate import broadcast_number, to_state, with_live_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import chex
 
 Class = TypeVar("Class")
-State = TypeVar("State")
 
 
 class Controller(Protocol):
@@ -56,7 +55,7 @@ class Controller(Protocol):
 
     def observe(
         self, state: Any, scale: jax.Array, metrics: Mapping[str, jax.Array]
-    ) -> tuple[Any, jax.Array]:
+    ) -> tuple[chex.ArrayTree, jax.Array]:
         """Return the state and the scale after new metrics.
 
         Args:
@@ -178,7 +177,7 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
       >>> updates.tolist()
       [0.5]
     """
-    controller, live = _split_live(controller)
+    controller = _with_concrete_sizes(controller)
 
     def init(params: optax.Params) -> ControllerState:
         del params
@@ -197,15 +196,10 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
         updates: optax.Updates,
         state: ControllerState,
         params: optax.Params | None = None,
-        **metrics: Any,
+        **metrics: ArrayLike,
     ) -> tuple[optax.Updates, ControllerState]:
         del params
-        if live:
-            current = {
-                name: jnp.asarray(value, jnp.result_type(getattr(state.controller, name)))
-                for name, value in live.items()
-            }
-            state = state._replace(controller=dataclasses.replace(state.controller, **current))
+        state = state._replace(controller=with_live_leaves(state.controller, controller))
         state = _observe(state, metrics)
         updates = jax.tree.map(lambda update: scale_update(update, state.scale), updates)
         return updates, state._replace(count=optax.safe_increment(state.count))
@@ -213,34 +207,25 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _split_live(controller: State) -> tuple[State, dict[str, jax.Array]]:
-    """Return the controller with concrete static fields, and the fields that hold JAX arrays."""
-    fields: Any = dataclasses.fields(controller)  # type: ignore[arg-type]
-    arrays = {
-        field.name: value
-        for field in fields
-        if isinstance(value := getattr(controller, field.name), jax.Array | np.ndarray)
-    }
-    for name, value in arrays.items():
+def _with_concrete_sizes(controller: Class) -> Class:
+    """Return the controller with Python numbers for the static fields that hold concrete arrays.
+
+    A static field is the size of an array. A traced one stays: `update` reads static fields from
+    the state, and ``init`` refuses it.
+    """
+    concrete = {}
+    for field in dataclasses.fields(controller):  # type: ignore[arg-type]
+        value = getattr(controller, field.name)
+        if not isinstance(value, jax.Array | np.ndarray):
+            continue
         if value.ndim:
             raise ValueError(
-                f"{type(controller).__name__}: {name} of shape {value.shape} is not accepted; "
-                f"{name} must be one number (use jax.vmap for several)."
+                f"{type(controller).__name__}: {field.name} of shape {value.shape} is not "
+                f"accepted; {field.name} must be one number (use jax.vmap for several)."
             )
-    # A static field is the size of an array, so a concrete JAX array becomes a Python number. A
-    # traced one stays: `update` reads static fields from the state, and `init` refuses it.
-    static = {
-        field.name: arrays.pop(field.name)
-        for field in fields
-        if field.name in arrays and field.metadata.get("static")
-    }
-    concrete = {
-        name: concrete_size(name, value)
-        for name, value in static.items()
-        if not isinstance(value, jax.core.Tracer)
-    }
-    live = {name: value for name, value in arrays.items() if isinstance(value, jax.Array)}
-    return dataclasses.replace(controller, **concrete), live  # type: ignore[type-var]
+        if field.metadata.get("static") and not isinstance(value, jax.core.Tracer):
+            concrete[field.name] = concrete_size(field.name, value)
+    return dataclasses.replace(controller, **concrete)  # type: ignore[type-var]
 
 
 def observe(
@@ -255,8 +240,9 @@ def observe(
     Args:
       opt_state: State of an optimizer, or a container of one such as a ``TrainState``; of an
         ``nnx.Optimizer`` its ``opt_state``.
-      value: The metric named ``"value"``, which controllers observe by default, a scalar.
-      **metrics: Metrics with other names, such as ``validation``, scalars.
+      value: The metric named ``"value"``, which controllers observe by default, a scalar. For a
+        stacked state, one number for all runs or an array of one for each.
+      **metrics: Metrics with other names, such as ``validation``, likewise.
 
     Returns:
       A state with the same tree structure. Only the controllers in it change.
@@ -307,19 +293,28 @@ def observed_metric_names(opt_state: chex.ArrayTree) -> set[str]:
     return {name for node in nodes if _is_controller(node) for name in node.controller.metric_names}
 
 
-def _is_controller(node: Any) -> bool:
+def _is_controller(node: object) -> bool:
     return isinstance(node, ControllerState)
 
 
-def _observe_in_containers(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
+def _observe_in_containers(
+    state: ControllerState, metrics: Mapping[str, ArrayLike]
+) -> ControllerState:
     # nnx.Optimizer wraps every array of a state in a Variable. The arithmetic needs the arrays, and
     # the caller needs the wrappers back.
-    after = _observe(unwrap_nnx(state, jax.tree.structure(state.count)), metrics)
+    plain: ControllerState = unwrap_nnx(state, jax.tree.structure(state.count))
+    # The states of several runs may be stacked along leading axes.
+    shape, observe_metrics = plain.count.shape, _observe
+    if shape:
+        metrics = {name: broadcast_number(metric, shape) for name, metric in metrics.items()}
+    for _ in shape:
+        observe_metrics = jax.vmap(observe_metrics)
+    after = observe_metrics(plain, metrics)
     wrapped: ControllerState = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))
     return wrapped
 
 
-def _observe(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerState:
+def _observe(state: ControllerState, metrics: Mapping[str, ArrayLike]) -> ControllerState:
     """Return the state after those of the metrics that the controller observes."""
     names = state.controller.metric_names
     values = {
@@ -343,7 +338,7 @@ def _observe(state: ControllerState, metrics: Mapping[str, Any]) -> ControllerSt
     )
 
 
-def _as_scalar(name: str, metric: Any) -> jax.Array:
+def _as_scalar(name: str, metric: ArrayLike) -> jax.Array:
     """Return a metric as a float32 scalar."""
     try:
         # A float64 beyond float32 becomes infinite, and the observation is skipped.

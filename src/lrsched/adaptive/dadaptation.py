@@ -1,12 +1,13 @@
 """D-Adaptation: optimizers that scale their steps by an estimate of the distance."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike, DTypeLike
+import optax
+from jax.typing import ArrayLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -27,7 +28,7 @@ from lrsched.adaptive.base import (
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import DecayRate, GrowthLimit, NonNegativeFloat, PositiveFloat
+from lrsched.arguments import DecayRate, Dtype, GrowthLimit, NonNegativeFloat, PositiveFloat
 
 
 class DAdaptMethodState(NamedTuple):
@@ -51,16 +52,16 @@ class DAdaptMethodState(NamedTuple):
     numerator: jax.Array
     normalizer: jax.Array
     num_updates: jax.Array
-    grad_sum: Any
-    params0: Any = None
-    mu: Any = None
-    nu: Any = None
+    grad_sum: optax.Updates
+    params0: optax.Params | None = None
+    mu: optax.Updates | None = None
+    nu: optax.Updates | None = None
 
 
 Inputs = MethodInputs[DAdaptMethodState]
 
 
-def _init(d0: ArrayLike, params: Any, **trees: Any) -> DAdaptMethodState:
+def _init(d0: ArrayLike, params: optax.Params, **trees: optax.Updates) -> DAdaptMethodState:
     return DAdaptMethodState(
         estimate=state_scalar(d0),
         numerator=state_scalar(0),
@@ -76,7 +77,7 @@ def _grow(d: jax.Array, estimate: jax.Array, growth_rate: ArrayLike) -> jax.Arra
     return jnp.maximum(d, jnp.minimum(estimate, d * growth_rate))
 
 
-def _relax(target: Any, params: Any, momentum: float) -> Any:
+def _relax(target: optax.Updates, params: optax.Params, momentum: float) -> optax.Updates:
     """Return the updates to ``momentum * params + (1 - momentum) * target``."""
     return jax.tree.map(lambda z, p: (1 - momentum) * (z - p), target, params)
 
@@ -106,7 +107,7 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
       bias_correction: Whether to use Adam's bias correction, as optax's ``dadapt_adamw`` always
         does.
       d0: Initial estimate.
-      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
@@ -142,13 +143,13 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
     bias_correction: bool = False
     d0: PositiveFloat = 1e-6
     growth_rate: GrowthLimit = np.inf
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> DAdaptMethodState:
+    def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""
         return _init(self.d0, params, mu=tree_zeros_like(params), nu=tree_zeros_like(params))
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``<g, s / (sqrt(v) + eps)>`` and ``|s|_1``."""
         scaled = jax.tree.map(
             lambda s, v: s / (jnp.sqrt(v) + self.eps), inputs.state.grad_sum, inputs.state.nu
@@ -173,7 +174,7 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
         has_gradients = grad_sum_norm > 0
         applied_rate = jnp.where(has_gradients, rate, 0)
 
-        def updates(kept: DAdaptMethodState) -> Any:
+        def updates(kept: DAdaptMethodState) -> optax.Updates:
             steps = jax.tree.map(lambda m, v: -m / (jnp.sqrt(v) + self.eps), kept.mu, kept.nu)
             decay = self.weight_decay if self.decoupled else 0
             return tree_decay(steps, inputs.params, decay, applied_rate)
@@ -188,7 +189,7 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
         )
         return MethodOutput(updates, new_state, applied_rate, inputs.outer_rate > 0)
 
-    def _gradients(self, inputs: Inputs) -> Any:
+    def _gradients(self, inputs: Inputs) -> optax.Updates:
         decay = 0 if self.decoupled else self.weight_decay
         return tree_add_scaled(inputs.gradients, inputs.params, decay)
 
@@ -200,7 +201,7 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
             rate *= jnp.sqrt(correction(self.b2)) / correction(self.b1)
         return rate
 
-    def _grad_sum(self, inputs: Inputs) -> Any:
+    def _grad_sum(self, inputs: Inputs) -> optax.Updates:
         """Return the new ``s``."""
         return tree_ema(
             inputs.state.grad_sum, self._gradients(inputs), self.b2**0.5, self._rate(inputs)
@@ -222,7 +223,7 @@ class DAdaptSgd(AdaptiveMethod[DAdaptMethodState]):
       momentum: Decay of the relaxation, from 0 to below 1.
       weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.
       d0: Initial estimate.
-      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
@@ -252,13 +253,13 @@ class DAdaptSgd(AdaptiveMethod[DAdaptMethodState]):
     weight_decay: NonNegativeFloat = 0.0
     d0: PositiveFloat = 1e-6
     growth_rate: GrowthLimit = np.inf
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> DAdaptMethodState:
+    def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""
         return _init(self.d0, params, params0=params)
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``<g, s>``, ``|g|**2`` and ``|s|**2``, of the ``s`` before the update."""
         gradients, grad_sum = self._gradients(inputs), inputs.state.grad_sum
         return tree_mul(gradients, grad_sum), tree_square(gradients), tree_square(grad_sum)
@@ -278,7 +279,7 @@ class DAdaptSgd(AdaptiveMethod[DAdaptMethodState]):
         norm = jnp.sqrt(jnp.maximum(new_norm_sq, 0))
         new_d = _grow(state.estimate, safe_divide(2 * numerator, norm), self.growth_rate)
 
-        def updates(kept: DAdaptMethodState) -> Any:
+        def updates(kept: DAdaptMethodState) -> optax.Updates:
             return _relax(tree_sub(kept.params0, kept.grad_sum), inputs.params, self.momentum)
 
         new_state = state._replace(
@@ -291,7 +292,7 @@ class DAdaptSgd(AdaptiveMethod[DAdaptMethodState]):
         should_update = (inputs.outer_rate > 0) & (normalizer > 0)
         return MethodOutput(updates, new_state, rate, should_update)
 
-    def _gradients(self, inputs: Inputs) -> Any:
+    def _gradients(self, inputs: Inputs) -> optax.Updates:
         return tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
 
 
@@ -310,7 +311,7 @@ class DAdaptAdagrad(AdaptiveMethod[DAdaptMethodState]):
       eps: Term added to the root of the sum of squares.
       weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.
       d0: Initial estimate.
-      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
@@ -340,14 +341,14 @@ class DAdaptAdagrad(AdaptiveMethod[DAdaptMethodState]):
     weight_decay: NonNegativeFloat = 0.0
     d0: PositiveFloat = 1e-6
     growth_rate: GrowthLimit = np.inf
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> DAdaptMethodState:
+    def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0`` and ``a = 1e-6``."""
         nu = jax.tree.map(lambda p: jnp.full_like(p, 1e-6), params)
         return _init(self.d0, params, params0=params, nu=nu)
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``sum(g**2 / w)``, ``sum(s**2 / w)`` and ``|s|_1``, of the new ``s`` and ``w``."""
         grad_sum, weights = self._grad_sum(inputs), self._weights(self._nu(inputs))
         over_weights = [
@@ -366,7 +367,7 @@ class DAdaptAdagrad(AdaptiveMethod[DAdaptMethodState]):
         estimate = safe_divide(grad_sum_sq - normalizer, grad_sum_norm)
         new_d = _grow(state.estimate, estimate, self.growth_rate)
 
-        def updates(kept: DAdaptMethodState) -> Any:
+        def updates(kept: DAdaptMethodState) -> optax.Updates:
             target = jax.tree.map(
                 lambda x, s, w: x - s / w, kept.params0, kept.grad_sum, self._weights(kept.nu)
             )
@@ -382,22 +383,22 @@ class DAdaptAdagrad(AdaptiveMethod[DAdaptMethodState]):
         )
         return MethodOutput(updates, new_state, jnp.where(has_gradients, rate, 0))
 
-    def _gradients(self, inputs: Inputs) -> Any:
+    def _gradients(self, inputs: Inputs) -> optax.Updates:
         return tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
 
     def _rate(self, inputs: Inputs) -> jax.Array:
         """Return ``n``."""
         return inputs.state.estimate * inputs.outer_rate
 
-    def _grad_sum(self, inputs: Inputs) -> Any:
+    def _grad_sum(self, inputs: Inputs) -> optax.Updates:
         """Return the new ``s``."""
         return tree_add_scaled(inputs.state.grad_sum, self._gradients(inputs), self._rate(inputs))
 
-    def _nu(self, inputs: Inputs) -> Any:
+    def _nu(self, inputs: Inputs) -> optax.Updates:
         """Return the new ``a``."""
         return jax.tree.map(lambda a, g: a + g**2, inputs.state.nu, self._gradients(inputs))
 
-    def _weights(self, nu: Any) -> Any:
+    def _weights(self, nu: optax.Updates) -> optax.Updates:
         """Return ``w``."""
         return jax.tree.map(lambda a: jnp.sqrt(a) + self.eps, nu)
 
@@ -450,13 +451,13 @@ class DAdaptLion(AdaptiveMethod[DAdaptMethodState]):
     b2: DecayRate = 0.99
     weight_decay: NonNegativeFloat = 0.0
     d0: PositiveFloat = 1e-6
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> DAdaptMethodState:
+    def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""
         return _init(self.d0, params, mu=tree_zeros_like(params))
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``<u, s>`` of the old ``s`` and ``|s|_1`` of the new one."""
         return (
             tree_mul(self._signs(inputs), inputs.state.grad_sum),
@@ -474,7 +475,7 @@ class DAdaptLion(AdaptiveMethod[DAdaptMethodState]):
         estimate = safe_divide(numerator, (1 - q) * grad_sum_norm)
         new_d = jnp.maximum(state.estimate, estimate)
 
-        def updates(kept: DAdaptMethodState) -> Any:
+        def updates(kept: DAdaptMethodState) -> optax.Updates:
             del kept
             steps = tree_add_scaled(self._signs(inputs), inputs.params, self.weight_decay)
             return tree_descent(steps, rate)
@@ -493,7 +494,7 @@ class DAdaptLion(AdaptiveMethod[DAdaptMethodState]):
         """Return ``n``."""
         return inputs.state.estimate * inputs.outer_rate
 
-    def _signs(self, inputs: Inputs) -> Any:
+    def _signs(self, inputs: Inputs) -> optax.Updates:
         """Return ``u``."""
         return jax.tree.map(
             lambda m, g: jnp.sign(self.b1 * m + (1 - self.b1) * g),
@@ -501,7 +502,7 @@ class DAdaptLion(AdaptiveMethod[DAdaptMethodState]):
             inputs.gradients,
         )
 
-    def _grad_sum(self, inputs: Inputs) -> Any:
+    def _grad_sum(self, inputs: Inputs) -> optax.Updates:
         """Return the new ``s``."""
         return tree_ema(
             inputs.state.grad_sum, self._signs(inputs), self.b2**0.5, self._rate(inputs)

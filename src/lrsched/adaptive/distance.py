@@ -1,12 +1,11 @@
 """Distance over gradients: step sizes from the distance travelled and the gradients' norms."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -22,7 +21,10 @@ from lrsched.adaptive.base import (
     zero_count,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import NonNegativeFloat, PositiveFloat
+from lrsched.arguments import Dtype, NonNegativeFloat, PositiveFloat
+
+if TYPE_CHECKING:
+    import chex
 
 
 class DistanceMethodState(NamedTuple):
@@ -37,9 +39,9 @@ class DistanceMethodState(NamedTuple):
       num_updates: int32 scalar, the number of updates.
     """
 
-    params0: Any
-    max_distance: Any
-    grad_sq_sum: Any
+    params0: optax.Params
+    max_distance: "chex.ArrayTree"
+    grad_sq_sum: "chex.ArrayTree"
     num_updates: jax.Array
 
 
@@ -90,9 +92,9 @@ class DoG(AdaptiveMethod[DistanceMethodState]):
     eps: PositiveFloat = 1e-8
     init_eta: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> DistanceMethodState:
+    def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""
         has_eta = self.init_eta is not None
         distance = 0.0 if has_eta else self.reps_rel * (1 + optax.tree.norm(params))
@@ -100,7 +102,7 @@ class DoG(AdaptiveMethod[DistanceMethodState]):
             params, state_scalar(distance), state_scalar(self.eps), zero_count()
         )
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``|x - x_0|**2`` and ``|g|**2``."""
         return _distance_and_gradient(inputs, self.weight_decay)
 
@@ -159,9 +161,9 @@ class LDoG(AdaptiveMethod[DistanceMethodState]):
     eps: PositiveFloat = 1e-8
     init_eta: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> DistanceMethodState:
+    def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""
 
         def distance(leaf: jax.Array) -> jax.Array:
@@ -173,7 +175,7 @@ class LDoG(AdaptiveMethod[DistanceMethodState]):
             params, jax.tree.map(distance, params), grad_sq_sum, zero_count()
         )
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``|x - x_0|**2`` and ``|g|**2``."""
         return _distance_and_gradient(inputs, self.weight_decay)
 
@@ -239,14 +241,14 @@ class DoWG(AdaptiveMethod[DistanceMethodState]):
     reps_rel: PositiveFloat = 1e-6
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> DistanceMethodState:
+    def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""
         distance = state_scalar(self.reps_rel * (1 + optax.tree.norm(params)))
         return DistanceMethodState(params, distance, distance**2 * self.eps, zero_count())
 
-    def sums(self, inputs: Inputs) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``|x - x_0|**2`` and ``|g|**2``."""
         return _distance_and_gradient(inputs, self.weight_decay)
 
@@ -264,7 +266,9 @@ class DoWG(AdaptiveMethod[DistanceMethodState]):
         return MethodOutput(lambda kept: tree_descent(gradients, eta), new_state, eta)
 
 
-def _distance_and_gradient(inputs: Inputs, weight_decay: float) -> tuple[Any, Any]:
+def _distance_and_gradient(
+    inputs: Inputs, weight_decay: float
+) -> tuple[optax.Updates, optax.Updates]:
     """Return the trees of ``|x - x_0|**2`` and ``|g|**2``."""
     distance = tree_sub(inputs.params, inputs.state.params0)
     gradients = tree_add_scaled(inputs.gradients, inputs.params, weight_decay)

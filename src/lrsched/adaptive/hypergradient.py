@@ -1,12 +1,11 @@
 """Hypergradient descent: learning the rate by gradient descent on the rate."""
 
 import dataclasses
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
+from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -25,6 +24,7 @@ from lrsched.algebra import LearningRate
 from lrsched.arguments import (
     BaseOptimizer,
     DecayRate,
+    Dtype,
     NonNegativeFloat,
     PositiveFloat,
     one_of,
@@ -48,7 +48,7 @@ class HypergradientMethodState(NamedTuple):
     """
 
     base_state: optax.OptState
-    prev_direction: Any
+    prev_direction: optax.Updates
     rate: jax.Array
     outer_rate: jax.Array
     grad_norm_sq: jax.Array
@@ -111,9 +111,9 @@ class Hypergradient(AdaptiveMethod[HypergradientMethodState]):
     initial_rate: PositiveFloat = 1e-3
     hypergradient_rate: PositiveFloat = 0.02
     update_rule: UpdateRule = "multiplicative"
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> HypergradientMethodState:
+    def init(self, params: optax.Params) -> HypergradientMethodState:
         """Return the state at ``a_0``."""
         return HypergradientMethodState(
             base_state=self._base.init(params),
@@ -123,7 +123,7 @@ class Hypergradient(AdaptiveMethod[HypergradientMethodState]):
             grad_norm_sq=state_scalar(0),
         )
 
-    def sums(self, inputs: MethodInputs[HypergradientMethodState]) -> tuple[Any, ...]:
+    def sums(self, inputs: MethodInputs[HypergradientMethodState]) -> tuple[optax.Updates, ...]:
         """Return ``<g_t, d_{t-1}>`` and ``|d_{t-1}|**2``."""
         prev_direction = inputs.state.prev_direction
         return tree_mul(inputs.gradients, prev_direction), tree_square(prev_direction)
@@ -162,7 +162,7 @@ class HDMMethodState(NamedTuple):
     Attributes:
       best_grad: ``g(x)``, the gradient at the best parameters so far.
       param_offset: The parameters minus the best ones, ``y - x``.
-      prev_step: ``x - x_before``, the step before that to the best parameters.
+      prev_step: ``x - x_before``, the step that led to the best parameters.
       param_rates: ``P``, one rate for each parameter.
       grad_sq_sum: The sums of the squared hypergradients of the rates.
       momentum: float32 scalar, ``m``.
@@ -171,11 +171,11 @@ class HDMMethodState(NamedTuple):
       best_grad_norm_sq: float32 scalar, ``|g(x)|**2``.
     """
 
-    best_grad: Any
-    param_offset: Any
-    prev_step: Any
-    param_rates: Any
-    grad_sq_sum: Any
+    best_grad: optax.Updates
+    param_offset: optax.Updates
+    prev_step: optax.Updates
+    param_rates: optax.Updates
+    grad_sq_sum: optax.Updates
     momentum: jax.Array
     momentum_grad_sq_sum: jax.Array
     best_value: jax.Array
@@ -236,9 +236,9 @@ class HDM(AdaptiveMethod[HDMMethodState]):
     momentum: DecayRate = 0.95
     momentum_rate: NonNegativeFloat = 1.0
     eps: PositiveFloat = 1e-12
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> HDMMethodState:
+    def init(self, params: optax.Params) -> HDMMethodState:
         """Return the state with ``P = 0`` and no best loss yet."""
         zeros = tree_zeros_like(params)
         return HDMMethodState(
@@ -253,7 +253,7 @@ class HDM(AdaptiveMethod[HDMMethodState]):
             best_grad_norm_sq=state_scalar(0),
         )
 
-    def sums(self, inputs: MethodInputs[HDMMethodState]) -> tuple[Any, ...]:
+    def sums(self, inputs: MethodInputs[HDMMethodState]) -> tuple[optax.Updates, ...]:
         """Return ``<g(y), x - x_before>`` and the sum of ``P``."""
         param_rates, _ = self._param_rates(inputs)
         return tree_mul(inputs.gradients, inputs.state.prev_step), param_rates
@@ -291,7 +291,7 @@ class HDM(AdaptiveMethod[HDMMethodState]):
             best_grad_norm_sq=jnp.where(is_better, inputs.grad_norm_sq, state.best_grad_norm_sq),
         )
 
-        def updates(kept: HDMMethodState) -> Any:
+        def updates(kept: HDMMethodState) -> optax.Updates:
             return jax.tree.map(
                 lambda new, old: new - jnp.where(is_better, 0, old),
                 kept.param_offset,
@@ -301,7 +301,9 @@ class HDM(AdaptiveMethod[HDMMethodState]):
         size = max(sum(leaf.size for leaf in jax.tree.leaves(param_rates)), 1)
         return MethodOutput(updates, new_state, inputs.outer_rate * rate_sum / size)
 
-    def _param_rates(self, inputs: MethodInputs[HDMMethodState]) -> tuple[Any, Any]:
+    def _param_rates(
+        self, inputs: MethodInputs[HDMMethodState]
+    ) -> tuple[optax.Updates, optax.Updates]:
         """Return the new ``P`` and the new sums of its squared hypergradients."""
         state, b = inputs.state, self.hypergradient_rate
         best_norm_sq = state.best_grad_norm_sq + self.eps

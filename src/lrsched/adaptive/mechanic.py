@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import DTypeLike
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -20,7 +19,7 @@ from lrsched.adaptive.base import (
     tree_zeros_like,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import BaseOptimizer, NonNegativeFloat, PositiveFloat
+from lrsched.arguments import BaseOptimizer, Dtype, NonNegativeFloat, PositiveFloat
 
 
 class MechanicMethodState(NamedTuple):
@@ -36,11 +35,14 @@ class MechanicMethodState(NamedTuple):
     """
 
     base_state: optax.OptState
-    delta: Any
+    delta: optax.Updates
     scales: jax.Array
     rewards: jax.Array
     variance: jax.Array
     max_abs_gain: jax.Array
+
+
+Inputs = MethodInputs[MechanicMethodState]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Mechanize(AdaptiveMethod[MechanicMethodState]):
     s_decay: NonNegativeFloat = 0.01
     s_init: PositiveFloat = 1e-8
     eps: PositiveFloat = 1e-8
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
         betas = self._betas
@@ -110,7 +112,7 @@ class Mechanize(AdaptiveMethod[MechanicMethodState]):
                 "numbers from 0 to below 1."
             )
 
-    def init(self, params: Any) -> MechanicMethodState:
+    def init(self, params: optax.Params) -> MechanicMethodState:
         """Return the state at ``D = 0``."""
         zeros = jnp.zeros(self._betas.size, jnp.result_type(float, *jax.tree.leaves(params)))
         return MechanicMethodState(
@@ -122,14 +124,14 @@ class Mechanize(AdaptiveMethod[MechanicMethodState]):
             max_abs_gain=jnp.full_like(zeros, 1e-6),
         )
 
-    def sums(self, inputs: MethodInputs[MechanicMethodState]) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``|x'|**2``, ``<D, g>`` and ``<D, x'>``."""
         updates, _ = self._base_updates(inputs)
         ahead = jax.tree.map(jnp.add, inputs.params, updates)
         delta = inputs.state.delta
         return tree_square(ahead), tree_mul(delta, inputs.gradients), tree_mul(delta, ahead)
 
-    def update(self, inputs: MethodInputs[MechanicMethodState]) -> MethodOutput:
+    def update(self, inputs: Inputs) -> MethodOutput:
         """Return the updates from ``x_0 + s D`` with the old ``s`` and ``D`` to the new ones."""
         state, (ahead_sq, gain, delta_ahead) = inputs.state, inputs.sums
         updates, base_state = self._base_updates(inputs)
@@ -148,7 +150,7 @@ class Mechanize(AdaptiveMethod[MechanicMethodState]):
         scales = wealth / (jnp.sqrt(variance) + self.eps)
         new_scale = jnp.sum(scales)
 
-        def scaled_updates(kept: MechanicMethodState) -> Any:
+        def scaled_updates(kept: MechanicMethodState) -> optax.Updates:
             return jax.tree.map(
                 lambda new, old: new_scale * new - scale * old, kept.delta, state.delta
             )
@@ -161,7 +163,7 @@ class Mechanize(AdaptiveMethod[MechanicMethodState]):
     def _betas(self) -> np.ndarray:
         return np.asarray(self.betas, np.float64)
 
-    def _base_updates(self, inputs: MethodInputs[MechanicMethodState]) -> tuple[Any, Any]:
+    def _base_updates(self, inputs: Inputs) -> tuple[optax.Updates, optax.OptState]:
         updates, base_state = inputs.update_base(self.base, inputs.state.base_state, inputs.params)
         return jax.tree.map(lambda u: inputs.outer_rate * u, updates), base_state
 

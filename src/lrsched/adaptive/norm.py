@@ -1,10 +1,11 @@
 """AdaGrad-Norm: a learning rate that depends on the norm of the gradients alone."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -63,7 +64,7 @@ class AdagradNorm(AdaptiveMethod[AdagradNormMethodState]):
     _: dataclasses.KW_ONLY
     b0: PositiveFloat = 0.1
 
-    def init(self, params: Any) -> AdagradNormMethodState:
+    def init(self, params: optax.Params) -> AdagradNormMethodState:
         """Return ``b_0**2``; the state does not depend on the parameters."""
         del params
         return AdagradNormMethodState(state_scalar(self.b0) ** 2)

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
+import optax
 
 from lrsched.adaptive.base import (
     AdaptiveMethod,
@@ -29,6 +29,7 @@ from lrsched.adaptive.base import (
 from lrsched.algebra import LearningRate
 from lrsched.arguments import (
     DecayRate,
+    Dtype,
     GrowthLimit,
     NonNegativeFloat,
     PositiveFloat,
@@ -50,14 +51,17 @@ class ProdigyMethodState(NamedTuple):
       num_updates: int32 scalar, the number of updates at a rate above 0.
     """
 
-    params0: Any
-    mu: Any
-    nu: Any
-    grad_sum: Any
+    params0: optax.Params
+    mu: optax.Updates
+    nu: optax.Updates
+    grad_sum: optax.Updates
     numerator: jax.Array
     estimate: jax.Array
     max_estimate: jax.Array
     num_updates: jax.Array
+
+
+Inputs = MethodInputs[ProdigyMethodState]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
       safeguard_warmup: Whether to leave the rate out of ``s``, for a warmup.
       d0: Initial estimate.
       d_coef: Factor of the estimate; 0.5 or 2 instead of another rate.
-      growth_rate: Maximum growth of ``d`` in one update; infinity is no limit.
+      growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       slice_p: Estimates from every ``slice_p``-th parameter only: 11 saves most of the two copies
         of the parameters that the estimate needs. The last axis of an array should not be sharded.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
@@ -131,9 +135,9 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
     d_coef: PositiveFloat = 1.0
     growth_rate: GrowthLimit = np.inf
     slice_p: PositiveInt = 1
-    state_dtype: DTypeLike | None = None
+    state_dtype: Dtype | None = None
 
-    def init(self, params: Any) -> ProdigyMethodState:
+    def init(self, params: optax.Params) -> ProdigyMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""
         params0 = self._slice(params)
         return ProdigyMethodState(
@@ -147,13 +151,13 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
             num_updates=zero_count(),
         )
 
-    def sums(self, inputs: MethodInputs[ProdigyMethodState]) -> tuple[Any, ...]:
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``<g, x_0 - x>`` and ``|s|_1``."""
         displacement = tree_sub(inputs.state.params0, self._slice(inputs.params))
         gradients = self._slice(self._gradients(inputs))
         return tree_mul(gradients, displacement), tree_abs(self._grad_sum(inputs))
 
-    def update(self, inputs: MethodInputs[ProdigyMethodState]) -> MethodOutput:
+    def update(self, inputs: Inputs) -> MethodOutput:
         """Return the step of Prodigy."""
         state, (progress, grad_sum_norm), d = inputs.state, inputs.sums, inputs.state.estimate
         gradients, rate = self._gradients(inputs), self._rate(inputs)
@@ -175,7 +179,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
         has_gradients = grad_sum_norm > 0
         applied_rate = jnp.where(has_gradients, rate, 0)
 
-        def updates(kept: ProdigyMethodState) -> Any:
+        def updates(kept: ProdigyMethodState) -> optax.Updates:
             steps = jax.tree.map(
                 lambda m, v: -applied_rate * safe_divide(m, jnp.sqrt(v) + new_d * self.eps),
                 kept.mu,
@@ -200,11 +204,11 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
     def _b3(self) -> float:
         return self.b2**0.5 if self.b3 is None else self.b3
 
-    def _gradients(self, inputs: MethodInputs[ProdigyMethodState]) -> Any:
+    def _gradients(self, inputs: Inputs) -> optax.Updates:
         decay = 0 if self.decoupled else self.weight_decay
         return tree_add_scaled(inputs.gradients, inputs.params, decay)
 
-    def _rate(self, inputs: MethodInputs[ProdigyMethodState]) -> jax.Array:
+    def _rate(self, inputs: Inputs) -> jax.Array:
         """Return ``d n``."""
         rate = inputs.state.estimate * inputs.outer_rate
         if self.bias_correction:
@@ -212,7 +216,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
             rate *= jnp.sqrt(correction(self.b2)) / correction(self.b1)
         return rate
 
-    def _grad_sum(self, inputs: MethodInputs[ProdigyMethodState]) -> Any:
+    def _grad_sum(self, inputs: Inputs) -> optax.Updates:
         """Return the new ``s``."""
         d = inputs.state.estimate
         weight = d / self.d0 * (d if self.safeguard_warmup else self._rate(inputs))
@@ -221,7 +225,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
             lambda s, g: self._b3 * s + weight * g, inputs.state.grad_sum, gradients
         )
 
-    def _slice(self, tree: Any) -> Any:
+    def _slice(self, tree: optax.Updates) -> optax.Updates:
         if self.slice_p == 1:
             return tree
         return jax.tree.map(lambda leaf: _every(int(np.asarray(self.slice_p)), leaf), tree)

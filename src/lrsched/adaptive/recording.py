@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import chex
 
 
-def _parse_even(value: Any) -> Any:
+def _parse_even(value: object) -> chex.Numeric:
     number = POSITIVE_INT.parse(value)
     if not is_traced(number) and number % 2:
         raise ValueError
@@ -196,5 +196,5 @@ def recorded_norms(opt_state: chex.ArrayTree) -> RecordedNorms:
     return RecordedNorms((begin + end - 1) // 2, np.sqrt(l2_sq), l1)
 
 
-def _is_record(node: Any) -> bool:
+def _is_record(node: object) -> bool:
     return isinstance(node, RecordNormsState)

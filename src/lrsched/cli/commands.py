@@ -16,15 +16,25 @@ from lrsched.cli import listing, printing
 from lrsched.cli import parser as parsing
 from lrsched.cli.completion import script
 from lrsched.cli.doctor import diagnose
-from lrsched.cli.inputs import SECTIONS, read_schedule, read_section, resolve_until
+from lrsched.cli.inputs import (
+    RECIPE,
+    SECTIONS,
+    read_recipe,
+    read_schedule,
+    read_section,
+    resolve_until,
+)
 from lrsched.cli.parser import argument, command, positive_int, positive_number
 from lrsched.expressions import LIBRARIES, parse_call
 from lrsched.pictures import curves, terminal
+from lrsched.recipes import Recipe
+from lrsched.recipes import listing as list_recipes
 from lrsched.serialize import to_dict
 
 _ABOUT: Final = (
     "Inspect learning-rate schedules, and try rates on small workloads. A SCHEDULE is an "
-    "expression, such as 'warmup(500) * 3e-4 >> cosine(3e-4, steps=9500)', or a JSON or YAML file."
+    "expression, such as 'warmup(500) * 3e-4 >> cosine(3e-4, steps=9500)', a JSON or YAML file, or "
+    "recipe:NAME."
 )
 _START: Final = """\
 lrsched inspects learning-rate schedules. Three commands to try:
@@ -41,7 +51,9 @@ _MAX_RUN_STEPS: Final = 1_000_000
 _MAX_SEEDS: Final = 1000
 _EVALUATIONS: Final = 20
 
-SCHEDULE = argument("schedule", metavar="SCHEDULE", help="an expression, or a JSON or YAML file")
+SCHEDULE = argument(
+    "schedule", metavar="SCHEDULE", help="an expression, a JSON or YAML file, or recipe:NAME"
+)
 JSON = argument("--json", action="store_true", help="print JSON, for programs")
 PNG = argument("--png", metavar="FILE", type=Path, help="draw into this file")
 UNTIL = argument(
@@ -94,8 +106,20 @@ def run(arguments: Sequence[str]) -> int:
 )
 def list_(adaptive: bool, json: bool) -> None:
     """List every schedule by family, or the adaptive transforms."""
-    rows = listing.transforms() if adaptive else listing.schedules()
-    if json:
+    _print_listing(listing.transforms() if adaptive else listing.schedules(), json)
+
+
+@command("recipes", JSON)
+def recipes(json: bool) -> None:
+    """List the recipes of published runs by family, with their arguments.
+
+    lrsched show recipe:NAME draws one and prints its optimizer and source.
+    """
+    _print_listing(list_recipes(), json)
+
+
+def _print_listing(rows: Sequence[Mapping[str, str]], is_json: bool) -> None:
+    if is_json:
         printing.print_json(rows)
         return
     console = printing.console()
@@ -109,7 +133,11 @@ def list_(adaptive: bool, json: bool) -> None:
 
 @command(
     "show",
-    argument("schedule", metavar="SCHEDULE", help="an expression, a file, or a name of `list`"),
+    argument(
+        "schedule",
+        metavar="SCHEDULE",
+        help="an expression, a file, a name of `list`, or recipe:NAME with a name of `recipes`",
+    ),
     PNG,
     UNTIL,
     JSON,
@@ -119,11 +147,14 @@ def list_(adaptive: bool, json: bool) -> None:
 def show(
     schedule: str, png: Path | None, until: int | None, json: bool, rest: Sequence[str]
 ) -> None:
-    """Draw one schedule in the terminal.
+    """Draw one schedule, or a recipe with all its rates, in the terminal.
 
-    After the name of a schedule come its arguments, in order or as options:
+    After the name of a schedule or recipe come its arguments, in order or as options:
     lrsched show cosine --peak 3e-4 --steps 10000
     """
+    if schedule.startswith(RECIPE) and "/" not in schedule:
+        _show_recipe(read_recipe(schedule, rest), until, png, json)
+        return
     one = read_schedule(schedule, rest)
     if json:
         steps, rates = curves.sample(one, resolve_until(until, [one]))
@@ -131,6 +162,37 @@ def show(
         printing.print_json(result | {"steps": steps.tolist(), "rates": rates.tolist()})
     if png is not None or not json:
         _draw({str(one): one}, until, png, is_quiet=json)
+
+
+def _show_recipe(recipe: Recipe, until: int | None, png: Path | None, is_json: bool) -> None:
+    rates = recipe.parts.rates
+    steps = resolve_until(until, list(rates.values()))
+    if is_json:
+        sampled = {name: curves.sample(one, steps) for name, one in recipe.schedules.items()}
+        rows = {
+            name: {"steps": at.tolist(), "values": values.tolist()}
+            for name, (at, values) in sampled.items()
+        }
+        printing.print_json(recipe.to_dict() | {"curves": rows})
+    else:
+        print(recipe)
+    if png is not None:
+        _draw(rates, steps, png, is_quiet=is_json)
+    elif not is_json:
+        # Groups differ in their peaks, often by a factor of 100, more than in their shapes: one
+        # curve for each shape, relative to its peak.
+        shapes: dict[bytes, tuple[list[str], terminal.Line]] = {}
+        for group, one in rates.items():
+            at, values = curves.sample(one, steps)
+            relative = values / max(values.max(), 1e-30)
+            key = np.round(np.interp(np.linspace(0, steps, 200), at, relative), 4).tobytes()
+            shapes.setdefault(key, ([], terminal.Line(at, relative)))[0].append(group)
+        if len(rates) > 1:
+            for index, (groups, _) in enumerate(shapes.values()):
+                print(f"{printing.letter(index)}: rate over its peak of {', '.join(groups)}")
+            printing.draw([line for _, line in shapes.values()])
+        else:
+            printing.draw([terminal.Line(*curves.sample(one, steps)) for one in rates.values()])
 
 
 @command(

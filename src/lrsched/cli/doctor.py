@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
-from typing import Any, Final
+from typing import Final
 
 _PACKAGES: Final = ("lrsched-jax", "jax", "jaxlib", "optax", "flax", "chex", "numpy")
 _NAMESAKE: Final = "lrsched"
 
 
-def diagnose() -> dict[str, Any]:
+def diagnose() -> dict[str, object]:
     """Return versions, devices and problems.
 
     Returns:

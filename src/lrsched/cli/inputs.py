@@ -11,13 +11,17 @@ import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lrsched._schedule import Schedule
 from lrsched.arguments import short_repr
 from lrsched.expressions import parse
 from lrsched.pictures import curves
+from lrsched.recipes import Recipe, get
 from lrsched.serialize import from_dict
+
+if TYPE_CHECKING:
+    from yaml import Node
 
 MAX_KIB: Final = {".json": 1024, ".yaml": 128, ".yml": 128, ".toml": 128}
 """Largest file that is read, by its suffix, in KiB.
@@ -30,6 +34,8 @@ MAX_NODES: Final = 100_000
 """Largest number of values in a YAML file, each alias counted as what it repeats."""
 MAX_BRACKETS: Final = 200
 """Largest depth of brackets in a YAML file. `from_dict` reads 32 levels of schedules in lists."""
+RECIPE: Final = "recipe:"
+"""Prefix of the name of a recipe."""
 _TOO_DEEP: Final = (RecursionError, MemoryError)
 
 
@@ -37,7 +43,8 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
     """Return the schedule that a user named.
 
     Args:
-      text: An expression, the name of a schedule, or a file that ends in .json, .yaml or .yml.
+      text: An expression, the name of a schedule, "recipe:NAME" or "recipe:NAME/GROUP", or a file
+        that ends in .json, .yaml or .yml.
       rest: Arguments of that schedule, in order or as options: ``3e-4``, ``--steps``, ``100``.
 
     Returns:
@@ -47,6 +54,8 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
       ValueError: If it is not one schedule; the message is one line.
       OSError: If the file cannot be read.
     """
+    if text.startswith(RECIPE):
+        return _rate_of_recipe(text, rest)
     if rest:
         text = _as_expression(text, rest)
     is_file = text.endswith((".json", ".yaml", ".yml"))
@@ -64,6 +73,51 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
         # command promises one line for all of it.
         raise ValueError(f"{_short(text)}: {type(error).__name__}: {error}.") from None
     return schedule
+
+
+def read_recipe(text: str, rest: Sequence[str] = ()) -> Recipe:
+    """Return the recipe that a user named, at the scale of its arguments.
+
+    Args:
+      text: Name of a recipe, with or without the prefix "recipe:".
+      rest: Arguments of the recipe, in order or as options: ``--steps``, ``100``.
+
+    Returns:
+      The recipe.
+
+    Raises:
+      ValueError: If there is no such recipe, or an argument is not accepted; the message is one
+        line.
+    """
+    create = get(text)
+    positional, keywords = _split_arguments(rest)
+    numbers = [_as_number(text, "an argument", word) for word in positional]
+    scale = {key: _as_number(text, f"--{key}", word) for key, word in keywords}
+    try:
+        return create(*numbers, **scale)
+    except TypeError as error:  # a missing or unknown argument
+        raise ValueError(str(error)) from None
+
+
+def _as_number(text: str, name: str, word: str) -> int | float:
+    with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = ast.literal_eval(word)
+        if isinstance(value, int | float):
+            return value
+    raise ValueError(f"{text}: {name}={_short(word)!r} is not accepted; it must be a number.")
+
+
+def _rate_of_recipe(text: str, rest: Sequence[str]) -> Schedule:
+    name, _, group = text.partition("/")
+    schedules = read_recipe(name, rest).schedules
+    group = group or next(iter(schedules)) if len(schedules) == 1 else group
+    if group not in schedules:
+        raise ValueError(
+            f"{_short(text)} is not one schedule; write {name}/GROUP with one of the groups "
+            f"{', '.join(schedules)}."
+        )
+    return schedules[group]
 
 
 def resolve_until(until: int | None, schedules: Sequence[Schedule]) -> int:
@@ -116,9 +170,9 @@ def read_section(text: str, library: str, base_lr: float | None, steps: int | No
     return schedule
 
 
-def _parse_arguments(text: str) -> dict[str, Any]:
+def _parse_arguments(text: str) -> dict[str, object]:
     """Return Megatron-LM's arguments of a command line by name."""
-    section: dict[str, Any] = {}
+    section: dict[str, object] = {}
     name = None
     for word in shlex.split(text):
         if word.startswith("--"):
@@ -129,7 +183,7 @@ def _parse_arguments(text: str) -> dict[str, Any]:
     return section
 
 
-def _as_value(text: str) -> Any:
+def _as_value(text: str) -> object:
     with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP):
         return ast.literal_eval(text)
     return text
@@ -139,7 +193,7 @@ def _from_file(file: Path) -> Schedule:
     return from_dict(_read_mapping(file))
 
 
-def _read_mapping(file: Path) -> Mapping[str, Any]:
+def _read_mapping(file: Path) -> Mapping[str, object]:
     limit = MAX_KIB[file.suffix]
     with file.open("rb") as stream:
         content = stream.read(limit * 1024 + 1)
@@ -149,7 +203,7 @@ def _read_mapping(file: Path) -> Mapping[str, Any]:
         )
     try:
         text = content.decode()
-        data: Any
+        data: object
         if file.suffix == ".json":
             data = json.loads(text, object_pairs_hook=_without_duplicates)
         elif file.suffix == ".toml":
@@ -166,7 +220,7 @@ def _read_mapping(file: Path) -> Mapping[str, Any]:
     return data
 
 
-def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     # The json module keeps the last of two values, so that the other would be lost silently.
     result = dict(pairs)
     if len(result) < len(pairs):
@@ -175,17 +229,17 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _duplicate(key: Any) -> str:
+def _duplicate(key: object) -> str:
     return f"the key {short_repr(key)} occurs twice in one mapping; give it once"
 
 
-def _load_yaml(text: str) -> Any:
+def _load_yaml(text: str) -> object:
     # Imported here: YAML files need the extra, JSON files and expressions do not.
     import yaml
 
     # The pure Python loader: a deep file is a RecursionError there, and a crash in C.
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        def fetch_flow_collection_start(self, token: Any) -> None:
+        def fetch_flow_collection_start(self, token: object) -> None:
             # The scanner takes time quadratic in the depth of brackets before it recurses.
             if self.flow_level >= MAX_BRACKETS:
                 raise RecursionError
@@ -208,7 +262,7 @@ def _load_yaml(text: str) -> Any:
             loader.dispose()
 
 
-def _check_expansion(root: Any) -> None:
+def _check_expansion(root: Node) -> None:
     """Refuse aliases that repeat too much, or that contain themselves.
 
     PyYAML keeps an alias as a second reference, so nine lines can stand for 9**9 values. Each node
@@ -216,7 +270,7 @@ def _check_expansion(root: Any) -> None:
     """
     sizes: dict[int, int | None] = {}
 
-    def size(node: Any) -> int:
+    def size(node: Node) -> int:
         key = id(node)
         if key in sizes:
             known = sizes[key]
@@ -235,7 +289,7 @@ def _check_expansion(root: Any) -> None:
     size(root)
 
 
-def _check_keys(root: Any) -> None:
+def _check_keys(root: Node) -> None:
     """Refuse a mapping that has a key twice, of which PyYAML would keep the last.
 
     A key that a merge (``<<``) brings may be given again: YAML defines that as its replacement.
@@ -267,11 +321,18 @@ def _as_expression(name: str, rest: Sequence[str]) -> str:
             f"{rest[0]!r} is not accepted after {_short(name)}; only the name of a schedule takes "
             "arguments, as in lrsched show cosine --peak 3e-4 --steps 10000."
         )
-    positional, keywords, remaining = list[str](), list[str](), list(rest)
+    positional, keywords = _split_arguments(rest)
+    shown = [*map(_as_literal, positional), *(f"{k}={_as_literal(word)}" for k, word in keywords)]
+    return f"{name}({', '.join(shown)})"
+
+
+def _split_arguments(rest: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the words in order, and the options with their values."""
+    positional, keywords, remaining = list[str](), list[tuple[str, str]](), list(rest)
     while remaining:
         word = remaining.pop(0)
         if not word.startswith("--"):
-            positional.append(_as_literal(word))
+            positional.append(word)
             continue
         key, has_value, value = word.removeprefix("--").partition("=")
         if not has_value:
@@ -281,8 +342,8 @@ def _as_expression(name: str, rest: Sequence[str]) -> str:
         key = key.replace("-", "_")
         if not key.isidentifier():
             raise ValueError(f"{word!r} is not accepted; it is not the name of an argument.")
-        keywords.append(f"{key}={_as_literal(value)}")
-    return f"{name}({', '.join([*positional, *keywords])})"
+        keywords.append((key, value))
+    return positional, keywords
 
 
 def _as_literal(text: str) -> str:

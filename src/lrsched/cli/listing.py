@@ -45,7 +45,7 @@ def _without_annotations(signature: inspect.Signature) -> str:
     return re.sub(r"<function (\w+) at \w+>", r"\1", str(signature.replace(parameters=plain)))
 
 
-def _row(module: str, name: str, signature: str, thing: Any) -> dict[str, str]:
+def _row(module: str, name: str, signature: str, thing: object) -> dict[str, str]:
     about = (inspect.getdoc(thing) or "").partition("\n")[0]
     family = module.rpartition(".")[2].replace("_", " ")
     return {"family": family, "name": name, "signature": signature, "about": about}

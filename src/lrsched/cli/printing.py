@@ -7,12 +7,15 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
 from lrsched.pictures import terminal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw(lines: Sequence[terminal.Line], **options: Any) -> None:
@@ -27,11 +30,11 @@ def draw(lines: Sequence[terminal.Line], **options: Any) -> None:
     output.print(terminal.draw(lines, output.width, plain=plain, **options))
 
 
-def save_figure(ax: Any, png: Path, is_quiet: bool) -> None:
+def save_figure(ax: Axes, png: Path, is_quiet: bool) -> None:
     """Save the figure of an axis, and print the name of the file unless ``is_quiet``."""
     # Matplotlib adds the suffix to a name without one, so that another file would be written.
     png = png if png.suffix else png.with_name(f"{png.name}.png")
-    ax.figure.savefig(png, dpi=150)
+    ax.figure.savefig(png, dpi=150)  # type: ignore[union-attr]
     if not is_quiet:
         print(png)
 
@@ -46,7 +49,7 @@ def letter(index: int) -> str:
     return terminal.LETTERS[index % len(terminal.LETTERS)]
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], is_json: bool) -> None:
+def print_rows(rows: Sequence[Mapping[str, object]], is_json: bool) -> None:
     """Print rows as JSON or as a table."""
     if is_json:
         print_json(rows)
@@ -54,7 +57,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], is_json: bool) -> None:
         print_table(rows)
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], styles: Sequence[str] = ("",)) -> None:
+def print_table(rows: Sequence[Mapping[str, object]], styles: Sequence[str] = ("",)) -> None:
     """Print a table, or one value a line if the terminal is too narrow for it.
 
     Args:
@@ -81,7 +84,7 @@ def _pad(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(map(str.ljust, cells, widths)).rstrip()
 
 
-def _format(value: Any) -> str:
+def _format(value: object) -> str:
     if isinstance(value, list):
         return " to ".join(map(_format, value))
     if isinstance(value, bool):
@@ -96,12 +99,12 @@ def console() -> Console:
     return Console(highlight=False)
 
 
-def print_json(data: Any) -> None:
+def print_json(data: object) -> None:
     """Print JSON on one line. NaN and infinity, which JSON does not have, become null."""
     print(json.dumps(_replace_nonfinite(data)))
 
 
-def _replace_nonfinite(data: Any) -> Any:
+def _replace_nonfinite(data: object) -> object:
     if isinstance(data, Mapping):
         return {name: _replace_nonfinite(value) for name, value in data.items()}
     if isinstance(data, list | tuple):

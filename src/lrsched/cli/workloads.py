@@ -1,9 +1,18 @@
 """Two small workloads on data of scikit-learn, to try rates on."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lrsched.tuning import Training, training
+from lrsched.tuning._training import Batch, Model
+
+if TYPE_CHECKING:
+    import chex
+    import jax
+    import numpy as np
+    from flax import nnx
 
 _BATCH: Final = 64
 
@@ -15,7 +24,7 @@ def digits(optimizer: str) -> Training:
 
     images, labels = load_digits(return_X_y=True)
 
-    def loss_fn(model: Any, batch: Any) -> Any:
+    def loss_fn(model: Model, batch: Batch) -> chex.Array:
         x, y = batch
         return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
 
@@ -28,7 +37,7 @@ def diabetes(optimizer: str) -> Training:
 
     x, y = load_diabetes(return_X_y=True)
 
-    def loss_fn(model: Any, batch: Any) -> Any:
+    def loss_fn(model: Model, batch: Batch) -> chex.Array:
         x, y = batch
         return ((model(x)[:, 0] - y) ** 2).mean()
 
@@ -38,13 +47,17 @@ def diabetes(optimizer: str) -> Training:
 
 
 def _training(
-    loss_fn: Callable[[Any, Any], Any], widths: tuple[int, int, int], optimizer: str, x: Any, y: Any
+    loss_fn: Callable[[Model, Batch], jax.Array],
+    widths: tuple[int, int, int],
+    optimizer: str,
+    x: np.ndarray,
+    y: np.ndarray,
 ) -> Training:
     import numpy as np
     import optax
     from flax import nnx
 
-    def model(key: Any) -> Any:
+    def model(key: jax.Array) -> nnx.Module:
         rngs = nnx.Rngs(key)
         first, second, last = widths
         return nnx.Sequential(

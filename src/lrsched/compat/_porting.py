@@ -83,7 +83,7 @@ def _ported(function: Callable[..., R], refused: Mapping[str, str]) -> Callable[
     foreign = DROPPED - types.keys()
 
     @wraps(validated)
-    def call(*args: Any, **kwargs: Any) -> R:
+    def call(*args: object, **kwargs: object) -> R:
         kwargs = {key: value for key, value in kwargs.items() if key not in foreign}
         for key in kwargs.keys() - types.keys() & (refused.keys() | {"optimizer"}):
             reason = refused.get(key, _rate_for_optimizer(name, next(iter(types))))
@@ -118,12 +118,12 @@ def _rate_for_optimizer(function: str, argument: str) -> str:
     )
 
 
-def _is_optimizer(value: Any) -> bool:
+def _is_optimizer(value: object) -> bool:
     """Return whether ``value`` is an optimizer of optax (``init``, ``update``) or PyTorch."""
     return hasattr(value, "param_groups") or (hasattr(value, "init") and hasattr(value, "update"))
 
 
-def _is_per_group(argument_type: ArgumentType | None, value: Any) -> bool:
+def _is_per_group(argument_type: ArgumentType | None, value: object) -> bool:
     """Return whether ``value`` is a list although the argument takes a single value.
 
     Arrays pass: they are batches for ``jax.vmap``, and no source library writes groups as arrays.

@@ -9,7 +9,7 @@ DeepSpeed and Megatron-LM also schedule the momentum or the weight decay; these 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,9 @@ __all__ = ["from_deepspeed", "from_megatron", "from_olmo", "from_torchtitan"]
 
 REQUIRED: Final = object()
 """Marks a key without a default."""
-Spec = Mapping[str, tuple[ArgumentType, Any]]
+Section: TypeAlias = Mapping[str, Any]
+"""Section of a configuration file: values of JSON by their keys."""
+Spec = Mapping[str, tuple[ArgumentType, object]]
 """The keys of a section, with the type and the default of each."""
 
 _NON_NEGATIVE: Final = ArgumentType("NonNegativeFloat", "a number of 0 or more", in_range(ge=0))
@@ -62,7 +64,7 @@ def _number(function: str, name: str, argument_type: ArgumentType, value: Any) -
     return argument_type.validate(function, name, value)
 
 
-def _read(function: str, section: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
+def _read(function: str, section: Section, spec: Spec) -> dict[str, Any]:
     """Return the values of a section, with defaults, checked by their types.
 
     Raises:
@@ -88,13 +90,13 @@ def _read(function: str, section: Mapping[str, Any], spec: Spec) -> dict[str, An
     return values
 
 
-def _section(function: str, name: str, given: Any) -> Mapping[str, Any]:
+def _section(function: str, name: str, given: object) -> Section:
     if not isinstance(given, Mapping):
         raise ValueError(f"{function}: {name}={given!r} is not accepted; {name} must be a mapping.")
     return given
 
 
-def _lookup(config: Any, *keys: str) -> Any:
+def _lookup(config: object, *keys: str) -> Any:
     """Return a value of nested mappings, or None if any key is missing."""
     for key in keys:
         config = config.get(key) if isinstance(config, Mapping) else None
@@ -108,7 +110,7 @@ def _warmed(init: ArrayLike, peak: ArrayLike, steps: int, decay: Schedule) -> Sc
 # DeepSpeed
 
 
-def from_deepspeed(config: Mapping[str, Any], base_lr: float | None = None) -> Schedule:
+def from_deepspeed(config: Section, base_lr: float | None = None) -> Schedule:
     """Return the schedule of a DeepSpeed configuration.
 
     DeepSpeed sets the rate when the scheduler is made and then after each update, one step late:
@@ -157,7 +159,7 @@ def from_deepspeed(config: Mapping[str, Any], base_lr: float | None = None) -> S
     return convert(base_lr, params)
 
 
-def _deepspeed_warmup(low: Any, high: Any, params: Mapping[str, Any]) -> Schedule:
+def _deepspeed_warmup(low: Any, high: Any, params: Section) -> Schedule:
     """Return the rise from ``low`` to ``high``, of at least two steps as in DeepSpeed."""
     steps = max(2, params["warmup_num_steps"])
     if params["warmup_type"] == "linear":
@@ -171,14 +173,14 @@ def _base_lr_of(name: str, base_lr: float | None) -> float:
     return float(_number("from_deepspeed", "base_lr", FINITE_FLOAT, base_lr))
 
 
-def _warmup_lr(base_lr: float | None, params: Mapping[str, Any]) -> Schedule:
+def _warmup_lr(base_lr: float | None, params: Section) -> Schedule:
     high = params["warmup_max_lr"]
     if high is None:
         high = _base_lr_of("WarmupLR without warmup_max_lr", base_lr)
     return shift(_deepspeed_warmup(params["warmup_min_lr"], high, params) >> high, 1)
 
 
-def _warmup_decay_lr(base_lr: float | None, params: Mapping[str, Any]) -> Schedule:
+def _warmup_decay_lr(base_lr: float | None, params: Section) -> Schedule:
     del base_lr  # WarmupDecayLR sets absolute rates.
     low, high = params["warmup_min_lr"], params["warmup_max_lr"]
     remaining = params["total_num_steps"] - max(2, params["warmup_num_steps"])
@@ -186,7 +188,7 @@ def _warmup_decay_lr(base_lr: float | None, params: Mapping[str, Any]) -> Schedu
     return shift(_deepspeed_warmup(low, high, params) >> decay, 1)
 
 
-def _warmup_cosine_lr(base_lr: float | None, params: Mapping[str, Any]) -> Schedule:
+def _warmup_cosine_lr(base_lr: float | None, params: Section) -> Schedule:
     peak = _base_lr_of("WarmupCosineLR", base_lr)
     rise = _deepspeed_warmup(params["warmup_min_ratio"] * peak, peak, params)
     remaining = max(1, params["total_num_steps"] - max(2, params["warmup_num_steps"]))
@@ -195,7 +197,7 @@ def _warmup_cosine_lr(base_lr: float | None, params: Mapping[str, Any]) -> Sched
     return constant(0.0, 1) >> rise >> decay
 
 
-def _one_cycle(base_lr: float | None, params: Mapping[str, Any]) -> Schedule:
+def _one_cycle(base_lr: float | None, params: Section) -> Schedule:
     del base_lr  # OneCycle sets absolute rates.
     low, high = params["cycle_min_lr"], params["cycle_max_lr"]
     up = params["cycle_first_step_size"]
@@ -235,7 +237,7 @@ def _stairs(init: float, end: float, steps: int, count: int, is_rising: bool = T
     return join_schedules([held, held.replace(values=[values[-1]], boundaries=[])], [steps])
 
 
-def _range_test(base_lr: float | None, params: Mapping[str, Any]) -> Schedule:
+def _range_test(base_lr: float | None, params: Section) -> Schedule:
     del base_lr  # LRRangeTest sets absolute rates.
     return _lr_range_test(
         params["lr_range_test_min_lr"],
@@ -260,7 +262,7 @@ def _lr_range_test(
 _WARMUP_TYPE: Final = one_of("WarmupType", ("log", "linear"))
 
 
-def _minus_one(given: Any) -> int:
+def _minus_one(given: object) -> int:
     if given != -1:
         raise ValueError
     return -1
@@ -274,9 +276,7 @@ _DEEPSPEED_WARMUP: Final[Spec] = {
     "warmup_type": (_WARMUP_TYPE, "log"),
     "last_batch_iteration": (_RESUMED, -1),
 }
-_DEEPSPEED: Final[
-    Mapping[str, tuple[Callable[[float | None, Mapping[str, Any]], Schedule], Spec]]
-] = {
+_DEEPSPEED: Final[Mapping[str, tuple[Callable[[float | None, Section], Schedule], Spec]]] = {
     "WarmupLR": (
         _warmup_lr,
         {
@@ -362,7 +362,7 @@ _MEGATRON: Final[Spec] = {
 }
 
 
-def from_megatron(arguments: Any) -> Schedule:
+def from_megatron(arguments: object) -> Schedule:
     """Return the schedule of Megatron-LM's training arguments.
 
     Megatron counts samples. Lengths in iterations are updates as they are; lengths in samples, and
@@ -437,7 +437,7 @@ def from_megatron(arguments: Any) -> Schedule:
     return _warmed(init, peak, warmup, fall)
 
 
-def _megatron_lengths(function: str, values: Mapping[str, Any]) -> tuple[int, int, int | None]:
+def _megatron_lengths(function: str, values: Section) -> tuple[int, int, int | None]:
     """Return the ends of the decay and of the warmup, and the length of the annealing."""
     is_in_iters = values["train_iters"] is not None or values["train_samples"] is None
     unit, other = ("iters", "samples") if is_in_iters else ("samples", "iters")
@@ -484,7 +484,7 @@ _TORCHTITAN: Final[Spec] = {
 
 
 def from_torchtitan(
-    config: Mapping[str, Any], base_lr: float | None = None, steps: int | None = None
+    config: Section, base_lr: float | None = None, steps: int | None = None
 ) -> Schedule:
     """Return the schedule of a torchtitan configuration.
 
@@ -581,7 +581,7 @@ _OLMO: Final[Mapping[str, tuple[str, Spec]]] = {
 
 
 def from_olmo(
-    section: Mapping[str, Any],
+    section: Section,
     base_lr: float,
     steps: int | None = None,
     tokens_per_step: int | None = None,
@@ -638,7 +638,7 @@ class _OLMoLengths:
     def __init__(
         self,
         function: str,
-        values: Mapping[str, Any],
+        values: Section,
         steps: int | None,
         tokens_per_step: int | None,
     ) -> None:
@@ -672,9 +672,7 @@ class _OLMoLengths:
         return int(round(total() * value) if name == names[2] else round(value / self.unit))
 
 
-def _olmo_schedule(
-    name: str, values: Mapping[str, Any], peak: float, lengths: _OLMoLengths
-) -> Schedule:
+def _olmo_schedule(name: str, values: Section, peak: float, lengths: _OLMoLengths) -> Schedule:
     if name == "ConstantScheduler":
         return constant(peak)
     # WSD and the constant schedule know no t_max; `total` is the length of the run for them.

@@ -13,7 +13,7 @@ import itertools
 import logging
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,9 @@ from lrsched.arguments import (
 from lrsched.compat._porting import MissingAttribute, PositiveCount, missing_attribute, ported
 from lrsched.numerics import MAX_STEP, lerp
 
+if TYPE_CHECKING:
+    import chex
+
 __all__ = [
     "Schedule",
     "constant_schedule",
@@ -86,7 +89,7 @@ _log = logging.getLogger(__name__)
 _not_negative = in_range(ge=0)
 
 
-def _scales(given: Any) -> dict[int, Any]:
+def _scales(given: Any) -> dict[int, "chex.Numeric"]:
     """Return the multipliers sorted by step."""
     if not isinstance(given, Mapping):
         raise TypeError
@@ -94,7 +97,7 @@ def _scales(given: Any) -> dict[int, Any]:
     return dict(sorted(scales.items()))
 
 
-def _endless(given: Any) -> Any:
+def _endless(given: object) -> object:
     is_long = isinstance(given, int) and given > MAX_STEP
     return given if is_long else POSITIVE_INT.parse(given)
 
@@ -103,7 +106,7 @@ def _schedules(given: Any) -> tuple[Schedule, ...]:
     return tuple(map(as_schedule, given))
 
 
-def _starts(given: Any) -> tuple[Any, ...]:
+def _starts(given: Any) -> tuple["chex.Numeric", ...]:
     return tuple(map(NON_NEGATIVE_INT.parse, given))
 
 
@@ -130,7 +133,7 @@ Scales: TypeAlias = Annotated[
 """Multipliers of the rate by step."""
 
 
-def _is_positive(number: Any) -> bool:
+def _is_positive(number: "chex.Numeric") -> bool:
     """Return whether a number that switches a phase off in optax is above 0, or traced."""
     return is_traced(number) or bool(np.any(np.asarray(number) > 0))
 
@@ -283,7 +286,9 @@ def _endless_cosine(
     return lerp(end, peak, weight, jnp.where(jnp.asarray(exponent) == 1, fallen, 1 - weight))
 
 
-def _cosine(peak: ArrayLike, steps: Any, end: ArrayLike, exponent: ArrayLike) -> Schedule:
+def _cosine(
+    peak: ArrayLike, steps: "chex.Numeric", end: ArrayLike, exponent: ArrayLike
+) -> Schedule:
     is_endless = not is_traced(steps) and np.all(np.asarray(steps) > MAX_STEP)
     return (_endless_cosine if is_endless else cosine)(peak, steps, end, exponent)
 
@@ -360,7 +365,7 @@ def piecewise_interpolate_schedule(
     return points(steps[has_jump:], values[has_jump:], interpolate_type)
 
 
-def _cumulated(init: ArrayLike, scales: Scales | None) -> tuple[list[int], list[Any]]:
+def _cumulated(init: ArrayLike, scales: Scales | None) -> tuple[list[int], list["chex.Numeric"]]:
     """Return the boundaries, and the values before and after each of them."""
     scales = scales or {}
     return [*scales], list(itertools.accumulate(scales.values(), operator.mul, initial=init))
@@ -576,7 +581,7 @@ def _check_join(schedule: Schedule) -> None:
         )
 
 
-def _joined_horizon(schedule: Schedule) -> Any:
+def _joined_horizon(schedule: Schedule) -> "chex.Numeric | None":
     last = schedule.schedules[-1].horizon
     return None if last is None else sum(schedule.boundaries[-1:]) + last
 

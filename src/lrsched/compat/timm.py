@@ -12,7 +12,7 @@ noise of timm comes from PyTorch's generator; `lrsched.noise` has a separate key
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,9 @@ from lrsched.compat.torch import MultiStepLR, StepLR
 from lrsched.numerics import MAX_STEP, clip_finite, fraction, int_power, lerp
 from lrsched.schedules.ramps import RAMPS, evaluate_ramp
 
+if TYPE_CHECKING:
+    import chex
+
 __all__ = [
     "CosineLRScheduler",
     "MultiStepLRScheduler",
@@ -86,7 +89,7 @@ def _milestones(given: Any) -> list[int]:
     return sorted(map(POSITIVE_INT.parse, given))
 
 
-def _period(given: Any) -> Any:
+def _period(given: Any) -> object:
     """Return an integer, or a decimal such as 2.4 as the `Fraction` of its shortest digits."""
     number = POSITIVE_FLOAT.parse(given)
     if is_traced(given) or np.ndim(given):
@@ -140,7 +143,7 @@ def _warmed(
     return _overlaid(curve, steps, init, target)
 
 
-def _overlaid_horizon(schedule: Schedule) -> Any:
+def _overlaid_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizon, steps = schedule.curve.horizon, schedule.steps
     if horizon is None:
         return None
@@ -180,7 +183,7 @@ def _in_cycles(
     return jnp.where(cycle < limit, lerp(lr_min, top, weight(past)), lr_min)
 
 
-def _geometric_sum(ratio: Any, count: int) -> Any:
+def _geometric_sum(ratio: "chex.Numeric", count: int) -> Any:
     """Return ``1 + ratio + ... + ratio**(count - 1)``, for a count that no loop could take."""
     if ratio == 1:
         return count

@@ -81,7 +81,7 @@ _NAMES = (
 )
 
 
-def _scheduler_name(given: Any) -> Any:
+def _scheduler_name(given: object) -> object:
     name = getattr(given, "value", given)  # transformers' SchedulerType is an enum of strings.
     if name not in (*_NAMES, *_CONTROLLERS):
         raise ValueError

@@ -5,7 +5,7 @@ Importing this package registers the functions with which schedules and results 
 
 import functools
 import importlib
-from typing import Any, Final
+from typing import Final
 
 from lrsched._plotting import register_plot
 
@@ -18,8 +18,8 @@ _MODULES: Final = {
 }
 
 
-def _draw(name: str, *args: Any, **kwargs: Any) -> Any:
-    # The module is imported at the first call: `import lrsched` must not import all that it draws.
+def _draw(name: str, *args: object, **kwargs: object) -> object:
+    # Import at the first call: `import lrsched` must stay fast and not need Matplotlib.
     return getattr(importlib.import_module(_MODULES[name]), name)(*args, **kwargs)
 
 

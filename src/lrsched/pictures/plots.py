@@ -8,14 +8,18 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
+from lrsched.arguments import whole_number
 from lrsched.pictures import curves as curve
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
     from lrsched.theory.comparison import ComparisonResult
     from lrsched.tuning._range_test import RangeTestResult
     from lrsched.tuning.results import SweepResult
 
-Curve: TypeAlias = ArrayLike | Sequence[Any] | tuple[Any, Any]
+Curve: TypeAlias = ArrayLike | Sequence[ArrayLike] | tuple[ArrayLike, ArrayLike]
 """Values at the steps 0, 1, 2, ..., or a pair ``(steps, values)``. Seeds are a leading axis."""
 
 # The palette of Okabe and Ito, whose colours differ under the common colour deficiencies.
@@ -29,10 +33,10 @@ _LETTER = 0.0145  # of the axes' width, as wide as a letter of a phase's name
 
 def plot_schedule(
     schedule: Schedule,
-    ax: Any = None,
+    ax: "Axes | None" = None,
     steps: int | None = None,
     beside: Mapping[str, Schedule] | None = None,
-) -> Any:
+) -> "Axes":
     """Plot a schedule with its phases, and other schedules on a second axis.
 
     The axis is logarithmic if all values are above 0, they span more than two decades, and half of
@@ -78,8 +82,8 @@ def plot_schedule(
 
 
 def plot_schedules(
-    schedules: Mapping[str, Schedule], ax: Any = None, steps: int | None = None
-) -> Any:
+    schedules: Mapping[str, Schedule], ax: "Axes | None" = None, steps: int | None = None
+) -> "Axes":
     """Plot several schedules over the same steps.
 
     Args:
@@ -117,8 +121,8 @@ def plot_run(
     losses: Curve | Mapping[str, Curve],
     rates: Schedule | Curve | Mapping[str, Schedule | Curve],
     validation: Curve | Mapping[str, Curve] | None = None,
-    axes: Any = None,
-) -> Any:
+    axes: "Sequence[Axes] | None" = None,
+) -> "tuple[Axes, Axes]":
     """Plot losses over the steps, and the learning rates below them.
 
     Each run has one colour in both axes. A non-finite loss is a gap with a cross above its start.
@@ -153,7 +157,9 @@ def plot_run(
     return _draw_runs(trained, judged, driven, axes)
 
 
-def plot_runs(result: "SweepResult", which: Sequence[int] | None = None, axes: Any = None) -> Any:
+def plot_runs(
+    result: "SweepResult", which: Sequence[int] | None = None, axes: "Sequence[Axes] | None" = None
+) -> "tuple[Axes, Axes]":
     """Plot losses and learning rates of the runs of a sweep, as `plot_run` does.
 
     Args:
@@ -191,12 +197,15 @@ def plot_runs(result: "SweepResult", which: Sequence[int] | None = None, axes: A
     return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
 
 
-def plot_range_test(result: "RangeTestResult", ax: Any = None) -> Any:
+def plot_range_test(
+    result: "RangeTestResult", ax: "Axes | None" = None, mine: float | None = None
+) -> "Axes":
     """Plot smoothed losses over learning rates, with the usable range and the suggestion.
 
     Args:
       result: Result of `lrsched.tuning.range_test`.
       ax: Axes of matplotlib. Defaults to new axes.
+      mine: A rate to mark, with its verdict.
 
     Returns:
       The axes.
@@ -218,13 +227,19 @@ def plot_range_test(result: "RangeTestResult", ax: Any = None) -> Any:
     seen = result.smoothed[np.isfinite(result.smoothed)]
     ax.set_ylim(seen.min() - 0.1 * np.ptp(seen), np.quantile(seen, 0.98) + 0.1 * np.ptp(seen))
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    if mine is not None:
+        _mark(ax, mine, result.verdict(mine).verdict)
     ax.legend(frameon=False)
     return ax
 
 
 def plot_sweep(
-    result: "SweepResult", x: str | None = None, by: str | None = None, ax: Any = None
-) -> Any:
+    result: "SweepResult",
+    x: str | None = None,
+    by: str | None = None,
+    ax: "Axes | None" = None,
+    mine: float | None = None,
+) -> "Axes":
     """Plot the final loss over a parameter of the schedules: mean and range of the seeds.
 
     If schedules with the same value differ in other parameters, the best of them is shown.
@@ -234,6 +249,7 @@ def plot_sweep(
       x: Column of its table for the horizontal axis. Defaults to the first parameter that varies.
       by: Column with one curve for each of its values. If ``None``, there is one curve.
       ax: Axes of matplotlib. Defaults to new axes.
+      mine: A value of ``x`` to mark, a rate, with its verdict.
 
     Returns:
       The axes.
@@ -283,12 +299,18 @@ def plot_sweep(
     ax.set(xlabel=x, ylabel="final loss", xscale="log" if spans > 10 else "linear")
     if shown and min(shown) > 0 and max(shown) / min(shown) > 10:
         ax.set_yscale("log")
-    if by:
+    if mine is not None:
+        _mark(ax, mine, result.verdict(mine, x).verdict)
+    if by or mine is not None:
         ax.legend(frameon=False)
     return ax
 
 
-def plot_comparison(result: "ComparisonResult", ax: Any = None) -> Any:
+def _mark(ax: "Axes", rate: float, verdict: str) -> None:
+    ax.axvline(rate, color=COLOURS[-1], linestyle=":", label=f"mine: {rate:.2g}, {verdict}")
+
+
+def plot_comparison(result: "ComparisonResult", ax: "Axes | None" = None) -> "Axes":
     """Plot predicted final losses of schedules with their intervals, the lowest at the top.
 
     Args:
@@ -328,11 +350,8 @@ def _steps_of(function: str, schedules: list[Schedule], steps: int | None) -> in
             )
     if steps is None:
         return max(curve.display_steps(as_schedule(one)) for one in schedules)
-    if not (isinstance(steps, int | np.integer) and steps > 0):
-        raise ValueError(
-            f"{function}: steps={steps!r} is not accepted; steps must be a whole number above 0."
-        )
-    return int(steps)
+    length: int = whole_number().validate(function, "steps", steps)
+    return length
 
 
 class _Line(NamedTuple):
@@ -361,7 +380,7 @@ def _lines(function: str, given: Any, stop: int | None = None) -> list[_Line]:
     return [_Line(steps, row) for row in values]
 
 
-def _rate_lines(given: Any, stop: int) -> list[_Line]:
+def _rate_lines(given: Schedule | Curve, stop: int) -> list[_Line]:
     if not isinstance(given, Schedule):
         return _lines("rates", given)
     return [_Line(*curve.sample(given, _steps_of("plot_run", [given], stop)))]
@@ -386,14 +405,15 @@ def _draw_runs(
     trained: Mapping[str, list[_Line]],
     judged: Mapping[str, list[_Line]],
     driven: Mapping[str, list[_Line]],
-    axes: Any,
-) -> Any:
+    axes: "Sequence[Axes] | None",
+) -> "tuple[Axes, Axes]":
     if axes is None:
         axes = _new_axes((7, 5.2), nrows=2, sharex=True, height_ratios=(3, 1))
     top, bottom = axes
     names = list(dict.fromkeys([*trained, *judged, *driven]))
     colours = dict(zip(names, np.resize(COLOURS, len(names)), strict=True))
-    quiet, loud = {"lw": 1.0, "alpha": 0.45}, {"lw": 1.8, "ms": 3}
+    quiet: dict[str, Any] = {"lw": 1.0, "alpha": 0.45}
+    loud: dict[str, Any] = {"lw": 1.8, "ms": 3}
     for ax, by_name, style in (
         (top, trained, quiet if judged else {"lw": 1.4}),
         (top, judged, loud),
@@ -418,7 +438,7 @@ def _draw_runs(
     return top, bottom
 
 
-def _draw(ax: Any, line: _Line, **style: Any) -> None:
+def _draw(ax: "Axes", line: _Line, **style: Any) -> None:
     """Draw a line with gaps where it is not finite, and a cross above the start of each gap."""
     is_there = np.isfinite(line.values)
     ax.plot(*curve.decimate(line.steps, np.where(is_there, line.values, np.nan)), **style)
@@ -433,7 +453,7 @@ def _draw(ax: Any, line: _Line, **style: Any) -> None:
 
 
 def _fit(
-    ax: Any, curves: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
+    ax: "Axes", curves: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
 ) -> None:
     """Set a logarithmic axis where it helps, else one from 0 with short numbers.
 
@@ -460,11 +480,11 @@ def _fit(
         )
 
 
-def _legend_above(ax: Any, handles: Sequence[Any]) -> None:
+def _legend_above(ax: "Axes", handles: Sequence["Line2D"]) -> None:
     """Draw the legend above the axes and the names of the phases, where it hides no curve."""
     if not handles:
         return
-    longest = max(len(handle.get_label()) for handle in handles) + 5
+    longest = max(len(str(handle.get_label())) for handle in handles) + 5
     ax.legend(
         handles=handles,
         frameon=False,
@@ -475,7 +495,7 @@ def _legend_above(ax: Any, handles: Sequence[Any]) -> None:
     )
 
 
-def _shade(ax: Any, phases: list[curve.Phase], steps: int) -> None:
+def _shade(ax: "Axes", phases: list[curve.Phase], steps: int) -> None:
     """Shade every other phase, and name the phases above the axes if there is room."""
     if len(phases) < 2:
         return
@@ -499,15 +519,16 @@ def _of_the_best(rows: np.ndarray) -> np.ndarray:
     return losses
 
 
-def _axes(ax: Any) -> Any:
+def _axes(ax: "Axes | None") -> "Axes":
     return _new_axes((7, 4.2))[0] if ax is None else ax
 
 
-def _new_axes(size: tuple[float, float], **how: Any) -> Any:
+def _new_axes(size: tuple[float, float], **how: Any) -> "Sequence[Axes]":
     import matplotlib.pyplot as plt
 
-    _, axes = plt.subplots(figsize=size, layout="constrained", squeeze=False, **how)
-    for ax in axes[:, 0]:
+    _, grid = plt.subplots(figsize=size, layout="constrained", squeeze=False, **how)
+    axes: Sequence[Axes] = grid[:, 0]
+    for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.3)
-    return axes[:, 0]
+    return axes

@@ -14,9 +14,12 @@ import optax
 import optax.contrib
 
 from lrsched._schedule import Schedule
-from lrsched.arguments import bind_arguments
+from lrsched.adaptive.schedule_free import schedule_free_adamw
+from lrsched.arguments import bind_arguments, short_repr
 from lrsched.serialize import from_dict, to_dict
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
+from lrsched.transforms.matrix import muon_direction
 from lrsched.transforms.weight_decay import with_weight_decay
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ scheduled hyperparameter stands for that schedule."""
 
 DECAYS_ALL: Final = "all parameters"
 DECAYS_MATRICES: Final = "matrices"
+DECAYS_KERNELS: Final = "kernels"
 
 
 class Decay(NamedTuple):
@@ -36,14 +40,17 @@ class Decay(NamedTuple):
 
     Attributes:
       value: Coefficient, or the name of the scheduled hyperparameter that it follows.
-      parameters: Which parameters decay: "all parameters", "matrices" (two axes or more), or
-        another description, for which `Recipe.optimizer` needs a mask.
+      parameters: Which parameters decay: "all parameters", "matrices" (two axes or more),
+        "kernels" (those whose path ends so), or another description, for which
+        `Recipe.optimizer` needs a mask.
       coupling: Meaning of the coefficient, see `lrsched.with_weight_decay`.
+      cautious: Whether only entries decay whose update does not move them away from 0.
     """
 
     value: Number | str
     parameters: str = DECAYS_ALL
     coupling: str = "decoupled"
+    cautious: bool = False
 
 
 class Parts(NamedTuple):
@@ -109,9 +116,9 @@ class Recipe(NamedTuple):
         horizons = [schedule.horizon for schedule in self.parts.rates.values()]
         return None if None in horizons else max(horizons)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the recipe as JSON-serialisable values, with every schedule as in `to_dict`."""
-        found: dict[str, Any] = self._asdict()
+        found: dict[str, object] = self._asdict()
         found["scale"] = dict(self.scale)
         parts = {
             key: value for key, value in self.parts._asdict().items() if value not in ({}, None)
@@ -130,6 +137,11 @@ class Recipe(NamedTuple):
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Recipe":
         """Return the recipe that `to_dict` wrote."""
+        if set(data) != set(Recipe._fields):
+            raise ValueError(
+                f"Recipe.from_dict: keys {', '.join(map(str, data))} are not accepted; they must "
+                f"be {', '.join(Recipe._fields)}."
+            )
         parts = dict(data["parts"])
         for key in ("rates", "hyperparameters"):
             if key in parts:
@@ -145,7 +157,7 @@ class Recipe(NamedTuple):
     def __str__(self) -> str:
         parts = self.parts
         lines = [f"{self.name} ({self.family}), batch {self.batch or 'not given'}"]
-        lines += [f"  {key}: {value}" for key, value in self.scale.items()]
+        lines += [f"  {key}: {_number(value)}" for key, value in self.scale.items()]
         lines += [f"  rate of {group}: {_short(rate)}" for group, rate in parts.rates.items()]
         lines += [f"  {name}: {_short(one)}" for name, one in parts.hyperparameters.items()]
         lines.append(f"  optimizer: {_call(parts.optimizer)}")
@@ -167,6 +179,7 @@ class Recipe(NamedTuple):
         self,
         groups: Sequence[tuple[str, str]] = (),
         *,
+        directions: Mapping[str, optax.GradientTransformation] | None = None,
         decay_mask: "chex.ArrayTree | Callable[[optax.Params], chex.ArrayTree] | None" = None,
     ) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer from optax's parts, with every schedule in its state.
@@ -178,25 +191,35 @@ class Recipe(NamedTuple):
           groups: Pairs of a regular expression and the name of a group, for recipes with several.
             A parameter belongs to the first pair whose expression is found in its path, such as
             ``"layer_1/kernel"``.
+          directions: Transforms from gradients to a direction by group, for optimizers that optax
+            does not have. Rate, weight decay and clipping are still those of the recipe.
           decay_mask: Tree of booleans, or a function of the parameters that returns one: which
             parameters decay. Defaults to the recipe's own description, where it is "all
-            parameters" or "matrices".
+            parameters", "matrices" or "kernels".
 
         Returns:
           An optax transform. Its rates are read by `lrsched.learning_rates`.
 
         Raises:
-          ValueError: If optax has no such optimizer, if a description of the decayed parameters
-            needs ``decay_mask``, or if ``groups`` names a group that the recipe does not have.
+          ValueError: If optax has no such optimizer and ``directions`` has none for the group, if a
+            description of the decayed parameters needs ``decay_mask``, if a pattern is no regular
+            expression, or if ``groups`` or ``directions`` names a group that the recipe lacks.
         """
-        rates = self.parts.rates
-        if unknown := [group for _, group in groups if group not in rates]:
+        rates, own = self.parts.rates, dict(directions or {})
+        for pattern, _ in groups:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"{self.name}: the pattern {pattern!r} is not accepted; {error}."
+                ) from None
+        if unknown := [name for name in [*(g for _, g in groups), *own] if name not in rates]:
             raise ValueError(
                 f"{self.name}: group {unknown[0]!r} is not accepted; it must be one of "
                 f"{', '.join(rates)}."
             )
         if len(rates) == 1:
-            optimizer = self._of_group(next(iter(rates)), decay_mask)
+            optimizer = self._of_group(next(iter(rates)), own, decay_mask)
         else:
             if not groups:
                 raise ValueError(
@@ -205,32 +228,40 @@ class Recipe(NamedTuple):
                 )
             used = dict.fromkeys(group for _, group in groups)
             optimizer = optax.partition(
-                {group: self._of_group(group, decay_mask) for group in used},
+                {group: self._of_group(group, own, decay_mask) for group in used},
                 functools.partial(_labels, self.name, tuple(groups)),
             )
         if self.parts.clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(self.parts.clip), optimizer)
         return optax.with_extra_args_support(optimizer)
 
-    def _of_group(self, group: str, decay_mask: Any) -> optax.GradientTransformation:
+    def _of_group(
+        self, group: str, own: Mapping[str, optax.GradientTransformation], decay_mask: object
+    ) -> optax.GradientTransformation:
         arguments = dict(self.parts.group_optimizers.get(group, self.parts.optimizer))
         name = str(arguments.pop("name"))
-        if name not in DIRECTIONS:
+        if group not in own and name not in DIRECTIONS and name != SCHEDULE_FREE:
             raise ValueError(
-                f"{self.name}: optax has no {name}, so that the optimizer cannot be built; use "
-                "the schedules with an implementation of it."
+                f"{self.name}: optax has no {name}, so that the optimizer of the group {group!r} "
+                f"cannot be built; pass its direction by directions={{{group!r}: ...}}, or use the "
+                "schedules alone."
             )
-        values = {
+        values: dict[str, Any] = {
             key: self.parts.hyperparameters.get(value, value) if isinstance(value, str) else value
             for key, value in arguments.items()
         }
-        direction = inject_schedules(DIRECTIONS[name])(**values)
-        decay = self.parts.group_decays.get(group, self.parts.weight_decay)
-        if decay is None or decay.value == 0:
+        if name == SCHEDULE_FREE:
+            decay = self.parts.weight_decay or Decay(0.0)
+            return schedule_free_adamw(
+                self.parts.rates[group], weight_decay=float(decay.value), **values
+            )
+        direction = own[group] if group in own else inject_schedules(DIRECTIONS[name])(**values)
+        decay = self.parts.group_decays.get(group, self.parts.weight_decay or Decay(0.0))
+        if decay.value == 0:
             return with_weight_decay(direction, self.parts.rates[group], 0.0)
-        if decay_mask is None and decay.parameters == DECAYS_MATRICES:
-            decay_mask = _is_matrix
-        elif decay_mask is None and decay.parameters != DECAYS_ALL:
+        if decay_mask is None and decay.parameters in _MASKS:
+            decay_mask = _MASKS[decay.parameters]
+        elif decay_mask is None:
             raise ValueError(
                 f"{self.name}: decay_mask=None is not accepted; the recipe decays "
                 f"{decay.parameters!r}, so decay_mask must say which parameters those are."
@@ -238,7 +269,12 @@ class Recipe(NamedTuple):
         value = decay.value
         coefficient = self.parts.hyperparameters[value] if isinstance(value, str) else value
         return with_weight_decay(
-            direction, self.parts.rates[group], coefficient, decay.coupling, mask=decay_mask
+            direction,
+            self.parts.rates[group],
+            coefficient,
+            decay.coupling,
+            cautious=decay.cautious,
+            mask=decay_mask,
         )
 
 
@@ -252,26 +288,16 @@ def _rmsprop(
     return optax.chain(optax.scale_by_rms(decay, eps, initial_scale=1.0), optax.trace(momentum))
 
 
-def _muon(
-    beta: float = 0.95,
-    ns_steps: int = 5,
-    nesterov: bool = True,
-    consistent_rms: float | None = None,
-) -> optax.GradientTransformation:
-    # The rate -1 multiplies by exactly 1, which leaves the direction that is to be subtracted.
-    direction: optax.GradientTransformation = optax.contrib.muon(
-        -1.0, beta=beta, ns_steps=ns_steps, nesterov=nesterov, consistent_rms=consistent_rms
-    )
-    return direction
-
-
+SCHEDULE_FREE: Final = "schedule_free_adamw"
+"""An optimizer as a whole: its weight decay and average are parts of the method."""
 DIRECTIONS: Final[dict[str, Callable[..., optax.GradientTransformation]]] = {
     "adafactor": optax.scale_by_factored_rms,
+    "ademamix": optax.contrib.scale_by_ademamix,
     "adam": optax.scale_by_adam,
     "adamw": optax.scale_by_adam,
     "amsgrad": optax.scale_by_amsgrad,
     "lion": optax.scale_by_lion,
-    "muon": _muon,
+    "muon": muon_direction,
     "rmsprop": _rmsprop,
     "sgd": _sgd,
 }
@@ -282,10 +308,19 @@ def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
 
+def _is_kernel(params: optax.Params) -> "chex.ArrayTree":
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path_name(path).endswith("kernel"), params
+    )
+
+
+_MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
+
+
 def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
-    def label(path: Any, leaf: Any) -> str:
+    def label(path: tuple[object, ...], leaf: object) -> str:
         del leaf
-        text = jax.tree_util.keystr(path, simple=True, separator="/")
+        text = path_name(path)
         for pattern, group in groups:
             if re.search(pattern, text):
                 return group
@@ -294,13 +329,18 @@ def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) 
     return jax.tree_util.tree_map_with_path(label, params)
 
 
+def _number(value: Number) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
 def _call(arguments: Arguments) -> str:
     shown = ", ".join(f"{key}={value}" for key, value in arguments.items() if key != "name")
     return f"{arguments['name']}({shown})"
 
 
 def _decay_text(decay: Decay) -> str:
-    return f"{decay.value} of {decay.parameters}, {decay.coupling}"
+    cautious = ", cautious" if decay.cautious else ""
+    return f"{decay.value} of {decay.parameters}, {decay.coupling}{cautious}"
 
 
 def _short(schedule: Schedule, width: int = 200) -> str:
@@ -313,18 +353,28 @@ RECIPES: Final[dict[str, Callable[..., Recipe]]] = {}
 
 
 def recipe(
-    name: str, family: str, *, source: str, batch: str = "", missing: str = "", notes: str = ""
+    name: str,
+    family: str,
+    *,
+    source: str,
+    batch: str = "",
+    free: Sequence[str] = (),
+    missing: str = "",
+    notes: str = "",
 ) -> Callable[[Callable[..., Parts]], Callable[..., Recipe]]:
     """Register a function of a scale that returns `Parts` as the recipe called ``name``.
 
     The function's arguments are the scale: integers are lengths of 1 or more (0 where the default
-    is 0), floats are finite and above 0, and every one has the published value as its default.
+    is 0, and for ``warmup`` and ``cooldown``), floats are finite and above 0, and every one has the
+    published value as its default.
 
     Args:
       name: Name in lower case, with hyphens.
       family: Kind of training.
       source: Where the numbers were read, with the version.
       batch: Batch size of the published run, as text.
+      free: Arguments that the source leaves to the user, whose defaults are examples. The recipe
+        says so while they are not set.
       missing: Values that the source leaves open. Empty if every number was read in it.
       notes: Properties that a reader would not expect.
 
@@ -332,7 +382,9 @@ def recipe(
       A decorator; the decorated function returns a `Recipe`.
 
     Raises:
-      ValueError: If another recipe has the name.
+      ValueError: If another recipe has the name, or ``free`` names no argument. The decorated
+        function raises it if an argument is out of its range, the phases are longer than the run,
+        or its parts do not fit together.
 
     Example:
       >>> import lrsched
@@ -350,18 +402,28 @@ def recipe(
         if name in RECIPES:
             raise ValueError(f"recipe: name={name!r} is not accepted; another recipe has it.")
         signature = inspect.signature(function)
+        for argument in free:
+            if argument not in signature.parameters:
+                raise ValueError(
+                    f"recipe: free={argument!r} is not accepted for {name!r}; it must name one of "
+                    f"its arguments, {', '.join(signature.parameters)}."
+                )
 
         @functools.wraps(function)
-        def create(*args: Any, **kwargs: Any) -> Recipe:
+        def create(*args: object, **kwargs: object) -> Recipe:
             bound = bind_arguments(name, signature, args, kwargs)
             for key, value in bound.arguments.items():
                 _check_scale(name, key, value, signature.parameters[key].default)
             try:
                 parts = function(*bound.args, **bound.kwargs)
+                _check_parts(parts)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
             scale = dict(bound.arguments)
-            return Recipe(name, family, scale, parts, batch, source, missing, notes)
+            given = signature.bind(*args, **kwargs).arguments
+            examples = {key: scale[key] for key in free if key not in given}
+            found = " ".join(filter(None, [missing, _open_arguments(examples)]))
+            return Recipe(name, family, scale, parts, batch, source, found, notes)
 
         create.__annotations__ = {**function.__annotations__, "return": Recipe}
         create.__signature__ = signature.replace(return_annotation=Recipe)  # type: ignore[attr-defined]
@@ -371,9 +433,54 @@ def recipe(
     return decorate
 
 
-def _check_scale(name: str, key: str, value: Any, default: Any) -> None:
+def _check_parts(parts: Parts) -> None:
+    """Raise ``ValueError`` if a part refers to a group or a schedule that is not there."""
+    if not isinstance(parts, Parts):
+        raise ValueError(f"the result {short_repr(parts)} is not accepted; return a recipes.Parts.")
+    for key, one in {**parts.rates, **parts.hyperparameters}.items():
+        if not isinstance(one, Schedule):
+            raise ValueError(
+                f"{key}={short_repr(one)} is not accepted; rates and hyperparameters must be "
+                "schedules, such as lrsched.constant(0.1)."
+            )
+    for field in ("group_optimizers", "group_decays"):
+        for group in getattr(parts, field):
+            if group not in parts.rates:
+                raise ValueError(
+                    f"the group {group!r} of {field} is not accepted; it must be one of "
+                    f"{', '.join(parts.rates)}."
+                )
+    for decay in filter(None, [parts.weight_decay, *parts.group_decays.values()]):
+        if isinstance(decay.value, str) and decay.value not in parts.hyperparameters:
+            raise ValueError(
+                f"the weight decay {decay.value!r} is not accepted; it must be a number or the "
+                "name of one of hyperparameters."
+            )
+    for optimizer in (parts.optimizer, *parts.group_optimizers.values()):
+        arguments = {key: value for key, value in optimizer.items() if key != "name"}
+        known = DIRECTIONS.get(str(optimizer["name"]))
+        try:
+            _ = known is None or inspect.signature(known).bind(**arguments)
+        except TypeError as error:
+            raise ValueError(f"the optimizer {optimizer['name']!r}: {error}.") from None
+
+
+def _open_arguments(examples: Mapping[str, Number]) -> str:
+    """Return the sentence about arguments whose defaults are examples, or nothing."""
+    if not examples:
+        return ""
+    verb = "is an example" if len(examples) == 1 else "are examples"
+    values = [_number(value) for value in examples.values()]
+    return f"The source leaves {_listed([*examples])} open, and {_listed(values)} {verb}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _check_scale(name: str, key: str, value: Any, default: object) -> None:
     is_length = isinstance(default, int)
-    least = 0 if default == 0 else 1
+    least = 0 if default == 0 or key in ("warmup", "cooldown") else 1
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_length and not (is_number and value == int(value) and value >= least):
         accepted = f"a whole number of {least} or more"
@@ -388,13 +495,14 @@ def get(name: str) -> Callable[..., Recipe]:
     """Return the recipe called ``name``, as a function of its scale.
 
     Args:
-      name: Name of a recipe, with or without the prefix "recipe:".
+      name: Name of a recipe, or the start of one name only, with or without the prefix "recipe:".
+        Case, hyphens, underscores and dots do not count: "olmo-2-7b" is "olmo2-7b-stage1".
 
     Returns:
       A function whose arguments default to the published scale, and that returns a `Recipe`.
 
     Raises:
-      ValueError: If there is no such recipe; the message names similar ones.
+      ValueError: If there is no such recipe, or several names start so; the message names them.
 
     Example:
       >>> from lrsched import recipes
@@ -402,12 +510,20 @@ def get(name: str) -> Callable[..., Recipe]:
       >>> recipe.schedules["all"].horizon
       19999
     """
-    name = name.removeprefix("recipe:")
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.4)
-        hint = f"similar names are {', '.join(near)}" if near else "names() lists all"
-        raise ValueError(f"recipes.get: name={name!r} is not accepted; {hint}.")
-    return RECIPES[name]
+    plain = str(name).removeprefix("recipe:")
+    if plain in RECIPES:
+        return RECIPES[plain]
+    starting = [one for one in RECIPES if _bare(one).startswith(_bare(plain))] if plain else []
+    exact = [one for one in starting if _bare(one) == _bare(plain)]
+    if len(exact or starting) == 1:
+        return RECIPES[(exact or starting)[0]]
+    near = starting[:5] or difflib.get_close_matches(plain, RECIPES, n=3, cutoff=0.4)
+    hint = f"similar names are {', '.join(near)}" if near else "lrsched.recipes.names() lists all"
+    raise ValueError(f"recipes.get: name={plain!r} is not accepted; {hint}.")
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[-_.]", "", name.lower())
 
 
 def names() -> list[str]:
@@ -422,11 +538,11 @@ def names() -> list[str]:
 
 
 def listing() -> list[dict[str, str]]:
-    """Return one row for each recipe: family, name, arguments, optimizer and source.
+    """Return one row for each recipe: family, name, arguments, summary, optimizer and source.
 
     Returns:
-      A list of dicts with the keys "family", "name", "signature", "optimizer" and "source", all
-      of them strings, ordered by family and name.
+      A list of dicts with the keys "family", "name", "signature", "about", "optimizer" and
+      "source", all of them strings, ordered by family and name.
 
     Example:
       >>> from lrsched import recipes
@@ -439,11 +555,12 @@ def listing() -> list[dict[str, str]]:
 def _rows() -> Iterator[dict[str, str]]:
     for name, create in RECIPES.items():
         made = create()
-        arguments = ", ".join(f"{key}={value}" for key, value in made.scale.items())
+        arguments = ", ".join(f"{key}={_number(value)}" for key, value in made.scale.items())
         yield {
             "family": made.family,
             "name": name,
             "signature": f"({arguments})",
+            "about": (inspect.getdoc(create) or "").partition("\n")[0],
             "optimizer": _call(made.parts.optimizer),
             "source": made.source,
         }

@@ -17,8 +17,22 @@ def sequence(*segments: tuple[Schedule | float, int | None]) -> Schedule:
     Each starts from its own step 0. A number is a constant. A segment of 0 steps is left out, and
     the last one may have no length (`None`).
 
+    Args:
+      *segments: Pairs of a schedule or a number, and its number of steps. Write one of them as what
+        the others leave of the run, such as ``steps - warmup``.
+
+    Returns:
+      A `Schedule` whose horizon is the sum of the lengths.
+
     Raises:
       ValueError: If a length is negative, which means that the phases exceed the whole.
+
+    Example:
+      >>> import lrsched
+      >>> from lrsched import recipes
+      >>> rate = recipes.sequence((1.0, 2), (lrsched.linear(1.0, 0.0, steps=4), 4))
+      >>> rate([0, 2, 4, 6]).tolist(), rate.horizon
+      ([1.0, 1.0, 0.5, 0.0], 6)
     """
     lengths = [length for _, length in segments if length is not None]
     if min(lengths) < 0:

@@ -1,7 +1,7 @@
 """Recipes of reinforcement learning and of the sciences."""
 
 from lrsched.algebra import constant
-from lrsched.recipes._recipe import Decay, Parts, recipe
+from lrsched.recipes._recipe import Arguments, Decay, Parts, recipe
 from lrsched.recipes._shapes import sequence, stairs
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.schedules.decay import exponential, linear
@@ -23,10 +23,28 @@ def cleanrl_ppo(
 
 
 @recipe(
+    "brax-ppo-adaptive-kl",
+    "rl",
+    source="google/brax training/agents/ppo/train.py, optimizer.py @0b96d05",
+    notes="An option of brax, whose default is a constant rate. One divergence for a minibatch.",
+)
+def brax_ppo_adaptive_kl(peak: float = 1e-4, target: float = 0.01) -> Parts:
+    """PPO of brax: the rate follows the divergence from the old policy, from 1e-5 to 1e-2."""
+    controller: Arguments = {
+        "name": "adaptive_kl",
+        "target": target,
+        "factor": 1.5,
+        "min_scale": min(1e-5 / peak, 1.0),
+        "max_scale": max(1e-2 / peak, 1.0),
+    }
+    return Parts({"all": constant(peak)}, {"name": "adam"}, controller=controller)
+
+
+@recipe(
     "dreamerv3",
     "rl",
     source="danijar/dreamerv3 dreamerv3/configs.yaml, agent.py @e3f0224",
-    notes="Clipping is adaptive (AGC 0.3). The length is free.",
+    notes="Clipping is adaptive (AGC 0.3). The rate has no end.",
 )
 def dreamerv3(peak: float = 4e-5, warmup: int = 1000) -> Parts:
     """DreamerV3: warmup, then a constant rate."""
@@ -54,7 +72,8 @@ def cleanrl_dqn_atari(steps: int = 10_000_000, peak: float = 1e-4) -> Parts:
     "openfold-alphafold2",
     "science",
     source="aqlaboratory/openfold openfold/utils/lr_schedulers.py @ce0029e",
-    notes="The first drop is one step late, the others are not. The length is free.",
+    notes="The first drop is one step late, the others are not.",
+    free=("steps",),
 )
 def openfold_alphafold2(steps: int = 150_000, peak: float = 1e-3, warmup: int = 1000) -> Parts:
     """AlphaFold 2 of OpenFold: warmup, a plateau, drops of 5% each 50,000 steps."""
@@ -97,7 +116,7 @@ def mace_plateau(peak: float = 0.01) -> Parts:
     "jaxpi-burgers-pinn",
     "science",
     source="PredictiveIntelligenceLab/jaxpi examples/burgers/configs/default.py @e85b694",
-    notes="Continuous, without a floor. The length is free.",
+    notes="Continuous, without a floor. The rate has no end.",
 )
 def jaxpi_burgers_pinn(peak: float = 1e-3, every: int = 2000) -> Parts:
     """Burgers equation of JAX-PI: a factor of 0.9 each 2000 steps."""

@@ -42,8 +42,8 @@ def nanogpt_gpt2_124m(steps: int = 600_001, peak: float = 6e-4, warmup: int = 20
     batch="524,288 tokens",
     notes=(
         "Rates follow the square root of the batch; those of the embeddings and the head also "
-        "width**-0.5. The curves go on past the last update as the formulas do. The decay of the "
-        "matrices is cautious."
+        "width**-0.5. The curves continue past the last update as the formulas do. Its Muon "
+        "orthogonalises by Polar Express and normalises each row or column as NorMuon does."
     ),
 )
 def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 768) -> Parts:
@@ -75,9 +75,9 @@ def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 7
             "muon_momentum": momentum >> line(0.97, 0.90),
             "muon_weight_decay": cosine(decay, steps=steps) >> reverse(cosine(decay, steps=steps)),
         },
-        {"matrix_muon": {"name": "muon", "beta": "muon_momentum"}},
+        {"matrix_muon": {"name": "nanochat's Muon", "beta": "muon_momentum"}},
         group_decays={
-            "matrix_muon": Decay("muon_weight_decay"),
+            "matrix_muon": Decay("muon_weight_decay", cautious=True),
             "lm_head": Decay(0.01),
             "embed": Decay(0.001),
             "value_embeds": Decay(0.01),
@@ -92,8 +92,8 @@ def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 7
     source="KellerJordan/modded-nanogpt train_gpt.py @f411b3d",
     batch="131,072 / 262,144 / 393,216 tokens by stage",
     notes=(
-        "The rate jumps up with the batch, once inside the cooldown. The weight decay is cautious "
-        "and multiplied by the squared rate."
+        "The rate jumps up with the batch, once inside the cooldown. Adam's groups step in every "
+        "second update only."
     ),
 )
 def modded_nanogpt_track1(steps: int = 1270, extension: int = 15) -> Parts:
@@ -123,6 +123,11 @@ def modded_nanogpt_track1(steps: int = 1270, extension: int = 15) -> Parts:
         {"name": "adam", "eps": 1e-10},
         {"normuon_momentum": momentum},
         {"normuon": {"name": "NorMuon", "beta": "normuon_momentum"}},
+        group_decays={
+            "normuon": Decay(1.2, coupling="squared", cautious=True),
+            "adam": Decay(0.75, "the embedding and the head", "squared", cautious=True),
+            "value_and_bigram_embeds": Decay(0.025, coupling="squared", cautious=True),
+        },
     )
 
 
@@ -141,7 +146,7 @@ def modded_nanogpt_track3_tuned_muon(steps: int = 3250) -> Parts:
     return Parts(
         {group: peak * curve for group, peak in peaks.items()},
         {"name": "adamw", "b1": 0.8, "b2": 0.95, "eps": 1e-10},
-        group_optimizers={"muon": {"name": "muon", "beta": 0.95}},
+        group_optimizers={"muon": {"name": "muon", "beta": 0.95, "bias_correction": False}},
         weight_decay=Decay(0.001),
         group_decays={"muon": Decay(0.05)},
     )
@@ -323,7 +328,7 @@ def pythia_160m(steps: int = 143_000, peak: float = 6e-4) -> Parts:
     "t5-1.1-c4-pretrain",
     "llm-pretrain",
     source="google-research/t5x configs/runs/pretrain.gin, utils.py @cc342d4",
-    notes="There is no warmup: ``warmup_steps`` only flattens the start. The length is free.",
+    notes="There is no warmup: ``warmup_steps`` only flattens the start. The rate has no end.",
 )
 def t5_1_1_c4_pretrain(flat: int = 10_000) -> Parts:
     """T5 1.1: constant, then the inverse square root of the step."""
@@ -390,10 +395,8 @@ def marin_8b_kestrel_wsd_s(
     cycles: int = 20, cycle: int = 10_000, cooldown: int = 1000, peak: float = 1e-3
 ) -> Parts:
     """Marin 8B: cycles of a plateau and a cooldown of ``1 / rate``, warmup in the first."""
-    fall = join(
-        constant(peak / (9 / cooldown + 1), steps=1),
-        inverse_time(peak / (9 / cooldown + 1), 9 / (cooldown + 9), every=1),
-    )
+    top = peak / (9 / max(cooldown, 1) + 1)
+    fall = join(constant(top, steps=1), inverse_time(top, 9 / (cooldown + 9), every=1))
     first = sequence(
         (linear(0.0, peak, steps=1000), 1000), (peak, cycle - cooldown - 1000), (fall, cooldown)
     )
@@ -420,21 +423,32 @@ def maxtext_default(steps: int = 150_001, peak: float = 3e-5) -> Parts:
     "llm-pretrain",
     source="MoonshotAI/Moonlight examples/toy_train.py @c2ad5b2; transformers @005edac",
     notes=(
-        "One rate for both optimizers; the factor 0.2 sqrt(max(rows, columns)) of a matrix does "
-        "not multiply its decay. The length is free."
+        "One rate for both optimizers. That of Muon is shown times 0.2 sqrt(max(rows, columns)), "
+        "as the script has it; the optimizer is right for matrices of every shape."
     ),
+    free=("steps",),
 )
 def moonlight_toy_muon(
     steps: int = 1000, peak: float = 1e-3, warmup: int = 100, rows: int = 1024, columns: int = 4096
 ) -> Parts:
     """Moonlight's example: Muon at AdamW's rate, warmup and cosine to 0."""
     rate = warmup_cosine(peak, steps, warmup)
-    matrix = 0.2 * math.sqrt(max(rows, columns)) * rate
+    group, side = f"muon_{rows}x{columns}", math.sqrt(max(rows, columns))
+    # Moonlight's script has the factor of the shape in the rate, but not in the decay. The rms of
+    # 1 / side makes the group right for matrices of every other shape as well.
+    muon: Arguments = {
+        "name": "muon",
+        "beta": 0.95,
+        "scale": "rms",
+        "rms": 1 / side,
+        "bias_correction": False,
+    }
     return Parts(
-        {"adamw": rate, f"muon_{rows}x{columns}": matrix},
+        {"adamw": rate, group: 0.2 * side * rate},
         _ADAMW,
-        group_optimizers={f"muon_{rows}x{columns}": {"name": "muon", "beta": 0.95}},
+        group_optimizers={group: muon},
         weight_decay=Decay(0.1),
+        group_decays={group: Decay(0.1 / (0.2 * side))},
     )
 
 
@@ -460,7 +474,7 @@ def _zephyr(steps: int, peak: float) -> Parts:
     source="huggingface/alignment-handbook zephyr-7b-beta/sft/config_full.yaml @925acdf",
     batch="8 x 16 = 128 sequences",
     missing="How the warmup is rounded.",
-    notes="The length is free.",
+    free=("steps",),
 )
 def zephyr_7b_sft(steps: int = 1000, peak: float = 2e-5) -> Parts:
     """Zephyr 7B, full fine-tuning: 10% warmup, cosine to 0."""
@@ -472,7 +486,8 @@ def zephyr_7b_sft(steps: int = 1000, peak: float = 2e-5) -> Parts:
     "llm-finetune",
     source="huggingface/alignment-handbook zephyr-7b-beta/sft/config_qlora.yaml @925acdf",
     missing="How the warmup is rounded.",
-    notes="Ten times the peak of full fine-tuning. The length is free.",
+    notes="Ten times the peak of full fine-tuning.",
+    free=("steps",),
 )
 def zephyr_7b_sft_qlora(steps: int = 1000, peak: float = 2e-4) -> Parts:
     """Zephyr 7B with QLoRA: 10% warmup, cosine to 0."""
@@ -485,7 +500,7 @@ def zephyr_7b_sft_qlora(steps: int = 1000, peak: float = 2e-4) -> Parts:
     source="allenai/open-instruct tulu3/finetune_8b.sh, finetune.py @e6c3044",
     batch="64 x 1 x 2 = 128 sequences",
     missing="accelerate's stepping was read in comments.",
-    notes="The length is free.",
+    free=("steps",),
 )
 def tulu3_8b_sft(steps: int = 1000, peak: float = 5e-6) -> Parts:
     """Tulu 3 8B, supervised fine-tuning: 3% warmup, a line to 0."""
@@ -499,7 +514,7 @@ def tulu3_8b_sft(steps: int = 1000, peak: float = 5e-6) -> Parts:
     source="allenai/open-instruct tulu3/dpo_8b.sh, dpo_tune_cache.py @e6c3044",
     batch="32 x 1 x 16 = 512 pairs",
     missing="accelerate's stepping was read in comments.",
-    notes="The length is free.",
+    free=("steps",),
 )
 def tulu3_8b_dpo(steps: int = 1000, peak: float = 5e-7) -> Parts:
     """Tulu 3 8B, preference tuning: 10% warmup, a line to 0."""
@@ -524,7 +539,8 @@ def olmo3_7b_think_rl_grpo(peak: float = 1e-6) -> Parts:
     "llm-finetune",
     source="huggingface/trl trl/trainer/sft_config.py @f2cd577",
     missing="The line without warmup is the default of the Trainer.",
-    notes="Preference tuning and GRPO default to 1e-6, reward models to 1e-4. The length is free.",
+    notes="Preference tuning and GRPO default to 1e-6, reward models to 1e-4.",
+    free=("steps",),
 )
 def trl_sft_default(steps: int = 1000, peak: float = 2e-5) -> Parts:
     """TRL's defaults for supervised fine-tuning: a line to 0."""
@@ -535,7 +551,8 @@ def trl_sft_default(steps: int = 1000, peak: float = 2e-5) -> Parts:
     "tinker-lora-llama-3.1-8b",
     "llm-finetune",
     source="thinking-machines-lab/tinker-cookbook hyperparam_utils.py @9dfcc3a",
-    notes="The exponent of the width depends on the family of models. The length is free.",
+    notes="The exponent of the width depends on the family of models.",
+    free=("steps",),
 )
 def tinker_lora_llama_3_1_8b(steps: int = 1000, width: int = 4096) -> Parts:
     """Tinker's rates for Llama 3.1: a power of the width, ten times as large with LoRA."""

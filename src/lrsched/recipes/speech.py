@@ -51,7 +51,7 @@ def wav2vec2_base_100h_tristage(steps: int = 80_000, peak: float = 3e-5) -> Part
     "speech",
     source="Conformer (arXiv 2005.08100), section 3.2",
     missing="The paper was read in quotations; a counter from 1 is assumed.",
-    notes="The length is free.",
+    notes="The rate has no end.",
 )
 def conformer_l_librispeech(width: int = 512, warmup: int = 10_000) -> Parts:
     """Conformer L: the Transformer's schedule with the peak ``0.05 / sqrt(width)``."""
@@ -66,7 +66,7 @@ def conformer_l_librispeech(width: int = 512, warmup: int = 10_000) -> Parts:
     "transformer-base-noam-t2t-v1",
     "translation",
     source="tensorflow/tensor2tensor models/transformer.py, learning_rate.py @bafdc1b",
-    notes="The constants multiply to 1. The length is free.",
+    notes="The constants multiply to 1. The rate has no end.",
 )
 def transformer_base_noam_t2t_v1(width: int = 512, warmup: int = 4000) -> Parts:
     """Transformer base: warmup, then the inverse square root."""
@@ -77,7 +77,7 @@ def transformer_base_noam_t2t_v1(width: int = 512, warmup: int = 4000) -> Parts:
     "flax-lm1b-rsqrt",
     "translation",
     source="google/flax examples/lm1b/configs/default.py, train.py @18f8f31",
-    notes="The length is free.",
+    notes="The rate has no end.",
 )
 def flax_lm1b_rsqrt(peak: float = 0.0016, warmup: int = 1000) -> Parts:
     """Language model of Flax's examples: warmup, then the inverse square root."""

@@ -3,7 +3,7 @@
 import math
 
 from lrsched.algebra import add, constant, minimum, multiply, reverse
-from lrsched.recipes._recipe import DECAYS_MATRICES, Decay, Parts, recipe
+from lrsched.recipes._recipe import DECAYS_KERNELS, DECAYS_MATRICES, Decay, Parts, recipe
 from lrsched.recipes._shapes import ahead, ramp, sequence, stairs, warmup_cosine
 from lrsched.schedules.decay import cosine, exponential, linear, multistep
 from lrsched.schedules.power import inverse_sqrt
@@ -16,8 +16,9 @@ from lrsched.schedules.power import inverse_sqrt
     batch="128",
     notes=(
         "One rate for an epoch. The cosine counts the warmup epochs, so that the peak is never "
-        "reached. The length is free."
+        "reached."
     ),
+    free=("epochs",),
 )
 def timm_train_default_sgd(
     epochs: int = 300, steps_per_epoch: int = 10_009, batch: int = 128, warmup: int = 5
@@ -68,9 +69,9 @@ def bigvision_vit_s16_i1k_90ep(
     curve = warmup_cosine(1.0, steps, warmup)
     return Parts(
         {"lr": peak * curve},
-        {"name": "adam"},
+        {"name": "adam", "mu_dtype": "bfloat16"},
         {"weight_decay": 1e-4 * curve},
-        weight_decay=Decay(1e-4, DECAYS_MATRICES, "relative"),
+        weight_decay=Decay(1e-4, DECAYS_KERNELS, "relative"),
         clip=1.0,
     )
 
@@ -166,7 +167,7 @@ def efficientnet_b0(epochs: int = 350, examples: int = 1_281_167, batch: int = 2
     "diffusion",
     source="facebookresearch/DiT train.py @ed81ce2",
     batch="256",
-    notes="No warmup and no decay. The length is free.",
+    notes="No warmup and no decay. The rate has no end.",
 )
 def dit_xl2(peak: float = 1e-4) -> Parts:
     """DiT XL/2: a constant rate."""

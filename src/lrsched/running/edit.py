@@ -6,7 +6,7 @@ another kind, a Python function as shape, and thawing a frozen group change the 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +19,27 @@ from lrsched.algebra import as_schedule, constant, multiply
 from lrsched.arguments import (
     POSITIVE_INT,
     ArgumentType,
+    UnitFloat,
     argument_type_of,
     in_range,
     is_traced,
 )
-from lrsched.schedules.ramps import RAMPS, Ramp
+from lrsched.running._nodes import (
+    StateLeaf,
+    StateNode,
+    flatten_state,
+    is_configuration,
+    nodes_of,
+    read_state,
+)
+from lrsched.schedules.ramps import Ramp
 from lrsched.transforms import rate as rates
 from lrsched.transforms.composition import (
     Group,
     group_label,
     has_rate,
     iter_rate_nodes,
+    rates_hint,
     replace_nodes,
     unwrap_nnx,
 )
@@ -43,13 +53,14 @@ _RATE = ArgumentType("Rate", "a number of 0 or more", in_range(ge=0))
 _DECAY = ArgumentType("Decay", "a number from 0 to below 1", in_range(ge=0, lt=1))
 _FRACTION = ArgumentType("Fraction", "a number from 0 to 1", in_range(ge=0, le=1))
 _NUMBER = ArgumentType("Number", "a finite number", in_range())
+_FRACTION = argument_type_of(UnitFloat) or _NUMBER
 _RAMP = argument_type_of(Ramp) or _NUMBER
 _MULTIPLIER = "multiplier"
 
 
 def set_learning_rate(
     opt_state: optax.OptState, value: ArrayLike | None, *, group: str | None = None
-) -> Any:
+) -> optax.OptState:
     """Override the learning rate with a value from the next update on, or release it again.
 
     The value replaces the schedule and the scale of `scale_learning_rate`; the scales of
@@ -90,7 +101,7 @@ def set_learning_rate(
 
 def scale_learning_rate(
     opt_state: optax.OptState, factor: ArrayLike, *, group: str | None = None
-) -> Any:
+) -> optax.OptState:
     """Multiply the learning rate by a factor from the next update on.
 
     Factors multiply: twice 0.5 is 0.25. A rate that is scaled to 0 is set again by
@@ -128,7 +139,7 @@ def set_hyperparameter(
     *,
     scale: ArrayLike | None = None,
     group: str | None = None,
-) -> Any:
+) -> optax.OptState:
     """Override or scale a scheduled hyperparameter that is not a learning rate, or release it.
 
     These are the scheduled arguments of `inject_schedules`, such as ``weight_decay`` or ``b1``,
@@ -210,7 +221,7 @@ def set_schedule(
     schedule: ArrayLike | Schedule | optax.Schedule,
     *,
     group: str | None = None,
-) -> Any:
+) -> optax.OptState:
     """Continue with another schedule, at the current step count.
 
     A schedule of the same kind changes numbers only; one of another kind changes the structure of
@@ -245,8 +256,14 @@ def set_schedule(
     return _written(opt_state, changed)
 
 
-def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None = None) -> Any:
-    """Set the step count of the schedules; moments and counts of other transforms stay.
+def restart(
+    opt_state: optax.OptState,
+    step: ArrayLike = 0,
+    *,
+    group: str | None = None,
+    reset: bool = False,
+) -> optax.OptState:
+    """Set the step count of the schedules, and the moments and their counts to 0 where asked.
 
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
@@ -254,13 +271,18 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
         counts as 0, and one above 2**31 - 1 as that. Defaults to 0.
       group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all
         schedules in the state.
+      reset: Whether to set the moments, and the counts of their bias correction, to 0, as a warm
+        restart does whose gradients have little in common with the earlier ones. With ``group``,
+        those of the parameters of that label of ``optax.partition``. Defaults to False, so that
+        moments and counts of other transforms stay.
 
     Returns:
       A new state of the same structure.
 
     Raises:
-      ValueError: If ``step`` is not a whole number from 0 to 2**31 - 1, there is no such group, or
-        the state holds no schedule of lrsched.
+      ValueError: If ``step`` is not a whole number from 0 to 2**31 - 1, there is no such group, the
+        state holds no schedule of lrsched, or ``reset`` is true for moments that do not start at 0,
+        such as the estimates of an adaptive method, or for a group without moments of its own.
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, steps=4))
@@ -269,6 +291,8 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
     [-1.0]
     """
     start = rates.as_step("restart", step)
+    if reset:
+        opt_state = _reset_moments(opt_state, group)
     if group is not None:
         return _edit(opt_state, rate_sites("restart", opt_state, group), rates.move_rate, start)
     nodes = [
@@ -276,10 +300,10 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
     ]
     if not nodes:
         raise ValueError("restart: the state holds no schedule of lrsched.")
-    sites = [site for site in _all_sites(opt_state) if np.any(_is_moved(site))]
+    sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
     moved = _edit(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
-    def set_count(state: Any) -> Any:
+    def set_count(state: optax.OptState) -> optax.OptState:
         return state._replace(
             count=jax.tree.map(
                 # A copy for each count, as a state is donated as a whole.
@@ -294,7 +318,77 @@ def restart(opt_state: optax.OptState, step: ArrayLike = 0, *, group: str | None
     return replace_nodes(moved, [(state, set_count) for state in nodes])
 
 
-def extend(opt_state: optax.OptState, total_steps: ArrayLike, *, group: str | None = None) -> Any:
+_STARTS_AT_ZERO: Final = frozenset(
+    {
+        *("ScaleByAdamState", "ScaleByAmsgradState", "ScaleByBeliefState", "ScaleByLionState"),
+        *(
+            "ScaleByRmsState",
+            "ScaleByRmsWithCountState",
+            "ScaleByStddevState",
+            "ScaleByNovogradState",
+        ),
+        *("TraceState", "EmaState", "FactoredState", "MuonState", "ScaleByAdanState"),
+        *("MultiStepsState", "ApplyEvery"),
+    }
+)
+"""States of optax whose arrays are 0 before the first update."""
+_CONSTANT_FIELDS: Final = ("ns_coeffs", "gradient_step")
+
+
+def _reset_moments(opt_state: optax.OptState, group: str | None) -> optax.OptState:
+    """Return the state with the moments of a group, and their counts, at 0."""
+
+    def is_of_group(node: StateNode) -> bool:
+        places = {"/".join(node.labels), "/".join((*node.container, *node.labels))}
+        return group is None or any(f"{place}/".startswith(f"{group}/") for place in places)
+
+    leaves = read_state(opt_state)
+    nodes = [node for node in nodes_of(leaves) if is_of_group(node)]
+    moments = [node for node in nodes if node.name in _STARTS_AT_ZERO]
+    stack_ndim = max((jnp.ndim(site.step) for site in all_sites(opt_state)), default=0)
+    others = {
+        node.title
+        for node in nodes
+        # Averages, controllers and records are no moments.
+        if node not in moments and not (_is_ours(node) and not node.title.endswith("MethodState"))
+        if any(_belongs_to_parameter(leaf, stack_ndim) for leaf in node.leaves.values())
+    }
+    if others:
+        raise ValueError(
+            f"restart: reset=True is not accepted for {', '.join(sorted(others))}, whose state "
+            "does not start at 0; optimizer.init(params) makes a new one."
+        )
+    if not moments:
+        target = "a state without moments"
+        if group is not None:
+            target = (
+                f"group={group!r}, which has no moments of its own; optax.partition gives groups "
+                "their own"
+            )
+        raise ValueError(f"restart: reset=True is not accepted for {target}.")
+    _, treedef = flatten_state(opt_state)
+
+    def zero(leaf: StateLeaf) -> optax.OptState:
+        if leaf.node not in moments or leaf.field in _CONSTANT_FIELDS:
+            return leaf.value
+        return jax.tree.map(jnp.zeros_like, leaf.value)
+
+    return jax.tree.unflatten(treedef, [zero(leaf) for leaf in leaves])
+
+
+def _is_ours(node: StateNode) -> bool:
+    return type(node.value).__module__.startswith("lrsched.")
+
+
+def _belongs_to_parameter(leaf: StateLeaf, stack_ndim: int) -> bool:
+    if leaf.field == "hyperparams" or is_configuration(leaf.value):
+        return False
+    return bool(leaf.path) or jnp.ndim(leaf.array) > stack_ndim
+
+
+def extend(
+    opt_state: optax.OptState, total_steps: ArrayLike, *, group: str | None = None
+) -> optax.OptState:
     """Make the run longer, or shorter, without a jump of the rate.
 
     Stretches the remaining part of the schedule, or of the cooldown in progress, so that it ends
@@ -333,8 +427,9 @@ def start_cooldown(
     *,
     ramp: Ramp = "1-sqrt",
     end: ArrayLike = 0.0,
+    start: ArrayLike = 1.0,
     group: str | None = None,
-) -> Any:
+) -> optax.OptState:
     """Anneal from the current rate to ``end`` within ``steps`` updates, from the next update on.
 
     From the checkpoint of a constant or stable phase, any number of cooldowns can branch off. A
@@ -343,20 +438,24 @@ def start_cooldown(
     Args:
       opt_state: State of an optimizer, or anything that holds one (a ``TrainState``).
       steps: Length of the cooldown, in updates, at least 1.
-      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square" or
-        "exponential", which are numbers in the state; or a function from the remaining fraction in
-        [0, 1] to [0, 1], which changes the structure of the state and compiles the step once more.
+      ramp: Shape of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
+        "exponential" or "power:P" for ``x**P``, which are numbers in the state; or a function from
+        the remaining fraction ``x`` in [0, 1] to [0, 1], which changes the structure of the state
+        and compiles the step once more. "power:2" falls fast at first and slowly at the end.
       end: Rate after the cooldown, 0 or more. Defaults to 0.
+      start: Fraction of the way from ``end`` to the current rate at which the cooldown starts, in
+        [0, 1]. 0.7 with "linear" is the lowered linear cooldown. Defaults to 1, no jump.
       group: Label of a rate, or of a group of `learning_rate_groups`. Defaults to None, all rates.
 
     Returns:
       A new state.
 
     Raises:
-      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``ramp`` is unknown, or there
-        is no such group.
+      ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``start`` is not in [0, 1],
+        ``ramp`` is unknown, or there is no such group.
 
-    Source: Hägele et al. 2024 (arXiv 2405.18392).
+    Source: Hägele et al. 2024 (arXiv 2405.18392); for ``start``, Dremov et al. 2025
+    (arXiv 2508.01483).
 
     >>> import jax.numpy as jnp, lrsched
     >>> optimizer = lrsched.scale_by_learning_rate(lrsched.warmup(2) * 1.0)
@@ -368,13 +467,17 @@ def start_cooldown(
     function = "start_cooldown"
     steps = POSITIVE_INT.validate(function, "steps", steps)
     end = _RATE.validate(function, "end", end)
+    start = _FRACTION.validate(function, "start", start)
     ramp = _RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
-    if ramp in RAMPS:
-        return _edit(opt_state, sites, rates.cool_rate, steps, end, rates.ramp_index(ramp))
+    if isinstance(ramp, str):
+        numbers = rates.ramp_numbers(ramp)
+        return _edit(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)
     changed = [
-        site._replace(rate=rates.cooldown_by_function(site.rate, site.step, steps, end, ramp))
+        site._replace(
+            rate=rates.cooldown_by_function(site.rate, site.step, steps, end, start, ramp)
+        )
         for site in sites
     ]
     return _written(opt_state, changed)
@@ -420,41 +523,6 @@ def learning_rate_schedule(opt_state: optax.OptState, *, group: str | None = Non
     return found[0]
 
 
-def check_resume(opt_state: optax.OptState, schedule: ArrayLike | Schedule | optax.Schedule) -> str:
-    """Describe in words on what a restored state and the schedule of the configuration disagree.
-
-    Args:
-      opt_state: The restored state, of one rate.
-      schedule: The schedule that the run was started with.
-
-    Returns:
-      One sentence with the step, both schedules and both rates, and what to do; empty where they
-      are the same.
-
-    Raises:
-      ValueError: If there is not exactly one rate in the state.
-
-    >>> import jax.numpy as jnp, lrsched
-    >>> saved = lrsched.scale_by_learning_rate(lrsched.cosine(0.1, steps=100)).init(jnp.zeros(1))
-    >>> lrsched.check_resume(saved, lrsched.cosine(0.1, steps=100))
-    ''
-    >>> print(lrsched.check_resume(lrsched.restart(saved, 90), 0.01))
-    at step 90 the saved schedule cosine(peak=0.1, steps=100) gives 0.00244717, the new one \
-constant(value=0.01) 0.01; set_schedule(opt_state, schedule) takes the new one, else the saved one \
-goes on.
-    """
-    (site,) = rate_sites("check_resume", opt_state, one_group=True)
-    saved, new = rates.rate_schedule(site.rate), as_schedule(schedule)
-    if site.rate.schedule == new:
-        return ""
-    step = int(site.step)
-    return (
-        f"at step {step} the saved schedule {saved} "
-        f"gives {float(saved(step)):.6g}, the new one {new} {float(new(step)):.6g}; "
-        "set_schedule(opt_state, schedule) takes the new one, else the saved one goes on."
-    )
-
-
 class RateSite(NamedTuple):
     """Where a rate, a multiplier or another scheduled hyperparameter is kept.
 
@@ -470,14 +538,14 @@ class RateSite(NamedTuple):
         ``nnx.Optimizer`` puts around it.
     """
 
-    node: Any
+    node: optax.OptState
     name: str
     is_hyperparameter: bool
     is_multiplier: bool
     group: Group
     rate: RateState
     step: jax.Array
-    leaf_treedef: Any
+    leaf_treedef: object
 
 
 def rate_sites(
@@ -496,7 +564,7 @@ def rate_sites(
       one_group: Whether the rates must be those of one group.
       multipliers: Whether ``group`` may be a group of `learning_rate_groups`.
     """
-    sites = _all_sites(opt_state)
+    sites = all_sites(opt_state)
     found = [site for site in sites if not site.is_hyperparameter and not site.is_multiplier]
     groups = list(dict.fromkeys(group_label(site.group) for site in found))
     of_multipliers = [site for site in sites if site.is_multiplier]
@@ -515,6 +583,7 @@ def rate_sites(
         raise ValueError(
             f"{function}: the state holds no rate that can be changed; it must come from an "
             "optimizer with scale_by_learning_rate, inject_schedules or an adaptive method in it."
+            + rates_hint(opt_state)
         )
     if group is not None and group not in groups:
         known = [*groups, *(group_label(site.group) for site in of_multipliers)]
@@ -540,7 +609,7 @@ def rate_sites(
 def _hyperparameter_sites(
     opt_state: optax.OptState, name: str, group: str | None
 ) -> list[RateSite]:
-    sites = [site for site in _all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
+    sites = [site for site in all_sites(opt_state) if site.is_hyperparameter or site.is_multiplier]
     named = [site for site in sites if name == (_MULTIPLIER if site.is_multiplier else site.name)]
     if not named:
         known = {_MULTIPLIER if site.is_multiplier else site.name for site in sites}
@@ -559,7 +628,8 @@ def _hyperparameter_sites(
     return chosen
 
 
-def _all_sites(opt_state: optax.OptState) -> list[RateSite]:
+def all_sites(opt_state: optax.OptState) -> list[RateSite]:
+    """Return every rate, multiplier and other scheduled hyperparameter of a state."""
     sites = []
     for node in iter_rate_nodes(opt_state):
         factor = node.rate_factor
@@ -576,8 +646,10 @@ def _all_sites(opt_state: optax.OptState) -> list[RateSite]:
     return sites
 
 
-def _site(node: Any, name: str, is_hyperparameter: bool, group: Group, rate: Any) -> RateSite:
-    leaf_treedef = jax.tree.structure(rate.edits.scale)
+def _site(
+    node: optax.OptState, name: str, is_hyperparameter: bool, group: Group, rate: RateState
+) -> RateSite:
+    leaf_treedef = jax.tree.structure(rate.fingerprint)
     unwrapped, step = unwrap_nnx((rate, node.state.count), leaf_treedef)
     is_multiplier = node.rate_factor.is_multiplier
     return RateSite(
@@ -586,11 +658,11 @@ def _site(node: Any, name: str, is_hyperparameter: bool, group: Group, rate: Any
 
 
 def _edit(
-    opt_state: Any,
+    opt_state: optax.OptState,
     sites: Sequence[RateSite],
     edit: Callable[..., RateState],
     *numbers: "chex.Numeric",
-) -> Any:
+) -> optax.OptState:
     return _written(opt_state, _edited(sites, edit, *numbers))
 
 
@@ -600,7 +672,7 @@ def _edited(
     return [site._replace(rate=edit_rate(edit, site.rate, site.step, *numbers)) for site in sites]
 
 
-def _written(opt_state: Any, sites: Sequence[RateSite]) -> Any:
+def _written(opt_state: optax.OptState, sites: Sequence[RateSite]) -> optax.OptState:
     """Return ``opt_state`` with the rates of ``sites`` written into their nodes."""
     by_node: dict[int, list[RateSite]] = {}
     for site in sites:
@@ -608,9 +680,9 @@ def _written(opt_state: Any, sites: Sequence[RateSite]) -> Any:
     return replace_nodes(opt_state, [(own[0].node.state, _writer(own)) for own in by_node.values()])
 
 
-def _writer(sites: Sequence[RateSite]) -> Callable[[Any], Any]:
+def _writer(sites: Sequence[RateSite]) -> Callable[[optax.OptState], optax.OptState]:
     factor = sites[0].node.rate_factor
-    new: list[dict[str, Any]] = [dict(factor.rates), dict(factor.hyperparameters)]
+    new: list[dict[str, RateState]] = [dict(factor.rates), dict(factor.hyperparameters)]
     for site in sites:
         wrapped = jax.tree.map(
             lambda x, treedef=site.leaf_treedef: jax.tree.unflatten(treedef, [x]), site.rate
@@ -622,7 +694,7 @@ def _writer(sites: Sequence[RateSite]) -> Callable[[Any], Any]:
 def _check_extend(site: RateSite, total_steps: "chex.Numeric") -> None:
     schedule, edits = site.rate.schedule, site.rate.edits
     if is_traced((site.rate, site.step, total_steps)):
-        has_cooldown: Any = not is_traced(edits) and np.any(edits.cooldown_steps)
+        has_cooldown: chex.Numeric = not is_traced(edits) and np.any(edits.cooldown_steps)
     else:
         has_cooldown = np.any(edits.cooldown_steps)
         step = rate_step(site.rate, site.step)
@@ -660,7 +732,7 @@ def _check_not_frozen(function: str, sites: Sequence[RateSite]) -> None:
             )
 
 
-def _is_moved(site: RateSite) -> Any:
+def _is_moved(site: RateSite) -> "chex.Numeric":
     """Whether a rate has a step of its own; where that is traced, it may have one."""
     offset = site.rate.edits.step_offset
     return is_traced(offset) or np.asarray(offset) != 0

@@ -1,6 +1,6 @@
 """Reading the learning rate, and averaged parameters, out of any optimizer state."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,16 @@ from lrsched.transforms.composition import (
     group_label,
     has_rate,
     iter_rate_nodes,
+    rates_hint,
     unwrap_nnx,
 )
 from lrsched.transforms.rate import RateState, rate_end, rate_step
 
+if TYPE_CHECKING:
+    import chex
 
-def learning_rate(opt_state: Any) -> jax.Array:
+
+def learning_rate(opt_state: optax.OptState) -> jax.Array:
     """The learning rate that the latest update applied, wherever in the state it is kept.
 
     It is the product of all that the update went through: the schedules of
@@ -58,7 +62,7 @@ def learning_rate(opt_state: Any) -> jax.Array:
     )
 
 
-def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
+def learning_rates(opt_state: optax.OptState) -> dict[str, jax.Array]:
     """The rate of each group of parameters, as `learning_rate` finds it.
 
     The groups are those of ``optax.partition`` by their labels, or several optimizers in one
@@ -83,12 +87,12 @@ def learning_rates(opt_state: Any) -> dict[str, jax.Array]:
         raise ValueError(
             "the state holds no learning rate; it must come from an optimizer with "
             "scale_by_learning_rate, inject_schedules or an adaptive method in it, as optax's own "
-            "optimizers (optax.adam(0.1)) keep none."
+            "optimizers (optax.adam(0.1)) keep none." + rates_hint(opt_state)
         )
     return dict(sorted(compose_rates(opt_state).items()))
 
 
-def metrics(opt_state: Any) -> dict[str, jax.Array]:
+def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
     """All that a state knows of its learning rates, flat, for a logger.
 
     ``learning_rate``
@@ -180,7 +184,7 @@ def _measured(node: RateNode) -> dict[str, jax.Array]:
     return {name: _array(value) for name, value in measured.items()}
 
 
-def _array(leaf: Any) -> jax.Array:
+def _array(leaf: "chex.ArrayTree") -> jax.Array:
     (array,) = jax.tree.leaves(leaf)
     return jnp.asarray(array)
 
@@ -200,14 +204,14 @@ def _is_done(rate: RateState, count: jax.Array) -> jax.Array | None:
     return None if end is None else rate_step(rate, count) >= jnp.asarray(end)
 
 
-def _unwrapped(rate: RateState, count: Any) -> tuple[RateState, jax.Array]:
+def _unwrapped(rate: RateState, count: "chex.Array") -> tuple[RateState, jax.Array]:
     unwrapped: tuple[RateState, jax.Array] = unwrap_nnx(
-        (rate, count), jax.tree.structure(rate.edits.scale)
+        (rate, count), jax.tree.structure(rate.fingerprint)
     )
     return unwrapped
 
 
-def eval_params(opt_state: Any, params: Any) -> Any:
+def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
     """The parameters to evaluate: the averaged ones that the state holds, or ``params`` themselves.
 
     The averages of the schedule-free methods, `ema_params`, `lawa`, `polynomial_average` and
@@ -216,7 +220,7 @@ def eval_params(opt_state: Any, params: Any) -> Any:
     ``params``.
 
     Args:
-      opt_state: an optimizer's state.
+      opt_state: an optimizer's state; a stacked one has the averages of all its runs.
       params: the parameters in training.
 
     Returns:
@@ -240,7 +244,7 @@ def eval_params(opt_state: Any, params: Any) -> Any:
                 params,
                 is_leaf=_is_masked,
             )
-            found = average.evaluate(of_these)
+            found = _evaluate_average(node, of_these)
             evaluated = jax.tree.map(
                 lambda new, old, p: old if _is_masked(new) else _averaged_once(new, old, p),
                 found,
@@ -251,15 +255,27 @@ def eval_params(opt_state: Any, params: Any) -> Any:
     return evaluated
 
 
-def _holds_average(node: Any) -> bool:
+def _evaluate_average(node: object, params: optax.Params) -> optax.Params:
+    """Return the average of a node, for each of the runs that are stacked along leading axes."""
+
+    def evaluate(node: object, params: optax.Params) -> optax.Params:
+        average = average_of(node)
+        return params if average is None else average.evaluate(params)
+
+    for _ in jnp.shape(jax.tree.leaves(getattr(node, "count", 0))[0]):
+        evaluate = jax.vmap(evaluate)
+    return evaluate(node, params)
+
+
+def _holds_average(node: object) -> bool:
     return average_of(node) is not None
 
 
-def _is_masked(node: Any) -> bool:
+def _is_masked(node: object) -> bool:
     return isinstance(node, optax.MaskedNode)
 
 
-def _averaged_once(average: jax.Array, known: Any, p: Any) -> jax.Array:
+def _averaged_once(average: jax.Array, known: "chex.Array", p: "chex.Array") -> jax.Array:
     if known is not p:
         raise ValueError(
             "the state holds two averages of the same parameters; pass the part of the state that "

@@ -7,13 +7,16 @@ laws and batch-size ramps are functions of their own.
 from lrsched.scaling.batches import BatchRamp, batch_ramp, ramped_rate
 from lrsched.scaling.fitting import PowerLaw, best_rate, fit_power_law
 from lrsched.scaling.laws import (
+    AveragingWeights,
     RateAndBatch,
     SpectralCondition,
+    averaging_weights,
     decay_from_half_life,
     decay_from_timescale,
     decay_timescale,
     deepseek_law,
     half_life,
+    half_life_ramp,
     power_lines_decay,
     spectral_condition,
     step_law,
@@ -31,6 +34,7 @@ from lrsched.scaling.ratios import batch_size, horizon, mup_depth, mup_width
 
 __all__ = [
     "RULES",
+    "AveragingWeights",
     "BatchRamp",
     "Change",
     "Group",
@@ -40,6 +44,7 @@ __all__ = [
     "Size",
     "SpectralCondition",
     "TransferResult",
+    "averaging_weights",
     "batch_ramp",
     "batch_size",
     "best_rate",
@@ -49,6 +54,7 @@ __all__ = [
     "deepseek_law",
     "fit_power_law",
     "half_life",
+    "half_life_ramp",
     "horizon",
     "mup_depth",
     "mup_width",

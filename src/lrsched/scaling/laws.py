@@ -5,12 +5,18 @@ function names its source and the range that it was measured in.
 """
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._schedule import Schedule
+from lrsched._schedule import Schedule, schedule
+from lrsched.arguments import OpenUnitFloat, PositiveInt
+from lrsched.numerics import fraction, lerp
+
+_CHUNK: Final = 1_000_000
 
 
 class RateAndBatch(NamedTuple):
@@ -28,8 +34,8 @@ class RateAndBatch(NamedTuple):
 def step_law(parameters: float, tokens: float) -> RateAndBatch:
     """Return Step Law's rate and batch: ``1.79 N**-0.713 D**0.307``, ``0.58 D**0.571`` tokens.
 
-    Measured with a cosine that ends at the fixed rate 1e-5, on language models of 60 million to 1
-    billion parameters and 2 to 100 billion tokens.
+    Measured with a cosine that ends at the fixed rate 1e-5, on language models of up to 1 billion
+    parameters and 100 billion tokens. The constants were read in secondary sources.
 
     Args:
       parameters: Number ``N`` of parameters without the embeddings.
@@ -56,7 +62,7 @@ def step_law(parameters: float, tokens: float) -> RateAndBatch:
 def deepseek_law(flops: float) -> RateAndBatch:
     """Return DeepSeek's rate and batch: ``0.3118 C**-0.125``, ``0.2920 C**0.3271`` tokens.
 
-    Measured with a multi-step schedule on budgets of 1e17 to 2e19 FLOPs.
+    Measured with a multi-step schedule. The constants were read in secondary sources.
 
     Args:
       flops: Compute budget ``C``: non-embedding FLOPs for a token, times the number of tokens.
@@ -85,8 +91,7 @@ def power_lines_decay(
     """Return the weight decay of Power Lines: ``B / (eta D tau)``, ``tau = 1.084 (D/N)**-0.527``.
 
     The averaging time of AdamW, as a fraction of the run, depends on the tokens for each parameter
-    only. Measured on muP language models of 111 million to 3.3 billion parameters. The constants
-    were read in secondary sources.
+    only. Measured on muP language models. The constants were read in secondary sources.
 
     Args:
       learning_rate: Peak rate ``eta`` of hidden matrices, after muP's adjustment.
@@ -154,11 +159,22 @@ def decay_from_timescale(rates: ArrayLike | Schedule, timescale: float, by: str 
             raise ValueError(
                 f"{function}: rates={rates} has no horizon; pass its peak or mean as a number."
             )
-        rates = rates(np.arange(max(int(rates.horizon), 1)))
-    values = np.asarray(rates, np.float64)
-    rate = float(values.max() if by == "peak" else values.mean())
+        peak, mean = _peak_and_mean(rates, max(int(rates.horizon), 1))
+    else:
+        values = np.asarray(rates, np.float64)
+        peak, mean = float(values.max()), float(values.mean())
+    rate = peak if by == "peak" else mean
     check_sizes(function, rates=rate)
     return 1 / (timescale * rate)
+
+
+def _peak_and_mean(rates: Schedule, steps: int) -> tuple[float, float]:
+    peak, total = -math.inf, 0.0
+    # In chunks: the rates of 2**31 steps would take 16 GiB.
+    for start in range(0, steps, _CHUNK):
+        values = np.asarray(rates(np.arange(start, min(start + _CHUNK, steps))), np.float64)
+        peak, total = max(peak, float(values.max())), total + float(values.sum())
+    return peak, total / steps
 
 
 def decay_timescale(
@@ -247,6 +263,83 @@ def decay_from_half_life(tokens: float, batch_tokens: float) -> float:
     """
     check_sizes("decay_from_half_life", tokens=tokens, batch_tokens=batch_tokens)
     return float(0.5 ** (batch_tokens / tokens))
+
+
+@schedule(horizon="steps", name="lrsched.half_life_ramp")
+def half_life_ramp(
+    step: jax.Array, init: OpenUnitFloat, end: OpenUnitFloat, steps: PositiveInt
+) -> ArrayLike:
+    """A decay of a moving average whose half-life grows on a line: a schedule for a beta.
+
+    Args:
+      init: Decay at step 0, between 0 and 1.
+      end: Decay from ``steps`` on.
+      steps: Length of the ramp.
+
+    References:
+      Pagliardini et al. 2024 (arXiv 2409.03137), for the slow momentum of AdEMAMix.
+
+    Example:
+      >>> from lrsched import scaling
+      >>> ramp = scaling.half_life_ramp(0.9, 0.9999, steps=100)
+      >>> [round(float(decay), 4) for decay in ramp([0, 50, 100])]
+      [0.9, 0.9998, 0.9999]
+    """
+    first, last = (1 / jnp.log2(jnp.asarray(decay, jnp.float32)) for decay in (init, end))
+    return jnp.exp2(1 / lerp(first, last, fraction(jnp.minimum(step, steps), steps)))
+
+
+class AveragingWeights(NamedTuple):
+    """What AdamW's parameters are made of in the end.
+
+    Attributes:
+      start: Weight of the initial parameters.
+      updates: Weight of each update, in float64; update ``u`` adds ``-weight u``.
+    """
+
+    start: float
+    updates: np.ndarray
+
+
+def averaging_weights(rates: ArrayLike | Schedule, weight_decay: float) -> AveragingWeights:
+    """Return how much of the initial parameters and of each update is left at the end of a run.
+
+    Update ``i`` with decoupled weight decay leaves ``rate_i`` times the product of ``1 - rate_j
+    weight_decay`` over all later ``j``. ``1 / (rate weight_decay)`` is the averaging time.
+
+    Args:
+      rates: Rate of each update, or a `Schedule` with a horizon.
+      weight_decay: Weight decay, which the rate multiplies as in ``optax.adamw``.
+
+    Returns:
+      The weights of the start and of the updates.
+
+    Raises:
+      ValueError: If ``rates`` is not a vector of finite numbers.
+
+    References:
+      Wang & Aitchison 2024 (arXiv 2405.13698).
+
+    Example:
+      >>> from lrsched import scaling
+      >>> weights = scaling.averaging_weights([0.1, 0.1, 0.1], weight_decay=1.0)
+      >>> round(weights.start, 4), weights.updates.round(4).tolist()
+      (0.729, [0.081, 0.09, 0.1])
+    """
+    if isinstance(rates, Schedule):
+        if rates.horizon is None:
+            raise ValueError(
+                f"averaging_weights: rates={rates} has no horizon; pass the rate of each update."
+            )
+        rates = rates(np.arange(int(rates.horizon)))
+    values = np.asarray(rates, np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError(
+            f"averaging_weights: rates of shape {values.shape} are not accepted; rates must be a "
+            "vector of finite numbers."
+        )
+    factors = np.cumprod(np.append(1 - values * weight_decay, 1.0)[::-1])[::-1]
+    return AveragingWeights(float(factors[0]), values * factors[1:])
 
 
 class SpectralCondition(NamedTuple):

@@ -8,6 +8,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import jax
+import numpy as np
+
 from lrsched.scaling.laws import check_sizes, deepseek_law, power_lines_decay, step_law
 
 
@@ -317,7 +320,7 @@ RULES: Final[dict[str, Rule]] = {
         _adam_sde,
         ("batch",),
         "Adam whose gradients are mostly noise; the steps are divided by the factor of the batch.",
-        "Derived, and tested on CIFAR-10, ImageNet and RoBERTa (Malladi et al. 2022, arXiv "
+        "Derived, and tested on large vision and language models (Malladi et al. 2022, arXiv "
         "2205.10287).",
     ),
     "half-life": Rule(
@@ -330,33 +333,33 @@ RULES: Final[dict[str, Rule]] = {
         _mup,
         ("width",),
         "Adam and muP's initialisation; the readout is multiplied by the given output factor.",
-        "Transformers and ResNets (Yang et al. 2022, arXiv 2203.03466, table 8).",
+        "Yang et al. 2022 (arXiv 2203.03466), in the form of the authors' package microsoft/mup.",
     ),
     "mup-sgd": Rule(
         _mup_sgd,
         ("width",),
         "Gradient descent and muP's initialisation, all widths by the same factor.",
-        "Transformers and ResNets (Yang et al. 2022, arXiv 2203.03466, table 8).",
+        "Yang et al. 2022 (arXiv 2203.03466), in the form of the authors' package microsoft/mup.",
     ),
     "completep": Rule(
         lambda move: _completep(move, 1.0),
         ("width", "depth"),
         "AdamW; each residual branch is multiplied by 'branch', the logits by 'output'; attention "
         "divides by the head size.",
-        "Language models of 2 to 128 layers (Dey et al. 2025, arXiv 2505.01618).",
+        "Language models (Dey et al. 2025, arXiv 2505.01618), as in the authors' nanoGPT-mup.",
     ),
     "completep-half": Rule(
         lambda move: _completep(move, 0.5),
         ("width", "depth"),
         "As 'completep' with the exponent 1/2 of the depth, the one of Depth-muP.",
-        "Language models of 2 to 128 layers, where 'completep' is better (Dey et al. 2025, arXiv "
-        "2505.01618).",
+        "Language models, where 'completep' is better (Dey et al. 2025, arXiv 2505.01618).",
     ),
     "timescale": Rule(
         _timescale,
         ("batch", "dataset"),
         "AdamW over several epochs: its averaging time in epochs stays the same.",
-        "ResNets, ViTs and small language models (Wang & Aitchison 2024, arXiv 2405.13698).",
+        "ResNet-18 and vision transformers on CIFAR-10 and ImageNet, nanoGPT (Wang & Aitchison "
+        "2024, arXiv 2405.13698).",
     ),
     "horizon": Rule(
         _horizon,
@@ -369,32 +372,33 @@ RULES: Final[dict[str, Rule]] = {
         _step_law,
         ("parameters", "tokens"),
         "A cosine that ends at 1e-5, with the batch of the law; N without embeddings.",
-        "Language models of 60 million to 1 billion parameters (Li et al. 2025, arXiv 2503.04715).",
+        "Language models of up to 1 billion parameters and 100 billion tokens (Li et al. 2025, "
+        "arXiv 2503.04715; constants from secondary sources).",
     ),
     "deepseek": Rule(
         _deepseek,
         ("flops",),
         "A multi-step schedule, with the batch of the law.",
-        "Budgets of 1e17 to 2e19 FLOPs (DeepSeek-AI 2024, arXiv 2401.02954).",
+        "Language models (DeepSeek-AI 2024, arXiv 2401.02954; constants from secondary sources).",
     ),
     "power-lines": Rule(
         _power_lines,
         ("batch", "parameters", "tokens"),
         "The rate is that of hidden matrices after muP; the old weight decay has no influence.",
-        "Language models of 111 million to 3.3 billion parameters (Bergsma et al. 2025, arXiv "
-        "2505.13738; constants from secondary sources).",
+        "Language models (Bergsma et al. 2025, arXiv 2505.13738; constants from secondary "
+        "sources).",
     ),
     "nanochat": Rule(
         _nanochat,
         ("batch", "tokens", "width"),
         "Muon for matrices, AdamW for the rest; the decay then follows half a cosine.",
-        "nanochat, depths 10 to 26, as its training script has it.",
+        "The training script of karpathy/nanochat at 92d63d4.",
     ),
     "marin": Rule(
         _marin,
         ("batch", "tokens"),
         "AdamH (`hyperball`) for matrices; rates are capped at 0.01.",
-        "Marin's training script for 'completed' AdamH.",
+        "Marin's training script for 'completed' AdamH at 054a715.",
     ),
 }
 """The rules by name."""
@@ -457,6 +461,12 @@ def transfer(
       [('kernel', 0.25)]
     """
     names = [rule] if isinstance(rule, str) else list(rule)
+    for label, size in (("from_", from_), ("to", to)):
+        if not isinstance(size, Size):
+            raise ValueError(
+                f"transfer: {label}={size!r} is not accepted; {label} must be a Size, as in "
+                "Size(width=256)."
+            )
     for name in names:
         if name not in RULES:
             raise ValueError(
@@ -471,12 +481,8 @@ def transfer(
                         f"pass Size({field}=...) on both sides."
                     )
                 check_sizes("transfer", **{f"{label}.{field}": getattr(size, field)})
-    for key, value in hyperparameters.items():
-        if isinstance(value, bool) or not (isinstance(value, int | float) and math.isfinite(value)):
-            raise ValueError(
-                f"transfer: {key}={value!r} is not accepted; {key} must be a finite number."
-            )
-    move, notes = Move(hyperparameters, from_, to), []
+    values = {key: _as_number(key, value) for key, value in hyperparameters.items()}
+    move, notes = Move(values, from_, to), []
     for name in names:
         move.rule = name
         RULES[name].apply(move)
@@ -490,3 +496,13 @@ def transfer(
             "raises it as the batch grows; they are alternatives."
         )
     return TransferResult(move.values, move.groups, tuple(move.changes), tuple(notes))
+
+
+def _as_number(name: str, value: float) -> float:
+    """Return a hyperparameter as a Python number; NumPy's and JAX's scalars are numbers too."""
+    is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    if isinstance(value, bool) or not is_number or np.ndim(value) or not np.isfinite(value):
+        raise ValueError(
+            f"transfer: {name}={value!r} is not accepted; {name} must be a finite number."
+        )
+    return value if isinstance(value, int) else float(value)

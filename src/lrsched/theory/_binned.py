@@ -1,7 +1,7 @@
 """Least squares for loss laws on binned curves, in float64."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -75,7 +75,9 @@ def bin_curves(curves: Sequence[CheckedCurve]) -> BinnedCurves:
         )
     bins, most = max(len(row) for row, _ in rows), max(len(at) for at, _ in groups)
 
-    def padded(values: np.ndarray, length: int, mode: Any = "edge") -> np.ndarray:
+    def padded(
+        values: np.ndarray, length: int, mode: Literal["edge", "constant"] = "edge"
+    ) -> np.ndarray:
         return np.pad(values, (0, length - len(values)), mode=mode)
 
     widths = np.stack([padded(width, bins) for _, width in rows])
@@ -266,7 +268,7 @@ def _residuals(problem: Problem, curves: BinnedCurves, logs: np.ndarray) -> np.n
 
 
 def columns(law: str, numbers: Mapping[str, float], curves: BinnedCurves) -> np.ndarray:
-    """Compute what each linear coefficient is multiplied by, ``(coefficients, curves, groups)``."""
+    """Compute the factor of each linear coefficient, ``(coefficients, curves, groups)``."""
     terms = LAWS[law]
     names = ("L0", "A", *((terms.scale,) if terms.scale else ()))
     return np.stack(

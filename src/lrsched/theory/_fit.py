@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
+from lrsched.arguments import POSITIVE_FLOAT, one_of, validate_arguments, whole_number
 from lrsched.theory._binned import (
     BinnedCurves,
     Problem,
@@ -57,14 +58,15 @@ _ASSUMED_ERROR: Final = 0.01
 _LEAST_ERROR: Final = 3e-4
 
 
+@validate_arguments
 def fit_loss_law(
     curves: Sequence[LossCurve],
-    law: str = "auto",
+    law: Annotated[str, one_of("Law", ("auto", *LAWS))] = "auto",
     *,
     fixed: Mapping[str, float] | None = None,
     after: int | None = None,
-    huber: float = 1e-3,
-    starts: int = 2,
+    huber: Annotated[float, POSITIVE_FLOAT] = 1e-3,
+    starts: Annotated[int, whole_number()] = 2,
     seed: int = 0,
 ) -> LossLaw:
     """Fit the parameters of a loss law to the curves of a few runs.
@@ -102,7 +104,7 @@ def fit_loss_law(
 
     Returns:
       The law with the covariance of its parameters, its cross-validated error and, in
-      ``LossLaw.trust()``, what that means in words.
+      ``LossLaw.trust()``, sentences on its validity.
 
     Raises:
       ValueError: If ``law`` or a name in ``fixed`` is unknown, a curve is malformed or has no
@@ -118,11 +120,6 @@ def fit_loss_law(
     >>> {name: round(value, 3) for name, value in law.numbers.items()}
     {'L0': 2.0, 'A': 1.0, 'alpha': 0.5}
     """
-    if law != "auto" and law not in LAWS:
-        raise ValueError(
-            f"fit_loss_law: law={law!r} is not accepted; law must be 'auto' or one of "
-            f"{', '.join(map(repr, LAWS))}."
-        )
     known = {name: float(value) for name, value in (fixed or {}).items()}
     laws = _AUTO if law == "auto" else (law,)
     names = {name for each in laws for name in LAWS[each].names}
@@ -131,13 +128,6 @@ def fit_loss_law(
             f"fit_loss_law: fixed has {sorted(unknown)[0]!r}; the law {law!r} has "
             f"{', '.join(sorted(names))}."
         )
-    if not (isinstance(starts, int) and starts >= 1):
-        raise ValueError(
-            f"fit_loss_law: starts={starts!r} is not accepted; starts must be an integer of 1 or "
-            "more."
-        )
-    if not huber > 0:
-        raise ValueError(f"fit_loss_law: huber={huber!r} is not accepted; huber must be above 0.")
     checked = [
         _without_warmup(place, curve, after)
         for place, curve in enumerate(validate_curves("fit_loss_law", curves))
@@ -147,7 +137,7 @@ def fit_loss_law(
             "fit_loss_law: the rate falls in none of the curves, so that the law "
             f"{law!r} cannot be fitted; add a curve under another schedule, or take law='power'."
         )
-    # NumPy is in float64 whatever the caller's JAX uses; parameters this correlated need it.
+    # NumPy computes in float64 also without jax_enable_x64; parameters this correlated need it.
     data = bin_curves(checked)
     if law == "auto" and len(checked) < _CHOICE:
         laws = _AUTO[:1]
@@ -190,9 +180,9 @@ class _Candidate(NamedTuple):
 
     Attributes:
       errors: Relative error along left-out curves and at their ends, or `None` without folds.
-      baseline: The same for the mean of the other curves.
+      baseline: Errors of the mean of the other curves.
       strength: Strength of the calibration, or `None` without one.
-      score: What the choice between laws minimises.
+      score: Criterion by which a law is chosen; lower is better.
     """
 
     law: str

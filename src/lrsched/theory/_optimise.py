@@ -1,7 +1,7 @@
 """Search for the schedule that a law or a bound predicts to be best."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +107,7 @@ class _Search:
 
     def __init__(
         self,
-        objective: Any,
+        objective: LossLaw | Callable[[jax.Array], ArrayLike],
         steps: int,
         warmup: int,
         least: float,

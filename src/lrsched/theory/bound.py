@@ -16,7 +16,7 @@ Cutkosky, Mehta & Mishchenko 2023 (arXiv 2310.07831), theorem 10.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
-from lrsched.arguments import is_traced
+from lrsched.arguments import POSITIVE_FLOAT, is_traced, whole_number
 
 Rates: TypeAlias = Schedule | Callable[[jax.Array], ArrayLike] | ArrayLike
 """A schedule, a callable of the step, or an array with the rate of each step."""
@@ -215,20 +215,22 @@ def _causal_sums(rates: jax.Array, loads: jax.Array) -> jax.Array:
     dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
 
     @jax.checkpoint
-    def handed_on(chunk: Any) -> jax.Array:
+    def handed_on(chunk: tuple[jax.Array, ...]) -> jax.Array:
         rates, loads = chunk
         to_come = jnp.cumsum(rates[:0:-1])[::-1]
         left = jnp.concatenate([to_come, jnp.zeros_like(to_come[:1])])
         return dot(loads, jnp.exp(-left[:, None] * decays))
 
     @jax.checkpoint
-    def received(chunk: Any) -> jax.Array:
+    def received(chunk: tuple[jax.Array, ...]) -> jax.Array:
         rates, loads, inside, before = chunk
         between = jnp.cumsum(jnp.where(is_later, rates, 0), axis=1)
         near = jnp.sum(_divided(jnp.where(is_later, loads[:, None], 0), between), axis=0)
         return near + dot(jnp.exp(-inside[:, None] * decays), weights * before)
 
-    def follow(first: Any, second: Any) -> Any:
+    def follow(
+        first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         lengths = first[0] + second[0]
         return lengths, first[1] * jnp.exp(-second[0] * decays) + second[1]
 
@@ -278,11 +280,7 @@ def _arguments(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the rates and norms of each step, and the distance."""
     rates = run_rates(function, schedule, steps)
-    if not is_traced(distance) and not (np.isfinite(distance) & (np.asarray(distance) > 0)).all():
-        raise ValueError(
-            f"{function}: distance={distance!r} is not accepted; distance must be a finite number "
-            "above 0."
-        )
+    distance = POSITIVE_FLOAT.validate(function, "distance", distance)
     norms = _one_a_step(function, "grad_norms", grad_norms, len(rates))
     wide = jnp.promote_types(jnp.result_type(rates, norms), jnp.float32)
     return rates.astype(wide), norms.astype(wide), jnp.asarray(distance, wide)
@@ -292,11 +290,8 @@ def run_rates(function: str, schedule: Rates, steps: int | None = None) -> jax.A
     """Return the rate of each step of a run of ``steps`` updates, or of its own length."""
     if steps is None:
         steps = run_length(function, schedule)
-    elif isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(
-            f"{function}: steps={steps!r} is not accepted; steps must be a whole number above 0."
-        )
-    return _one_a_step(function, "schedule", schedule, int(steps))
+    steps = whole_number().validate(function, "steps", steps)
+    return _one_a_step(function, "schedule", schedule, steps)
 
 
 def run_length(function: str, schedule: Rates) -> int:

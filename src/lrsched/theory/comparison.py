@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,9 @@ import numpy as np
 from lrsched._plotting import plot
 from lrsched.theory.bound import Rates, run_rates
 from lrsched.theory.loss_law import LossLaw, log_slopes, model_error, split
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BATCH: Final = 64
 
@@ -70,7 +73,7 @@ class ComparisonResult:
             )
         return f"{said} {self.law.trust()}"
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Plot the predicted final losses with their intervals, the lowest on top.
 
         Args:
@@ -79,7 +82,8 @@ class ComparisonResult:
         Returns:
           The axes.
         """
-        return plot("plot_comparison", self, ax)
+        axes: Axes = plot("plot_comparison", self, ax)
+        return axes
 
 
 def compare(

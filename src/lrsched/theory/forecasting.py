@@ -1,4 +1,4 @@
-"""What another schedule, or the rest of a run, would give, from the curves of a few runs."""
+"""Predictions for another schedule, or for the rest of a run, from the curves of a few runs."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,19 @@ from lrsched.theory.loss_law import LossLaw
 def what_if(
     curves: Sequence[LossCurve], schedules: Mapping[str, Rates] | Sequence[Rates], **options: Any
 ) -> ComparisonResult:
-    """Predict what other schedules would have given, from the runs that exist.
+    """Predict the losses of other schedules from existing runs.
 
-    For instance a run that is 20 % longer, or a linear cooldown of 40 %, from a constant run and
-    two cooldowns. It is `compare` by the law of `fit_loss_law`.
+    For example, the curves of a constant run and two cooldowns predict a run that is 20 % longer,
+    or a linear cooldown of 40 %. This is `compare` with the law of `fit_loss_law`.
 
     Args:
-      curves: The curves of the runs that exist: three or more, of which the rate falls in some.
-      schedules: The schedules, each with a horizon, by name or in a list.
+      curves: Three or more curves of existing runs; the rate falls in at least one of them.
+      schedules: Schedules to predict, each with a horizon, by name or in a list.
       **options: Arguments of `fit_loss_law`.
 
     Returns:
-      The predictions. ``verdict()`` says in words what they are worth, and ``plot()`` draws them.
+      The predictions. ``verdict()`` compares their differences with the error of the law, and
+      ``plot()`` draws them.
 
     Raises:
       ValueError: As in `fit_loss_law` and `compare`.
@@ -69,7 +70,7 @@ def forecast(
     A run whose interval lies above the loss of a finished one can be stopped early.
 
     Args:
-      run: Its rates to the end, and its records so far.
+      run: Curve with the rates to the end of the run, and its records so far.
       others: Curves of finished runs of the same model and data. Without one whose rate falls, the
         effect of a cooldown is unknown and only ``law="power"`` can be fitted.
       level: Probability of the interval, between 0 and 1 (exclusive).

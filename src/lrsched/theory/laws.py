@@ -26,7 +26,7 @@ endless run that is annealed to a rate of zero.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,10 @@ from jax.typing import ArrayLike
 from lrsched.arguments import is_traced
 from lrsched.theory.bound import Rates, run_rates
 
-Numbers: TypeAlias = Mapping[str, Any]
+if TYPE_CHECKING:
+    import chex
+
+Numbers: TypeAlias = Mapping[str, "chex.Numeric"]
 
 _RATIO: Final = 1.1
 _BATCH: Final = 1024

@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched.arguments import OPEN_UNIT_FLOAT
 from lrsched.theory.bound import Rates, run_rates
 from lrsched.theory.laws import (
     LAWS,
@@ -21,6 +22,9 @@ from lrsched.theory.laws import (
     validate_curves,
     validate_places,
 )
+
+if TYPE_CHECKING:
+    import chex
 
 # Log error of a final loss per factor of 2 between a run and the runs that were fitted, in its
 # peak and in its length: what the cross-validation of docs/theory.md finds for fits to one peak,
@@ -38,9 +42,9 @@ class FittedRuns(NamedTuple):
       peaks: Least and greatest largest rate of the curves.
       steps: Length of the shortest and of the longest curve, up to its last record.
       lowest: Least final rate of a curve, as a fraction of its peak.
-      dof: Degrees of freedom of the cross-validated errors, or 0 if there are none.
+      dof: Degrees of freedom of the cross-validated errors; 0 without cross-validation.
       errors: Root mean square relative error of left-out curves: along the run, of the final loss.
-      baseline: The same of the final loss for the mean of the other curves.
+      baseline: Error of the final loss for the mean of the other curves.
       warnings: Sentences about the fit itself.
     """
 
@@ -67,12 +71,12 @@ class Calibration(NamedTuple):
       strength: Float scalar from 0 to 1.
     """
 
-    steps: Any
-    log_loss: Any
-    log_law: Any
-    strength: Any
+    steps: "chex.Array"
+    log_loss: "chex.Array"
+    log_law: "chex.Array"
+    strength: "chex.Numeric"
 
-    def apply(self, log_losses: Any, at: Any) -> Any:
+    def apply(self, log_losses: "chex.Array", at: ArrayLike) -> "chex.Array":
         """Return the corrected logarithms of the law's losses after ``at`` updates."""
         mean_loss, mean_law = (
             jnp.interp(jnp.asarray(at, jnp.float32), self.steps, each)
@@ -115,9 +119,9 @@ class LossLaw:
     """
 
     law: str
-    numbers: dict[str, Any]
-    covariance: Any = None
-    spread: Any = None
+    numbers: dict[str, "chex.Numeric"]
+    covariance: "chex.Array | None" = None
+    spread: "chex.Array | None" = None
     calibration: Calibration | None = None
     runs: FittedRuns | None = None
 
@@ -225,11 +229,7 @@ class LossLaw:
                 "interval: the parameters of this law are not fitted, so their error is unknown; "
                 "fit_loss_law returns a law with intervals."
             )
-        if not 0 < level < 1:
-            raise ValueError(
-                f"interval: level={level!r} is not accepted; level must be between 0 and 1 "
-                "(exclusive)."
-            )
+        OPEN_UNIT_FLOAT.validate("interval", "level", level)
         losses, errors = _with_errors(*split(self), rates, at)
         width = jnp.exp(self.quantile(level) * errors)
         return losses / width, losses * width
@@ -348,8 +348,7 @@ def _floats(rates: jax.Array) -> jax.Array:
 def _calibrated(calibration: Calibration | None, losses: jax.Array, at: ArrayLike) -> jax.Array:
     if calibration is None:
         return losses
-    corrected: jax.Array = jnp.exp(calibration.apply(jnp.log(losses), at))
-    return corrected
+    return jnp.exp(calibration.apply(jnp.log(losses), at))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -409,13 +408,13 @@ def split(law: LossLaw) -> tuple[LossLaw, np.ndarray]:
 
 
 def model_error(
-    spread: ArrayLike, reach: ArrayLike, rates: jax.Array, at: jax.Array | None = None
+    spread: "chex.Array | None", reach: ArrayLike, rates: jax.Array, at: jax.Array | None = None
 ) -> jax.Array:
     """Compute the relative error of the law itself for a run, without that of its parameters.
 
     Args:
-      spread: That of the law.
-      reach: What `split` returns.
+      spread: Spread of the law, see `LossLaw`.
+      reach: Range of the fitted runs, as `split` returns it.
       rates: The rates of the run, ``(steps,)``.
       at: Numbers of updates. If `None`, the end of the run.
 

@@ -9,7 +9,7 @@ their rates apart. This module is the only one that searches an optimizer state 
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,18 @@ from optax.transforms import PartitionState
 
 from lrsched.transforms.rate import RateState, check_fingerprint
 
+if TYPE_CHECKING:
+    import chex
+
 RatesByGroup: TypeAlias = dict[str, jax.Array]
 """Rate of each group of parameters; of a state without groups, under ``""``."""
 Group: TypeAlias = tuple[str, ...]
 """Labels of the groups that something is in, the outermost first."""
 
 LEARNING_RATE: Final = "learning_rate"
+
+
+Tree = TypeVar("Tree")
 
 
 class RateFactor(NamedTuple):
@@ -41,8 +47,8 @@ class RateFactor(NamedTuple):
       is_outer: Whether the rates of inner states come from this state, so that an edit goes here.
     """
 
-    value: Any
-    inner_state: Any = ()
+    value: "chex.Numeric | Mapping[str, chex.Numeric] | None"
+    inner_state: optax.OptState = ()
     is_multiplier: bool = False
     rates: Mapping[str, RateState] = {}
     hyperparameters: Mapping[str, RateState] = {}
@@ -57,39 +63,52 @@ class RateNode(NamedTuple):
     Attributes:
       group: The labels of the groups that it is in.
       state: The state itself.
-      rate_factor: What it contributes.
+      rate_factor: Contribution of the state to the rate.
       is_driven: Whether its rates come from an outer state.
     """
 
     group: Group
-    state: Any
+    state: optax.OptState
     rate_factor: RateFactor
     is_driven: bool = False
 
-    def groups(self, values: Mapping[str, Any]) -> list[Group]:
+    def groups(self, values: Mapping[str, object]) -> list[Group]:
         """Return the group of each label: one rate is that of the node's own group."""
         is_one = len(values) == 1 and not self.rate_factor.is_multiplier
         return [self.group if is_one else (*self.group, label) for label in values]
 
 
-def unwrap_nnx(tree: Any, leaf_treedef: Any) -> Any:
+def unwrap_nnx(tree: optax.OptState, leaf_treedef: object) -> optax.OptState:
     """Return a tree of arrays, each out of the structure that ``nnx.Optimizer`` puts around it."""
 
-    def unwrap(wrapped: Any) -> jax.Array:
+    def unwrap(wrapped: optax.OptState) -> jax.Array:
         (array,) = jax.tree.leaves(wrapped)
         return jnp.asarray(array)
 
     return jax.tree.map(unwrap, tree, is_leaf=lambda x: jax.tree.structure(x) == leaf_treedef)
 
 
+def path_name(path: tuple[object, ...]) -> str:
+    """Return the path of a leaf as one string: its names and numbers, joined by slashes."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def cast_like(tree: Tree, like: Tree) -> Tree:
+    """Return ``tree`` in the dtypes of ``like``."""
+    cast: Tree = jax.tree.map(lambda x, old: jnp.asarray(x, jnp.result_type(old)), tree, like)
+    return cast
+
+
 @functools.singledispatch
-def rate_factor(state: Any) -> RateFactor | None:
+def rate_factor(state: optax.OptState) -> RateFactor | None:
     """Return what a state of a known type contributes; None for all other types."""
     del state
     return None
 
 
-def iter_rate_nodes(state: Any, group: Group = (), is_driven: bool = False) -> Iterator[RateNode]:
+def iter_rate_nodes(
+    state: optax.OptState, group: Group = (), is_driven: bool = False
+) -> Iterator[RateNode]:
     """Yield every state of a known type within ``state``, with its group."""
     factor = rate_factor(state)
     if factor is not None:
@@ -107,7 +126,7 @@ def iter_rate_nodes(state: Any, group: Group = (), is_driven: bool = False) -> I
         yield from _iter_container(state, group, is_driven)
 
 
-def compose_rates(state: Any) -> RatesByGroup:
+def compose_rates(state: optax.OptState) -> RatesByGroup:
     """Return the product of all contributions, for each group of parameters.
 
     Raises:
@@ -116,7 +135,7 @@ def compose_rates(state: Any) -> RatesByGroup:
     return {group_label(group): rate for group, rate in compose_groups(state).items()}
 
 
-def compose_groups(state: Any) -> dict[Group, jax.Array]:
+def compose_groups(state: optax.OptState) -> dict[Group, jax.Array]:
     """Return `compose_rates` under the labels of each group."""
     nodes = list(iter_rate_nodes(state))
     _check_that_groups_do_not_cross(nodes)
@@ -141,11 +160,24 @@ def group_label(group: Group) -> str:
     return "/".join(filter(None, group))
 
 
-def has_rate(state: Any) -> bool:
+def has_rate(state: optax.OptState) -> bool:
     """Return whether ``state`` holds a rate, rather than nothing, or only multipliers of one."""
     return any(
         node.rate_factor.value is not None and not node.rate_factor.is_multiplier
         for node in iter_rate_nodes(state)
+    )
+
+
+def rates_hint(state: Any) -> str:
+    """Return what to write where a rate is followed under a name that does not tell so."""
+    names = {
+        name: None for node in iter_rate_nodes(state) for name in node.rate_factor.hyperparameters
+    }
+    if not names:
+        return ""
+    return (
+        f" It follows {', '.join(names)}: if one of these is a learning rate, write "
+        f"inject_schedules(factory, rates=({next(iter(names))!r},))."
     )
 
 
@@ -167,7 +199,7 @@ def _check_that_groups_do_not_cross(nodes: Sequence[RateNode]) -> None:
                 )
 
 
-def _factors(node: RateNode) -> Iterator[tuple[Group, Any]]:
+def _factors(node: RateNode) -> Iterator[tuple[Group, "chex.Numeric"]]:
     value = node.rate_factor.value
     if isinstance(value, Mapping):
         yield from zip(node.groups(value), value.values(), strict=True)
@@ -179,7 +211,7 @@ def _is_in(group: Group, outer: Group) -> bool:
     return len(group) > len(outer) and group[: len(outer)] == outer
 
 
-def _iter_container(state: Any, group: Group, is_driven: bool) -> Iterator[RateNode]:
+def _iter_container(state: optax.OptState, group: Group, is_driven: bool) -> Iterator[RateNode]:
     """Yield the nodes in anything but a chain, such as a ``TrainState`` or a dictionary of states.
 
     Several parts that each hold a rate are groups; with one at most, all of them are a product.
@@ -188,7 +220,7 @@ def _iter_container(state: Any, group: Group, is_driven: bool) -> Iterator[RateN
         state, is_leaf=lambda x: x is not state and (_is_known(x) or isinstance(x, tuple))
     )
     known = [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        (path_name(path), leaf)
         for path, leaf in leaves
         if _is_known(leaf) or isinstance(leaf, tuple)
     ]
@@ -197,18 +229,21 @@ def _iter_container(state: Any, group: Group, is_driven: bool) -> Iterator[RateN
         yield from iter_rate_nodes(leaf, (*group, place) if are_groups else group, is_driven)
 
 
-def _is_known(state: Any) -> bool:
+def _is_known(state: optax.OptState) -> bool:
     return rate_factor(state) is not None
 
 
-def replace_nodes(tree: Any, changes: Sequence[tuple[Any, Callable[[Any], Any]]]) -> Any:
+def replace_nodes(
+    tree: optax.OptState,
+    changes: Sequence[tuple[optax.OptState, Callable[[optax.OptState], optax.OptState]]],
+) -> optax.OptState:
     """Return ``tree`` with each of these nodes replaced by what its function makes of it.
 
     A function receives its node with the nodes within it replaced already.
     """
     change_of = {id(node): change for node, change in changes}
 
-    def visit(x: Any) -> Any:
+    def visit(x: optax.OptState) -> optax.OptState:
         if id(x) not in change_of:
             return x
         inner = jax.tree.map(visit, x, is_leaf=lambda y: y is not x and id(y) in change_of)
@@ -217,7 +252,7 @@ def replace_nodes(tree: Any, changes: Sequence[tuple[Any, Callable[[Any], Any]]]
     return jax.tree.map(visit, tree, is_leaf=lambda x: id(x) in change_of)
 
 
-def scheduled_rate_factor(state: Any) -> RateFactor:
+def scheduled_rate_factor(state: optax.OptState) -> RateFactor:
     """Return the contribution of a state with the fields ``rate`` and ``learning_rate``."""
     if not isinstance(state.rate, RateState):
         # A plain schedule says what another transform applies: an edit would not reach a rate.
@@ -229,7 +264,7 @@ def scheduled_rate_factor(state: Any) -> RateFactor:
     )
 
 
-def injected_rate_factor(values: Mapping[str, Any], inner: Any) -> RateFactor:
+def injected_rate_factor(values: Mapping[str, "chex.Numeric"], inner: optax.OptState) -> RateFactor:
     """Return the contribution of optax's injected hyperparameters.
 
     The optimizer inside may keep its rate itself, which is then the one that is applied.
@@ -242,16 +277,16 @@ def injected_rate_factor(values: Mapping[str, Any], inner: Any) -> RateFactor:
 
 @rate_factor.register(optax.ScaleByBacktrackingLinesearchState)
 @rate_factor.register(optax.ScaleByZoomLinesearchState)
-def _(state: Any) -> RateFactor:
+def _(state: optax.OptState) -> RateFactor:
     return RateFactor(state.learning_rate)
 
 
 @rate_factor.register(optax.InjectHyperparamsState)
 @rate_factor.register(optax.InjectStatefulHyperparamsState)
-def _(state: Any) -> RateFactor:
+def _(state: optax.OptState) -> RateFactor:
     return injected_rate_factor(state.hyperparams, state.inner_state)
 
 
 @rate_factor.register(optax.contrib.ReduceLROnPlateauState)
-def _(state: Any) -> RateFactor:
+def _(state: optax.OptState) -> RateFactor:
     return RateFactor(state.scale, is_multiplier=True)

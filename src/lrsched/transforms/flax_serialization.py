@@ -6,16 +6,21 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jax
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import optax
+
 _MODULE: Final = "flax.serialization"
 _FINGERPRINT: Final = "fingerprint"
-_KINDS: Final[dict[type, Callable[[Any], Any] | None]] = {}
+_KINDS: Final[dict[type, Callable[[Any], object] | None]] = {}
 
 
-def register_with_flax(kind: type, fingerprint: Callable[[Any], Any] | None = None) -> None:
+def register_with_flax(kind: type, fingerprint: Callable[[Any], object] | None = None) -> None:
     """Make ``flax.serialization`` save a pytree type as the list of its numbers.
 
     Orbax and pickle take any pytree; Flax takes only types that were registered. Flax is not
@@ -38,7 +43,7 @@ def register_with_flax(kind: type, fingerprint: Callable[[Any], Any] | None = No
 class _AfterImport(importlib.abc.MetaPathFinder):
     """Registers the types as soon as Flax's module has been executed."""
 
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
         if fullname != _MODULE:
             return None
         sys.meta_path.remove(self)
@@ -47,7 +52,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             return None
         execute = spec.loader.exec_module
 
-        def exec_module(module: Any) -> None:
+        def exec_module(module: "ModuleType") -> None:
             execute(module)
             for kind, fingerprint in _KINDS.items():
                 _register(module, kind, fingerprint)
@@ -56,7 +61,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         return spec
 
 
-def _register(flax: Any, kind: type, fingerprint: Callable[[Any], Any] | None) -> None:
+def _register(flax: "ModuleType", kind: type, fingerprint: Callable[[Any], object] | None) -> None:
     flax.register_serialization_state(
         kind,
         functools.partial(_to_state_dict, fingerprint),
@@ -65,14 +70,16 @@ def _register(flax: Any, kind: type, fingerprint: Callable[[Any], Any] | None) -
     )
 
 
-def _to_state_dict(fingerprint: Callable[[Any], Any] | None, value: Any) -> dict[str, Any]:
+def _to_state_dict(
+    fingerprint: Callable[[Any], object] | None, value: "optax.OptState"
+) -> dict[str, object]:
     numbers = {str(index): leaf for index, leaf in enumerate(jax.tree.leaves(value))}
     return numbers if fingerprint is None else {**numbers, _FINGERPRINT: fingerprint(value)}
 
 
 def _from_state_dict(
-    fingerprint: Callable[[Any], Any] | None, target: Any, state: dict[str, Any]
-) -> Any:
+    fingerprint: Callable[[Any], object] | None, target: "optax.OptState", state: dict[str, object]
+) -> "optax.OptState":
     leaves, structure = jax.tree.flatten(target)
     saved = {name: leaf for name, leaf in state.items() if name != _FINGERPRINT}
     is_other = fingerprint is not None and state.get(_FINGERPRINT) != fingerprint(target)
@@ -85,7 +92,7 @@ def _from_state_dict(
     return jax.tree.unflatten(structure, [saved[str(index)] for index in range(len(leaves))])
 
 
-def is_nnx_variable(node: Any) -> bool:
+def is_nnx_variable(node: object) -> bool:
     """Return whether ``node`` is an ``nnx.Variable``, the container of one array."""
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(node, nnx.Variable)

@@ -7,13 +7,20 @@ where an integer becomes a float. At a fraction of 0 every operation gives the s
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.typing import DTypeLike
 
 from lrsched._schedule import Schedule
+
+if TYPE_CHECKING:
+    from jax.extend.core import ClosedJaxpr
+
+
+Value: TypeAlias = Any
+"""A number, an array or a `Fractional`. JAX gives the values of a jaxpr no type."""
 
 
 class Fractional(NamedTuple):
@@ -22,7 +29,7 @@ class Fractional(NamedTuple):
     Attributes:
       whole: Integer array.
       part: float32 array of the same shape.
-      bounds: What is known of the part: "floor" for [0, 1), "ceil" for (-1, 0], "any". With the
+      bounds: Known range of the part: "floor" for [0, 1), "ceil" for (-1, 0], "any". With the
         first two, most comparisons with an integer need the whole only.
     """
 
@@ -49,13 +56,16 @@ def evaluate_between(schedule: Schedule, whole: jax.Array, part: jax.Array) -> j
     return result
 
 
-def _evaluate(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
+def _evaluate(closed: "ClosedJaxpr", arguments: Sequence[Value]) -> list[Value]:
     """Evaluate a jaxpr on arrays and `Fractional` numbers."""
+    # The import of jax.extend loads Pallas, which takes as long as the rest of lrsched.
+    from jax.extend.core import Literal
+
     jaxpr = closed.jaxpr
-    values: dict[Any, Any] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    values: dict[object, Value] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
     values.update(zip(jaxpr.invars, arguments, strict=True))
 
-    def read(atom: Any) -> Any:
+    def read(atom: object) -> Value:
         return atom.val if isinstance(atom, Literal) else values[atom]
 
     for equation in jaxpr.eqns:
@@ -81,7 +91,7 @@ def _evaluate(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _bind(equation: Any, inputs: Sequence[Any]) -> list[Any]:
+def _bind(equation: Any, inputs: Sequence[Value]) -> list[Value]:
     bound = equation.primitive.get_bind_params(equation.params)
     # Before JAX 0.10, functions among the parameters were returned apart.
     functions, params = bound if isinstance(bound, tuple) else ((), bound)
@@ -89,12 +99,14 @@ def _bind(equation: Any, inputs: Sequence[Any]) -> list[Any]:
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 
-def _inner_jaxpr(params: dict[str, Any]) -> ClosedJaxpr | None:
+def _inner_jaxpr(params: dict[str, object]) -> "ClosedJaxpr | None":
+    from jax.extend.core import ClosedJaxpr
+
     inner = params.get("jaxpr") or params.get("call_jaxpr") or params.get("fun_jaxpr")
     return inner if isinstance(inner, ClosedJaxpr) else None
 
 
-def _split(value: Any) -> Fractional:
+def _split(value: Value) -> Fractional:
     """Return a number as `Fractional`, with its part in [0, 1)."""
     if not isinstance(value, Fractional):
         return Fractional(value, jnp.float32(0))
@@ -104,15 +116,15 @@ def _split(value: Any) -> Fractional:
     return Fractional(value.whole + rounded.astype(value.whole.dtype), value.part - rounded)
 
 
-def _parts(value: Any) -> Fractional:
+def _parts(value: Value) -> Fractional:
     return value if isinstance(value, Fractional) else Fractional(value, jnp.float32(0))
 
 
-def _floor(value: Any) -> Any:
+def _floor(value: Value) -> Value:
     return _split(value).whole if isinstance(value, Fractional) else value
 
 
-def _converted(value: Fractional, dtype: Any) -> Any:
+def _converted(value: Fractional, dtype: DTypeLike) -> Value:
     if jnp.issubdtype(dtype, jnp.integer):
         return value._replace(whole=value.whole.astype(dtype))
     if jnp.issubdtype(dtype, jnp.floating):
@@ -120,7 +132,7 @@ def _converted(value: Fractional, dtype: Any) -> Any:
     return _floor(value).astype(dtype)
 
 
-def _less(first: Any, second: Any) -> Any:
+def _less(first: Value, second: Value) -> Value:
     if not isinstance(first, Fractional):
         return ~_less_equal(second, first)
     if not isinstance(second, Fractional) and first.bounds == "floor":
@@ -129,7 +141,7 @@ def _less(first: Any, second: Any) -> Any:
     return (a.whole < b.whole) | ((a.whole == b.whole) & (a.part < b.part))
 
 
-def _less_equal(first: Any, second: Any) -> Any:
+def _less_equal(first: Value, second: Value) -> Value:
     if not isinstance(first, Fractional):
         return ~_less(second, first)
     if not isinstance(second, Fractional) and first.bounds == "ceil":
@@ -138,18 +150,18 @@ def _less_equal(first: Any, second: Any) -> Any:
     return (a.whole < b.whole) | ((a.whole == b.whole) & (a.part <= b.part))
 
 
-def _equal(first: Any, second: Any) -> Any:
+def _equal(first: Value, second: Value) -> Value:
     a, b = _split(first), _split(second)
     return (a.whole == b.whole) & (a.part == b.part)
 
 
-def _common_bounds(*values: Any) -> str:
+def _common_bounds(*values: Value) -> str:
     """Return the bounds that hold for all; those of an integer are any of them."""
     known = {value.bounds for value in values if isinstance(value, Fractional)}
     return known.pop() if len(known) == 1 else "any"
 
 
-def _select(predicate: Any, *cases: Any) -> Any:
+def _select(predicate: Value, *cases: Value) -> Value:
     split = [_parts(case) for case in cases]
     shape = jnp.shape(split[0].whole)
     parts = (jnp.broadcast_to(case.part, shape) for case in split)
@@ -161,7 +173,7 @@ def _select(predicate: Any, *cases: Any) -> Any:
     )
 
 
-def _chosen(is_first: Any, first: Any, second: Any) -> Fractional:
+def _chosen(is_first: Value, first: Value, second: Value) -> Fractional:
     a, b = _parts(first), _parts(second)
     return Fractional(
         jnp.where(is_first, a.whole, b.whole),
@@ -170,7 +182,7 @@ def _chosen(is_first: Any, first: Any, second: Any) -> Fractional:
     )
 
 
-def _maximum(first: Any, second: Any) -> Fractional:
+def _maximum(first: Value, second: Value) -> Fractional:
     if not isinstance(first, Fractional):
         first, second = second, first
     # Where both are equal either is right, so the cheaper comparison decides.
@@ -178,14 +190,14 @@ def _maximum(first: Any, second: Any) -> Fractional:
     return _chosen(~is_first, first, second)
 
 
-def _minimum(first: Any, second: Any) -> Fractional:
+def _minimum(first: Value, second: Value) -> Fractional:
     if not isinstance(first, Fractional):
         first, second = second, first
     is_first = _less_equal(first, second) if first.bounds == "ceil" else _less(first, second)
     return _chosen(is_first, first, second)
 
 
-def _multiply(first: Any, second: Any) -> Any:
+def _multiply(first: Value, second: Value) -> Value:
     if isinstance(first, Fractional) and isinstance(second, Fractional):
         return _floor(first) * _floor(second)
     if not isinstance(first, Fractional):
@@ -195,22 +207,22 @@ def _multiply(first: Any, second: Any) -> Any:
     return _split(Fractional(first.whole * factor, product, "any"))
 
 
-def _divide(first: Any, second: Any) -> Any:
+def _divide(first: Value, second: Value) -> Value:
     return jax.lax.div(*jnp.broadcast_arrays(_floor(first), _floor(second)))
 
 
-def _remainder(first: Any, second: Any) -> Any:
+def _remainder(first: Value, second: Value) -> Value:
     whole, part, _ = _split(first)
     remainder = jax.lax.rem(*jnp.broadcast_arrays(whole, _floor(second)))
     return Fractional(remainder, jnp.broadcast_to(part, jnp.shape(remainder)))
 
 
-def _sign(value: Fractional) -> Any:
+def _sign(value: Fractional) -> Value:
     whole, part, _ = _split(value)
     return jnp.where((whole == 0) & (part > 0), 1, jnp.sign(whole)).astype(whole.dtype)
 
 
-def _add(first: Any, second: Any) -> Fractional:
+def _add(first: Value, second: Value) -> Fractional:
     a, b = _parts(first), _parts(second)
     is_shift = isinstance(first, Fractional) != isinstance(second, Fractional)
     bounds = _common_bounds(first, second) if is_shift else "any"
@@ -222,11 +234,11 @@ def _negative(value: Fractional) -> Fractional:
     return Fractional(-value.whole, -value.part, flipped[value.bounds])
 
 
-def _subtract(first: Any, second: Any) -> Fractional:
+def _subtract(first: Value, second: Value) -> Fractional:
     return _add(first, _negative(second) if isinstance(second, Fractional) else -second)
 
 
-def _mask(first: Any, second: Any) -> Any:
+def _mask(first: Value, second: Value) -> Value:
     """Return the low bits of a number, with its part."""
     if not isinstance(first, Fractional):
         first, second = second, first
@@ -240,7 +252,7 @@ _CALLS: Final = frozenset({"jit", "pjit", "closed_call", "custom_jvp_call", "cus
 _SHAPES_ONLY: Final = frozenset(
     {"broadcast_in_dim", "reshape", "squeeze", "transpose", "slice", "copy", "rev"}
 )
-_RULES: Final[dict[str, Callable[..., Any]]] = {
+_RULES: Final[dict[str, Callable[..., Value]]] = {
     "add": _add,
     "sub": _subtract,
     "neg": _negative,

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,11 @@ from lrsched.arguments import (
     validate_arguments,
 )
 from lrsched.scaling import mup_width
-from lrsched.transforms.composition import RateFactor, rate_factor
+from lrsched.transforms.composition import RateFactor, path_name, rate_factor
 from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import (
+    EditRecord,
     RateState,
     current_step,
     evaluate_rate,
@@ -54,7 +55,7 @@ def frozen(step: jax.Array) -> jax.Array:
 
 
 FROZEN: Final = from_function(frozen)
-"""The schedule of a frozen group, a kind of its own: XLA leaves out gradients that it can see are
+"""Schedule of a frozen group. It is a separate kind: XLA omits gradients that it can see are
 multiplied by a constant 0."""
 
 
@@ -115,19 +116,27 @@ def _(state: LayerwiseDecayState) -> RateFactor:
     (multipliers,) = jax.tree.leaves(state.multipliers)
     labels = [f"depth {depth}" for depth in range(np.shape(multipliers)[-1])]
 
-    def at(tree: Any, depth: int) -> Any:
-        return jax.tree.map(lambda leaf: leaf[..., depth], tree)
+    def at(depth: int) -> RateState:
+        rate: RateState = jax.tree.map(lambda leaf: leaf[..., depth], state.rates)
+        # The record's own axis stays the last.
+        record: EditRecord = jax.tree.map(lambda leaf: leaf[..., depth, :], state.rates.record)
+        return rate._replace(record=record)
 
-    def with_rates(state: Any, rates: Mapping[str, Any], _: Any) -> Any:
-        stacked = jax.tree.map(lambda *x: jnp.stack(x, -1), *(rates[label] for label in labels))
-        return state._replace(rates=stacked)
+    def with_rates(
+        state: optax.OptState, rates: Mapping[str, RateState], _: object
+    ) -> optax.OptState:
+        by_depth = [rates[label] for label in labels]
+        stacked = jax.tree.map(lambda *x: jnp.stack(x, -1), *by_depth)
+        records = [rate.record for rate in by_depth]
+        record = jax.tree.map(lambda *x: jnp.stack(x, -2), *records)
+        return state._replace(rates=stacked._replace(record=record))
 
     if not isinstance(multipliers, jax.Array | np.ndarray):  # a description of a state
         return RateFactor(None)
     return RateFactor(
-        {label: at(multipliers, depth) for depth, label in enumerate(labels)},
+        {label: multipliers[..., depth] for depth, label in enumerate(labels)},
         is_multiplier=True,
-        rates={label: at(state.rates, depth) for depth, label in enumerate(labels)},
+        rates={label: at(depth) for depth, label in enumerate(labels)},
         with_rates=with_rates,
     )
 
@@ -147,7 +156,7 @@ def learning_rate_groups(
     frozen group.
 
     Args:
-      groups: Pairs of a regular expression and a multiplier: a number, a `Schedule` or a callable
+      groups: Pairs of a regular expression and a multiplier: a number, a `Schedule`, a callable
         of the step, or None. A third item is the label of the group; by default it is the pattern.
       default: Multiplier of what no pattern matches. "error" requires that every parameter is
         matched. Defaults to 1.
@@ -157,8 +166,8 @@ def learning_rate_groups(
 
     Raises:
       ValueError: If a pattern is not a valid regular expression or occurs twice, or a multiplier
-        is none; from ``init``, if a pattern matches no parameter or, with "error", a parameter is
-        not matched; from ``update``, if the state has other groups.
+        is not accepted; from ``init``, if a pattern matches no parameter or, with "error", a
+        parameter is not matched; from ``update``, if the state has other groups.
 
     >>> import jax.numpy as jnp, lrsched, optax
     >>> optimizer = optax.chain(
@@ -189,7 +198,7 @@ def learning_rate_groups(
         params: optax.Params | None = None,
         *,
         step: ArrayLike | None = None,
-        **extra: Any,
+        **extra: object,
     ) -> tuple[optax.Updates, LearningRateGroupsState]:
         del params, extra
         _check_groups(known, state.rates)
@@ -258,7 +267,16 @@ def layerwise_decay(
     def init(params: optax.Params) -> LayerwiseDecayState:
         num_depths = 1 + max((depth(path) for path, _ in _leaves(params)), default=0)
         rate = init_rate(schedule(num_depths))
-        spread = jax.tree.map(lambda leaf: jnp.array(jnp.broadcast_to(leaf, (num_depths,))), rate)
+
+        def per_depth(leaf: jax.Array) -> jax.Array:
+            return jnp.array(jnp.broadcast_to(leaf, (num_depths, *leaf.shape)))
+
+        # The schedule has a number for each depth; everything else is the same for all.
+        spread = rate._replace(
+            record=jax.tree.map(per_depth, rate.record),
+            fingerprint=per_depth(rate.fingerprint),
+            is_live=per_depth(rate.is_live),
+        )
         return LayerwiseDecayState(
             jnp.zeros([], jnp.int32), spread, jnp.asarray(schedule(num_depths)(0), jnp.float32)
         )
@@ -269,7 +287,7 @@ def layerwise_decay(
         params: optax.Params | None = None,
         *,
         step: ArrayLike | None = None,
-        **extra: Any,
+        **extra: object,
     ) -> tuple[optax.Updates, LayerwiseDecayState]:
         del params, extra
         (num_depths,) = state.multipliers.shape
@@ -292,24 +310,27 @@ def layerwise_decay(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[tuple[str, float]]:
-    """The groups of a wide model under muP with Adam, from the shapes of a narrow one.
+def mup_groups(
+    params: optax.Params, base_params: optax.Params, *, fan_in_axis: int = -2
+) -> list[tuple[str, float]]:
+    """Return the groups of a wide model under muP with Adam, from the shapes of a narrow one.
 
-    A hidden matrix, two or more of whose axes have grown, has ``base fan-in / fan-in``; all other
-    arrays keep their rate (`lrsched.scaling.mup_width`). The output's multiplier or initial scale
-    is the model's own affair.
+    A hidden matrix, of which two or more axes are larger than in the narrow model, has the
+    multiplier ``base fan-in / fan-in``; all other arrays keep their rate
+    (`lrsched.scaling.mup_width`). The model itself must set the multiplier or the initial scale of
+    its output.
 
     Args:
-      params: the parameters of the wide model, or what describes them (``jax.eval_shape``).
-      base_params: those of the model that the rate was found at.
-      fan_in_axis: which axis of a hidden matrix is its fan-in; -2 in Flax.
+      params: Parameters of the wide model, or their shapes (``jax.eval_shape``).
+      base_params: Parameters of the model whose rate was tuned, or their shapes.
+      fan_in_axis: Axis of a hidden matrix that is its fan-in. Defaults to -2, as in Flax.
 
     Returns:
       Pairs for `learning_rate_groups`, one for each hidden matrix.
 
     Raises:
-      ValueError: other trees, other numbers of axes, or a matrix whose fan-in has not grown while
-        two other axes have.
+      ValueError: If the two trees or the numbers of axes differ, or two axes of a matrix have grown
+        and its fan-in has not.
 
     Source: Yang et al. 2022 (arXiv 2203.03466), tables 3 and 8.
 
@@ -341,19 +362,19 @@ def mup_groups(params: Any, base_params: Any, *, fan_in_axis: int = -2) -> list[
     return found
 
 
-def group_table(groups: Groups, params: Any, default: Multiplier = 1.0) -> str:
-    """A dry run of `learning_rate_groups`: which parameter is in which group, as text.
+def group_table(groups: Groups, params: optax.Params, default: Multiplier = 1.0) -> str:
+    """Return a table of the parameters and their groups under `learning_rate_groups`, as text.
 
     Args:
-      groups: as there.
-      params: the parameters, or what describes them.
-      default: as there.
+      groups: Groups, as for `learning_rate_groups`.
+      params: Parameters, or their shapes (``jax.eval_shape``).
+      default: Multiplier of the parameters that no pattern matches. Defaults to 1.
 
     Returns:
-      One line for each parameter: path, shape, group, multiplier.
+      A string with a line for each parameter: path, shape, group, multiplier.
 
     Raises:
-      ValueError: as there.
+      ValueError: If `learning_rate_groups` does not accept the groups for these parameters.
 
     >>> import jax.numpy as jnp, lrsched
     >>> params = {"body": jnp.ones((2, 3)), "head": jnp.ones(3)}
@@ -476,24 +497,19 @@ def _label(known: Mapping[str, Group], path: str) -> str:
     return next(found, DEFAULT_GROUP)
 
 
-def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, jax.Array]]:
     """Yield the path and value of each array; an ``nnx.Variable`` is an array by its own path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
     for path, node in flat:
         for leaf in jax.tree.leaves(node):
-            yield _joined(path), leaf
+            yield path_name(path), leaf
 
 
 def _map_with_path(
     function: Callable[[str, jax.Array], jax.Array], tree: "chex.ArrayTree"
 ) -> "chex.ArrayTree":
     return jax.tree_util.tree_map_with_path(
-        lambda path, node: jax.tree.map(lambda leaf: function(_joined(path), leaf), node),
+        lambda path, node: jax.tree.map(lambda leaf: function(path_name(path), leaf), node),
         tree,
         is_leaf=is_nnx_variable,
     )
-
-
-def _joined(path: tuple[Any, ...]) -> str:
-    """Return names and numbers, joined by slashes."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -12,7 +12,13 @@ import optax
 from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
 from lrsched.arguments import short_repr
-from lrsched.transforms.composition import LEARNING_RATE, RateFactor, has_rate, rate_factor
+from lrsched.transforms.composition import (
+    LEARNING_RATE,
+    RateFactor,
+    cast_like,
+    has_rate,
+    rate_factor,
+)
 from lrsched.transforms.rate import (
     RateState,
     current_step,
@@ -77,7 +83,7 @@ def _with_rates(
     )
 
 
-def rate_labels(names: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
+def rate_labels(names: Sequence[str] | Mapping[str, object]) -> dict[str, str]:
     """Return the label of each rate of an optimizer: the prefix of ``*_learning_rate``.
 
     >>> rate_labels(["learning_rate", "adam_learning_rate"])
@@ -195,12 +201,12 @@ def inject_schedules(
             scaled, inner_state = build(values).update(
                 updates, state.inner_state, params, **extra_args
             )
-            return _cast_like(scaled, updates), InjectSchedulesState(
+            return cast_like(scaled, updates), InjectSchedulesState(
                 optax.safe_increment(now),
                 rates,
                 others,
                 values,
-                _cast_like(inner_state, state.inner_state),
+                cast_like(inner_state, state.inner_state),
             )
 
         return optax.GradientTransformationExtraArgs(init, update)
@@ -208,15 +214,10 @@ def inject_schedules(
     return scheduled
 
 
-def _is_scheduled(parameter: inspect.Parameter, value: Any, is_rate: bool) -> bool:
+def _is_scheduled(parameter: inspect.Parameter, value: object, is_rate: bool) -> bool:
     if isinstance(value, Schedule):
         return True
     # Text and sequences are no learning rates: `as_schedule` refuses them in a sentence.
     return (is_rate and (is_number(value) or isinstance(value, str | list | tuple))) or (
         callable(value) and (is_rate or is_number(parameter.default))
     )
-
-
-def _cast_like(tree: Any, like: Any) -> Any:
-    """Return ``tree`` in the dtypes of ``like``: float32 hyperparameters must not widen others."""
-    return jax.tree.map(lambda new, old: jnp.asarray(new, jnp.result_type(old)), tree, like)

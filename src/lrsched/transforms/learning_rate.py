@@ -101,7 +101,8 @@ def scale_by_learning_rate(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def scale_update(update: jax.Array, rate: jax.Array) -> jax.Array:
+def scale_update(update: ArrayLike, rate: jax.Array) -> jax.Array:
     """Return ``rate * update``, computed in float32 or wider, in the update's dtype."""
+    update = jnp.asarray(update)
     wide = jnp.promote_types(update.dtype, jnp.float32)
     return (rate.astype(wide) * update.astype(wide)).astype(update.dtype)

@@ -6,11 +6,13 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 
 Rate: TypeAlias = ArrayLike | Schedule | optax.Schedule
@@ -81,8 +83,9 @@ def muon(
       An optax transform whose state is an `InjectSchedulesState`.
 
     Raises:
-      ValueError: If ``scale`` is unknown, ``rms`` is not above 0, or, when the state is made, no
-        parameter is a matrix or a chosen one has not two axes.
+      ValueError: If ``scale`` is unknown, ``rms`` is not above 0, a decay is outside of its range,
+        or, when the state is made, ``matrices`` is no regular expression, no parameter is a matrix
+        or a chosen one has not two axes.
 
     Example:
       >>> import jax.numpy as jnp, lrsched
@@ -105,6 +108,12 @@ def muon(
         )
     if not rms > 0:
         raise ValueError(f"muon: rms={rms!r} is not accepted; rms must be above 0.")
+    for name, decay in (("beta", beta), ("adam_b1", adam_b1), ("adam_b2", adam_b2)):
+        if isinstance(decay, int | float) and not 0 <= decay < 1:
+            raise ValueError(
+                f"muon: {name}={decay!r} is not accepted; {name} must be a number from 0 to below "
+                "1, or a schedule of such numbers."
+            )
 
     def factory(
         learning_rate: ArrayLike,
@@ -115,21 +124,16 @@ def muon(
         adam_b2: ArrayLike = 0.999,
         adam_weight_decay: ArrayLike = 0.0,
     ) -> optax.GradientTransformation:
-        momentum = [] if bias_correction else [optax.trace(beta, nesterov)]
-        orthogonalized = optax.contrib.muon(
-            -1.0,  # multiplies by exactly 1: the rate comes after the weight decay
-            # With beta=0 the momentum is the update that it is given.
-            beta=beta if bias_correction else 0.0,
-            eps=eps,
-            nesterov=nesterov,
-            consistent_rms=rms if scale == "rms" else None,
-            **options,
-        )
-        shape = [_from_width_to_unit_rms()] if scale == "unit-rms" else []
         matrix = optax.chain(
-            *momentum,
-            orthogonalized,
-            *shape,
+            muon_direction(
+                beta,
+                scale=scale,
+                rms=rms,
+                nesterov=nesterov,
+                bias_correction=bias_correction,
+                eps=eps,
+                **options,
+            ),
             optax.add_decayed_weights(weight_decay),
             optax.scale_by_learning_rate(learning_rate),
         )
@@ -153,6 +157,31 @@ def muon(
         adam_b2,
         adam_weight_decay,
     )
+
+
+def muon_direction(
+    beta: ArrayLike = 0.95,
+    *,
+    scale: str = "width",
+    rms: float = 0.2,
+    nesterov: bool = True,
+    bias_correction: bool = True,
+    eps: float = 1e-8,
+    **options: Any,
+) -> optax.GradientTransformation:
+    """Return the transform from gradients of matrices to ``s O`` of `muon`, without a rate."""
+    momentum = [] if bias_correction else [optax.trace(beta, nesterov)]
+    orthogonalized = optax.contrib.muon(
+        -1.0,  # multiplies by exactly 1: the rate comes after the weight decay
+        # With beta=0 the momentum is the update that it is given.
+        beta=beta if bias_correction else 0.0,
+        eps=eps,
+        nesterov=nesterov,
+        consistent_rms=rms if scale == "rms" else None,
+        **options,
+    )
+    shape = [_from_width_to_unit_rms()] if scale == "unit-rms" else []
+    return optax.chain(*momentum, orthogonalized, *shape)
 
 
 class HyperballState(NamedTuple):
@@ -219,12 +248,12 @@ def hyperball(
 
 def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
     def init(params: optax.Params) -> HyperballState:
-        def radius(path: Any, param: jax.Array) -> jax.Array:
+        def radius(path: tuple[object, ...], param: jax.Array) -> jax.Array:
             norm = _norm(param)
             if not isinstance(norm, jax.core.Tracer) and not norm > 0:
                 raise ValueError(
-                    f"hyperball: the matrix {_path(path)!r} is zero, which is not accepted, as its "
-                    "norm never changes; initialise it with another value or exclude it by "
+                    f"hyperball: the matrix {path_name(path)!r} is zero, which is not accepted, as "
+                    "its norm never changes; initialise it with another value or exclude it by "
                     "matrices."
                 )
             return norm
@@ -235,7 +264,7 @@ def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
         updates: optax.Updates, state: HyperballState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, HyperballState]:
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("hyperball needs the parameters: update(updates, state, params).")
 
         def step(direction: jax.Array, param: jax.Array, radius: jax.Array) -> jax.Array:
             wide = jnp.promote_types(param.dtype, jnp.float32)
@@ -268,27 +297,35 @@ def _from_width_to_unit_rms() -> optax.GradientTransformation:
     return optax.stateless(lambda updates, _: jax.tree.map(scaled, updates))
 
 
-def _path(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax.Params]:
-    def is_matrix(path: str, leaf: Any) -> bool:
-        if matrices is None:
-            return bool(leaf.ndim == 2)
-        chosen = re.search(matrices, path) if isinstance(matrices, str) else matrices(path, leaf)
-        if chosen and leaf.ndim != 2:
+    if isinstance(matrices, str):
+        try:
+            re.compile(matrices)
+        except re.error as error:
             raise ValueError(
-                f"{function}: matrices chooses {path!r} of shape {leaf.shape}, which is not "
-                "accepted; a matrix must have two axes."
+                f"{function}: matrices={matrices!r} is not accepted; it must be a regular "
+                f"expression: {error}."
+            ) from None
+
+    def is_matrix(path: str, leaf: jax.Array) -> bool:
+        is_complex = jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
+        if matrices is None:
+            return np.ndim(leaf) == 2 and np.size(leaf) > 0 and not is_complex
+        chosen = re.search(matrices, path) if isinstance(matrices, str) else matrices(path, leaf)
+        if chosen and (np.ndim(leaf) != 2 or is_complex):
+            raise ValueError(
+                f"{function}: matrices chooses {path!r} of shape {np.shape(leaf)}"
+                f"{' with complex entries' if is_complex else ''}, which is not accepted; a matrix "
+                "must be real and have two axes."
             )
         return bool(chosen)
 
     def labels(params: optax.Params) -> optax.Params:
         found = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: MATRIX if is_matrix(_path(path), leaf) else REST, params
+            lambda path, leaf: MATRIX if is_matrix(path_name(path), leaf) else REST, params
         )
-        if MATRIX not in jax.tree.leaves(found):
+        # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
+        if (leaves := jax.tree.leaves(found)) and MATRIX not in leaves:
             raise ValueError(
                 f"{function}: matrices={matrices!r} is not accepted, as it chooses no parameter; "
                 "it must choose one with two axes or more of them."

@@ -9,7 +9,7 @@ import functools
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,12 @@ from lrsched._schedule import PhaseStart, Schedule, schedule
 from lrsched.algebra import Inner, constant, shift
 from lrsched.arguments import (
     NON_NEGATIVE_INT,
+    ArgumentType,
     FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     UnitFloat,
     is_traced,
-    one_of,
 )
 from lrsched.numerics import MAX_STEP, fraction
 from lrsched.schedules.multiphase import cooldown
@@ -42,7 +42,27 @@ Data = TypeVar("Data")
 RATE_VERSION: Final = 1
 """Version of the record; part of every fingerprint, so that other versions do not pass as this."""
 _RAMP_NAMES: Final = tuple(RAMPS)
-NamedRamp: TypeAlias = Annotated[str, one_of("NamedRamp", _RAMP_NAMES)]
+_POWER: Final = len(_RAMP_NAMES)
+_POWER_PREFIX: Final = "power:"
+
+
+def _parse_named_ramp(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError
+    return _RAMP.parse(value)
+
+
+_RAMP: Final[ArgumentType] = get_args(Ramp)[1]
+NamedRamp: TypeAlias = Annotated[
+    str,
+    ArgumentType(
+        "NamedRamp",
+        _RAMP.description.removesuffix(", or a function from [0, 1] to [0, 1]"),
+        _parse_named_ramp,
+        static=True,
+        schema=_RAMP.schema,
+    ),
+]
 """Name of a ramp; a function is program and cannot be a number of the record."""
 _MAX_FLOAT: Final = float(np.finfo(np.float32).max)
 
@@ -68,25 +88,27 @@ _EXPONENTIAL: Final = (
 
 
 class RateEdits(NamedTuple):
-    """What was changed on a rate at run time, as scalars in a fixed structure.
+    """What was changed on a rate at run time, number by number.
 
     Attributes:
       scale: float32, factor of the rate.
       override: float32, rate in place of the schedule.
+      pace_fraction: float32 in [0, 1), rest of the position in the schedule at ``pace_step``.
+      cooldown_from: float32, rate at the start of the whole cooldown.
+      cooldown_end: float32, rate after it.
+      cooldown_remaining: float32 in [0, 1], fraction of the cooldown that was left at
+        ``cooldown_start``: below 1 after a change of its length.
+      cooldown_power: float32, exponent of the ramp ``"power:P"``.
       is_overridden: int32, 1 where ``override`` applies. A flag of its own, because every float,
         NaN included, may come out of a traced computation.
       step_offset: int32, added to the step count of the transform.
       pace_step: int32, step from which the rest of the schedule has another length.
       pace_position: int32, position in the schedule at ``pace_step``, rounded down.
-      pace_fraction: float32 in [0, 1), rest of that position.
       pace_end: int32, step at which the schedule reaches its horizon; 0 for the configured one.
       cooldown_start: int32, first step of the cooldown.
       cooldown_steps: int32, length of the cooldown; 0 for none.
-      cooldown_from: float32, rate at the start of the whole cooldown.
-      cooldown_end: float32, rate after it.
-      cooldown_remaining: float32 in [0, 1], fraction of the cooldown that was left at
-        ``cooldown_start``: below 1 after a change of its length.
-      cooldown_ramp: int32, index of the ramp in `lrsched.schedules.ramps.RAMPS`.
+      cooldown_ramp: int32, index of the ramp in `lrsched.schedules.ramps.RAMPS`; the number after
+        the last is ``"power:P"``.
 
     Example:
       >>> import jax.numpy as jnp, lrsched
@@ -97,42 +119,68 @@ class RateEdits(NamedTuple):
 
     scale: jax.Array
     override: jax.Array
+    pace_fraction: jax.Array
+    cooldown_from: jax.Array
+    cooldown_end: jax.Array
+    cooldown_remaining: jax.Array
+    cooldown_power: jax.Array
     is_overridden: jax.Array
     step_offset: jax.Array
     pace_step: jax.Array
     pace_position: jax.Array
-    pace_fraction: jax.Array
     pace_end: jax.Array
     cooldown_start: jax.Array
     cooldown_steps: jax.Array
-    cooldown_from: jax.Array
-    cooldown_end: jax.Array
-    cooldown_remaining: jax.Array
     cooldown_ramp: jax.Array
 
 
-_FLOATS: Final = (
-    *("scale", "override", "pace_fraction"),
-    *("cooldown_from", "cooldown_end", "cooldown_remaining"),
-)
-_ONES: Final = ("scale", "cooldown_remaining")
+_NUM_FLOATS: Final = RateEdits._fields.index("is_overridden")
+_ONES: Final = ("scale", "cooldown_remaining", "cooldown_power")
 
 
 def _unedited(name: str) -> Any:
-    dtype = np.float32 if name in _FLOATS else np.int32
-    return dtype(name in _ONES)
+    is_float = RateEdits._fields.index(name) < _NUM_FLOATS
+    return (np.float32 if is_float else np.int32)(name in _ONES)
 
 
 NO_EDITS: Final = RateEdits(*map(_unedited, RateEdits._fields))
-"""The record of a rate that was not edited."""
+"""The edits of a rate that was not edited."""
+
+
+class EditRecord(NamedTuple):
+    """The numbers of `RateEdits` as two arrays, in its order.
+
+    A compiled step costs more than a microsecond on the host for each array that goes in and comes
+    out, which is more than the arithmetic of all edits. Two arrays cost as much as two numbers.
+
+    Attributes:
+      floats: float32 array of shape ``(..., 7)``.
+      integers: int32 array of shape ``(..., 8)``.
+    """
+
+    floats: jax.Array
+    integers: jax.Array
+
+
+@functools.partial(jax.jit, inline=True)
+def pack_edits(edits: RateEdits) -> EditRecord:
+    """Return the numbers of ``edits`` as two arrays; those of stacked rates keep their axes."""
+    numbers = [jnp.asarray(x, y.dtype) for x, y in zip(edits, NO_EDITS, strict=True)]
+    return EditRecord(jnp.stack(numbers[:_NUM_FLOATS], -1), jnp.stack(numbers[_NUM_FLOATS:], -1))
+
+
+@functools.partial(jax.jit, inline=True)
+def unpack_edits(record: EditRecord) -> RateEdits:
+    """Return the numbers of a record one by one."""
+    return RateEdits(*(array[..., index] for array in record for index in range(array.shape[-1])))
 
 
 class RateState(NamedTuple):
     """A schedule in use.
 
     Attributes:
-      schedule: the schedule as configured, its numbers as float32 and int32 arrays.
-      edits: what was changed at run time.
+      schedule: Schedule as configured, its numbers as float32 and int32 arrays.
+      record: Edits that were made at run time; ``edits`` has them number by number.
       fingerprint: int32 scalar, checksum of the schedule's kind. Checkpoint libraries that restore
         leaf by leaf can fill one kind with the numbers of another; the checksum tells.
       is_live: int32 scalar, 1 where the transform was built with JAX arrays, whose current values
@@ -140,16 +188,26 @@ class RateState(NamedTuple):
     """
 
     schedule: Schedule
-    edits: RateEdits
+    record: EditRecord
     fingerprint: jax.Array
     is_live: jax.Array
+
+    @property
+    def edits(self) -> RateEdits:
+        """What was changed at run time, number by number."""
+        edits: RateEdits = unpack_edits(self.record)
+        return edits
+
+    def with_edits(self, edits: RateEdits) -> "RateState":
+        """Return this rate with other edits."""
+        return self._replace(record=pack_edits(edits))
 
 
 def init_rate(schedule: Schedule) -> RateState:
     """Return the state of a rate that follows ``schedule``, without edits."""
     return RateState(
         to_state(schedule),
-        jax.tree.map(jnp.array, NO_EDITS),
+        pack_edits(NO_EDITS),
         jnp.array(fingerprint(schedule)),
         jnp.array(is_live(schedule), jnp.int32),
     )
@@ -167,16 +225,21 @@ def to_state(data: Data) -> Data:
     return owned
 
 
-def fingerprint(schedule: Schedule) -> np.int32:
+def fingerprint(schedule: Schedule, version: int | None = None) -> np.int32:
     """Return the checksum of a schedule's kind: its name and static data, without its numbers.
 
     A CRC of a canonical text is the same in every process, which ``hash`` is not.
+
+    Args:
+      schedule: The schedule.
+      version: Version of the record. Defaults to None, the current one.
     """
-    text = json.dumps([RATE_VERSION, _kind(schedule)], sort_keys=True)
+    version = RATE_VERSION if version is None else version
+    text = json.dumps([version, _kind(schedule)], sort_keys=True)
     return np.uint32(zlib.crc32(text.encode())).view(np.int32)
 
 
-def _kind(value: Any) -> Any:
+def _kind(value: object) -> object:
     if isinstance(value, Schedule):
         structure = value._structure
         numbers = zip(structure.names, value._children, strict=True)
@@ -185,7 +248,7 @@ def _kind(value: Any) -> Any:
     return [_kind(item) for item in value] if isinstance(value, tuple) else 0
 
 
-def _name(value: Any) -> Any:
+def _name(value: object) -> object:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value))}"
@@ -194,8 +257,8 @@ def _name(value: Any) -> Any:
 def check_fingerprint(rate: RateState, name: str) -> None:
     """Raise where a checkpoint library has filled a schedule with the numbers of another kind.
 
-    The leaf is looked at where that costs no synchronisation: where it is traced, on other hosts
-    or still being computed, nothing is checked.
+    The leaf is read only where that costs no synchronisation: nothing is checked where it is
+    traced, on other hosts or still being computed.
 
     Raises:
       ValueError: If the stored fingerprint is not that of the stored schedule.
@@ -209,6 +272,14 @@ def check_fingerprint(rate: RateState, name: str) -> None:
     if not getattr(stored, "is_ready", lambda: True)():
         return
     if np.any(np.asarray(stored) != fingerprint(rate.schedule)):
+        for version in range(1, RATE_VERSION):
+            if np.all(np.asarray(stored) == fingerprint(rate.schedule, version)):
+                raise ValueError(
+                    f"the state's {name or 'learning rate'} was saved with version {version} of "
+                    f"the record of run-time changes, and this is version {RATE_VERSION}; "
+                    "migrate(restored, fresh) takes moments and counts over, and the schedules of "
+                    "fresh apply."
+                )
         raise ValueError(
             f"the state's {name or 'learning rate'} has the schedule {rate.schedule}, but numbers "
             "of a schedule of another kind: a checkpoint was restored into an optimizer with "
@@ -218,24 +289,38 @@ def check_fingerprint(rate: RateState, name: str) -> None:
 
 
 def with_live_numbers(rate: RateState, configured: Schedule) -> RateState:
-    """Return ``rate`` with the JAX arrays of ``configured`` written into the same leaves.
+    """Return ``rate`` with the JAX arrays of ``configured`` written into the same leaves."""
+    structure: Any = jax.tree.structure(configured)
+    if jax.tree.structure(rate.schedule) != structure:
+        # Another schedule was set, when the transform was built with Python numbers.
+        return rate
+    return rate._replace(schedule=with_live_leaves(rate.schedule, configured))
+
+
+def with_live_leaves(stored: Data, configured: Data) -> Data:
+    """Return a pytree of the state with the JAX arrays of ``configured`` in the same leaves.
 
     JAX arrays, concrete or traced, are their caller's current values: ``inject_hyperparams`` makes
     a transform again at every update. Python and NumPy numbers are configuration, and the state's
     own numbers apply, so that one transform serves vmapped and restored states.
+
+    Args:
+      stored: Pytree of arrays, as `to_state` made it.
+      configured: Pytree with the numbers that the transform was built with.
+
+    Returns:
+      A pytree of the structure and dtypes of ``stored``.
     """
-    if not is_live(configured):
-        return rate
     leaves = jax.tree.leaves(configured)
-    structure: Any = jax.tree.structure(configured)
-    stored = jax.tree.leaves(rate.schedule)
-    if jax.tree.structure(rate.schedule) != structure:
-        return rate  # another schedule was set, where the transform had no arrays of its own
+    if not any(isinstance(leaf, jax.Array) for leaf in leaves):
+        return stored
+    old_leaves, structure = jax.tree.flatten(stored)
     current = [
-        jnp.asarray(leaf, old.dtype) if is_live(leaf) else old
-        for leaf, old in zip(leaves, stored, strict=True)
+        jnp.asarray(leaf, old.dtype) if isinstance(leaf, jax.Array) else old
+        for leaf, old in zip(leaves, old_leaves, strict=True)
     ]
-    return rate._replace(schedule=jax.tree.unflatten(structure, current))
+    result: Data = jax.tree.unflatten(structure, current)
+    return result
 
 
 def is_live(tree: "chex.ArrayTree") -> bool:
@@ -296,14 +381,19 @@ def evaluate_rate(rate: RateState, step: ArrayLike) -> jax.Array:
 
 @functools.partial(jax.jit, inline=True)
 def _evaluate_rate(rate: RateState, step: jax.Array) -> jax.Array:
-    return apply_edits(rate.schedule, rate.edits, rate_step(rate, step))
+    edits = rate.edits
+    return apply_edits(rate.schedule, edits, _moved(edits, step))
 
 
 def rate_step(rate: RateState, step: "chex.Numeric") -> jax.Array:
     """Return the step at which the schedule of a rate is read when its transform is at ``step``."""
+    return _moved(rate.edits, step)
+
+
+def _moved(edits: RateEdits, step: "chex.Numeric") -> jax.Array:
     # A sum above 2**31 - 1 wraps around to a negative number in int32.
-    moved = step + rate.edits.step_offset
-    is_over = (moved < 0) & (rate.edits.step_offset > 0)
+    moved = step + edits.step_offset
+    is_over = (moved < 0) & (edits.step_offset > 0)
     return jnp.where(is_over, MAX_STEP, jnp.maximum(moved, 0))
 
 
@@ -354,11 +444,23 @@ def _named_ramp(edits: RateEdits, x: jax.Array, complement: jax.Array) -> jax.Ar
         factor = jnp.where(edits.cooldown_ramp == _RAMP_NAMES.index(name), named, factor)
     ramp = jnp.where(edits.cooldown_ramp == _RAMP_NAMES.index("cosine"), cosine, x * factor)
     is_mirror = edits.cooldown_ramp == _RAMP_NAMES.index("mirror-cosine")
-    return jnp.where(is_mirror, 2 * x - cosine, ramp)
+    ramp = jnp.where(is_mirror, 2 * x - cosine, ramp)
+    is_power = edits.cooldown_ramp == _POWER
+    return jnp.where(is_power, _power(x, edits.cooldown_power), ramp)
+
+
+def _power(x: jax.Array, exponent: jax.Array) -> jax.Array:
+    # 0**P has no finite gradient for P < 1.
+    power = jnp.power(jnp.where(x > 0, x, 1.0), exponent)
+    return jnp.where(x > 0, power, 0.0)
 
 
 def _polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
-    return functools.reduce(lambda value, c: value * x + c, coefficients[::-1], jnp.zeros_like(x))
+    *lower, highest = coefficients
+    value: jax.Array = jnp.asarray(highest, jnp.float32)
+    for coefficient in reversed(lower):
+        value = value * x + coefficient
+    return value
 
 
 def _position(
@@ -372,27 +474,34 @@ def _position(
         whole, part = step, jnp.zeros_like(step, jnp.float32)
     # The positions lie on two lines, from (0, 0) to (pace_step, pace_position) and from there to
     # (pace_end, horizon). Each is followed from its nearer end: lengths are counted in int32 and
-    # rounded once, so what is left of the schedule keeps its relative accuracy to the last step.
-    is_before = whole < edits.pace_step
-    start = jnp.where(is_before, 0, edits.pace_position)
-    start_part = jnp.where(is_before, 0.0, edits.pace_fraction)
-    end = jnp.where(is_before, edits.pace_position, horizon)
-    end_part = jnp.where(is_before, edits.pace_fraction, 0.0)
-    steps = jnp.where(is_before, edits.pace_step, edits.pace_end - edits.pace_step)
-    elapsed = jnp.minimum(whole - jnp.where(is_before, 0, edits.pace_step), steps)
-    is_near_start = elapsed < steps - elapsed
-    near = jnp.where(is_near_start, elapsed, steps - elapsed).astype(jnp.float32)
-    length = (end - start).astype(jnp.float32) + (end_part - start_part)
-    partly = jnp.where(is_near_start, part, -part)
-    distance = (near + partly) * length / jnp.maximum(steps, 1).astype(jnp.float32)
-    # A boundary that the division misses by 1e-7 is a phase that begins a step late.
+    # rounded once, so the remaining part of the schedule is accurate to its last step.
+    middles = edits.pace_step >> 1, edits.pace_step + ((edits.pace_end - edits.pace_step) >> 1)
+    is_from_zero, is_from_end = whole < middles[0], whole >= middles[1]
+    anchor_step = jnp.where(is_from_end, edits.pace_end, edits.pace_step)
+    anchor = jnp.where(is_from_end, horizon, edits.pace_position)
+    anchor_step, anchor = (jnp.where(is_from_zero, 0, x) for x in (anchor_step, anchor))
+    anchor_part = jnp.where(is_from_zero | is_from_end, 0.0, edits.pace_fraction)
+    before = _pace(edits.pace_position, edits.pace_fraction, edits.pace_step)
+    after = _pace(
+        horizon - edits.pace_position, -edits.pace_fraction, edits.pace_end - edits.pace_step
+    )
+    pace = jnp.where(whole < edits.pace_step, before, after)
+    elapsed = jnp.minimum(whole, edits.pace_end) - anchor_step
+    distance = (elapsed.astype(jnp.float32) + part) * pace
+    # A boundary that the product misses by 1e-7 is a phase that begins a step late.
     nearest = jnp.rint(distance)
-    distance = jnp.where(jnp.abs(distance - nearest) <= 4e-7 * nearest, nearest, distance)
-    offset = jnp.where(is_near_start, start_part + distance, end_part - distance)
+    is_near = jnp.abs(distance - nearest) <= 4e-7 * jnp.abs(nearest)
+    offset = anchor_part + jnp.where(is_near, nearest, distance)
     rounded = jnp.floor(offset)
-    position = jnp.where(is_near_start, start, end) + rounded.astype(jnp.int32)
     is_paced = edits.pace_end > 0
-    return jnp.where(is_paced, position, whole), jnp.where(is_paced, offset - rounded, part)
+    position = jnp.where(is_paced, anchor + rounded.astype(jnp.int32), whole)
+    return position, jnp.where(is_paced, offset - rounded, part)
+
+
+def _pace(whole: "chex.Numeric", part: jax.Array, steps: jax.Array) -> jax.Array:
+    return (jnp.asarray(whole).astype(jnp.float32) + part) / jnp.maximum(steps, 1).astype(
+        jnp.float32
+    )
 
 
 def rate_end(rate: RateState) -> "chex.Numeric | None":
@@ -519,33 +628,48 @@ def extend_rate(rate: RateState, step: jax.Array, total_steps: jax.Array) -> Rat
 
 
 def cool_rate(
-    rate: RateState, step: jax.Array, steps: jax.Array, end: jax.Array, ramp: jax.Array
+    rate: RateState,
+    step: jax.Array,
+    steps: jax.Array,
+    end: jax.Array,
+    start: jax.Array,
+    ramp: jax.Array,
+    power: jax.Array,
 ) -> RateState:
-    """Anneal from the current rate to ``end`` within ``steps`` updates, by the ramp of an index."""
+    """Anneal from the current rate to ``end`` within ``steps`` updates, by the ramp of an index.
+
+    The first rate is ``end + start * (rate - end)``.
+    """
     step = rate_step(rate, step)
     steps = jnp.clip(as_step("start_cooldown", steps), 1, MAX_STEP - step)
     value = _without_scale(rate.schedule, rate.edits, step)
+    end = jnp.where(jnp.isfinite(end), jnp.maximum(end, 0), 0)
+    start = jnp.where(start >= 0, jnp.minimum(start, 1), 1)  # NaN, which may be traced, is 1
     return _edited(
         rate,
         is_overridden=0,
         cooldown_start=step,
         cooldown_steps=jnp.maximum(steps, 1),
-        cooldown_from=value,
-        cooldown_end=jnp.where(jnp.isfinite(end), jnp.maximum(end, 0), 0),
+        cooldown_from=_cooldown_from(value, end, start),
+        cooldown_end=end,
         cooldown_remaining=1.0,
         cooldown_ramp=ramp,
+        cooldown_power=power,
     )
+
+
+def _cooldown_from(value: jax.Array, end: "chex.Numeric", start: "chex.Numeric") -> jax.Array:
+    # The sum of a rounded difference is not always the value itself.
+    return jnp.where(jnp.asarray(start) == 1, value, end + start * (value - end))
 
 
 def _edited(rate: RateState, **numbers: "chex.Numeric") -> RateState:
     """Return ``rate`` with other numbers in the record, in its dtypes."""
     edits = rate.edits
     changed = {
-        # A copy: the same number may go to several rates, and a state is donated as a whole.
-        name: jnp.array(number, jnp.result_type(getattr(edits, name)))
-        for name, number in numbers.items()
+        name: jnp.asarray(number, getattr(NO_EDITS, name).dtype) for name, number in numbers.items()
     }
-    return rate._replace(edits=edits._replace(**changed))
+    return rate.with_edits(edits._replace(**changed))
 
 
 def with_schedule(rate: RateState, schedule: Schedule) -> RateState:
@@ -557,8 +681,9 @@ def with_schedule(rate: RateState, schedule: Schedule) -> RateState:
 
     fresh: RateState = jax.tree.map(spread, init_rate(schedule))
     kept = ("scale", "override", "is_overridden", "step_offset")
-    edits = fresh.edits._replace(**{name: getattr(rate.edits, name) for name in kept})
-    return fresh._replace(edits=edits, is_live=rate.is_live)
+    edits = rate.edits
+    kept_edits = fresh.edits._replace(**{name: getattr(edits, name) for name in kept})
+    return fresh.with_edits(kept_edits)._replace(is_live=rate.is_live)
 
 
 def cooldown_by_function(
@@ -566,9 +691,10 @@ def cooldown_by_function(
     step: jax.Array,
     steps: "chex.Numeric",
     end: "chex.Numeric",
+    start: "chex.Numeric",
     ramp: Ramp,
 ) -> RateState:
-    """Anneal along a Python function or a ramp by formula: the structure changes once.
+    """Anneal along a Python function: the structure changes once.
 
     The cooldown of the constant rate of now is all that the future holds, so that a further one
     has the same structure.
@@ -579,20 +705,33 @@ def cooldown_by_function(
             "jax.vmap to start_cooldown, or use one of the named ramps."
         )
     step = rate_step(rate, step)
-    value = _without_scale(rate.schedule, rate.edits, step)
+    value = _cooldown_from(_without_scale(rate.schedule, rate.edits, step), end, start)
     changed = with_schedule(rate, cooldown(constant(value), step, steps, end=end, ramp=ramp))
     return _edited(changed, is_overridden=0)
 
 
-def ramp_index(ramp: str) -> int:
-    """Return the number that stands for a named ramp in the record."""
-    return _RAMP_NAMES.index(ramp)
+def ramp_numbers(ramp: str) -> tuple[int, float]:
+    """Return the numbers that stand for a named ramp in the record: its index and exponent.
+
+    >>> ramp_numbers("cosine"), ramp_numbers("power:1.5")
+    ((1, 1.0), (6, 1.5))
+    """
+    if ramp.startswith(_POWER_PREFIX):
+        return _POWER, float(ramp.removeprefix(_POWER_PREFIX))
+    return _RAMP_NAMES.index(ramp), 1.0
+
+
+def _ramp_name(edits: RateEdits) -> str:
+    if edits.cooldown_ramp == _POWER:
+        # A float32 prints the few digits that were written.
+        return _POWER_PREFIX + str(np.float32(edits.cooldown_power))
+    return _RAMP_NAMES[edits.cooldown_ramp]
 
 
 # Reading a rate back as one schedule.
 
 
-def _edited_horizon(schedule: Schedule) -> Any:
+def _edited_horizon(schedule: Schedule) -> "chex.Numeric | None":
     horizon, pace_end = schedule.inner.horizon, schedule.pace_end
     start, steps = schedule.cooldown_start, schedule.cooldown_steps
     if is_traced((pace_end, start, steps)):
@@ -662,33 +801,34 @@ def edited(
       cooldown_from: Rate at the start of the whole cooldown.
       cooldown_end: Rate after it.
       cooldown_remaining: Fraction of the cooldown that is left at ``cooldown_start``.
-      cooldown_ramp: Name of the ramp, as in `wsd`.
+      cooldown_ramp: Name of the ramp, as in `wsd`, or ``"power:P"``.
+
+    Returns:
+      A `Schedule`.
 
     >>> import lrsched
     >>> lrsched.edited(lrsched.linear(1.0, 0.0, steps=4), scale=0.5)([0, 2, 4]).tolist()
     [0.5, 0.25, 0.0]
     """
-    edits = RateEdits(
-        *map(
-            jnp.asarray,
-            (
-                scale,
-                0.0 if override is None else override,
-                int(override is not None),
-                0,
-                pace_step,
-                pace_position,
-                pace_fraction,
-                pace_end,
-                cooldown_start,
-                cooldown_steps,
-                cooldown_from,
-                cooldown_end,
-                cooldown_remaining,
-                ramp_index(cooldown_ramp),
-            ),
-        )
-    )
+    ramp, power = ramp_numbers(cooldown_ramp)
+    numbers: dict[str, chex.Numeric] = {
+        "scale": scale,
+        "override": 0.0 if override is None else override,
+        "pace_fraction": pace_fraction,
+        "cooldown_from": cooldown_from,
+        "cooldown_end": cooldown_end,
+        "cooldown_remaining": cooldown_remaining,
+        "cooldown_power": power,
+        "is_overridden": override is not None,
+        "step_offset": 0,
+        "pace_step": pace_step,
+        "pace_position": pace_position,
+        "pace_end": pace_end,
+        "cooldown_start": cooldown_start,
+        "cooldown_steps": cooldown_steps,
+        "cooldown_ramp": ramp,
+    }
+    edits = RateEdits(**{name: jnp.asarray(number) for name, number in numbers.items()})
     return apply_edits(inner, edits, step)
 
 
@@ -697,10 +837,11 @@ def rate_schedule(rate: RateState) -> Schedule:
     edits = jax.tree.map(lambda leaf: np.asarray(leaf).item(), rate.edits)
     if edits == jax.tree.map(lambda leaf: leaf.item(), NO_EDITS):
         return rate.schedule
-    names = [name for name in edits._fields if name not in ("is_overridden", "step_offset")]
+    own = ("is_overridden", "step_offset", "cooldown_power")
+    names = [name for name in edits._fields if name not in own]
     numbers = {name: getattr(edits, name) for name in names}
     numbers["override"] = edits.override if edits.is_overridden else None
-    numbers["cooldown_ramp"] = _RAMP_NAMES[edits.cooldown_ramp]
+    numbers["cooldown_ramp"] = _ramp_name(edits)
     if not edits.cooldown_steps:
         numbers["cooldown_ramp"] = "linear"
     result = edited(rate.schedule, **numbers)

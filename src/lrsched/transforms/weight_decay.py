@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from lrsched._phases import phase_starts
 from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
 from lrsched.arguments import (
@@ -19,18 +21,22 @@ from lrsched.arguments import (
     one_of,
     validate_arguments,
 )
+from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.learning_rate import scale_by_learning_rate
+
+if TYPE_CHECKING:
+    import chex
 
 Mask: TypeAlias = optax.Params | Callable[[optax.Params], optax.Params] | None
 """Tree of booleans, a prefix of it, or a function of the parameters that returns one."""
 
 
-def _parse_coefficient(value: Any) -> Any:
+def _parse_coefficient(value: object) -> object:
     return value if isinstance(value, Schedule) else in_range(ge=0)(value)
 
 
-def _parse_decay(value: Any) -> Any:
+def _parse_decay(value: object) -> object:
     if not isinstance(value, list | tuple):
         return _parse_coefficient(value)
     for pattern, _ in value:
@@ -50,6 +56,7 @@ WeightDecay: TypeAlias = Annotated[
     ),
 ]
 """Weight-decay coefficient, or one for each group of parameters."""
+_NUM_SAMPLES: Final = 2**20
 COUPLINGS = ("coupled", "decoupled", "relative", "corrected", "squared")
 Coupling: TypeAlias = Annotated[str, one_of("Coupling", COUPLINGS)]
 """How the learning rate enters the weight decay."""
@@ -149,12 +156,12 @@ def with_weight_decay(
             f"with_weight_decay: peak={peak!r} is not accepted with coupling={coupling!r}; pass "
             "peak only with coupling='relative' or 'corrected', or with timescale."
         )
-    top: Any = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
+    top: chex.Numeric = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
     if timescale is not None:
         at_peak = {"relative": 1.0, "squared": top**2}
         weight_decay = 1 / (timescale * at_peak.get(coupling, top))
     # The rate multiplies the sum of direction and decay, so the coefficient is k / rate.
-    factors: dict[str, Any] = {
+    factors: dict[str, chex.Numeric] = {
         "relative": 1 / top,
         "corrected": schedule * (1 / top),
         "squared": schedule,
@@ -184,12 +191,16 @@ def _add_cautious_decay(
         updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.EmptyState]:
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError(
+                "with_weight_decay needs the parameters: update(updates, state, params)."
+            )
 
         def add(direction: jax.Array, param: jax.Array) -> jax.Array:
             # Compare signs: the product of two small bfloat16 numbers underflows to 0.
             opposite = ((direction > 0) & (param < 0)) | ((direction < 0) & (param > 0))
-            decay = jnp.asarray(weight_decay).astype(param.dtype) * param
+            if jnp.iscomplexobj(param):  # the inner product of the two, as of pairs of reals
+                opposite = jnp.real(jnp.conj(direction) * param) < 0
+            decay = jnp.asarray(weight_decay).astype(jnp.result_type(param)) * param
             return jnp.where(opposite, direction, direction + decay)
 
         return jax.tree.map(add, updates, params), state
@@ -206,9 +217,9 @@ def _group_mask(
     def of_group(params: optax.Params) -> optax.Params:
         allowed = mask(params) if callable(mask) else mask
 
-        def first_matches(path: Any, leaf: Any) -> bool:
+        def first_matches(path: tuple[object, ...], leaf: object) -> bool:
             del leaf
-            text = jax.tree_util.keystr(path, simple=True, separator="/")
+            text = path_name(path)
             found = (one for one in patterns if one is not None and re.search(one, text))
             return next(found, None) == pattern
 
@@ -222,13 +233,13 @@ def _group_mask(
     return of_group
 
 
-def _peak(schedule: Schedule) -> Any:
+def _peak(schedule: Schedule) -> "chex.Numeric":
     if schedule.horizon is None or is_traced(schedule.horizon):
         raise ValueError(
             f"with_weight_decay: peak=None is not accepted, as {schedule} has no known horizon; "
             "pass the largest rate as peak."
         )
-    peak = jnp.max(schedule(jnp.arange(schedule.horizon + 1)))
+    peak = _largest(schedule, int(schedule.horizon) + 1)
     if not is_traced(peak) and not peak > 0:
         raise ValueError(
             f"with_weight_decay: peak=None is not accepted, as the largest rate of {schedule} is "
@@ -236,3 +247,23 @@ def _peak(schedule: Schedule) -> Any:
         )
     # A Python number: JAX arrays in a schedule would count as their caller's current numbers.
     return peak if is_traced(peak) else float(peak)
+
+
+def _largest(schedule: Schedule, steps: int) -> jax.Array:
+    """Return the largest value at the steps ``0 ... steps - 1``, in bounded memory and time.
+
+    Above a million steps: the largest of a million even samples, of the values at the boundaries of
+    the phases, and of every step between the best of these and its neighbours.
+    """
+    if steps <= _NUM_SAMPLES:
+        return jnp.max(schedule(np.arange(steps)))
+    at = np.linspace(0, steps - 1, _NUM_SAMPLES).astype(np.int64)
+    if not is_traced(schedule):
+        starts = np.array([start for _, start in phase_starts(schedule, steps)], np.int64)
+        at = np.concatenate([at, starts - 1, starts, starts + 1]).clip(0, steps - 1)
+    at = at.astype(np.int32)
+    rates = schedule(at)
+    spacing = -(-steps // _NUM_SAMPLES)
+    # Subtracted before it is added, which would overflow at the last step of int32.
+    first = jnp.clip(jnp.asarray(at)[jnp.argmax(rates)] - spacing, 0, steps - 1 - 2 * spacing)
+    return jnp.maximum(jnp.max(rates), jnp.max(schedule(first + jnp.arange(2 * spacing + 1))))

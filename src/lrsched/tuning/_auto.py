@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 
 from lrsched import scaling
 from lrsched._schedule import Schedule
+from lrsched.arguments import ArgumentType, in_range, one_of, validate_arguments, whole_number
 from lrsched.schedules.decay import linear
 from lrsched.schedules.multiphase import wsd
 from lrsched.schedules.warmup import warmup
@@ -23,7 +24,7 @@ class AutoResult:
 
     Attributes:
       schedule: The schedule to train with.
-      peak: Its highest rate.
+      peak: Highest rate of the schedule.
       range_test: The range test that gave the peaks of the probes.
       probes: The short runs that gave the peak.
     """
@@ -50,15 +51,21 @@ class AutoResult:
         return self.range_test.verdict(rate)
 
 
+_FRACTION: Final = ArgumentType(
+    "Fraction", "a number above 0 and at most 1", in_range(gt=0, le=1), static=True
+)
+
+
+@validate_arguments
 def auto(
     training: Training,
     steps: int,
     *,
-    family: str = "linear",
-    num_probes: int = 9,
-    probe_fraction: float = 1 / 8,
+    family: Annotated[str, one_of("Family", ("linear", "wsd"))] = "linear",
+    num_probes: Annotated[int, whole_number(2)] = 9,
+    probe_fraction: Annotated[float, _FRACTION] = 1 / 8,
     low: float | None = None,
-    high: float | None = None,
+    high: float | str | None = None,
     seeds: int | Sequence[int] = 2,
 ) -> AutoResult:
     """Choose a schedule for a budget of updates automatically.
@@ -84,7 +91,8 @@ def auto(
       num_probes: Number of peaks. At least 2.
       probe_fraction: Length of each probe as a fraction of the budget, above 0 and at most 1.
       low: First rate of the range test. Defaults to that of `RANGES` for the optimizer.
-      high: Last rate of the range test. Defaults to that of `RANGES` for the optimizer.
+      high: Last rate of the range test, or ``"critical"``, as for `range_test`. Defaults to that of
+        `RANGES` for the optimizer.
       seeds: Number of seeds, or the seeds, of the range test and of the probes.
 
     Returns:
@@ -103,21 +111,6 @@ def auto(
       >>> result.schedule.horizon, float(result.schedule(200))
       (200, 0.0)
     """
-    if family not in _FAMILIES:
-        raise ValueError(
-            f"auto: family={family!r} is not accepted; family must be one of "
-            f"{', '.join(map(repr, _FAMILIES))}."
-        )
-    if not (isinstance(num_probes, int) and num_probes >= 2):
-        raise ValueError(
-            f"auto: num_probes={num_probes!r} is not accepted; num_probes must be a whole number "
-            "of at least 2."
-        )
-    if not 0 < probe_fraction <= 1:
-        raise ValueError(
-            f"auto: probe_fraction={probe_fraction!r} is not accepted; probe_fraction must be "
-            "above 0 and at most 1."
-        )
     tested = range_test(training, low=low, high=high, seeds=seeds)
     # Runs of fewer than 20 updates say nothing about a schedule with a warmup.
     probe_steps = max(20, int(probe_fraction * steps))

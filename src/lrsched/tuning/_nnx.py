@@ -1,14 +1,52 @@
 """Functions of a Flax NNX module as pure functions of its parameters and its other state."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
+if TYPE_CHECKING:
+    import chex
+
+
+def is_nnx_module(value: object) -> bool:
+    """Return whether a value is an ``nnx`` object, without importing Flax."""
+    return is_of_package(value, "flax.nnx")
+
+
+def is_of_package(value: object, package: str) -> bool:
+    """Return whether the class of a value, or one of its bases, is defined in a package."""
+    # By name, as Flax is an optional dependency that must not be imported for a pytree.
+    return any(kind.__module__.startswith(package) for kind in type(value).__mro__)
+
+
+def as_arrays(tree: "chex.ArrayTree") -> "chex.ArrayTree":
+    """Return a tree with the arrays in place of the ``nnx`` variables that hold them."""
+    leaves = jax.tree.leaves(tree, is_leaf=is_nnx_module)
+    if not any(map(is_nnx_module, leaves)):
+        return tree
+    from flax import nnx
+
+    return nnx.as_pure(tree)
+
+
+def split_variables(
+    model: object, wrt: Any = None
+) -> tuple[object, "chex.ArrayTree", "chex.ArrayTree"]:
+    """Return the graph of a module, the variables to differentiate (``Param``) and all others."""
+    from flax import nnx
+
+    graph, state = nnx.split(model)
+    wanted: Any = nnx.Param if wrt is None else wrt
+    params, others = nnx.split_state(state, wanted, ...)
+    return graph, params, others
+
 
 def split_module(
-    function: Callable[[Any, Any], Any], model: Any, build: Callable[[jax.Array], Any] | None
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    function: Callable[[Any, Any], "chex.ArrayTree"],
+    model: object,
+    build: Callable[[jax.Array], object] | None,
+) -> tuple[Callable[..., "chex.ArrayTree"], Callable[..., "chex.ArrayTree"]]:
     """Return pure functions that create a module and evaluate a function of it.
 
     Args:
@@ -34,11 +72,16 @@ def split_module(
 
     graph = nnx.graphdef(model if build is None else jax.eval_shape(build, jax.random.key(0)))
 
-    def create(key: jax.Array) -> tuple[Any, Any]:
+    def create(key: jax.Array) -> tuple["chex.ArrayTree", "chex.ArrayTree"]:
         params, model_state = nnx.state(model if build is None else build(key), nnx.Param, ...)
         return params, model_state
 
-    def call(params: Any, batch: Any, model_state: Any, is_training: bool) -> tuple[Any, Any]:
+    def call(
+        params: "chex.ArrayTree",
+        batch: "chex.ArrayTree",
+        model_state: "chex.ArrayTree | None",
+        is_training: bool,
+    ) -> tuple["chex.ArrayTree", "chex.ArrayTree"]:
         state = {} if model_state is None else model_state
         # A copy: without it the merged module would write into the variables of `params`.
         module = nnx.merge(graph, params, state, copy=True)

@@ -2,17 +2,23 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import jax
 import numpy as np
 
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
+from lrsched.arguments import DecayRate, GrowthLimit, one_of, validate_arguments, whole_number
 from lrsched.schedules.decay import exponential, linear
+from lrsched.tuning._critical_rate import critical_rate_at_init
 from lrsched.tuning._training import Training
 from lrsched.tuning.batched_runner import make_run_spec, normalize_seeds, start_all
 from lrsched.tuning.results import RateRange, Verdict, judge_rate, short_repr, text_table
+
+if TYPE_CHECKING:
+    import chex
+    from matplotlib.axes import Axes
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "sgd": (1e-5, 100.0),
@@ -147,23 +153,21 @@ class RangeTestResult:
             f"median of {len(self._curves_that_fall())} seeds of the range test",
         )
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: "Axes | None" = None, *, mine: float | None = None) -> "Axes":
         """Draw the losses over the rates, with the usable range and the suggestion.
 
         Args:
           ax: Matplotlib axes. Defaults to new ones.
+          mine: A rate to mark, with its `verdict`.
 
         Returns:
           The axes.
         """
-        return plot("plot_range_test", self, ax)
+        drawn: Axes = plot("plot_range_test", self, ax, mine)
+        return drawn
 
     def _suggestions_of_seeds(self, method: str) -> list[float]:
-        if method not in _SUGGESTION_METHODS:
-            raise ValueError(
-                f"suggestion: method={method!r} is not accepted; method must be one of "
-                f"{', '.join(map(repr, _SUGGESTION_METHODS))}."
-            )
+        one_of("Method", tuple(_SUGGESTION_METHODS)).validate("suggestion", "method", method)
         suggest = _SUGGESTION_METHODS[method]
         return [float(suggest(rates, losses)) for rates, losses in self._curves_that_fall()]
 
@@ -179,16 +183,17 @@ class RangeTestResult:
         return falling
 
 
+@validate_arguments
 def range_test(
     training: Training,
     *,
     low: float | None = None,
-    high: float | None = None,
-    steps: int = 200,
-    rate_spacing: str = "exponential",
+    high: float | str | None = None,
+    steps: Annotated[int, whole_number(3)] = 200,
+    rate_spacing: Annotated[str, one_of("RateSpacing", ("exponential", "linear"))] = "exponential",
     seeds: int | Sequence[int] = 3,
-    ema_decay: float = 0.9,
-    divergence_factor: float = 4.0,
+    ema_decay: DecayRate = 0.9,
+    divergence_factor: GrowthLimit = 4.0,
 ) -> RangeTestResult:
     """Train for ``steps`` updates while the rate grows from ``low`` to ``high``.
 
@@ -201,7 +206,9 @@ def range_test(
     Args:
       training: The training, with any optimizer.
       low: First rate. Defaults to that of `RANGES` for the optimizer, or of `ANY_RANGE`.
-      high: Last rate. Defaults to that of `RANGES` for the optimizer, or of `ANY_RANGE`.
+      high: Last rate, or ``"critical"``: 30 times the `critical_rate` of the first update, a few
+        forward passes, for an optimizer or a loss whose scale is not known. Defaults to that of
+        `RANGES` for the optimizer, or of `ANY_RANGE`.
       steps: Number of updates. At least 3.
       rate_spacing: ``"exponential"`` or ``"linear"``.
       seeds: Number of seeds, or the seeds. Each has initial parameters (if ``training`` makes them)
@@ -232,30 +239,17 @@ def range_test(
     default_low, default_high = RANGES.get(training.name or "", ANY_RANGE)
     low = default_low if low is None else low
     high = default_high if high is None else high
+    if isinstance(high, str):
+        if high != "critical":
+            raise ValueError(
+                f"range_test: high={high!r} is not accepted; high must be a rate or 'critical'."
+            )
+        listed = normalize_seeds("range_test", seeds)
+        high = _ABOVE_CRITICAL * critical_rate_at_init(training, _GUESS, listed)
     if not 0 < low < high < np.inf:
         raise ValueError(
             f"range_test: low={low!r}, high={high!r} are not accepted; they must be finite numbers "
             "above 0, the lower first."
-        )
-    if not (isinstance(steps, int) and 3 <= steps < 2**31):
-        raise ValueError(
-            f"range_test: steps={steps!r} is not accepted; steps must be a whole number from 3 to "
-            "2**31 - 1."
-        )
-    if rate_spacing not in _RATE_SPACINGS:
-        raise ValueError(
-            f"range_test: rate_spacing={rate_spacing!r} is not accepted; rate_spacing must be one "
-            f"of {', '.join(map(repr, _RATE_SPACINGS))}."
-        )
-    if not 0 <= ema_decay < 1:
-        raise ValueError(
-            f"range_test: ema_decay={ema_decay!r} is not accepted; ema_decay must be from 0 to "
-            "below 1."
-        )
-    if not divergence_factor > 1:
-        raise ValueError(
-            f"range_test: divergence_factor={divergence_factor!r} is not accepted; "
-            "divergence_factor must be above 1."
         )
     schedule = _RATE_SPACINGS[rate_spacing](low, high, steps - 1)
     seeds = normalize_seeds("range_test", seeds)
@@ -270,6 +264,10 @@ def range_test(
     return RangeTestResult(np.asarray(schedule(np.arange(steps))), losses, smoothed)
 
 
+# The highest usable rate was 0.3 to 2.5 times the critical rate of the first update on six problems
+# of `python -m benchmarks which-rate`, and a test must reach rates that diverge.
+_ABOVE_CRITICAL: Final = 30
+_GUESS: Final = 1e-3
 _RATE_SPACINGS: Final[dict[str, Callable[[float, float, int], Schedule]]] = {
     "exponential": lambda low, high, steps: exponential(low, high / low, every=steps),
     "linear": linear,
@@ -330,24 +328,24 @@ def _has_diverged(smoothed: np.ndarray, divergence_factor: float) -> np.ndarray:
     return np.logical_or.accumulate(is_beyond, axis=1)
 
 
-def _rate_after_fall(rates: np.ndarray, losses: np.ndarray, fraction: float) -> Any:
+def _rate_after_fall(rates: np.ndarray, losses: np.ndarray, fraction: float) -> "chex.Scalar":
     """Return the rate at which this fraction of the whole fall is done."""
     return rates[np.argmax(losses <= losses[0] - fraction * (losses[0] - losses.min()))]
 
 
-def _nine_tenths(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _nine_tenths(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return _rate_after_fall(rates, losses, 0.9)
 
 
-def _steepest(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _steepest(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return rates[np.argmin(np.gradient(losses, np.log10(rates)))]
 
 
-def _tenth_of_minimum(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _tenth_of_minimum(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     return rates[np.argmin(losses)] / 10
 
 
-def _valley(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _valley(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     """Return the rate halfway along the longest decreasing subsequence, as fastai counts it."""
     lengths = np.ones(len(losses), int)
     for i in range(1, len(losses)):
@@ -360,7 +358,7 @@ def _valley(rates: np.ndarray, losses: np.ndarray) -> Any:
     return rates[max(0, start) + int(third) + int(third / 2)]
 
 
-def _slide(rates: np.ndarray, losses: np.ndarray) -> Any:
+def _slide(rates: np.ndarray, losses: np.ndarray) -> "chex.Scalar":
     """Return the first rate from the right where slopes 15 updates apart are alike (fastai)."""
     slopes = np.gradient(losses)
     distance = min(15, len(losses) // 2)
@@ -370,7 +368,7 @@ def _slide(rates: np.ndarray, losses: np.ndarray) -> Any:
     return rates[right - distance]
 
 
-_SUGGESTION_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], Any]]] = {
+_SUGGESTION_METHODS: Final[dict[str, Callable[[np.ndarray, np.ndarray], "chex.Scalar"]]] = {
     "90%": _nine_tenths,
     "steepest": _steepest,
     "minimum/10": _tenth_of_minimum,

@@ -3,12 +3,19 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import jax
 import numpy as np
 
 from lrsched._schedule import Schedule
+from lrsched.arguments import (
+    OPEN_UNIT_FLOAT,
+    ArgumentType,
+    in_range,
+    validate_arguments,
+    whole_number,
+)
 from lrsched.running.edit import scale_learning_rate
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.tuning._sweep import sweep
@@ -60,12 +67,13 @@ class HalvingResult:
         return self.schedules[int(np.nanargmin(self.losses[-1]))]
 
 
+@validate_arguments
 def successive_halving(
     training: Training,
     schedules: Sequence[Schedule],
     *,
     steps: int,
-    keep: float = 1 / 3,
+    keep: Annotated[float, OPEN_UNIT_FLOAT] = 1 / 3,
     seed: int = 0,
 ) -> HalvingResult:
     """Train all schedules briefly, keep the best third, train them three times as long, and repeat.
@@ -105,11 +113,6 @@ def successive_halving(
     References:
       Jamieson & Talwalkar 2016 (arXiv 1502.07943).
     """
-    if not 0 < keep < 1:
-        raise ValueError(
-            f"successive_halving: keep={keep!r} is not accepted; keep must be between 0 and 1 "
-            "(exclusive)."
-        )
     listed = list(schedules)
     runner, states = _start_schedules("successive_halving", training, listed, steps, seed)
     # 1e-9: log(9) / log(3) is 1.9999999999999996 in float64.
@@ -168,13 +171,19 @@ class PopulationResult:
         return self.schedules[run] * piecewise_constant(factors[::-1], self.steps[:-1])
 
 
+_AT_MOST_HALF: Final = ArgumentType(
+    "float", "a number above 0 and at most 0.5", in_range(gt=0, le=0.5), static=True
+)
+
+
+@validate_arguments
 def population_based_training(
     training: Training,
     schedules: Sequence[Schedule],
     *,
     steps: int,
     num_rounds: int = 10,
-    replace_fraction: float = 0.25,
+    replace_fraction: Annotated[float, _AT_MOST_HALF] = 0.25,
     perturbation_factors: tuple[float, ...] = (0.8, 1.25),
     seed: int = 0,
 ) -> PopulationResult:
@@ -222,11 +231,6 @@ def population_based_training(
         raise ValueError(
             f"population_based_training: num_rounds={num_rounds!r} is not accepted; num_rounds "
             f"must be a whole number from 1 to the {steps} steps."
-        )
-    if not 0 < replace_fraction <= 0.5:
-        raise ValueError(
-            f"population_based_training: replace_fraction={replace_fraction!r} is not accepted; "
-            "replace_fraction must be above 0 and at most 0.5."
         )
     if not perturbation_factors:
         raise ValueError(
@@ -307,12 +311,8 @@ def search(
             f"search: study={study!r} is not accepted: it maximises; study must minimise the loss: "
             "create_study(direction='minimize')."
         )
-    for name, number in {"n_trials": n_trials, "trials_per_batch": trials_per_batch}.items():
-        if not (isinstance(number, int) and number >= 1):
-            raise ValueError(
-                f"search: {name}={number!r} is not accepted; {name} must be a whole number of at "
-                "least 1."
-            )
+    n_trials = whole_number().validate("search", "n_trials", n_trials)
+    trials_per_batch = whole_number().validate("search", "trials_per_batch", trials_per_batch)
     for first in range(0, n_trials, trials_per_batch):
         trials = [study.ask() for _ in range(min(trials_per_batch, n_trials - first))]
         schedules = [propose(trial) for trial in trials]

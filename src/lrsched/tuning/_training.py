@@ -19,28 +19,39 @@ from lrsched.arguments import short_repr
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
 from lrsched.transforms.inject import inject_schedules
-from lrsched.tuning._nnx import split_module
+from lrsched.tuning._nnx import is_nnx_module, is_of_package, split_module
 
 if TYPE_CHECKING:
     import chex
 
 Key: TypeAlias = jax.Array
+# Types that the functions of a user choose. They are Any: no other type of a parameter lets a
+# callable accept every function.
+Model: TypeAlias = Any
+"""Parameters, or an ``nnx.Module``."""
+State: TypeAlias = Any
+"""Pytree that one update hands to the next, such as a `TrainingState`."""
+Data: TypeAlias = Any
+"""Arrays of all examples, an iterable of mini-batches, or a function of a key and the step."""
 Batch: TypeAlias = Any
+"""Pytree of arrays: one mini-batch."""
 Optimizer: TypeAlias = Callable[[Schedule], optax.GradientTransformation]
 Metrics: TypeAlias = jax.Array | dict[str, jax.Array]
 """A scalar, lower is better; or scalars by name, one of which is "loss"."""
-ModelFunction: TypeAlias = Callable[[Any, Batch, Any, bool], tuple[Any, Any]]
+ModelFunction: TypeAlias = Callable[
+    [Model, Batch, "chex.ArrayTree", bool], tuple["Metrics", "chex.ArrayTree"]
+]
 """``(params, batch, model_state, is_training) -> (loss, model_state)``."""
 
 
 class TrainingState(NamedTuple):
-    """What one update hands to the next.
+    """Values that one update passes to the next.
 
     Attributes:
       params: The parameters.
       opt_state: The state of the optimizer, which contains the schedule.
-      model_state: Other state of the model (batch statistics, dropout keys); ``None`` if it has
-        none.
+      model_state: Other state of the model (batch statistics, dropout keys); ``None`` without
+        such a state.
     """
 
     params: optax.Params
@@ -81,25 +92,25 @@ class Training:
       1.125
     """
 
-    init: Callable[[Schedule, Key], Any]
-    step: Callable[[Any, Batch], tuple[Any, jax.Array]]
-    batch: Callable[[Any, Key, jax.Array], Batch]
-    data: Any = None
-    evaluate: Callable[[Any, Any], tuple[Any, Metrics]] | None = None
-    validation: Any = None
+    init: Callable[[Schedule, Key], State]
+    step: Callable[[State, Batch], tuple[State, jax.Array]]
+    batch: Callable[[Data, Key, jax.Array], Batch]
+    data: Data = None
+    evaluate: Callable[[State, Data], tuple[State, Metrics]] | None = None
+    validation: Data = None
     name: str | None = None
 
 
 def training(
-    loss_fn: Callable[[Any, Batch], jax.Array],
-    model: Any,
+    loss_fn: Callable[[Model, Batch], jax.Array],
+    model: Model,
     optimizer: Optimizer,
-    data: Any,
+    data: Data,
     *,
     batch_size: int | None = None,
     num_batches: int = 256,
-    validation: Any = None,
-    metric: Callable[[Any, Batch], Metrics] | None = None,
+    validation: Data = None,
+    metric: Callable[[Model, Batch], Metrics] | None = None,
 ) -> Training:
     """Make a `Training` from a loss function, a model, an optimizer and data.
 
@@ -324,8 +335,8 @@ def _hash32(x: jax.Array) -> jax.Array:
 
 
 def _batch_function(
-    data: Any, batch_size: int | None, num_batches: int
-) -> tuple[Any, Callable[[Any, Key, jax.Array], Batch]]:
+    data: Data, batch_size: int | None, num_batches: int
+) -> tuple["chex.ArrayTree", Callable[[Data, Key, jax.Array], Batch]]:
     """Return the arrays to keep on the device, and the function that makes a mini-batch of them."""
     if _is_iterable_of_batches(data):
         if batch_size is not None:
@@ -336,7 +347,7 @@ def _batch_function(
         stacked = _read_batches(data, num_batches)
         count = len(jax.tree.leaves(stacked)[0])
 
-        def next_batch(arrays: Any, key: Key, step: jax.Array) -> Batch:
+        def next_batch(arrays: "chex.ArrayTree", key: Key, step: jax.Array) -> Batch:
             index = _optimization_barrier(shuffled_indices(key, step, count, 1))[0]
             return jax.tree.map(lambda array: array[index], arrays)
 
@@ -370,23 +381,23 @@ def _batch_function(
             f"number from 1 to the {num_examples} examples."
         )
 
-    def batch(arrays: Any, key: Key, step: jax.Array) -> Batch:
+    def batch(arrays: "chex.ArrayTree", key: Key, step: jax.Array) -> Batch:
         if size == num_examples:
             return arrays
         # Without the barrier XLA computes an index again for every number that it gathers.
-        indices: Any = _optimization_barrier(shuffled_indices(key, step, num_examples, size))
+        indices = _optimization_barrier(shuffled_indices(key, step, num_examples, size))
         return jax.tree.map(lambda array: array[indices], arrays)
 
     return jax.tree.map(jnp.asarray, data), batch
 
 
-def _is_numeric(leaf: Any) -> bool:
+def _is_numeric(leaf: object) -> bool:
     dtype = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype
     kinds = (np.bool_, jnp.number, jax.dtypes.extended)  # random keys are of an extended dtype
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
-def _is_iterable_of_batches(data: Any) -> bool:
+def _is_iterable_of_batches(data: object) -> bool:
     if inspect.isgeneratorfunction(data):
         return True
     is_leaf = bool(jax.tree_util.all_leaves([data]))
@@ -402,7 +413,7 @@ def _is_iterable_of_batches(data: Any) -> bool:
     )
 
 
-def _read_batches(data: Any, num_batches: int) -> Any:
+def _read_batches(data: Data, num_batches: int) -> "chex.ArrayTree":
     """Stack the first batches of an iterable; a last, smaller batch is left out."""
     if not (isinstance(num_batches, int) and num_batches >= 1):
         raise ValueError(
@@ -411,7 +422,7 @@ def _read_batches(data: Any, num_batches: int) -> Any:
         )
     source = data() if inspect.isgeneratorfunction(data) else data
     # TensorFlow's tensors are converted by the data set itself: jax has no conversion for them.
-    iterator: Iterator[Any] = iter(getattr(source, "as_numpy_iterator", lambda: source)())
+    iterator: Iterator[Batch] = iter(getattr(source, "as_numpy_iterator", lambda: source)())
     batches = [jax.tree.map(np.asarray, batch) for batch in itertools.islice(iterator, num_batches)]
     if not batches:
         raise ValueError(
@@ -431,33 +442,35 @@ def _read_batches(data: Any, num_batches: int) -> Any:
 
 
 def _model_functions(
-    function: Callable[[Any, Batch], Metrics], model: Any
-) -> tuple[Callable[[Key], tuple[Any, Any]], ModelFunction]:
+    function: Callable[[Model, Batch], Metrics], model: Model
+) -> tuple[Callable[[Key], tuple[Model, "chex.ArrayTree"]], ModelFunction]:
     """Return the functions that create a model from a key and evaluate ``function`` of it."""
     _check_model(model)
-    build = model if callable(model) and not _is_nnx_module(model) else None
-    if _is_nnx_module(model if build is None else jax.eval_shape(build, jax.random.key(0))):
+    build = model if callable(model) and not is_nnx_module(model) else None
+    if is_nnx_module(model if build is None else jax.eval_shape(build, jax.random.key(0))):
         return split_module(function, model, build)
 
-    def create(key: Key) -> tuple[Any, None]:
+    def create(key: Key) -> tuple[Model, None]:
         params = model if build is None else build(key)
         return jax.tree.map(jnp.asarray, params), None
 
-    def call(params: Any, batch: Batch, model_state: Any, is_training: bool) -> tuple[Any, None]:
+    def call(
+        params: Model, batch: Batch, model_state: "chex.ArrayTree", is_training: bool
+    ) -> tuple[Metrics, None]:
         del model_state, is_training
         return function(params, batch), None
 
     return create, call
 
 
-def _check_model(model: Any) -> None:
+def _check_model(model: object) -> None:
     if inspect.isclass(model):
         raise ValueError(
             f"training: model={model.__name__} is not accepted: it is a class; model must be an "
             f"nnx.Module, a pytree of parameters, or a function of a key that makes one, such as "
             f"lambda key: {model.__name__}(rngs=nnx.Rngs(key))."
         )
-    if _is_of_package(model, "flax.linen"):
+    if is_of_package(model, "flax.linen"):
         raise ValueError(
             f"training: model={type(model).__name__} is not accepted: it is a flax.linen module, "
             "which holds no parameters; pass lambda key: module.init(key, example_input) as model, "
@@ -465,7 +478,7 @@ def _check_model(model: Any) -> None:
         )
 
 
-def _check_optimizer(optimizer: Any) -> None:
+def _check_optimizer(optimizer: object) -> None:
     if hasattr(optimizer, "init") and hasattr(optimizer, "update"):
         raise ValueError(
             "training: optimizer is a finished transform, whose rate cannot be varied; optimizer "
@@ -479,7 +492,7 @@ def _check_optimizer(optimizer: Any) -> None:
         )
 
 
-def _check_loss_fn(loss_fn: Any) -> None:
+def _check_loss_fn(loss_fn: object) -> None:
     if not callable(loss_fn):
         raise ValueError(
             f"training: loss_fn={short_repr(loss_fn)} is not accepted; loss_fn must be a function "
@@ -487,10 +500,10 @@ def _check_loss_fn(loss_fn: Any) -> None:
         )
 
 
-def _scalar(loss_fn: Callable[[Any, Batch], Any]) -> Callable[[Any, Batch], jax.Array]:
+def _scalar(loss_fn: Callable[[Model, Batch], jax.Array]) -> Callable[[Model, Batch], jax.Array]:
     @functools.wraps(loss_fn)
-    def checked(model: Any, batch: Batch) -> jax.Array:
-        loss: jax.Array = loss_fn(model, batch)
+    def checked(model: Model, batch: Batch) -> jax.Array:
+        loss = loss_fn(model, batch)
         if loss is None or isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
             got = (
                 f"an array of shape {np.shape(loss)}"
@@ -511,21 +524,12 @@ def _scalar(loss_fn: Callable[[Any, Batch], Any]) -> Callable[[Any, Batch], jax.
     return checked
 
 
-def _is_nnx_module(model: Any) -> bool:
-    return _is_of_package(model, "flax.nnx")
-
-
-def _is_of_package(value: Any, package: str) -> bool:
-    # By name, as Flax is an optional dependency that must not be imported for a pytree.
-    return any(kind.__module__.startswith(package) for kind in type(value).__mro__)
-
-
 def _with_schedule_in_state(
-    optimizer: Optimizer, create: Callable[[Key], tuple[Any, Any]]
+    optimizer: Optimizer, create: Callable[[Key], tuple[Model, "chex.ArrayTree"]]
 ) -> Optimizer:
     """Return the optimizer with the schedule in its state, injected where it is not there yet."""
 
-    def init(key: Key) -> Any:
+    def init(key: Key) -> optax.OptState:
         return optimizer(as_schedule(0.0)).init(create(key)[0])
 
     if has_rate(jax.eval_shape(init, jax.random.key(0))):

@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as _PartitionSpec
 
 from lrsched._schedule import Schedule
 from lrsched.arguments import short_repr
-from lrsched.tuning._training import Training, as_metric_dict
+from lrsched.tuning._training import Data, State, Training, as_metric_dict
 
 if TYPE_CHECKING:
     import chex
@@ -63,8 +63,8 @@ class RunSpec(NamedTuple):
     """
 
     schedule: Schedule
-    seed: Any
-    updates_per_record: Any
+    seed: "chex.Numeric"
+    updates_per_record: "chex.Numeric"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +171,7 @@ class BatchedRunner:
         self._evaluate = evaluate[0] if evaluate else None
         self.compile_seconds: float = time.perf_counter() - began
 
-    def shard(self, tree: Any) -> Any:
+    def shard(self, tree: "chex.ArrayTree") -> "chex.ArrayTree":
         """Split arrays with a leading axis of lanes over the devices."""
         return jax.device_put(tree, self._sharding)
 
@@ -180,7 +180,9 @@ class BatchedRunner:
         states: RunStates = self.shard(jax.tree.map(_zeros, self._shapes))
         return states
 
-    def start_runs(self, states: RunStates, lanes: Sequence[int], specs: Sequence[RunSpec]) -> Any:
+    def start_runs(
+        self, states: RunStates, lanes: Sequence[int], specs: Sequence[RunSpec]
+    ) -> RunStates:
         """Start a run in each of these lanes.
 
         Args:
@@ -250,7 +252,9 @@ class BatchedRunner:
         analysis = self._advance.memory_analysis()
         return int(analysis.argument_size_in_bytes + analysis.temp_size_in_bytes)
 
-    def _lower(self, function: Callable[..., Any], *args: Any, num_replicated: int = 0) -> Any:
+    def _lower(
+        self, function: Callable[..., object], *args: object, num_replicated: int = 0
+    ) -> Any:
         """Lower a program in which each device sees its own lanes and the last arguments whole."""
         split, replicated = PartitionSpec(AXIS), PartitionSpec()
         specs = (*[split] * (len(args) - num_replicated), *[replicated] * num_replicated)
@@ -291,14 +295,14 @@ class _Programs:
         )
         return started
 
-    def advance_once(self, states: RunStates, data: Any, limit: jax.Array) -> RunStates:
+    def advance_once(self, states: RunStates, data: Data, limit: jax.Array) -> RunStates:
         del limit
         advanced: RunStates = self._map_groups(
             lambda group: self._map(self._update(data), group), states
         )
         return advanced
 
-    def advance(self, states: RunStates, data: Any, limit: jax.Array) -> RunStates:
+    def advance(self, states: RunStates, data: Data, limit: jax.Array) -> RunStates:
         def advance_group(states: RunStates) -> RunStates:
             remaining = jnp.where(has_stopped(states), limit, states.stop_step - states.step)
             count = jnp.minimum(limit, jnp.min(remaining))
@@ -320,12 +324,12 @@ class _Programs:
         return advanced
 
     def evaluate(
-        self, states: RunStates, selected: jax.Array, data: Any
+        self, states: RunStates, selected: jax.Array, data: Data
     ) -> tuple[RunStates, dict[str, jax.Array]]:
         assert self._training.evaluate is not None
         evaluate = self._training.evaluate
 
-        def evaluate_run(state: Any) -> tuple[Any, dict[str, jax.Array]]:
+        def evaluate_run(state: State) -> tuple[State, dict[str, jax.Array]]:
             observed, metrics = evaluate(state, data[1])
             return observed, as_metric_dict(metrics)
 
@@ -334,11 +338,11 @@ class _Programs:
         ) -> tuple[RunStates, dict[str, jax.Array]]:
             states, selected = group
 
-            def evaluate_selected() -> tuple[Any, dict[str, jax.Array]]:
+            def evaluate_selected() -> tuple[State, dict[str, jax.Array]]:
                 observed, metrics = self._map(evaluate_run, states.state)
                 return _tree_select(selected, observed, states.state), metrics
 
-            def skip() -> tuple[Any, dict[str, jax.Array]]:
+            def skip() -> tuple[State, dict[str, jax.Array]]:
                 _, shapes = jax.eval_shape(evaluate_selected)
                 return states.state, jax.tree.map(
                     lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes
@@ -352,7 +356,9 @@ class _Programs:
         )
         return evaluated
 
-    def _map_groups(self, function: Callable[[Any], Any], tree: Any) -> Any:
+    def _map_groups(
+        self, function: Callable[[Any], "chex.ArrayTree"], tree: "chex.ArrayTree"
+    ) -> "chex.ArrayTree":
         """Apply ``function`` to every group of ``vmap_size`` lanes, one after another."""
         size, groups = self._plan.vmap_size, self._plan.lanes // self._plan.vmap_size
         # A group of one run has no batch axis: a batch of one would lower matrix products to
@@ -367,11 +373,13 @@ class _Programs:
             mapped = jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), mapped)
 
-    def _map(self, function: Callable[..., Any], *trees: Any) -> Any:
+    def _map(
+        self, function: Callable[..., "chex.ArrayTree"], *trees: "chex.ArrayTree"
+    ) -> "chex.ArrayTree":
         """Apply ``function`` to every lane of a group."""
         return (function if self._plan.vmap_size == 1 else jax.vmap(function))(*trees)
 
-    def _update(self, data: Any) -> Callable[[RunStates], RunStates]:
+    def _update(self, data: Data) -> Callable[[RunStates], RunStates]:
         def update(run: RunStates) -> RunStates:
             key = jax.random.wrap_key_data(run.data_key)
             batch = self._training.batch(data[0], key, run.step)
@@ -418,7 +426,7 @@ def metric_names(training: Training, example: RunSpec) -> tuple[str, ...]:
     if training.evaluate is None:
         return ("loss",)
 
-    def evaluate(spec: RunSpec, validation: Any) -> dict[str, jax.Array]:
+    def evaluate(spec: RunSpec, validation: Data) -> dict[str, jax.Array]:
         assert training.evaluate is not None
         state = training.init(spec.schedule, jax.random.key(spec.seed))
         return as_metric_dict(training.evaluate(state, validation)[1])
@@ -475,11 +483,11 @@ def normalize_seeds(function: str, seeds: int | Sequence[int]) -> list[int]:
 _MAX_SEEDS: Final = 2**20
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def tree_stack(trees: Sequence[Any]) -> Any:
+def tree_stack(trees: Sequence["chex.ArrayTree"]) -> "chex.ArrayTree":
     """Stack trees of NumPy scalars along a new leading axis."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
@@ -616,7 +624,7 @@ def _candidate_plans(
 
 
 def _update_jaxpr(training: Training, example: RunSpec) -> str:
-    def update(spec: RunSpec, data: Any) -> Any:
+    def update(spec: RunSpec, data: Data) -> "chex.ArrayTree":
         state = training.init(spec.schedule, jax.random.key(spec.seed))
         return training.step(state, training.batch(data, jax.random.key(0), jnp.int32(0)))
 
@@ -629,7 +637,7 @@ def _fits_in_memory(runner: BatchedRunner, device: Device) -> bool:
     return bool(runner.memory_bytes() <= 0.9 * free)
 
 
-def _zeros(leaf: jax.ShapeDtypeStruct) -> Any:
+def _zeros(leaf: jax.ShapeDtypeStruct) -> "chex.Array":
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         raw = jax.eval_shape(jax.random.key_data, leaf)
         impl = jax.random.key_impl(jax.random.key(0))
@@ -637,7 +645,9 @@ def _zeros(leaf: jax.ShapeDtypeStruct) -> Any:
     return np.zeros(leaf.shape, leaf.dtype)
 
 
-def _tree_select(selected: jax.Array, new: Any, old: Any) -> Any:
+def _tree_select(
+    selected: jax.Array, new: "chex.ArrayTree", old: "chex.ArrayTree"
+) -> "chex.ArrayTree":
     def select(a: jax.Array, b: jax.Array) -> jax.Array:
         mask = selected.reshape(*selected.shape, *[1] * (jnp.ndim(a) - selected.ndim))
         return jnp.where(mask, a, b)

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -201,7 +201,7 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _write(file: Any, metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def _write(file: IO[bytes], metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     raw = {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
     described = {
         name: {
@@ -239,16 +239,18 @@ def _read(path: Path) -> Save:
 def flatten_arrays(name: str, tree: "chex.ArrayTree") -> dict[str, np.ndarray]:
     """Return the arrays of a tree by ``name`` and position; random keys as their raw data."""
 
-    def to_numpy(leaf: Any) -> np.ndarray:
+    def to_numpy(leaf: "chex.Array") -> np.ndarray:
         return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
     return {f"{name}.{i}": to_numpy(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
-def restore_arrays(arrays: dict[str, np.ndarray], name: str, like: Any) -> Any:
+def restore_arrays(
+    arrays: dict[str, np.ndarray], name: str, like: "chex.ArrayTree"
+) -> "chex.ArrayTree":
     """Return the tree that `flatten_arrays` received, with the structure of ``like``."""
 
-    def from_numpy(raw: np.ndarray, leaf: Any) -> Any:
+    def from_numpy(raw: np.ndarray, leaf: "chex.Array") -> "chex.Array":
         return jax.random.wrap_key_data(jnp.asarray(raw)) if _is_key(leaf) else raw
 
     leaves, treedef = jax.tree.flatten(like)
@@ -256,7 +258,7 @@ def restore_arrays(arrays: dict[str, np.ndarray], name: str, like: Any) -> Any:
     return jax.tree.unflatten(treedef, restored)
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: "chex.Array") -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jax
 import numpy as np
@@ -10,7 +10,13 @@ from jax.experimental import multihost_utils
 
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
+from lrsched.arguments import OPEN_UNIT_FLOAT, POSITIVE_FLOAT
 from lrsched.tuning.batched_runner import ExecutionPlan
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from _typeshed import DataclassInstance
+    from matplotlib.axes import Axes
 
 
 class RateRange(NamedTuple):
@@ -33,7 +39,7 @@ class Verdict(NamedTuple):
       rate: The rate in question.
       factor: Factor from the rate to the nearest end of the usable range; 1.0 if it lies inside.
       usable: The usable range.
-      evidence: Where the range comes from, in words.
+      evidence: Source of the range, as text.
     """
 
     verdict: str
@@ -63,10 +69,7 @@ def judge_rate(rate: float, usable: RateRange, evidence: str) -> Verdict:
       >>> print(judge_rate(1.0, RateRange(0.01, 0.1), "seed 0"))
       1 is too high: the usable range is 0.01 to 0.1 (seed 0); multiply the rate by 0.1 to reach it.
     """
-    if not (np.ndim(rate) == 0 and 0 < rate < np.inf):
-        raise ValueError(
-            f"verdict: rate={rate!r} is not accepted; rate must be a finite number above 0."
-        )
+    POSITIVE_FLOAT.validate("verdict", "rate", rate)
     if rate < usable.low:
         return Verdict("too low", rate, usable.low / rate, usable, evidence)
     if rate > usable.high:
@@ -82,7 +85,7 @@ class Sensitivity(NamedTuple):
         as good as the best.
       rates: Lowest and highest swept rate; the value depends on this range.
       num_rates: Number of swept rates.
-      warning: What limits the value, or an empty string.
+      warning: Limits of the value, or an empty string.
     """
 
     value: float
@@ -96,6 +99,29 @@ class Sensitivity(NamedTuple):
             f"to {self.rates.high:.2g}"
         )
         return f"{text} ({self.warning})" if self.warning else text
+
+
+class Collapse(NamedTuple):
+    """Loss curves of several sizes on one scale; ``print`` shows how far they agree.
+
+    Attributes:
+      progress: Fraction of the run, of shape ``(points,)``.
+      curves: ``(loss - floor) / (final loss - floor)`` of each size, of shape ``(sizes, points)``.
+      spread: Mean over the points of the standard deviation over the mean of the sizes; 0 if the
+        curves are one.
+      floor: The loss that no training goes below.
+    """
+
+    progress: np.ndarray
+    curves: np.ndarray
+    spread: float
+    floor: float
+
+    def __str__(self) -> str:
+        return f"{len(self.curves)} sizes agree within {self.spread:.2%} (floor {self.floor:.4g})"
+
+
+_COLLAPSE_POINTS: Final = np.linspace(0.1, 1.0, 46)
 
 
 class RunResults(NamedTuple):
@@ -121,10 +147,10 @@ class RunResults(NamedTuple):
         return int(self.train_loss.shape[1])
 
 
-def short_repr(result: Any) -> str:
+def short_repr(result: "DataclassInstance") -> str:
     """Return a result in one line, with the shapes of its arrays in place of their values."""
 
-    def show(value: Any) -> str:
+    def show(value: object) -> str:
         match value:
             case np.ndarray():
                 return f"<array {value.shape}>"
@@ -138,7 +164,7 @@ def short_repr(result: Any) -> str:
     return f"{type(result).__name__}({', '.join(fields)})"
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return rows as right-aligned text under the names of their columns.
 
     Args:
@@ -157,7 +183,7 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
          1   inf
     """
 
-    def show(cell: Any) -> str:
+    def show(cell: object) -> str:
         if isinstance(cell, float | np.floating):
             return f"{cell:.4g}"
         return str(cell)
@@ -330,11 +356,7 @@ class SweepResult:
           ValueError: If the schedules do not differ in ``x``, every run diverged, the loss falls
             nowhere below ``initial_loss``, or ``fraction`` is out of range.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(
-                f"usable_range: fraction={fraction!r} is not accepted; fraction must be between 0 "
-                "and 1 (exclusive)."
-            )
+        OPEN_UNIT_FLOAT.validate("usable_range", "fraction", fraction)
         rates, losses = self._rates_and_losses("usable_range", x)
         initial = self.initial_loss() if initial_loss is None else initial_loss
         fall = initial - losses.min()
@@ -379,26 +401,77 @@ class SweepResult:
         )
         return judge_rate(rate, usable, evidence)
 
-    def to_pandas(self) -> Any:
+    def collapse(self, *others: "SweepResult", floor: float) -> Collapse:
+        """Compare the loss curves of several sizes after normalisation, one sweep a size.
+
+        The curve of the best schedule of each sweep, averaged over its seeds, becomes ``(loss -
+        floor) / (final loss - floor)`` over the fraction of the run. Sizes that are trained
+        equally well collapse onto one curve: the one that departs has a hyperparameter that was
+        not transferred. They need the same schedule with a rate that decays to about 0, equal
+        tokens for each parameter, and an equal timescale of weight decay.
+
+        Args:
+          *others: Sweeps of other sizes, each with at least 10 loss records.
+          floor: The loss that no training goes below, such as ``L0`` of a power law ``a C**-b +
+            L0`` that was fitted to the final losses.
+
+        Returns:
+          The normalised curves and their spread.
+
+        Raises:
+          ValueError: If a sweep diverged, or a final loss is not above ``floor``.
+
+        References:
+          Qiu et al. 2025 (arXiv 2507.02119). The measure of the spread is lrsched's.
+        """
+        curves = []
+        for result in (self, *others):
+            best = result.schedules.index(result.best())
+            losses = result.train_loss[result.table["schedule"] == best].mean(axis=0)
+            losses = losses[~np.isnan(losses)]
+            if not losses[-1] > floor:
+                raise ValueError(
+                    f"collapse: floor={floor!r} is not accepted; floor must be below the final "
+                    f"losses, of which one is {losses[-1]:.4g}."
+                )
+            progress = np.arange(1, len(losses) + 1) / len(losses)
+            scaled = (losses - floor) / (losses[-1] - floor)
+            curves.append(np.interp(_COLLAPSE_POINTS, progress, scaled))
+        stacked = np.array(curves)
+        spread = float(np.mean(stacked.std(axis=0) / stacked.mean(axis=0)))
+        return Collapse(_COLLAPSE_POINTS, stacked, spread, floor)
+
+    def to_pandas(self) -> "pd.DataFrame":
         """Return the table as a ``pandas.DataFrame``."""
         import pandas
 
         return pandas.DataFrame(self.table)
 
-    def plot(self, x: str | None = None, by: str | None = None, ax: Any = None) -> Any:
+    def plot(
+        self,
+        x: str | None = None,
+        by: str | None = None,
+        ax: "Axes | None" = None,
+        *,
+        mine: float | None = None,
+    ) -> "Axes":
         """Draw the loss against a parameter of the schedules, with the band of its seeds.
 
         Args:
           x: Name of the parameter. Defaults to the first one in which the schedules differ.
           by: Name of a second parameter, with one curve for each of its values.
           ax: Matplotlib axes. Defaults to new ones.
+          mine: A value of ``x`` to mark, a rate, with its `verdict`.
 
         Returns:
           The axes.
         """
-        return plot("plot_sweep", self, x, by, ax)
+        drawn: Axes = plot("plot_sweep", self, x, by, ax, mine)
+        return drawn
 
-    def plot_runs(self, which: Sequence[int] | None = None, axes: Any = None) -> Any:
+    def plot_runs(
+        self, which: Sequence[int] | None = None, axes: "Sequence[Axes] | None" = None
+    ) -> "tuple[Axes, Axes]":
         """Draw the losses of the runs over their steps, with the rates beneath.
 
         Args:
@@ -408,7 +481,8 @@ class SweepResult:
         Returns:
           Both axes.
         """
-        return plot("plot_runs", self, which, axes)
+        drawn: tuple[Axes, Axes] = plot("plot_runs", self, which, axes)
+        return drawn
 
     def _rates_and_losses(self, function: str, x: str | None) -> tuple[np.ndarray, np.ndarray]:
         rates, losses = self.curve(x)
@@ -475,7 +549,7 @@ def results_table(
 
 
 def varying_parameters(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
-    """Return the parameters in which schedules differ, by name; NaN where a schedule has none.
+    """Return the parameters in which schedules differ, by name; NaN where a schedule lacks one.
 
     A name is the expression that reads the parameter of the schedule, such as
     ``operands[1].peak``, or its last component where that is unique.

@@ -1,0 +1,317 @@
+"""How often `lrsched.diagnose` is right: runs made wrong on purpose, as a confusion table.
+
+Small models are trained at 1/30 to 30 times their best peak, without a warmup, with a decay that
+ends too early, with a frozen group and with a layer whose rate is far too high. All runs of a
+problem are one program.
+"""
+
+import functools
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+
+import lrsched
+from benchmarks.platforms import use
+
+STEPS = 300
+BATCH = 32
+WARMUP = 30
+
+
+class Problem(NamedTuple):
+    """A model and its data.
+
+    Attributes:
+      init: ``key -> params``, a dict of layers.
+      loss: ``(params, batch) -> loss``.
+      data: Arrays with an axis of examples.
+    """
+
+    init: Callable[[jax.Array], Any]
+    loss: Callable[[Any, Any], jax.Array]
+    data: Any
+
+
+def _layers(key: jax.Array, sizes: Sequence[int]) -> dict[str, Any]:
+    keys = jax.random.split(key, len(sizes))
+    return {
+        f"layer_{i}": {
+            "kernel": jax.random.normal(keys[i], (m, n)) * np.sqrt(2 / m),
+            "bias": jnp.zeros(n),
+        }
+        for i, (m, n) in enumerate(itertools.pairwise(sizes))
+    }
+
+
+def _apply(params: Any, x: jax.Array, activation: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    for i in range(len(params)):
+        layer = params[f"layer_{i}"]
+        x = x @ layer["kernel"] + layer["bias"]
+        x = x if i == len(params) - 1 else activation(x)
+    return x
+
+
+def _digits(sizes: Sequence[int]) -> Problem:
+    x, y = load_digits(return_X_y=True)
+
+    def loss(params: Any, batch: Any) -> jax.Array:
+        logits = _apply(params, batch[0], jax.nn.relu)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
+
+    return Problem(lambda key: _layers(key, sizes), loss, (np.float32(x / 8 - 1), np.int32(y)))
+
+
+def _teacher() -> Problem:
+    key, key_x, key_n = jax.random.split(jax.random.key(7), 3)
+    x = jax.random.normal(key_x, (2048, 12))
+    teacher = _layers(key, (12, 16, 1))
+    y = _apply(teacher, x, jnp.tanh)[:, 0] + 0.1 * jax.random.normal(key_n, (2048,))
+
+    def loss(params: Any, batch: Any) -> jax.Array:
+        return jnp.mean((_apply(params, batch[0], jnp.tanh)[:, 0] - batch[1]) ** 2)
+
+    return Problem(lambda key: _layers(key, (12, 32, 32, 1)), loss, (np.asarray(x), np.asarray(y)))
+
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "digits": lambda: _digits((64, 32, 32, 10)),
+    "deep digits": lambda: _digits((64, *[24] * 6, 10)),
+    "teacher": _teacher,
+}
+OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
+    "Adam": lambda rate: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(rate)),
+    "SGD, momentum": lambda rate: optax.chain(
+        optax.trace(0.9), lrsched.scale_by_learning_rate(rate)
+    ),
+}
+
+
+class Run(NamedTuple):
+    """What is varied. All scalars but ``factors``, of shape ``(layers,)``."""
+
+    peak: Any
+    warmup: Any
+    end: Any
+    factors: Any
+    seed: Any
+
+
+@functools.lru_cache(maxsize=16)
+def trainer(problem_name: str, optimizer_name: str) -> Callable[[Run], tuple[Any, jax.Array]]:
+    """Return the compiled function from runs to the states of their health and their losses."""
+    problem, make = PROBLEMS[problem_name](), OPTIMIZERS[optimizer_name]
+
+    def train(run: Run, data: Any) -> tuple[Any, jax.Array]:
+        schedule = lrsched.wsd(run.peak, run.end, run.warmup, run.end - run.warmup)
+
+        def scale(updates: Any, params: Any) -> Any:
+            del params
+            return {
+                name: jax.tree.map(lambda u, i=i: u * run.factors[i], layer)
+                for i, (name, layer) in enumerate(sorted(updates.items()))
+            }
+
+        optimizer = lrsched.record_health(
+            optax.chain(make(schedule), optax.stateless(scale)), max_records=64, window=64
+        )
+        init_key, key = jax.random.split(jax.random.key(run.seed))
+        params = problem.init(init_key)
+
+        def step(carry: Any, t: jax.Array) -> tuple[Any, None]:
+            params, state = carry
+            at = jax.random.randint(jax.random.fold_in(key, t), (BATCH,), 0, len(data[1]))
+            batch = jax.tree.map(lambda x: x[at], data)
+            value, gradients = jax.value_and_grad(problem.loss)(params, batch)
+            updates, state = optimizer.update(gradients, state, params, value=value)
+            return (optax.apply_updates(params, updates), state), None
+
+        start = (params, optimizer.init(params))
+        (params, state), _ = jax.lax.scan(step, start, jnp.arange(STEPS))
+        return state._replace(inner_state=None), problem.loss(params, data)
+
+    compiled = jax.jit(jax.vmap(train, (0, None)))
+    return lambda runs: jax.device_get(compiled(runs, problem.data))
+
+
+def num_layers(problem_name: str) -> int:
+    """Return the number of layers, which are the groups."""
+    return len(PROBLEMS[problem_name]().init(jax.random.key(0)))
+
+
+def stacked(runs: Sequence[Run]) -> Run:
+    """Return runs as one, with a leading axis."""
+    peak, warmup, end, factors, seed = (np.stack(x) for x in zip(*runs, strict=True))
+    return Run(
+        np.float32(peak),
+        np.int32(warmup),
+        np.int32(end),
+        np.float32(factors),
+        np.uint32(seed),
+    )
+
+
+BEST = {
+    ("digits", "Adam"): 0.03,
+    ("digits", "SGD, momentum"): 0.1,
+    ("deep digits", "Adam"): 0.01,
+    ("deep digits", "SGD, momentum"): 0.03,
+    ("teacher", "Adam"): 0.06,
+    ("teacher", "SGD, momentum"): 0.1,
+}
+"""Best peak of a grid of half decades, by the final loss of two seeds."""
+
+
+def cases(problem: str, optimizer: str, seeds: Sequence[int]) -> list[tuple[str, Run]]:
+    """Return the runs of a problem, each with the name of what is wrong with it."""
+    best, layers = BEST[problem, optimizer], num_layers(problem)
+    ones = np.ones(layers)
+    frozen, exploding, faster = ones.copy(), ones.copy(), ones.copy()
+    frozen[0], exploding[layers // 2], faster[0] = 0, 100, 30
+    rows = [
+        *((f"{factor:.3g} x", factor, WARMUP, STEPS, ones) for factor in FACTORS),
+        ("no warmup", 1, 0, STEPS, ones),
+        ("no warmup, 3 x", 3, 0, STEPS, ones),
+        ("early decay", 1, WARMUP, STEPS // 2, ones),
+        ("frozen group", 1, WARMUP, STEPS, frozen),
+        ("exploding layer", 1, WARMUP, STEPS, exploding),
+        ("exploding layer, 30 x", 1, WARMUP, STEPS, faster),
+    ]
+    return [
+        (name, Run(factor * best, warmup, end, factors, seed))
+        for name, factor, warmup, end, factors in rows
+        for seed in seeds
+    ]
+
+
+FACTORS = (1 / 30, 1 / 10, 1 / 3, 1, 3, 30)
+
+
+class Judged(NamedTuple):
+    """A run, what is wrong with it, and what `lrsched.diagnose` says first.
+
+    Attributes:
+      problem: The problem and the optimizer.
+      case: What was made wrong.
+      truth: The right findings. Of a rate: "good" if the loss falls by 95 % of the best fall,
+        else "too low" or "too high".
+      said: The first finding, or "good".
+      loss: Final loss on all examples.
+      sentences: All findings.
+    """
+
+    problem: str
+    case: str
+    truth: tuple[str, ...]
+    said: str
+    loss: float
+    sentences: str
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the first finding is right."""
+        return self.said in self.truth
+
+
+TRUTH = {
+    "no warmup": ("no warmup",),
+    "no warmup, 3 x": ("no warmup", "too high"),
+    "early decay": ("early decay",),
+    "frozen group": ("frozen group",),
+    "exploding layer": ("exploding group",),
+    "exploding layer, 30 x": ("exploding group",),
+}
+RATES = tuple(f"{factor:.3g} x" for factor in FACTORS)
+
+
+def judge(problem: str, optimizer: str, seeds: Sequence[int]) -> list[Judged]:
+    """Train all cases of a problem, and judge each by its state alone."""
+    named = cases(problem, optimizer, seeds)
+    states, losses = trainer(problem, optimizer)(stacked([run for _, run in named]))
+    means = [
+        np.mean([loss for (name, _), loss in zip(named, losses, strict=True) if name == rate])
+        for rate in RATES
+    ]
+    best, initial = int(np.nanargmin(means)), float(np.median(states.first[:, 1]))
+
+    def truth(name: str, loss: float) -> tuple[str, ...]:
+        if name in TRUTH:
+            return TRUTH[name]
+        if loss <= means[best] + 0.05 * (initial - means[best]):
+            return ("good",)
+        # A run that is not finite is a rate that is too high.
+        return ("too low",) if RATES.index(name) < best else ("too high", "not finite")
+
+    rows = []
+    for i, (name, _) in enumerate(named):
+        found = lrsched.diagnose(jax.tree.map(lambda leaf, i=i: leaf[i], states))
+        said = found.findings[0].problem if found.findings else "good"
+        loss = float(losses[i])
+        title = f"{problem}, {optimizer}"
+        rows.append(Judged(title, name, truth(name, loss), said, loss, str(found)))
+    return rows
+
+
+def confusion(rows: Sequence[Judged]) -> Table:
+    """Return what was said for each case and its truth."""
+    said = list(dict.fromkeys(["good", *(row.said for row in rows)]))
+    right = sum(row.is_right for row in rows)
+    table = Table(
+        *("case", "right answer", *said, "right"),
+        title=f"First finding of {len(rows)} runs: {right} are right",
+    )
+    for case in (*RATES, *TRUTH):
+        for truth in dict.fromkeys(row.truth for row in rows if row.case == case):
+            these = [row for row in rows if (row.case, row.truth) == (case, truth)]
+            counts = Counter(row.said for row in these)
+            table.add_row(
+                case,
+                " or ".join(truth),
+                *(str(counts[name] or "") for name in said),
+                f"{sum(row.is_right for row in these)} / {len(these)}",
+            )
+    return table
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train."""
+
+    seeds: tuple[int, ...] = (100, 101)
+    """Seeds; the thresholds were set on the seeds 0 and 1."""
+    verbose: bool = False
+    """Whether to print the findings of each run."""
+    out: Path = Path(__file__).parent / "results" / "diagnose.json"
+    """Where the rows are written."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains, judges, prints the table."""
+    options = tyro.cli(
+        Options, prog="python -m benchmarks diagnose", description=__doc__, args=arguments
+    )
+    use("cpu")
+    console, rows = Console(), []
+    for problem, optimizer in BEST:
+        found = judge(problem, optimizer, options.seeds)
+        rows.extend(found)
+        console.print(f"{problem}, {optimizer}: {sum(r.is_right for r in found)} of {len(found)}")
+        if options.verbose:
+            for row in found:
+                mark = "" if row.is_right else "  WRONG"
+                console.print(f"{row.case}, loss {row.loss:.3g}{mark}\n{row.sentences}\n")
+    console.print(confusion(rows))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps([row._asdict() for row in rows], indent=1))

@@ -1,0 +1,193 @@
+"""What each policy for non-finite gradients costs: `python -m benchmarks.nonfinite_cost`.
+
+The step is whole: loss, gradients and update of a perceptron of 4.7 million parameters. Every
+method that optax has too is compared with optax's, with the same policy: `"propagate"` and `"zero"`
+with the method alone, `"skip"` also with `optax.apply_if_finite` around it. `--tpu` compiles the
+steps for a TPU instead and compares the compiler's estimates of their cycles.
+"""
+
+import importlib.metadata
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+from rich.console import Console
+
+import lrsched
+from benchmarks.costs import CostTable
+from benchmarks.traffic import cycles
+
+POLICIES = ("propagate", "zero", "skip")
+WIDTHS = (784, 1536, 1536, 768, 10)
+BATCH = 128
+ADAM = optax.adam(1e-3)
+METHODS: dict[str, tuple[Callable[..., Any], optax.GradientTransformation]] = {
+    "prodigy": (lrsched.prodigy, optax.contrib.prodigy()),
+    "dadapt_adamw": (lrsched.dadapt_adamw, optax.contrib.dadapt_adamw()),
+    "dog": (lrsched.dog, optax.contrib.dog()),
+    "dowg": (lrsched.dowg, optax.contrib.dowg()),
+    "mechanize(adam)": (partial(lrsched.mechanize, ADAM), optax.contrib.mechanize(ADAM)),
+    "momo": (lrsched.momo, optax.contrib.momo()),
+    "momo_adam": (lrsched.momo_adam, optax.contrib.momo_adam()),
+    "cocob": (lrsched.cocob, optax.contrib.cocob()),
+    "schedule_free(adam)": (
+        partial(lrsched.schedule_free, ADAM, 1e-3),
+        optax.contrib.schedule_free(ADAM, 1e-3),
+    ),
+    "schedule_free_adamw": (lrsched.schedule_free_adamw, optax.contrib.schedule_free_adamw()),
+}
+"""Our factory, which takes ``nonfinite``, and optax's counterpart."""
+
+
+def transforms_of(name: str) -> dict[str, optax.GradientTransformation]:
+    """Return the transforms that one row compares, by the name of their column."""
+    create, peer = METHODS[name]
+    return {
+        "optax": peer,
+        "apply_if_finite": optax.apply_if_finite(peer, max_consecutive_errors=100),
+        **{policy: create(nonfinite=policy) for policy in POLICIES},
+    }
+
+
+def parameters() -> list[dict[str, np.ndarray]]:
+    """Return the weights and biases of the perceptron, float32."""
+    random = np.random.default_rng(0)
+    return [
+        {
+            "kernel": random.normal(0, inputs**-0.5, (inputs, outputs)).astype(np.float32),
+            "bias": np.zeros(outputs, np.float32),
+        }
+        for inputs, outputs in itertools.pairwise(WIDTHS)
+    ]
+
+
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs ``[BATCH, 784]`` and labels ``[BATCH]``."""
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(BATCH, WIDTHS[0])).astype(np.float32)
+    return inputs, random.integers(0, WIDTHS[-1], BATCH)
+
+
+def loss_of(params: Any, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return the mean cross-entropy of the perceptron."""
+    for layer in params[:-1]:
+        inputs = jax.nn.relu(inputs @ layer["kernel"] + layer["bias"])
+    logits = inputs @ params[-1]["kernel"] + params[-1]["bias"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def step_of(transform: optax.GradientTransformation) -> Callable[..., Any]:
+    """Return a whole training step, compiled with donated parameters and state."""
+    update = optax.with_extra_args_support(transform).update
+
+    def step(params: Any, state: Any, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        value, gradients = jax.value_and_grad(loss_of)(params, inputs, labels)
+        updates, state = update(gradients, state, params, value=value)
+        return optax.apply_updates(params, updates), state
+
+    return jax.jit(step, donate_argnums=(0, 1))
+
+
+def time_ratios(name: str, rounds: int) -> dict[str, float]:
+    """Return the median, over interleaved rounds, of each step's time over optax's."""
+    data, random = batch(), np.random.default_rng(0)
+    programs, carries = {}, {}
+    for column, transform in transforms_of(name).items():
+        params = jax.tree.map(jnp.array, parameters())
+        carries[column] = (params, jax.jit(transform.init)(params))
+        programs[column] = step_of(transform)
+        carries[column] = programs[column](*carries[column], *data)
+    seconds = {column: np.empty(rounds) for column in programs}
+    for index in range(rounds):
+        for column in random.permutation([*programs]):
+            started = time.perf_counter()
+            carries[column] = programs[column](*carries[column], *data)
+            jax.block_until_ready(carries[column])
+            seconds[column][index] = time.perf_counter() - started
+    return {column: float(np.median(own / seconds["optax"])) for column, own in seconds.items()} | {
+        "over_guarded": float(np.median(seconds["skip"] / seconds["apply_if_finite"]))
+    }
+
+
+def cycle_ratios(name: str, device: Any) -> dict[str, float]:
+    """Return each step's cycles over optax's, as the compiler for TPUs estimates them."""
+    sharding = SingleDeviceSharding(device)
+    counts = {}
+    for column, transform in transforms_of(name).items():
+        params = parameters()
+        given = (params, jax.eval_shape(transform.init, params), *batch())
+        described = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), given
+        )
+        counts[column] = cycles(step_of(transform).lower(*described).compile().as_text())
+    return {column: count / counts["optax"] for column, count in counts.items()} | {
+        "over_guarded": counts["skip"] / counts["apply_if_finite"]
+    }
+
+
+def table_of(measured: Mapping[str, Mapping[str, float]], options: "Options") -> CostTable:
+    """Return the table of the ratios."""
+    columns = (*POLICIES, "apply_if_finite", "over_guarded")
+    where = "cycles of the TPU compiler" if options.tpu else f"time on {os.cpu_count()} cores"
+    return CostTable(
+        title=f"Whole step over optax's, {where}",
+        command="python -m benchmarks.nonfinite_cost" + " --tpu" * options.tpu,
+        caption="over_guarded: skip over optax.apply_if_finite around optax's method",
+        columns=["method", *columns],
+        rows=[[name, *(f"{row[key]:.2f}" for key in columns)] for name, row in measured.items()],
+        versions={name: importlib.metadata.version(name) for name in ("jax", "optax")},
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and where to write it."""
+
+    tpu: bool = False
+    """Compile for a TPU rather than measure here."""
+    rounds: int = 60
+    """How often every step is timed."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Which methods."""
+    out: Path = Path(__file__).parent / "results"
+    """Where the table goes, as JSON."""
+
+
+def run(options: Options, console: Console) -> None:
+    """Measure, show the table and write it."""
+    if options.tpu:
+        topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x4")
+        measure = partial(cycle_ratios, device=topology.devices[0])
+    else:
+        measure = partial(time_ratios, rounds=options.rounds)
+    measured = {}
+    for name in options.methods:
+        measured[name] = measure(name)
+        console.print(name, measured[name])
+    table = table_of(measured, options)
+    console.print(table.shown())
+    table.write(options.out / ("nonfinite-cost-tpu.json" if options.tpu else "nonfinite-cost.json"))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ``arguments`` stands for ``sys.argv[1:]``."""
+    options = tyro.cli(
+        Options, prog="python -m benchmarks.nonfinite_cost", description=__doc__, args=arguments
+    )
+    run(options, Console())
+
+
+if __name__ == "__main__":
+    main()
