@@ -6,6 +6,7 @@ import tyro
 from examples import multihost
 
 
+@pytest.mark.slow
 def test_rate_and_plateau_are_the_same_in_both_processes():
     found = tyro.cli(multihost.main, args=["--steps", "60", "--peak", "8"])
     part, loss, scale, _ = np.moveaxis(found, -1, 0)

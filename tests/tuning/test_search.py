@@ -66,6 +66,7 @@ def test_optuna_proposes_and_is_told():
     assert 1e-3 < study.best_params["peak"] < 3
 
 
+@pytest.mark.slow
 def test_auto_is_near_the_best_by_brute_force():
     run = logistic()
     found = tuning.auto(run, steps=300)
