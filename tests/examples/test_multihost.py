@@ -1,6 +1,7 @@
 """Two processes agree on loss, scale and rate in every bit; the plateau acts on what both see."""
 
 import numpy as np
+import pytest
 import tyro
 
 from examples import multihost
