@@ -239,7 +239,7 @@ def test_bad_input(arguments, message):
 
 @pytest.mark.parametrize("value", [0.1, "adam", optax.scale_by_adam])
 def test_a_direction_that_is_no_transform_is_named(value):
-    with pytest.raises(ValueError, match="with_weight_decay: direction=.* an optax transform"):
+    with pytest.raises(ValueError, match=r"with_weight_decay: direction=.* an optax transform"):
         lrsched.with_weight_decay(value, 0.1, 0.1)
-    with pytest.raises(ValueError, match="hyperball: base=.* an optax transform"):
+    with pytest.raises(ValueError, match=r"hyperball: base=.* an optax transform"):
         lrsched.hyperball(value, 0.1, 0.1)
