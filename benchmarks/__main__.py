@@ -21,6 +21,7 @@ COMMANDS = {
     "agree": ("benchmarks.agreement", "main", "whether two studies found the same"),
     "which-rate": ("benchmarks.which_rate", "main", "usable rates by optimizer, data and model"),
     "diagnose": ("benchmarks.diagnose", "main", "how often the diagnosis of a run is right"),
+    "health-cost": ("benchmarks.health_cost", "main", "what a record of a run's health costs"),
     "scaling-rules": ("benchmarks.scaling_rules", "main", "how far the papers' rules carry"),
     "transfer-rules": ("benchmarks.transfer_rules", "main", "which rules keep the best rate"),
     "bounds": ("benchmarks.bounds", "main", "what theory says of schedules before a run"),

@@ -83,6 +83,7 @@ def optimizers(options: Options, console: Console) -> list[dict[str, Any]]:
                             for method in ("90%", "steepest", "minimum/10", "valley", "slide")
                         },
                         "auto": chosen.peak,
+                        "verdicts right": right_verdicts(tested, rates, least, most),
                         "rates": rates.tolist(),
                         "validation": losses.mean(axis=1).tolist(),
                         "training": training.mean(axis=1).tolist(),
@@ -135,6 +136,22 @@ def sizes(options: Options, console: Console) -> list[dict[str, Any]]:
     return rows
 
 
+def right_verdicts(
+    tested: tuning.RangeTestResult, rates: np.ndarray, least: float, most: float
+) -> list[int]:
+    """Return how often the verdict on a rate is right, and the number of rates.
+
+    The truth is the usable range by final losses. A verdict is of a range test, which trains for
+    200 updates and does not know the schedule.
+    """
+    right = sum(
+        tested.verdict(float(rate)).verdict
+        == ("too low" if rate < least else "too high" if rate > most else "good")
+        for rate in rates
+    )
+    return [right, len(rates)]
+
+
 def _fewer(data: Data, examples: int) -> Data:
     chosen = np.random.default_rng(0).permutation(len(data.train.targets))[:examples]
     return data._replace(train=Split(*(array[chosen] for array in data.train)))
@@ -162,6 +179,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
         "minimum/10",
         "valley",
         "slide",
+        "verdicts right",
         title="Suggested peaks over the best of linear to zero, by brute force",
     )
     for row in found["optimizers"]:
@@ -182,6 +200,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
                 row["optimizer"],
                 f"{row['best']:.2g}",
                 *(f"{value / row['best']:.2f}" for value in ratios.values()),
+                "{} of {}".format(*row["verdicts right"]),
             )
     by_size = Table(
         "optimizer",

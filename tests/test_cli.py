@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,6 +18,7 @@ from lrsched import theory, tuning
 from lrsched._schedule import REGISTRY
 from lrsched.cli import main, workloads
 from lrsched.cli.parser import COMMANDS
+from lrsched.compat import configs
 from lrsched.pictures import terminal as chart
 
 EXPRESSION = "warmup(500) * 3e-4 >> cosine(3e-4, steps=9500)"
@@ -403,7 +405,7 @@ HOSTILE = {
     ),
     "a large file.json": (lambda: " " * (1 << 20) + "1", "must have at most 1024 KiB"),
     "a large file.yaml": (lambda: "# " * (1 << 16) + "1", "must have at most 128 KiB"),
-    "a number.json": (lambda: "5", "it must hold a mapping with the key 'schedule'"),
+    "a number.json": (lambda: "5", "it must hold a mapping"),
     "nothing.yaml": (lambda: "", "it must hold a mapping"),
     "two documents.yaml": (lambda: "a: 1\n---\nb: 2", "is not YAML"),
     "a Python object.yaml": (lambda: "!!python/object/apply:os.getcwd []", "is not YAML"),
@@ -521,3 +523,47 @@ def test_the_import_is_light_and_warns_of_nothing():
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+DEEPSPEED = {"scheduler": {"type": "WarmupLR", "params": {"warmup_max_lr": 0.1}}}
+TITAN = "[optimizer]\nlr = 0.5\n[training]\nsteps = 100\n[lr_scheduler]\nwarmup_steps = 10\n"
+
+
+def test_a_trainers_configuration_is_converted(tmp_path, capsys):
+    (tmp_path / "ds.json").write_text(json.dumps(DEEPSPEED))
+    (tmp_path / "titan.toml").write_text(TITAN)
+    for arguments, converted in (
+        (["deepspeed", str(tmp_path / "ds.json")], configs.from_deepspeed(DEEPSPEED)),
+        (
+            ["torchtitan", str(tmp_path / "titan.toml")],
+            configs.from_torchtitan(tomllib.loads(TITAN)),
+        ),
+        (
+            ["megatron", "--lr 0.5 --train-iters=100 --lr-decay-style linear"],
+            configs.from_megatron({"lr": 0.5, "train_iters": 100, "lr_decay_style": "linear"}),
+        ),
+    ):
+        assert main(["convert", "--json", "--from", *arguments]) == 0
+        assert lrsched.from_dict(json.loads(capsys.readouterr().out)) == converted
+
+
+@pytest.mark.parametrize(
+    ("library", "content", "options", "message"),
+    [
+        ("deepspeed", "[]", [], "must hold a mapping"),
+        ("deepspeed", '{"scheduler": [1]}', [], "from_deepspeed: "),
+        ("deepspeed", '{"scheduler": {}, "scheduler": {}}', [], "occurs twice"),
+        ("megatron", '{"lr": "x"}', [], "from_megatron: "),
+        ("megatron", '{"lr": 0.1, "train-iters": 9}', ["--steps", "9"], "--steps is not accepted"),
+        ("torchtitan", "{", [], "is not JSON"),
+    ],
+)
+def test_a_configuration_that_is_not_accepted_is_one_line(
+    tmp_path, capsys, library, content, options, message
+):
+    (tmp_path / "config.json").write_text(content)
+    command = ["convert", "--from", library, str(tmp_path / "config.json"), *options]
+    assert main(command) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1

@@ -148,6 +148,7 @@ def test_of_two_metrics_the_one_that_arrived_least_often_counts():
 
 CONTROLLERS = {
     "adalrs": (lrsched.adalrs, {"window": 3}, {"up_factor": 3.0}),
+    "adaptive_kl": (lrsched.adaptive_kl, {"target": 0.5, "min_scale": 0.0}, {"factor": 3.0}),
     "backoff_on_spike": (
         lrsched.backoff_on_spike,
         {"patience": 2, "threshold": 1.0},

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import which_rate
 from benchmarks.runs import best_and_usable
+from lrsched import tuning
 
 
 def test_usable_rates_fall_by_95_percent_of_the_best_fall():
@@ -26,3 +27,11 @@ def test_it_runs_from_end_to_end(tmp_path, monkeypatch, capsys):
     assert (first["shape"], second["shape"]) == ("constant", "linear to zero")
     assert out.stat().st_size > 10_000
     assert second["best"] == pytest.approx(second["rates"][np.argmin(second["validation"])])
+
+
+def test_a_verdict_is_right_where_the_final_losses_agree():
+    rates, losses = np.geomspace(1e-3, 1, 50), np.linspace(2, 1, 50)[None]
+    tested = tuning.RangeTestResult(rates, losses, losses)
+    low = tested.range.low
+    assert which_rate.right_verdicts(tested, np.array([low / 9, low * 2]), low, 1.0) == [2, 2]
+    assert which_rate.right_verdicts(tested, np.array([low / 9, low * 2]), low / 10, low) == [0, 2]

@@ -37,6 +37,7 @@ RATE_OF = {
     "dadapt_sgd": adaptive(lrsched.dadapt_sgd, d0=0.1),
     "dog": adaptive(lrsched.dog, reps_rel=0.1),
     "dowg": adaptive(lrsched.dowg, reps_rel=0.1),
+    "ema_nesterov": lambda number: lrsched.ema_nesterov(optax.sgd(0.1), number, decay=0.5),
     "hdm": adaptive(lrsched.hdm),
     "hyperball": lambda number: lrsched.hyperball(optax.scale_by_adam(), number, 0.1),
     "hypergradient": lambda number: lrsched.hypergradient(
@@ -105,10 +106,10 @@ AVERAGE_OF = {
 """A number of an average of the parameters."""
 ELSEWHERE = {
     # tests/adaptive/test_controller.py has the thresholds of every controller.
-    *("adalrs", "backoff_on_spike", "bold_driver", "greedy"),
+    *("adalrs", "adaptive_kl", "backoff_on_spike", "bold_driver", "greedy"),
     *("reduce_on_overfitting", "reduce_on_plateau"),
-    # Their numbers are lengths and sizes of arrays.
-    *("lawa", "record_norms"),
+    # Their numbers are lengths and sizes of arrays, or change no update.
+    *("lawa", "noise_scale", "record_health", "record_norms"),
     "inject_schedules",
 }
 
@@ -137,7 +138,8 @@ def update_of(optimizer, state, params):
     optimizer = optax.with_extra_args_support(optimizer)
     updates, state = optimizer.update(PARAMS, state, params, value=jnp.float32(300.0))
     params = optax.apply_updates(params, updates)
-    return params, state, lrsched.eval_params(state, params)["w"] - PARAMS["w"]
+    moved = [tree["w"] - PARAMS["w"] for tree in (params, lrsched.eval_params(state, params))]
+    return params, state, jnp.stack(moved)
 
 
 def made_again_by_hand(make, numbers):

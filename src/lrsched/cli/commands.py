@@ -16,7 +16,14 @@ from lrsched.cli import listing, printing
 from lrsched.cli import parser as parsing
 from lrsched.cli.completion import script
 from lrsched.cli.doctor import diagnose
-from lrsched.cli.inputs import RECIPE, read_recipe, read_schedule, resolve_until
+from lrsched.cli.inputs import (
+    RECIPE,
+    SECTIONS,
+    read_recipe,
+    read_schedule,
+    read_section,
+    resolve_until,
+)
 from lrsched.cli.parser import argument, command, positive_int, positive_number
 from lrsched.expressions import LIBRARIES, parse_call
 from lrsched.pictures import curves, terminal
@@ -263,13 +270,17 @@ def describe(schedule: str, until: int | None, json: bool) -> None:
 
 @command(
     "convert",
-    argument("call", metavar="CALL", help="the call as a training script has it"),
+    argument(
+        "call",
+        metavar="CALL",
+        help="the call as a training script has it, or the file of a trainer's configuration",
+    ),
     argument(
         "--from",
         dest="library",
         required=True,
-        choices=sorted(LIBRARIES),
-        help="the library of the call",
+        choices=sorted((*LIBRARIES, *SECTIONS)),
+        help="the library of the call, or the trainer",
     ),
     argument(
         "--base-lr",
@@ -277,13 +288,28 @@ def describe(schedule: str, until: int | None, json: bool) -> None:
         type=positive_number,
         help="learning rate of the optimizer, if the call follows one (default: 1.0)",
     ),
+    argument(
+        "--steps",
+        type=positive_int(),
+        help="number of updates of the run, if a trainer's configuration lacks it",
+    ),
     argument("--json", action="store_true", help="print only the JSON"),
 )
-def convert(call: str, library: str, base_lr: float | None, json: bool) -> None:
-    """Convert a scheduler call of another library to lrsched.
+def convert(call: str, library: str, base_lr: float | None, steps: int | None, json: bool) -> None:
+    """Convert a scheduler call of another library, or a trainer's configuration, to lrsched.
 
     lrsched convert --from torch "CosineAnnealingLR(optimizer, T_max=50)" --base-lr 0.1
+    lrsched convert --from deepspeed ds_config.json
+    lrsched convert --from megatron "--lr 3e-4 --train-iters 1000 --lr-decay-style cosine"
     """
+    if library in SECTIONS:
+        schedule = read_section(call, library, base_lr, steps)
+        if not json:
+            print(schedule)
+        printing.print_json(to_dict(schedule))
+        return
+    if steps is not None:
+        raise ValueError("--steps is not accepted for a call; the call holds the number.")
     rate = base_lr or 1.0
     one, other = (parse_call(call, library, each) for each in (rate, 2 * rate))
     follows_rate = one != other

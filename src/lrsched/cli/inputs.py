@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import inspect
 import json
+import shlex
+import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +23,13 @@ from lrsched.serialize import from_dict
 if TYPE_CHECKING:
     from yaml import Node
 
-MAX_KIB: Final = {".json": 1024, ".yaml": 128, ".yml": 128}
+MAX_KIB: Final = {".json": 1024, ".yaml": 128, ".yml": 128, ".toml": 128}
 """Largest file that is read, by its suffix, in KiB.
 
 A table of ten thousand rates takes about 100. PyYAML's Python loader needs 2 to 3 s for 128 KiB.
 """
+SECTIONS: Final = ("deepspeed", "megatron", "olmo", "torchtitan")
+"""Trainers whose configuration is converted."""
 MAX_NODES: Final = 100_000
 """Largest number of values in a YAML file, each alias counted as what it repeats."""
 MAX_BRACKETS: Final = 200
@@ -120,7 +125,75 @@ def resolve_until(until: int | None, schedules: Sequence[Schedule]) -> int:
     return until or max(map(curves.display_steps, schedules))
 
 
+def read_section(text: str, library: str, base_lr: float | None, steps: int | None) -> Schedule:
+    """Return the schedule of a trainer's configuration.
+
+    Args:
+      text: A file that ends in .json, .yaml, .yml or .toml, or, for Megatron-LM, its arguments as
+        on the command line: ``"--lr 3e-4 --train-iters 1000"``.
+      library: One of `SECTIONS`.
+      base_lr: Learning rate of the optimizer, for sections that do not hold it.
+      steps: Number of updates of the run, for sections that do not hold it.
+
+    Returns:
+      The schedule.
+
+    Raises:
+      ValueError: If the section is not accepted; the message is one line.
+      OSError: If the file cannot be read.
+    """
+    # Imported here: the other commands need no converter.
+    from lrsched.compat import configs
+
+    is_arguments = library == "megatron" and text.lstrip().startswith("--")
+    if not is_arguments and Path(text).suffix not in MAX_KIB:
+        raise ValueError(
+            f"{_short(text)} is not accepted; a section of {library} must be a file that ends in "
+            f"{', '.join(MAX_KIB)}."
+        )
+    try:
+        section = _parse_arguments(text) if is_arguments else _read_mapping(Path(text))
+        convert = getattr(configs, f"from_{library}")
+        known = {"base_lr": base_lr, "steps": steps}
+        accepted = inspect.signature(convert).parameters
+        given = {key: value for key, value in known.items() if value is not None}
+        if unused := sorted(given.keys() - accepted.keys()):
+            raise ValueError(
+                f"--{unused[0].replace('_', '-')} is not accepted for {library}; its section holds "
+                "the number."
+            )
+        schedule: Schedule = convert(section, **given)
+    except _TOO_DEEP:
+        raise ValueError(f"{_short(text)} is nested too deeply.") from None
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        raise ValueError(f"{_short(text)}: {type(error).__name__}: {error}.") from None
+    return schedule
+
+
+def _parse_arguments(text: str) -> dict[str, object]:
+    """Return Megatron-LM's arguments of a command line by name."""
+    section: dict[str, object] = {}
+    name = None
+    for word in shlex.split(text):
+        if word.startswith("--"):
+            name, has_value, value = word.partition("=")
+            section[name] = _as_value(value) if has_value else True
+        elif name is not None:
+            section[name] = _as_value(word)
+    return section
+
+
+def _as_value(text: str) -> object:
+    with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP):
+        return ast.literal_eval(text)
+    return text
+
+
 def _from_file(file: Path) -> Schedule:
+    return from_dict(_read_mapping(file))
+
+
+def _read_mapping(file: Path) -> Mapping[str, object]:
     limit = MAX_KIB[file.suffix]
     with file.open("rb") as stream:
         content = stream.read(limit * 1024 + 1)
@@ -130,18 +203,21 @@ def _from_file(file: Path) -> Schedule:
         )
     try:
         text = content.decode()
+        data: object
         if file.suffix == ".json":
             data = json.loads(text, object_pairs_hook=_without_duplicates)
+        elif file.suffix == ".toml":
+            data = tomllib.loads(text)
         else:
             data = _load_yaml(text)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text.") from None
     except ValueError as error:  # of json.JSONDecodeError, and of integers with too many digits
-        kind = "JSON" if file.suffix == ".json" else "YAML"
+        kind = {".json": "JSON", ".toml": "TOML"}.get(file.suffix, "YAML")
         raise ValueError(f"{file} is not {kind} that can be read: {error}.") from None
     if not isinstance(data, Mapping):
-        raise ValueError(f"{file} is not accepted; it must hold a mapping with the key 'schedule'.")
-    return from_dict(data)
+        raise ValueError(f"{file} is not accepted; it must hold a mapping.")
+    return data
 
 
 def _without_duplicates(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

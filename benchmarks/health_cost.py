@@ -1,0 +1,129 @@
+"""What `record_health` and `noise_scale` add to a step of a transformer: `health-cost`.
+
+Every step is a forward and backward pass and an Adam update of a small causal transformer. The
+variants take turns, so that a busy machine slows all of them alike; each ratio is the median over
+the turns of the times in one turn.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+import lrsched
+from benchmarks.platforms import use
+from benchmarks.workloads.transformer import Block
+
+
+@dataclass(frozen=True)
+class Options:
+    """The size of the step."""
+
+    width: int = 256
+    layers: int = 4
+    tokens: int = 128
+    batch: int = 8
+    turns: int = 30
+    """Times that each variant is measured."""
+
+
+class Model(nnx.Module):
+    """Causal blocks between an embedding and a linear head over 256 bytes."""
+
+    def __init__(self, options: Options, rngs: nnx.Rngs) -> None:
+        self.embed = nnx.Embed(256, options.width, rngs=rngs)
+        self.blocks = nnx.List(
+            [Block(options.width, 4, rngs, is_causal=True) for _ in range(options.layers)]
+        )
+        self.head = nnx.Linear(options.width, 256, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits of the next byte."""
+        x = self.embed(x)
+        for block in self.blocks:
+            x = block(x)
+        logits: jax.Array = self.head(x)
+        return logits
+
+
+def adam() -> optax.GradientTransformation:
+    """Return Adam with a rate of lrsched."""
+    return optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(1e-3))
+
+
+VARIANTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "adam": (adam, "adam"),
+    "record_health(adam)": (lambda: lrsched.record_health(adam()), "adam"),
+    "MultiSteps(adam, 2)": (lambda: optax.MultiSteps(adam(), 2).gradient_transformation(), ""),
+    "noise_scale(adam, micro_batches=2)": (
+        lambda: lrsched.noise_scale(adam(), 8, micro_batches=2),
+        "MultiSteps(adam, 2)",
+    ),
+}
+"""Each variant, and the one that it is compared to."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and prints the ratios."""
+    options = tyro.cli(
+        Options, prog="python -m benchmarks health-cost", description=__doc__, args=arguments
+    )
+    use("cpu")
+    console, ratios = Console(), measured(options)
+    table = Table("step", "over", "ratio", "lower quartile", "upper quartile")
+    for name, (_, baseline) in VARIANTS.items():
+        if baseline and baseline != name:
+            low, middle, high = statistics.quantiles(ratios[name], n=4)
+            table.add_row(name, baseline, f"{middle:.3f}", f"{low:.3f}", f"{high:.3f}")
+    console.print(table)
+
+
+def measured(options: Options) -> dict[str, list[float]]:
+    """Return the ratio of each variant to its baseline in each turn."""
+    graph, start = nnx.split(Model(options, nnx.Rngs(0)))
+    start = nnx.to_pure_dict(start)
+    data = np.random.default_rng(0).integers(0, 256, (options.batch, options.tokens + 1))
+    batch = jnp.asarray(data, jnp.int32)
+
+    def loss_fn(params: Any) -> jax.Array:
+        state = nnx.state(nnx.merge(graph, nnx.State(params)))
+        logits = nnx.merge(graph, state)(batch[:, :-1])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:]).mean()
+
+    def step_of(optimizer: Any) -> tuple[Callable[[Any, Any], Any], Any]:
+        optimizer = optax.with_extra_args_support(optimizer)
+
+        @functools.partial(jax.jit, donate_argnums=(0, 1))
+        def step(params: Any, state: Any) -> tuple[Any, Any]:
+            value, gradients = jax.value_and_grad(loss_fn)(params)
+            updates, state = optimizer.update(gradients, state, params, value=value)
+            return optax.apply_updates(params, updates), state
+
+        return step, (jax.tree.map(jnp.copy, start), optimizer.init(start))
+
+    steps = {name: step_of(make()) for name, (make, _) in VARIANTS.items()}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(options.turns + 1):
+        for name, (step, carry) in list(steps.items()):
+            begin = time.perf_counter()
+            for _ in range(2):  # an update of MultiSteps is two calls
+                carry = step(*carry)
+            jax.block_until_ready(carry)
+            if turn:  # the first one compiles
+                times[name].append(time.perf_counter() - begin)
+            steps[name] = step, carry
+    return {
+        name: [a / b for a, b in zip(times[name], times[baseline or name], strict=True)]
+        for name, (_, baseline) in VARIANTS.items()
+    }
