@@ -29,7 +29,7 @@ LAYERS = (
     ("lrsched.theory", "lrsched.theory.*"),
     ("lrsched.pictures", "lrsched.pictures.*"),
     ("lrsched",),
-    ("lrsched.flax", "lrsched.compat.*", "lrsched.expressions"),
+    ("lrsched.flax", "lrsched.compat.*", "lrsched.expressions", "lrsched.monitor"),
     ("lrsched.cli", "lrsched.cli.*", "lrsched.__main__"),
 )
 

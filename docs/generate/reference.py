@@ -24,7 +24,7 @@ PAGES: Mapping[str, Page] = {
     "algebra": Page("The algebra", ("_schedule", "serialize", "algebra")),
     "transforms": Page("Transforms", ("transforms", "flax")),
     "adaptive": Page("Adaptive rates", ("adaptive",)),
-    "running": Page("A running job", ("running", "merging")),
+    "running": Page("A running job", ("running", "merging", "monitor")),
     "units": Page("Units and scaling", ("units", "scaling")),
     "recipes": Page("Recipes", ("recipes",)),
     "tuning": Page("Tuning", ("tuning",)),

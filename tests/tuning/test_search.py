@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import numpy as np
 import optax
@@ -6,6 +10,7 @@ import pytest
 
 import lrsched
 from lrsched import tuning
+from tests.tuning import shared_study
 from tests.tuning.problems import logistic, runners_of
 from tests.tuning.test_training import evaluated, trained
 
@@ -64,6 +69,39 @@ def test_optuna_proposes_and_is_told():
     assert len(study.trials) == 24
     assert len(runners_of(run)) == 1
     assert 1e-3 < study.best_params["peak"] < 3
+
+
+def test_two_processes_share_a_study_in_a_storage(tmp_path):
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storages = shared_study.storages(tmp_path)
+    studies = {
+        kind: optuna.create_study(study_name="rates", storage=storage)
+        for kind, storage in storages.items()
+    }
+    words = [sys.executable, "-m", "tests.tuning.shared_study", str(tmp_path)]
+    other = subprocess.Popen(words, cwd=Path(__file__).parents[2])
+    for kind in storages:
+        shared_study.search(tmp_path, kind)
+    assert other.wait(timeout=300) == 0
+    for study in studies.values():
+        trials = study.trials
+        assert len(trials) == 2 * shared_study.NUM_TRIALS
+        assert {trial.state.name for trial in trials} == {"COMPLETE"}
+        processes = [trial.user_attrs["process"] for trial in trials]
+        assert {processes.count(each) for each in processes} == {shared_study.NUM_TRIALS}
+        assert len({trial.params["peak"] for trial in trials}) == len(trials)
+        assert study.best_value == min(trial.value for trial in trials)
+
+
+def test_trials_that_end_with_an_error_are_told_as_failed():
+    study = optuna.create_study()
+
+    def propose(trial):
+        raise RuntimeError("no schedule")
+
+    with pytest.raises(RuntimeError, match="no schedule"):
+        tuning.search(logistic(), study, propose, n_trials=4, trials_per_batch=2)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL"]
 
 
 @pytest.mark.slow

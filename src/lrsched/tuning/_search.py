@@ -275,12 +275,18 @@ def search(
 ) -> SweepResult:
     """Let an Optuna study choose the schedules, one batch of trials after another.
 
+    Several processes, on several machines too, can call `search` with one study: each loads it from
+    a shared storage (``optuna.load_study``, from a SQLite file or a journal file), trains its own
+    ``n_trials``, and its sampler learns from the trials of all. A trial that ends with an error is
+    told as failed, so that no other process waits for it or counts it.
+
     Args:
       training: The training.
-      study: An ``optuna.Study`` that minimises, with any sampler.
+      study: An ``optuna.Study`` that minimises, with any sampler. With several processes use
+        ``TPESampler(constant_liar=True)``, which keeps away from trials that still run.
       propose: ``trial -> schedule``, by ``trial.suggest_float`` and similar. Schedules of one
         structure are compiled once for all trials.
-      n_trials: Number of trials. At least 1.
+      n_trials: Number of trials of this call. At least 1.
       trials_per_batch: Number of trials that are trained together; the sampler proposes all of them
         before it learns the loss of one. At least 1.
       progress: Whether to show a bar for each batch.
@@ -311,12 +317,20 @@ def search(
             f"search: study={study!r} is not accepted: it maximises; study must minimise the loss: "
             "create_study(direction='minimize')."
         )
+    # Imported here: Optuna belongs to the extra, and whoever has a study has it.
+    from optuna.trial import TrialState
+
     n_trials = whole_number().validate("search", "n_trials", n_trials)
     trials_per_batch = whole_number().validate("search", "trials_per_batch", trials_per_batch)
     for first in range(0, n_trials, trials_per_batch):
         trials = [study.ask() for _ in range(min(trials_per_batch, n_trials - first))]
-        schedules = [propose(trial) for trial in trials]
-        result = sweep(training, schedules, progress=progress, **sweep_arguments)
+        try:
+            schedules = [propose(trial) for trial in trials]
+            result = sweep(training, schedules, progress=progress, **sweep_arguments)
+        except BaseException:  # Ctrl-C as well: the storage would keep the trials as running.
+            for trial in trials:
+                study.tell(trial, state=TrialState.FAIL)
+            raise
         for trial, loss in zip(trials, result.mean_losses(), strict=True):
             study.tell(trial, float(loss))
     return result

@@ -1,0 +1,357 @@
+"""Watch a run: rates, loss, scale events and verdicts, read from the state at every n-th step.
+
+Nothing here runs inside the compiled step. A `Monitor` reads the state that the step returned, at
+every n-th call only, and shows it in the terminal, on a page that refreshes from a file, or in a
+notebook; `to_tensorboard` and `to_wandb` pass the same numbers to a logger.
+"""
+
+import html
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import jax
+import numpy as np
+
+from lrsched.adaptive.health import HealthState
+from lrsched.arguments import whole_number
+from lrsched.running.diagnosis import diagnose
+from lrsched.running.read import metrics as rate_metrics
+
+if TYPE_CHECKING:
+    import chex
+    from rich.console import ConsoleRenderable
+
+__all__ = ["Monitor", "to_tensorboard", "to_wandb"]
+
+Writer: TypeAlias = Callable[[int, Mapping[str, float]], None]
+"""``(step, values)``: receives the numbers of every reading."""
+
+# A page draws this number of points a curve: more than it has pixels would only make it larger.
+_MAX_POINTS: Final = 400
+_MAX_EVENTS: Final = 8
+_COUNTS: Final = ("nonfinite_updates", "nonfinite_metrics")
+_SCALES: Final = ("controller_scale",)
+_WIDTH: Final = 640
+_HEIGHT: Final = 160
+
+
+class Monitor:
+    """Rates, losses, events and verdicts of a run, read at every n-th step.
+
+    `update` returns at once at the other steps: it touches no array, so that the device is not
+    waited for. A reading fetches a few scalars, and the history of `record_health` if the state
+    has one, which gives the verdicts of `diagnose`. An event is a change of the scale of a
+    controller, or a new update or metric that was not finite.
+
+    With several processes, call `update` in all of them: the first one fetches and writes.
+
+    Args:
+      every: Number of steps between readings. At least 1.
+      log: File ``.jsonl`` to which each reading is appended, one JSON object a line, or `None`.
+        `lrsched.theory.read_history` and ``lrsched explain`` read it. Readings that are in the file
+        already are continued.
+      page: File ``.html`` that is replaced at each reading, or `None`. It needs no network, and
+        loads itself again every few seconds.
+      writers: Functions of the step and the numbers, see `to_tensorboard` and `to_wandb`. The
+        ``write_scalars`` of a CLU writer is one already.
+      steps: Planned number of updates, for the verdicts (see `diagnose`), or `None`.
+
+    Raises:
+      ValueError: If ``every`` is below 1, or the file of ``log`` is not a log of a monitor.
+
+    Example:
+      >>> import jax.numpy as jnp, lrsched
+      >>> from lrsched import monitor
+      >>> optimizer = lrsched.scale_by_learning_rate(lrsched.linear(0.1, 0.0, steps=100))
+      >>> params, watch = jnp.ones(2), monitor.Monitor(every=10)
+      >>> state = optimizer.init(params)
+      >>> for step in range(30):
+      ...     updates, state = optimizer.update(params, state, params)
+      ...     params = params + updates
+      ...     _ = watch.update(step, state, loss=jnp.sum(params**2))
+      >>> watch.steps(), [round(rate, 3) for rate in watch.column("learning_rate")]
+      ([0, 10, 20], [0.1, 0.09, 0.08])
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int = 100,
+        log: str | os.PathLike[str] | None = None,
+        page: str | os.PathLike[str] | None = None,
+        writers: Sequence[Writer] = (),
+        steps: int | None = None,
+    ) -> None:
+        self.every = whole_number().validate("Monitor", "every", every)
+        self.rows: list[dict[str, Any]] = []
+        self._log = None if log is None else Path(log)
+        self._page = None if page is None else Path(page)
+        self._writers = tuple(writers)
+        self._planned_steps = steps
+        self._refresh: Callable[[], None] = lambda: None
+        if self._log is not None and self._log.exists():
+            self.rows = _read_log(self._log)
+
+    def update(
+        self, step: int, opt_state: "chex.ArrayTree", loss: Any = None, **values: Any
+    ) -> bool:
+        """Read the state if the step is a multiple of ``every``.
+
+        Args:
+          step: Step count of the loop, an integer of the host: an array would be waited for.
+          opt_state: State of the optimizer, or a container of one such as a ``TrainState``.
+          loss: Loss of the step, a scalar array or a number, or `None`.
+          **values: Further scalars to record, by name.
+
+        Returns:
+          Whether the state was read.
+
+        Raises:
+          ValueError: If the state holds no learning rate.
+        """
+        if step % self.every:
+            return False
+        arrays = {**({} if loss is None else {"loss": loss}), **values}
+        # Every process computes the metrics, as they may be of global arrays; one fetches them.
+        arrays |= rate_metrics(opt_state)
+        if jax.process_index():
+            return True
+        numbers = {name: float(value) for name, value in jax.device_get(arrays).items()}
+        row = {
+            "step": int(step),
+            "time": time.time(),
+            **numbers,
+            "events": self._events(numbers),
+            "verdicts": self._verdicts(opt_state),
+        }
+        self.rows.append(row)
+        if self._log is not None:
+            with self._log.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(_to_json(row)) + "\n")
+        for write in self._writers:
+            write(int(step), numbers)
+        if self._page is not None:
+            self.write_page(self._page)
+        self._refresh()
+        return True
+
+    def _events(self, numbers: Mapping[str, float]) -> list[str]:
+        before = self.rows[-1] if self.rows else {}
+        events = []
+        for name, value in numbers.items():
+            start, old = name.partition("/")[0], before.get(name)
+            if old is None or old == value:
+                continue
+            if start.startswith(_SCALES):
+                events.append(f"{name} {old:.3g} -> {value:.3g}")
+            elif start.startswith(_COUNTS) and value > old:
+                events.append(f"{name} +{value - old:.0f}")
+        return events
+
+    def _verdicts(self, opt_state: "chex.ArrayTree") -> list[str]:
+        nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, HealthState))
+        if sum(isinstance(node, HealthState) for node in nodes) != 1:
+            return []
+        try:
+            diagnosis = diagnose(opt_state, steps=self._planned_steps)
+        except ValueError:  # The record is empty before the first update.
+            return []
+        return [f"rate: {diagnosis.verdict}", *map(str, diagnosis.findings)]
+
+    def steps(self) -> list[int]:
+        """Return the steps of the readings."""
+        return [row["step"] for row in self.rows]
+
+    def column(self, name: str) -> list[float]:
+        """Return one number of every reading, NaN where it was not recorded."""
+        return [float(row.get(name, math.nan)) for row in self.rows]
+
+    def rate_names(self) -> list[str]:
+        """Return the names of the learning rates that were read, one for each group."""
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return [name for name in names if name.partition("/")[0] == "learning_rate"]
+
+    def events(self) -> list[str]:
+        """Return the events so far, each with its step."""
+        return [f"step {row['step']}: {event}" for row in self.rows for event in row["events"]]
+
+    def verdicts(self) -> list[str]:
+        """Return the verdicts of the last reading."""
+        return list(self.rows[-1]["verdicts"]) if self.rows else []
+
+    def _summary(self) -> str:
+        if not self.rows:
+            return "no reading yet"
+        row = self.rows[-1]
+        shown = [name for name in ("loss", *self.rate_names()) if name in row]
+        return ", ".join([f"step {row['step']}", *(f"{name} {row[name]:.4g}" for name in shown)])
+
+    def __repr__(self) -> str:
+        return f"<Monitor: {self._summary()}>"
+
+    def __rich__(self) -> "ConsoleRenderable":
+        """Return what rich prints: the curves, the last events and the verdicts."""
+        # Imported here: rich belongs to the extra.
+        from rich.console import Group
+        from rich.text import Text
+
+        from lrsched.pictures import terminal
+
+        parts = [Text(self._summary())]
+        steps = np.array(self.steps(), float)
+        for name in ("loss", *self.rate_names()):
+            values = np.array(self.column(name))
+            is_finite = np.isfinite(values)
+            if is_finite.sum() > 1:
+                line = terminal.Line(steps[is_finite], values[is_finite])
+                parts += [Text(name, style="bold"), terminal.draw([line], 72, height=6)]
+        parts += [Text(text) for text in (*self.events()[-_MAX_EVENTS:], *self.verdicts())]
+        return Group(*parts)
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show the monitor in the terminal, and refresh it at each reading, inside ``with``.
+
+        It needs ``rich``, of the extra ``cli``.
+        """
+        from rich.live import Live
+
+        with Live(self, auto_refresh=False) as display:
+            self._refresh = display.refresh
+            try:
+                yield
+            finally:
+                self._refresh = lambda: None
+
+    def _repr_html_(self) -> str:
+        curves = [
+            f"<h3>{html.escape(name)}</h3>{_svg(self.steps(), self.column(name))}"
+            for name in ("loss", *self.rate_names())
+        ]
+        lists = [
+            f"<h3>{title}</h3><ul>{''.join(f'<li>{html.escape(text)}</li>' for text in texts)}</ul>"
+            for title, texts in {
+                "Events": self.events()[-_MAX_EVENTS:],
+                "Verdicts": self.verdicts(),
+            }.items()
+            if texts
+        ]
+        return f"<div><p>{html.escape(self._summary())}</p>{''.join([*curves, *lists])}</div>"
+
+    def write_page(self, file: str | os.PathLike[str], refresh_seconds: int = 5) -> None:
+        """Write a page without external parts, which loads itself again.
+
+        Args:
+          file: The file; it is replaced at once, so that no reader sees half of it.
+          refresh_seconds: Seconds after which a browser loads the page again.
+        """
+        target = Path(file)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        partial.write_text(
+            _PAGE.format(seconds=int(refresh_seconds), body=self._repr_html_()), encoding="utf-8"
+        )
+        partial.replace(target)
+
+
+_PAGE: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>lrsched monitor</title>
+<meta http-equiv="refresh" content="{seconds}">
+<style>body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; }}
+h3 {{ margin: 1rem 0 0.2rem; font-size: 1rem; }}</style></head>
+<body><h2>lrsched monitor</h2>{body}</body></html>
+"""
+
+
+def to_tensorboard(writer: Any) -> Writer:
+    """Return a writer that passes the numbers to TensorBoard.
+
+    Args:
+      writer: A ``SummaryWriter`` of tensorboardX or of ``torch.utils.tensorboard``.
+
+    Returns:
+      A function for ``writers`` of `Monitor`.
+    """
+
+    def write(step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+    return write
+
+
+def to_wandb(run: Any) -> Writer:
+    """Return a writer that passes the numbers to Weights & Biases.
+
+    Args:
+      run: A run of ``wandb.init``, in online or offline mode.
+
+    Returns:
+      A function for ``writers`` of `Monitor`.
+    """
+
+    def write(step: int, values: Mapping[str, float]) -> None:
+        run.log(dict(values), step=step)
+
+    return write
+
+
+def _to_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    # JSON has no NaN; as a string, read_history still sees that a loss was logged.
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+
+
+def _read_log(file: Path) -> list[dict[str, Any]]:
+    rows = []
+    for place, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            lists = {name: list(row[name]) for name in ("events", "verdicts")}
+            numbers = {name: float(value) for name, value in row.items() if name not in lists}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ValueError(
+                f"Monitor: log={str(file)!r} is not accepted; line {place} is not a reading of a "
+                "monitor. Name another file."
+            ) from None
+        rows.append({**numbers, "step": int(numbers["step"]), **lists})
+    return rows
+
+
+def _svg(steps: Sequence[int], values: Sequence[float]) -> str:
+    """Return a curve with the ends of its axes; logarithmic if it spans more than a decade."""
+    x, y = np.asarray(steps, float), np.asarray(values, float)
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+    if len(x) < 2 or x[0] == x[-1]:
+        return "<p>fewer than two finite readings</p>"
+    low, high = float(y.min()), float(y.max())
+    is_log = low > 0 and high > 10 * low
+    height = np.log(y) if is_log else y
+    bottom, top = float(height.min()), float(height.max())
+    across = (x - x[0]) / (x[-1] - x[0]) * _WIDTH
+    down = (1 - (height - bottom) / ((top - bottom) or 1)) * _HEIGHT
+    keep = _extremes(down)
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across[keep], down[keep], strict=True))
+    label = "log scale, " if is_log else ""
+    return (
+        f'<svg viewBox="-4 -4 {_WIDTH + 8} {_HEIGHT + 8}" width="100%" role="img">'
+        f'<polyline points="{points}" fill="none" stroke="#2563eb" stroke-width="1.5"/></svg>'
+        f"<small>{label}{low:.4g} to {high:.4g}, steps {x[0]:.0f} to {x[-1]:.0f}</small>"
+    )
+
+
+def _extremes(values: np.ndarray) -> np.ndarray:
+    """Return places of at most ``_MAX_POINTS`` values, with the extremes of each bin."""
+    if len(values) <= _MAX_POINTS:
+        return np.arange(len(values))
+    # The lowest and the highest of each bin: a stride would lose spikes.
+    bins = np.array_split(np.arange(len(values)), _MAX_POINTS // 2)
+    places = [[part[np.argmin(values[part])], part[np.argmax(values[part])]] for part in bins]
+    return np.unique(np.concatenate([[0, len(values) - 1], *places]).astype(int))
