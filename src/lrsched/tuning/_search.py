@@ -278,7 +278,7 @@ def search(
     Several processes, on several machines too, can call `search` with one study: each loads it from
     a shared storage (``optuna.load_study``, from a SQLite file or a journal file), trains its own
     ``n_trials``, and its sampler learns from the trials of all. A trial that ends with an error is
-    told as failed, so that no other process waits for it or counts it.
+    recorded as failed, so that no other process waits for it or counts it.
 
     Args:
       training: The training.
