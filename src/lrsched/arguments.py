@@ -571,15 +571,13 @@ def _parse_optimizer(value: object) -> object:
     return value
 
 
-BaseOptimizer: TypeAlias = Annotated[
-    optax.GradientTransformation,
-    ArgumentType(
-        "BaseOptimizer",
-        "an optax transform, such as optax.adam(1e-3)",
-        _parse_optimizer,
-        static=True,
-    ),
-]
+BASE_OPTIMIZER = ArgumentType(
+    "BaseOptimizer",
+    "an optax transform, such as optax.adam(1e-3)",
+    _parse_optimizer,
+    static=True,
+)
+BaseOptimizer: TypeAlias = Annotated[optax.GradientTransformation, BASE_OPTIMIZER]
 """The optax transform that an adaptive method wraps."""
 DecayRate: TypeAlias = Annotated[
     float, ArgumentType("DecayRate", "a number from 0 to below 1", in_range(ge=0, lt=1))

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 def test_a_platform_that_is_not_there_is_one_sentence():
     command = [sys.executable, "-m", "benchmarks", "run", "digits-mlp", "--platform", "gpu"]
     done = subprocess.run(command, capture_output=True, text=True)

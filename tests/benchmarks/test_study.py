@@ -16,6 +16,7 @@ def _a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "Store", lambda: Store(tmp_path / "trials"))
 
 
+@pytest.mark.slow
 def test_a_study_runs_once_and_is_read_the_second_time(tmp_path, capsys, monkeypatch):
     out = tmp_path / "here" / "small"
     call = ["run", "digits-mlp", "--policy", "constant", "wsd", "--budget", "0.05", "0.1"]

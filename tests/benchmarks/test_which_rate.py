@@ -14,6 +14,7 @@ def test_usable_rates_fall_by_95_percent_of_the_best_fall():
     assert best_and_usable(rates, losses, first=2.3) == (1e-2, 1e-1 / 10, 1e-1)
 
 
+@pytest.mark.slow
 def test_it_runs_from_end_to_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         which_rate, "OPTIMIZERS", {name: which_rate.OPTIMIZERS[name] for name in ("Adam",)}

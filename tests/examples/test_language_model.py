@@ -6,6 +6,7 @@ import tyro
 from examples import language_model
 
 
+@pytest.mark.slow
 def test_a_cooldown_ends_below_the_trunk(tmp_path, monkeypatch):
     for name, size in {"WIDTH": 32, "LAYERS": 1, "LENGTH": 16, "BATCH": 8}.items():
         monkeypatch.setattr(language_model, name, size)

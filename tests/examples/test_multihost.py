@@ -1,11 +1,13 @@
 """Two processes agree on loss, scale and rate in every bit; the plateau acts on what both see."""
 
 import numpy as np
+import pytest
 import tyro
 
 from examples import multihost
 
 
+@pytest.mark.slow
 def test_rate_and_plateau_are_the_same_in_both_processes():
     found = tyro.cli(multihost.main, args=["--steps", "60", "--peak", "8"])
     part, loss, scale, _ = np.moveaxis(found, -1, 0)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "examples/resume.py"
 
 
@@ -35,6 +37,7 @@ def run(directory, kill_at=None):
     return rates, others
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_by_bit(tmp_path):
     rates, digest = run(tmp_path / "whole")
     kill_at = random.Random().randrange(12, 58)

@@ -31,6 +31,7 @@ def test_a_power_law_is_found_and_its_interval_is_a_point(exponent, factor, seed
     np.testing.assert_allclose(law(sizes), rates[:, 0], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_exponent_as_often_as_it_says():
     rng, sizes = np.random.default_rng(0), np.array([8, 32, 128])
     laws = [
@@ -125,6 +126,7 @@ def test_a_law_of_several_variables_is_found(n, d, factor):
         law(N=1.0)
 
 
+@pytest.mark.slow
 def test_the_bootstrap_interval_holds_the_exponent_about_as_often_as_it_says():
     rng, sizes = np.random.default_rng(1), np.array([8, 16, 32, 64, 128, 256])
     noise = 0.2 * rng.normal(size=(200, 6, 4))

@@ -249,6 +249,7 @@ def test_a_forecast_covers_the_end_of_a_run_that_has_begun():
 CURVES = Path(__file__).parents[2] / ".." / "shared" / "loss-curves" / "25M"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CURVES.is_dir(), reason="../shared/loss-curves is not here")
 def test_three_real_curves_predict_six_others_as_well_as_the_papers_code():
     curves = {path.stem: read(path) for path in sorted(CURVES.glob("*.csv"))}

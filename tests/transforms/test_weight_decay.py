@@ -235,3 +235,11 @@ def test_bad_input(arguments, message):
     given = {"learning_rate": SCHEDULE, "weight_decay": 0.1} | arguments
     with pytest.raises(ValueError, match=message):
         lrsched.with_weight_decay(optax.scale_by_adam(), **given)
+
+
+@pytest.mark.parametrize("value", [0.1, "adam", optax.scale_by_adam])
+def test_a_direction_that_is_no_transform_is_named(value):
+    with pytest.raises(ValueError, match=r"with_weight_decay: direction=.* an optax transform"):
+        lrsched.with_weight_decay(value, 0.1, 0.1)
+    with pytest.raises(ValueError, match=r"hyperball: base=.* an optax transform"):
+        lrsched.hyperball(value, 0.1, 0.1)

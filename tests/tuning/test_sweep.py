@@ -220,12 +220,14 @@ def script(name, *arguments, **others):
     )
 
 
+@pytest.mark.slow
 def test_over_4_devices_it_is_the_same_and_nothing_travels_between_them():
     with script("many_devices") as process:
         out, _ = process.communicate()
     assert process.returncode == 0, out
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_members_and_both_return_all_of_them():
     alone = swept(logistic(), COSINES, seeds=3).table["loss"]
     processes = [script("two_processes", i, PORT) for i in range(2)]
@@ -239,6 +241,7 @@ def test_two_processes_share_the_members_and_both_return_all_of_them():
 PORT = 23_457
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_from_its_checkpoint_bit_by_bit(tmp_path):
     with script("killed_sweep", tmp_path / "whole") as process:
         whole, _ = process.communicate()

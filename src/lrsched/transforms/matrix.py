@@ -12,6 +12,7 @@ import optax.contrib
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
+from lrsched.arguments import BASE_OPTIMIZER
 from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 
@@ -235,6 +236,7 @@ def hyperball(
     References:
       Wen et al. 2026 (arXiv 2606.16899).
     """
+    base = BASE_OPTIMIZER.validate("hyperball", "base", base)
 
     def factory(
         learning_rate: ArrayLike, rest_learning_rate: ArrayLike

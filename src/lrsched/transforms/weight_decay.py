@@ -15,6 +15,7 @@ from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
 from lrsched.arguments import (
     ArgumentType,
+    BaseOptimizer,
     PositiveFloat,
     in_range,
     is_traced,
@@ -64,7 +65,7 @@ Coupling: TypeAlias = Annotated[str, one_of("Coupling", COUPLINGS)]
 
 @validate_arguments
 def with_weight_decay(
-    direction: optax.GradientTransformation,
+    direction: BaseOptimizer,
     learning_rate: ArrayLike | Schedule | optax.Schedule,
     weight_decay: WeightDecay | None = None,
     coupling: Coupling = "decoupled",
