@@ -71,6 +71,7 @@ def test_optuna_proposes_and_is_told():
     assert 1e-3 < study.best_params["peak"] < 3
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study_in_a_storage(tmp_path):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storages = shared_study.storages(tmp_path)
