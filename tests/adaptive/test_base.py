@@ -210,7 +210,6 @@ def scalar_concatenations(jaxpr):
 @pytest.mark.parametrize(
     ("name", "num_arrays"),
     [
-        ("prodigy", 1000),
         ("prodigy", 132),
         ("cocob", 132),
         ("momo_adam", 132),

@@ -118,7 +118,7 @@ def test_overfitting_needs_two_metric_names():
     [
         (lambda: lrsched.reduce_on_plateau(mode="least"), "mode='least' .* one of 'min', 'max'"),
         (lambda: lrsched.reduce_on_plateau(1.0), "factor=1.0 .* above 0 and below 1"),
-        (lambda: lrsched.reduce_on_plateau(0.5, 0), "patience=0 .* whole number .* from 1"),
+        (lambda: lrsched.reduce_on_plateau(0.5, 0), "patience=0 .* whole number, 1 or more"),
         (lambda: lrsched.reduce_on_plateau(cooldown=-1), "cooldown=-1"),
         (lambda: lrsched.reduce_on_plateau(ema_decay=1.0), "ema_decay=1.0"),
         (lambda: lrsched.greedy(max_scale=0.5), "greedy: max_scale=0.5 .* 1 or more"),

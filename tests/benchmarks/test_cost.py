@@ -43,6 +43,7 @@ def test_no_method_is_missing():
     averages = {"ema_params", "lawa", "polynomial_average", "annealing_average"}
     others = {"record_norms", "scale_by_learning_rate"}
     rules = {"greedy", "bold_driver", "adalrs", "backoff_on_spike", "reduce_on_overfitting"}
+    rules |= {"adaptive_kl"}
     assert takes_updates - averages - rules - others <= made
 
 

@@ -210,7 +210,7 @@ def test_bad_input(schedules, others, message):
 
 def test_a_bar_shows_the_time_left(capsys):
     tuning.sweep(logistic(), COSINES[:1])
-    assert "40/40" in capsys.readouterr().out
+    assert "40/40" in capsys.readouterr().err
 
 
 def script(name, *arguments, **others):

@@ -60,6 +60,9 @@ def muon(
     "width" and "rms". The matrix rate has the label ``""`` in `learning_rates`, the other one
     ``"adam"``; `start_cooldown` and `scale_learning_rate` change both, or one with ``group=``.
 
+    A gradient above about 1e19 overflows the second moment of optax's Adam, whose entry then stays
+    infinite; put ``optax.clip_by_global_norm`` before ``muon`` where such gradients occur.
+
     Args:
       learning_rate: Rate of the matrices.
       adam_learning_rate: Rate of all other parameters. `None` means a second rate that starts as
