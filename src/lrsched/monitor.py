@@ -88,7 +88,7 @@ class Monitor:
         writers: Sequence[Writer] = (),
         steps: int | None = None,
     ) -> None:
-        self.every = whole_number().validate("Monitor", "every", every)
+        self.every: int = whole_number().validate("Monitor", "every", every)
         self.rows: list[dict[str, Any]] = []
         self._log = None if log is None else Path(log)
         self._page = None if page is None else Path(page)
