@@ -1,6 +1,7 @@
 """Muon beside optax's to the last bit and the authors' formulas; fixed-norm matrices."""
 
 import functools
+import inspect
 
 import chex
 import jax
@@ -175,6 +176,8 @@ def test_newton_schulz(inputs, expected, rtol):
     if "coeffs" in inputs:
         options["ns_coeffs"] = tuple(map(tuple, inputs["coeffs"]))
     if "scaling" in inputs:
+        if "preconditioning" not in inspect.signature(optax.contrib.muon).parameters:
+            pytest.skip("the argument preconditioning came with optax 0.2.8")
         options["preconditioning"] = inputs["scaling"]
     with jax.enable_x64(True):
         weight = {"w": jnp.array(inputs["matrix"], float)}
