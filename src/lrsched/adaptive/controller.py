@@ -100,6 +100,17 @@ def controller_dataclass(cls: type[Class]) -> type[Class]:
     return registered
 
 
+class OneMetric:
+    """Mixin of a controller that observes one metric, which its field ``metric`` names."""
+
+    metric: str
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Name of the one metric."""
+        return (self.metric,)
+
+
 def concrete_size(name: str, size: ArrayLike) -> int:
     """Return the size of an array in a state as an int.
 

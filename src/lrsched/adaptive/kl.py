@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.controller import controller_dataclass, scale_by_controller, static_field
-from lrsched.adaptive.smoothing import Smoothing, SmoothingState
+from lrsched.adaptive.smoothing import SmoothedMetric, SmoothingState
 from lrsched.arguments import (
     DecayRate,
     FloatAtLeastOne,
@@ -36,7 +36,7 @@ class KlState(NamedTuple):
 
 
 @controller_dataclass
-class AdaptiveKl:
+class AdaptiveKl(SmoothedMetric):
     """Rate of PPO that keeps the divergence between two policies near a target.
 
     Divides the rate by ``factor`` if the divergence is above ``2 target``, multiplies it if it is
@@ -87,16 +87,6 @@ class AdaptiveKl:
     ema_decay: DecayRate = 0.0
     active_from: NonNegativeInt = 0
     metric: str = static_field(default="value")
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Name of the one metric."""
-        return (self.metric,)
-
-    @property
-    def smoothing(self) -> Smoothing:
-        """Smoothing of the metric."""
-        return Smoothing(self.accumulation_size, self.ema_decay, self.window_size)
 
     def init(self) -> KlState:
         """Return the state before the first metric."""

@@ -11,8 +11,13 @@ import numpy as np
 
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import safe_divide, zero_count
-from lrsched.adaptive.controller import controller_dataclass, scale_by_controller, static_field
-from lrsched.adaptive.smoothing import Smoothing, SmoothingState
+from lrsched.adaptive.controller import (
+    OneMetric,
+    controller_dataclass,
+    scale_by_controller,
+    static_field,
+)
+from lrsched.adaptive.smoothing import SmoothedMetric, SmoothingState
 from lrsched.arguments import (
     DecayRate,
     FloatAtLeastOne,
@@ -42,7 +47,7 @@ class BoldDriverState(NamedTuple):
 
 
 @controller_dataclass
-class BoldDriver:
+class BoldDriver(SmoothedMetric):
     """The bold driver: raise the rate slightly after every fall of the loss, halve it after a rise.
 
     It needs the loss of the whole data set, or means of many batches (``accumulation_size``): the
@@ -96,16 +101,6 @@ class BoldDriver:
     active_from: NonNegativeInt = 0
     metric: str = static_field(default="value")
 
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Name of the one metric."""
-        return (self.metric,)
-
-    @property
-    def smoothing(self) -> Smoothing:
-        """Smoothing of the metric."""
-        return Smoothing(self.accumulation_size, self.ema_decay, self.window_size)
-
     def init(self) -> BoldDriverState:
         """Return the state before the first metric."""
         return BoldDriverState(jnp.asarray(np.inf, jnp.float32), self.smoothing.init())
@@ -149,7 +144,7 @@ class SpikeState(NamedTuple):
 
 
 @controller_dataclass
-class BackoffOnSpike:
+class BackoffOnSpike(OneMetric):
     """Lower the rate when the loss jumps above its running mean, then let it recover.
 
     A spike is a loss above ``mean + threshold * deviation``, both exponential moving averages of
@@ -194,11 +189,6 @@ class BackoffOnSpike:
     min_scale: UnitFloat = 0.01
     active_from: NonNegativeInt = 0
     metric: str = static_field(default="value")
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Name of the one metric."""
-        return (self.metric,)
 
     def init(self) -> SpikeState:
         """Return the state before the first loss."""
@@ -257,7 +247,7 @@ class AdaLRSState(NamedTuple):
 
 
 @controller_dataclass
-class AdaLRS:
+class AdaLRS(OneMetric):
     """AdaLRS: search for the rate at which the loss falls fastest, during the run.
 
     The descent of a window is minus the least-squares slope of its losses. When it is slower than
@@ -313,11 +303,6 @@ class AdaLRS:
     max_scale: FloatAtLeastOne = 100.0
     active_from: NonNegativeInt = 0
     metric: str = static_field(default="value")
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Name of the one metric."""
-        return (self.metric,)
 
     def init(self) -> AdaLRSState:
         """Return the state before the first loss."""

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import safe_divide, tree_where, tree_zeros_like, zero_count
 from lrsched.adaptive.controller import controller_dataclass, scale_by_controller, static_field
-from lrsched.adaptive.smoothing import Smoothing, SmoothingState
+from lrsched.adaptive.smoothing import SmoothedMetric, SmoothingState
 from lrsched.arguments import (
     DecayRate,
     FloatAtLeastOne,
@@ -47,7 +47,7 @@ class PlateauState(NamedTuple):
 
 
 @controller_dataclass
-class ReduceOnPlateau:
+class ReduceOnPlateau(SmoothedMetric):
     """Multiply the rate by ``factor`` after ``patience`` observations without an improvement.
 
     Metrics arrive with ``update(..., value=...)`` or through `observe`, whenever there are any. An
@@ -102,16 +102,6 @@ class ReduceOnPlateau:
     active_from: NonNegativeInt = 0
     metric: str = static_field(default="value")
     min_change: NonNegativeFloat = 0.0
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Name of the one metric."""
-        return (self.metric,)
-
-    @property
-    def smoothing(self) -> Smoothing:
-        """Smoothing of the metric."""
-        return Smoothing(self.accumulation_size, self.ema_decay, self.window_size)
 
     def init(self) -> PlateauState:
         """Return the state before the first metric."""
@@ -173,7 +163,7 @@ class GreedyState(NamedTuple):
 
 
 @controller_dataclass
-class Greedy:
+class Greedy(SmoothedMetric):
     """GreedyLR: raise the rate while a metric improves, and lower it while it does not.
 
     After ``patience`` improvements in a row the rate is divided by ``factor``, after ``patience``
@@ -241,16 +231,6 @@ class Greedy:
     active_from: NonNegativeInt = 0
     metric: str = static_field(default="value")
     min_change: NonNegativeFloat = 0.0
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Name of the one metric."""
-        return (self.metric,)
-
-    @property
-    def smoothing(self) -> Smoothing:
-        """Smoothing of the metric."""
-        return Smoothing(self.accumulation_size, self.ema_decay, self.window_size)
 
     def init(self) -> GreedyState:
         """Return the state before the first metric."""

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from lrsched.adaptive.base import safe_divide, tree_where, zero_count
-from lrsched.adaptive.controller import concrete_size, controller_dataclass, static_field
+from lrsched.adaptive.controller import (
+    OneMetric,
+    concrete_size,
+    controller_dataclass,
+    static_field,
+)
+from lrsched.arguments import DecayRate, PositiveInt
 
 
 class SmoothingState(NamedTuple):
@@ -86,3 +92,19 @@ class Smoothing:
             jnp.zeros_like(total), jnp.zeros_like(count), window, window_count, ema, ema_weight
         )
         return tree_where(is_new, observed, waiting), safe_divide(ema, ema_weight), is_new
+
+
+class SmoothedMetric(OneMetric):
+    """Mixin of a controller that smooths its one metric.
+
+    The fields are those of the controller, so that each has its own order and defaults.
+    """
+
+    accumulation_size: PositiveInt
+    window_size: PositiveInt
+    ema_decay: DecayRate
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """Smoothing of the metric."""
+        return Smoothing(self.accumulation_size, self.ema_decay, self.window_size)
