@@ -22,6 +22,7 @@ from lrsched.adaptive.health import HealthState
 from lrsched.arguments import whole_number
 from lrsched.running.diagnosis import diagnose
 from lrsched.running.read import metrics as rate_metrics
+from lrsched.transforms.composition import states_of
 
 if TYPE_CHECKING:
     import chex
@@ -155,8 +156,7 @@ class Monitor:
         return events
 
     def _verdicts(self, opt_state: "chex.ArrayTree") -> list[str]:
-        nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, HealthState))
-        if sum(isinstance(node, HealthState) for node in nodes) != 1:
+        if len(states_of(HealthState, opt_state)) != 1:
             return []
         try:
             diagnosis = diagnose(opt_state, steps=self._planned_steps)

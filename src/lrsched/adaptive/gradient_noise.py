@@ -13,6 +13,7 @@ import optax
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import complex_as_real, tree_map, tree_square, tree_sums, zero_count
 from lrsched.arguments import POSITIVE_INT, BaseOptimizer, DecayRate
+from lrsched.transforms.composition import states_of
 
 if TYPE_CHECKING:
     import chex
@@ -208,10 +209,10 @@ class NoiseScale:
             if small_gradients is not None:
                 norms = _norm_sq(small_gradients), _norm_sq(updates)
                 new = _with_sample(state, *norms, self.small_batch_size, self.batch_size, True)
-        norms_sum = state.small_norm_sq + _norm_sq(updates)
-        updates, inner_state = self.inner.update(updates, state.inner_state, params, **extra_args)
+        final, inner_state = self.inner.update(updates, state.inner_state, params, **extra_args)
         if self.micro_batches is not None:
             old: optax.OptState = state.inner_state
+            norms_sum = state.small_norm_sq + _norm_sq(updates)
             is_last = inner_state.gradient_step != old.gradient_step
             new = _with_sample(
                 state,
@@ -222,7 +223,7 @@ class NoiseScale:
                 is_last,
             )
             new = new._replace(small_norm_sq=jnp.where(is_last, 0, norms_sum))
-        return updates, new._replace(inner_state=inner_state)
+        return final, new._replace(inner_state=inner_state)
 
 
 def _build(config: NoiseScale) -> optax.GradientTransformationExtraArgs:
@@ -308,8 +309,7 @@ def critical_batch_size(opt_state: chex.ArrayTree, *, z: float = 1.96) -> Critic
     References:
       McCandlish et al. 2018 (arXiv 1812.06162); Fieller 1954 for the interval.
     """
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, NoiseScaleState))
-    states = [node for node in nodes if isinstance(node, NoiseScaleState)]
+    states = states_of(NoiseScaleState, opt_state)
     if len(states) != 1:
         raise ValueError(
             f"critical_batch_size: a state that holds {len(states)} measurements is not accepted; "

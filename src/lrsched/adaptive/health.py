@@ -17,7 +17,7 @@ from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import complex_as_real, tree_where, zero_count
 from lrsched.adaptive.recording import EvenInt
 from lrsched.arguments import POSITIVE_INT, BaseOptimizer
-from lrsched.transforms.composition import compose_rates, path_name
+from lrsched.transforms.composition import compose_rates, path_name, states_of
 from lrsched.transforms.flax_serialization import is_nnx_variable
 
 if TYPE_CHECKING:
@@ -339,8 +339,7 @@ def recorded_health(opt_state: chex.ArrayTree) -> RecordedHealth:
       >>> lrsched.recorded_health(state).rate.tolist()
       [0.5]
     """
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, HealthState))
-    states = [node for node in nodes if isinstance(node, HealthState)]
+    states = states_of(HealthState, opt_state)
     if len(states) != 1:
         raise ValueError(
             f"recorded_health: a state that holds {len(states)} records is not accepted; it must "

@@ -15,6 +15,7 @@ from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import tree_where, zero_count
 from lrsched.adaptive.controller import concrete_size
 from lrsched.arguments import POSITIVE_INT, ArgumentType, PositiveInt, is_traced
+from lrsched.transforms.composition import states_of
 
 if TYPE_CHECKING:
     import chex
@@ -179,8 +180,7 @@ def recorded_norms(opt_state: chex.ArrayTree) -> RecordedNorms:
       >>> lrsched.recorded_norms(state).l2.tolist()
       [5.0]
     """
-    nodes = jax.tree.leaves(opt_state, is_leaf=_is_record)
-    records = [node for node in nodes if _is_record(node)]
+    records = states_of(RecordNormsState, opt_state)
     if len(records) != 1:
         raise ValueError(
             f"recorded_norms: a state that holds {len(records)} records of norms is not accepted; "
@@ -194,7 +194,3 @@ def recorded_norms(opt_state: chex.ArrayTree) -> RecordedNorms:
     end = np.minimum(begin + each, count)
     l2_sq, l1 = np.asarray(state.means)[:, : len(begin)]
     return RecordedNorms((begin + end - 1) // 2, np.sqrt(l2_sq), l1)
-
-
-def _is_record(node: object) -> bool:
-    return isinstance(node, RecordNormsState)

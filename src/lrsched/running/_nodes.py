@@ -64,6 +64,13 @@ class StateNode:
         return getattr(self.value, name, None)
 
     @property
+    def has_rate_clock(self) -> bool:
+        """Whether its count is that of a schedule."""
+        is_optax = self.fields == {"count"} or self.fields >= INJECTED_FIELDS
+        is_ours = "count" in self.fields and bool({"rate", "rates"} & self.fields)
+        return is_optax or is_ours
+
+    @property
     def title(self) -> str:
         """Name of the type, or a list of the fields of a mapping."""
         return self.name or f"a state of {', '.join(sorted(self.fields))}"

@@ -12,6 +12,7 @@ import optax
 
 from lrsched.adaptive.controller import observed_metric_names
 from lrsched.running.edit import all_sites, scale_learning_rate
+from lrsched.transforms.composition import path_name
 
 _NUM_UPDATES = 3  # The rate of the first one is 0 under most warmups.
 _SMALLEST_COSINE = 0.1
@@ -70,7 +71,7 @@ def check_optimizer(
         jax.tree.map(_descent_cosine, total, gradients)
     ):
         if change < -_SMALLEST_COSINE:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            name = path_name(path)
             raise ValueError(
                 f"check_optimizer: the updates ascend{f' at {name}' if name else ''}; the "
                 "optimizer has two rates, or none with a minus sign: write chain("

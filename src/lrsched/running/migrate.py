@@ -1,5 +1,6 @@
 """Migration of a state to another optimizer, of optax or of lrsched."""
 
+import functools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -199,7 +200,7 @@ class _Migration:
         node = leaf.node
         if node is not None and leaf.field in _CONFIGURED:
             return self._configuration(node, leaf)
-        if node is not None and leaf.field == "count" and _has_rate_clock(node):
+        if node is not None and leaf.field == "count" and node.has_rate_clock:
             array = jnp.broadcast_to(self._clock(node), jnp.shape(leaf.array))
             # A copy for each count, as a state is donated as a whole.
             return _wrapped(jnp.array(array, jnp.result_type(leaf.array)), leaf.value)
@@ -406,7 +407,7 @@ class _Migration:
                 and (not is_distinct or old.is_in_multi_steps == is_inside)
             ]
 
-        clocks = [old for old in self._old_nodes if _has_rate_clock(old)]
+        clocks = [old for old in self._old_nodes if old.has_rate_clock]
         near = [
             [old for old in clocks if node is not None and place(old) == place(node)]
             for place in (
@@ -417,14 +418,14 @@ class _Migration:
         ]
         for nodes in (*near, clocks):
             if result := counts(nodes):
-                return _largest(result)
+                return functools.reduce(jnp.maximum, result).astype(jnp.int32)
         if is_inside and multi_steps:
             return jnp.asarray(multi_steps[0].leaves["gradient_step", ()].array)
         siblings = [old for old in self._old_nodes if node and old.container == node.container]
         for nodes in (siblings, self._old_nodes):
             if result := counts(nodes):
                 # Transforms that skip updates are behind.
-                return _largest(result)
+                return functools.reduce(jnp.maximum, result).astype(jnp.int32)
         place = "" if node is None else f" at {'.'.join(('state', *node.place))}"
         raise ValueError(
             f"migrate: the saved state keeps no step count for {node.title if node else 'the rate'}"
@@ -460,13 +461,6 @@ def _saved_rates(nodes: Iterable[StateNode]) -> list[_SavedRate]:
                 if isinstance(one, RateState) or (isinstance(one, Mapping) and "record" in one):
                     found.append(_SavedRate(node, node.labels, name, one, None))
     return found
-
-
-def _has_rate_clock(node: StateNode) -> bool:
-    """Return whether the count of a node is that of a schedule."""
-    is_optax = node.fields == {"count"} or node.fields >= INJECTED_FIELDS
-    is_ours = "count" in node.fields and bool({"rate", "rates"} & node.fields)
-    return is_optax or is_ours
 
 
 def _is_rate_name(name: str) -> bool:
@@ -520,13 +514,6 @@ def _listed(leaves: Iterable[StateLeaf]) -> str:
         where = f" ({', '.join(shown[:4])}{more})" if shown else ""
         texts.append(f"{', '.join(names)} of {title}{where}")
     return "; ".join(texts)
-
-
-def _largest(counts: list["chex.Array"]) -> "chex.ArrayTree":
-    result = counts[0]
-    for count in counts[1:]:
-        result = jnp.maximum(result, count)
-    return jnp.asarray(result, jnp.int32)
 
 
 def _placed(array: "chex.Array", fresh: "chex.ArrayTree", is_first: bool) -> "optax.OptState":

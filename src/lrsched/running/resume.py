@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
-from lrsched.running._nodes import INJECTED_FIELDS, StateNode, nodes_of, read_state
+from lrsched.running._nodes import StateNode, nodes_of, read_state
 from lrsched.running.edit import RateSite, all_sites, rate_sites
 from lrsched.transforms.composition import group_label
 from lrsched.transforms.groups import FROZEN
@@ -212,7 +212,7 @@ def _describe_zeros(opt_state: optax.OptState) -> Iterator[str]:
     }
     for is_inside in (False, True):
         own = [node for node in nodes if node.is_in_multi_steps == is_inside]
-        clocks = [counts[id(node)] for node in own if id(node) in counts and _is_clock(node)]
+        clocks = [counts[id(node)] for node in own if id(node) in counts and node.has_rate_clock]
         if not clocks:
             continue
         clock = max(clocks, key=np.max)
@@ -222,7 +222,7 @@ def _describe_zeros(opt_state: optax.OptState) -> Iterator[str]:
 
 def _describe_zero(node: StateNode, clock: np.ndarray, count: np.ndarray | None) -> str:
     updates = int(np.max(clock))
-    if count is not None and not _is_clock(node):
+    if count is not None and not node.has_rate_clock:
         if np.any((count == 0) & (clock > 0)):
             return (
                 f"the count of {node.title} is 0, and the rate's {updates}: it was not restored, "
@@ -243,8 +243,3 @@ def _describe_zero(node: StateNode, clock: np.ndarray, count: np.ndarray | None)
                 "restored, or no gradient arrived."
             )
     return ""
-
-
-def _is_clock(node: StateNode) -> bool:
-    is_optax = node.fields == {"count"} or node.fields >= INJECTED_FIELDS
-    return is_optax or bool({"rate", "rates"} & node.fields)

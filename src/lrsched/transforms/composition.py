@@ -99,6 +99,12 @@ def cast_like(tree: Tree, like: Tree) -> Tree:
     return cast
 
 
+def states_of(kind: type[Tree], tree: "chex.ArrayTree") -> list[Tree]:
+    """Return every node of a type within an optimizer state, or within a container of one."""
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
+    return [node for node in nodes if isinstance(node, kind)]
+
+
 @functools.singledispatch
 def rate_factor(state: optax.OptState) -> RateFactor | None:
     """Return what a state of a known type contributes; None for all other types."""
