@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 
 import lrsched
-from benchmarks.costs import shown
+from benchmarks.costs import interleaved_seconds, shown
 from benchmarks.policies import adam
 from benchmarks.runs import run_of
 from benchmarks.store import PACKAGES
@@ -178,13 +177,9 @@ def ratios(programs: Mapping[str, Any], params: Any, rounds: int) -> dict[str, l
         name: (own := jax.tree.map(jnp.array, arrays), jax.jit(TRANSFORMS[name].init)(own))
         for name in programs
     }
-    seconds = {name: np.empty(rounds) for name in programs}
-    for index in track(range(rounds), "time"):
-        for name in random.permutation([*programs]):
-            started = time.perf_counter()
-            carries[name] = programs[name](*carries[name], gradients, value)
-            jax.block_until_ready(carries[name])
-            seconds[name][index] = time.perf_counter() - started
+    seconds = interleaved_seconds(
+        programs, carries, (gradients, value), track(range(rounds), "time"), random
+    )
     return {
         name: np.quantile(own / seconds[REFERENCE], [0.25, 0.5, 0.75]).tolist()
         for name, own in seconds.items()

@@ -1,10 +1,14 @@
-"""A table of what something costs, as every command of its kind prints and writes it."""
+"""Times of programs that take turns, and the table that every command of costs prints."""
 
 import json
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from rich.table import Table
 
 
@@ -51,3 +55,31 @@ def shown(value: Any) -> str:
         low, middle, high = value
         return f"{middle:.2f} ({low:.2f} to {high:.2f})"
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+
+
+def interleaved_seconds(
+    programs: Mapping[str, Callable[..., Any]],
+    carries: dict[str, tuple[Any, ...]],
+    arguments: tuple[Any, ...],
+    rounds: Iterable[int],
+    random: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Return the seconds of each program in each round, float64 of shape ``(rounds,)``.
+
+    A round runs every program once, in a random order, so that a busy machine slows all alike.
+
+    Args:
+      programs: Compiled functions ``(*carry, *arguments) -> carry``, by name.
+      carries: Their first carries, which are donated and replaced.
+      arguments: Further arguments of all programs.
+      rounds: The rounds.
+      random: Generator of the orders.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in rounds:
+        for name in random.permutation([*programs]):
+            started = time.perf_counter()
+            carries[name] = programs[name](*carries[name], *arguments)
+            jax.block_until_ready(carries[name])
+            seconds[name].append(time.perf_counter() - started)
+    return {name: np.array(each) for name, each in seconds.items()}

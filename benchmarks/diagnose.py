@@ -175,7 +175,7 @@ BEST = {
 
 
 def cases(problem: str, optimizer: str, seeds: Sequence[int]) -> list[tuple[str, Run]]:
-    """Return the runs of a problem, each with the name of what is wrong with it."""
+    """Return the runs of a problem, each with the name of its fault."""
     best, layers = BEST[problem, optimizer], num_layers(problem)
     ones = np.ones(layers)
     frozen, exploding, faster = ones.copy(), ones.copy(), ones.copy()
@@ -204,8 +204,8 @@ class Judged(NamedTuple):
 
     Attributes:
       problem: The problem and the optimizer.
-      case: What was made wrong.
-      truth: The right findings. Of a rate: "good" if the loss falls by 95 % of the best fall,
+      case: Name of the fault.
+      truth: The right findings. A rate is "good" if the loss falls by 95 % of the best fall,
         else "too low" or "too high".
       said: The first finding, or "good".
       loss: Final loss on all examples.

@@ -9,7 +9,6 @@ steps for a TPU instead and compares the compiler's estimates of their cycles.
 import importlib.metadata
 import itertools
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,34 +25,31 @@ from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 
 import lrsched
-from benchmarks.costs import CostTable
+from benchmarks.cost import TRANSFORMS, twin
+from benchmarks.costs import CostTable, interleaved_seconds
 from benchmarks.traffic import cycles
 
 POLICIES = ("propagate", "zero", "skip")
 WIDTHS = (784, 1536, 1536, 768, 10)
 BATCH = 128
-ADAM = optax.adam(1e-3)
-METHODS: dict[str, tuple[Callable[..., Any], optax.GradientTransformation]] = {
-    "prodigy": (lrsched.prodigy, optax.contrib.prodigy()),
-    "dadapt_adamw": (lrsched.dadapt_adamw, optax.contrib.dadapt_adamw()),
-    "dog": (lrsched.dog, optax.contrib.dog()),
-    "dowg": (lrsched.dowg, optax.contrib.dowg()),
-    "mechanize(adam)": (partial(lrsched.mechanize, ADAM), optax.contrib.mechanize(ADAM)),
-    "momo": (lrsched.momo, optax.contrib.momo()),
-    "momo_adam": (lrsched.momo_adam, optax.contrib.momo_adam()),
-    "cocob": (lrsched.cocob, optax.contrib.cocob()),
-    "schedule_free(adam)": (
-        partial(lrsched.schedule_free, ADAM, 1e-3),
-        optax.contrib.schedule_free(ADAM, 1e-3),
-    ),
-    "schedule_free_adamw": (lrsched.schedule_free_adamw, optax.contrib.schedule_free_adamw()),
+METHODS: dict[str, Callable[..., Any]] = {
+    "prodigy": lrsched.prodigy,
+    "dadapt_adamw": lrsched.dadapt_adamw,
+    "dog": lrsched.dog,
+    "dowg": lrsched.dowg,
+    "mechanize(adam)": partial(lrsched.mechanize, optax.adam(1e-3)),
+    "momo": lrsched.momo,
+    "momo_adam": lrsched.momo_adam,
+    "cocob": lrsched.cocob,
+    "schedule_free(adam)": partial(lrsched.schedule_free, optax.adam(1e-3), 1e-3),
+    "schedule_free_adamw": lrsched.schedule_free_adamw,
 }
-"""Our factory, which takes ``nonfinite``, and optax's counterpart."""
+"""Factories that take ``nonfinite``; `benchmarks.cost` has optax's counterparts."""
 
 
 def transforms_of(name: str) -> dict[str, optax.GradientTransformation]:
     """Return the transforms that one row compares, by the name of their column."""
-    create, peer = METHODS[name]
+    create, peer = METHODS[name], TRANSFORMS[twin(name)]
     return {
         "optax": peer,
         "apply_if_finite": optax.apply_if_finite(peer, max_consecutive_errors=100),
@@ -102,20 +98,14 @@ def step_of(transform: optax.GradientTransformation) -> Callable[..., Any]:
 
 def time_ratios(name: str, rounds: int) -> dict[str, float]:
     """Return the median, over interleaved rounds, of each step's time over optax's."""
-    data, random = batch(), np.random.default_rng(0)
+    data = batch()
     programs, carries = {}, {}
     for column, transform in transforms_of(name).items():
         params = jax.tree.map(jnp.array, parameters())
         carries[column] = (params, jax.jit(transform.init)(params))
         programs[column] = step_of(transform)
         carries[column] = programs[column](*carries[column], *data)
-    seconds = {column: np.empty(rounds) for column in programs}
-    for index in range(rounds):
-        for column in random.permutation([*programs]):
-            started = time.perf_counter()
-            carries[column] = programs[column](*carries[column], *data)
-            jax.block_until_ready(carries[column])
-            seconds[column][index] = time.perf_counter() - started
+    seconds = interleaved_seconds(programs, carries, data, range(rounds), np.random.default_rng(0))
     return {column: float(np.median(own / seconds["optax"])) for column, own in seconds.items()} | {
         "over_guarded": float(np.median(seconds["skip"] / seconds["apply_if_finite"]))
     }
@@ -137,7 +127,7 @@ def cycle_ratios(name: str, device: Any) -> dict[str, float]:
     }
 
 
-def table_of(measured: Mapping[str, Mapping[str, float]], options: "Options") -> CostTable:
+def results_table(measured: Mapping[str, Mapping[str, float]], options: "Options") -> CostTable:
     """Return the table of the ratios."""
     columns = (*POLICIES, "apply_if_finite", "over_guarded")
     where = "cycles of the TPU compiler" if options.tpu else f"time on {os.cpu_count()} cores"
@@ -176,7 +166,7 @@ def run(options: Options, console: Console) -> None:
     for name in options.methods:
         measured[name] = measure(name)
         console.print(name, measured[name])
-    table = table_of(measured, options)
+    table = results_table(measured, options)
     console.print(table.shown())
     table.write(options.out / ("nonfinite-cost-tpu.json" if options.tpu else "nonfinite-cost.json"))
 

@@ -134,7 +134,7 @@ def _function_key(function: Any) -> Hashable:
         _key(function.__defaults__),
         _key(function.__kwdefaults__),
         _key(cells),
-        # A function of a notebook reads numbers that the next cell assigns anew.
+        # A function of a notebook reads numbers that the next cell may assign again.
         tuple((name, _global_key(function.__globals__[name])) for name in names),
     )
     hash(key)

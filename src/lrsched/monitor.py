@@ -20,6 +20,7 @@ import numpy as np
 
 from lrsched.adaptive.health import HealthState
 from lrsched.arguments import whole_number
+from lrsched.pictures import curves
 from lrsched.running.diagnosis import diagnose
 from lrsched.running.read import metrics as rate_metrics
 from lrsched.transforms.composition import states_of
@@ -33,8 +34,8 @@ __all__ = ["Monitor", "to_tensorboard", "to_wandb"]
 Writer: TypeAlias = Callable[[int, Mapping[str, float]], None]
 """``(step, values)``: receives the numbers of every reading."""
 
-# A page draws this number of points a curve: more than it has pixels would only make it larger.
-_MAX_POINTS: Final = 400
+# Three points a bin: more than a curve has pixels would only make the page larger.
+_NUM_BINS: Final = 133
 _MAX_EVENTS: Final = 8
 _COUNTS: Final = ("nonfinite_updates", "nonfinite_metrics")
 _SCALES: Final = ("controller_scale",)
@@ -230,7 +231,7 @@ class Monitor:
                 self._refresh = lambda: None
 
     def _repr_html_(self) -> str:
-        curves = [
+        drawn = [
             f"<h3>{html.escape(name)}</h3>{_svg(self.steps(), self.column(name))}"
             for name in ("loss", *self.rate_names())
         ]
@@ -242,7 +243,7 @@ class Monitor:
             }.items()
             if texts
         ]
-        return f"<div><p>{html.escape(self._summary())}</p>{''.join([*curves, *lists])}</div>"
+        return f"<div><p>{html.escape(self._summary())}</p>{''.join([*drawn, *lists])}</div>"
 
     def write_page(self, file: str | os.PathLike[str], refresh_seconds: int = 5) -> None:
         """Write a page without external parts, which loads itself again.
@@ -337,21 +338,11 @@ def _svg(steps: Sequence[int], values: Sequence[float]) -> str:
     bottom, top = float(height.min()), float(height.max())
     across = (x - x[0]) / (x[-1] - x[0]) * _WIDTH
     down = (1 - (height - bottom) / ((top - bottom) or 1)) * _HEIGHT
-    keep = _extremes(down)
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across[keep], down[keep], strict=True))
+    across, down = curves.decimate(across, down, _NUM_BINS)
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down, strict=True))
     label = "log scale, " if is_log else ""
     return (
         f'<svg viewBox="-4 -4 {_WIDTH + 8} {_HEIGHT + 8}" width="100%" role="img">'
         f'<polyline points="{points}" fill="none" stroke="#2563eb" stroke-width="1.5"/></svg>'
         f"<small>{label}{low:.4g} to {high:.4g}, steps {x[0]:.0f} to {x[-1]:.0f}</small>"
     )
-
-
-def _extremes(values: np.ndarray) -> np.ndarray:
-    """Return places of at most ``_MAX_POINTS`` values, with the extremes of each bin."""
-    if len(values) <= _MAX_POINTS:
-        return np.arange(len(values))
-    # The lowest and the highest of each bin: a stride would lose spikes.
-    bins = np.array_split(np.arange(len(values)), _MAX_POINTS // 2)
-    places = [[part[np.argmin(values[part])], part[np.argmax(values[part])]] for part in bins]
-    return np.unique(np.concatenate([[0, len(values) - 1], *places]).astype(int))
