@@ -102,6 +102,21 @@ class StateLeaf:
         return array
 
 
+def numbers_of(tree: "chex.ArrayTree", path: Path = ()) -> "Iterator[tuple[Path, chex.Array]]":
+    """Yield the arrays of a configuration with their paths, as a state without types has them."""
+    children = None if is_nnx_variable(tree) else _children(tree)
+    if children is None:
+        yield from ((path, array) for array in jax.tree.leaves(tree))
+        return
+    for key, child in children:
+        yield from numbers_of(child, path if _is_variable(key, children) else (*path, key))
+
+
+def _is_variable(key: str, children: "list[tuple[str, chex.ArrayTree]]") -> bool:
+    # Orbax restores an nnx.Variable without a target as the mapping {"value": array}.
+    return len(children) == 1 and key == "value"
+
+
 def is_configuration(value: object) -> bool:
     """Return whether a part of a state says what its transform does, rather than what it knows."""
     return isinstance(value, RateState | Schedule) or hasattr(value, "metric_names")
@@ -127,7 +142,8 @@ def nodes_of(leaves: list[StateLeaf]) -> list[StateNode]:
 
 
 def _is_leaf(value: object) -> bool:
-    return is_nnx_variable(value) or is_configuration(value)
+    # The variable of a masked parameter holds a MaskedNode, and no array.
+    return is_configuration(value) or (is_nnx_variable(value) and bool(jax.tree.leaves(value)))
 
 
 def _sort_key(place: Path) -> tuple[tuple[bool, int, str], ...]:
@@ -175,14 +191,12 @@ def _leaves(
     is_sequence = isinstance(value, tuple | list) or _is_sequence(value)
     for key, child in children:
         is_key_of_container = node is None and not is_sequence
-        # Orbax restores an nnx.Variable without a target as the mapping {"value": array}.
-        is_variable = len(children) == 1 and key == "value"
         yield from _leaves(
             child,
             (*place, key),
             node,
             field,
-            path if is_variable else (*path, key),
+            path if _is_variable(key, children) else (*path, key),
             has_nodes and key != "params",
             (*container, key) if is_key_of_container else container,
             (*labels, key) if field == "inner_states" and len(path) == 0 else labels,
@@ -205,8 +219,7 @@ def _is_sequence(value: object) -> bool:
 def _state_fields(value: object) -> frozenset[str] | None:
     """Return the fields of a transform's state; None for all else, such as a tree of parameters."""
     if isinstance(value, Mapping):
-        fields = frozenset(map(str, value))
-        return fields if fields in _known_fields() else None
+        return _fields_of_mapping(frozenset(map(str, value)))
     if not (isinstance(value, tuple) and hasattr(value, "_fields")):
         return None
     kind = type(value)
@@ -215,10 +228,27 @@ def _state_fields(value: object) -> frozenset[str] | None:
 
 
 @functools.cache
+def _fields_of_mapping(keys: frozenset[str]) -> frozenset[str] | None:
+    """Return the fields of the state that a mapping of these keys was; None if it was none.
+
+    ``nnx.state`` leaves fields out that hold nothing, such as the ``schedules`` of an optimizer
+    whose rates alone are scheduled. A field with ``count`` in its name always holds an array.
+    """
+    if keys in _known_fields():
+        return keys
+    partial = [
+        fields
+        for fields in _known_fields()
+        if len(keys) > 1 and keys < fields and not any("count" in name for name in fields - keys)
+    ]
+    return min(partial, key=len, default=None)
+
+
+@functools.cache
 def _known_fields() -> frozenset[frozenset[str]]:
     """Return the sets of fields of the states of optax and of lrsched.
 
-    A mapping with exactly these keys is a state that was restored without a target.
+    A mapping with these keys is a state that was restored without a target.
     """
     kinds = [
         kind
