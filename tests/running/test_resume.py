@@ -81,12 +81,41 @@ def test_a_changed_configuration_is_said(saved, configured, said):
         raise AssertionError(lines[0])
 
 
-def test_run_time_changes_are_said_of_a_whole_state():
+EDITS = {
+    "extend": (ours, lambda s: lrsched.extend(s, 50), "inner=.*pace_step=3"),
+    "hold": (ours, lambda s: lrsched.set_learning_rate(s, 0.3), "override=0.3"),
+    "scale": (ours, lambda s: lrsched.scale_learning_rate(s, 0.5), "scale=0.5"),
+    "multiplier": (
+        lambda: grouped(("w", 2.0)),
+        lambda s: lrsched.scale_learning_rate(s, 0.5, group="w"),
+        "^the multiplier of 'w': at step 3 .*scale=0.5",
+    ),
+    "depth": (
+        FORMS["layerwise"],
+        lambda s: lrsched.scale_learning_rate(s, 0.5, group="depth 1"),
+        "^the multiplier of 'depth 1': at step 3 .*scale=0.5",
+    ),
+    "hyperparameter": (
+        scheduled,
+        lambda s: lrsched.set_hyperparameter(s, "weight_decay", 0.3),
+        "^weight_decay: at step 3 .*override=0.3",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "edit", "said"), EDITS.values(), ids=EDITS)
+def test_run_time_changes_are_said_beside_a_state_and_beside_a_schedule(make, edit, said):
+    state = edit(train(make()))
+    for configured in (make().init(PARAMS), COSINE):
+        (line,) = lrsched.check_resume(state, configured).splitlines()
+        with pytest.raises(AssertionError, match=f"{said}.*the changes stay"):
+            raise AssertionError(line)
+    assert lrsched.check_resume(state, edit(train(make()))) == ""
+
+
+def test_the_edited_schedule_is_that_of_the_state():
     state = lrsched.extend(train(ours()), 50)
-    said = lrsched.check_resume(state, ours().init(PARAMS))
-    assert "changed at run time, edited(inner=cosine(peak=0.1, steps=20), pace_step=3" in said
-    assert lrsched.check_resume(state, COSINE) == ""
-    assert lrsched.check_resume(state, lrsched.extend(train(ours()), 50)) == ""
+    assert lrsched.check_resume(state, lrsched.learning_rate_schedule(state)) == ""
 
 
 LOST = {

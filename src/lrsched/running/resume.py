@@ -15,7 +15,14 @@ from lrsched.running._nodes import StateNode, nodes_of, read_state
 from lrsched.running.edit import RateSite, all_sites, rate_sites
 from lrsched.transforms.composition import group_label
 from lrsched.transforms.groups import FROZEN
-from lrsched.transforms.rate import NO_EDITS, RateState, evaluate_rate, init_rate, rate_schedule
+from lrsched.transforms.rate import (
+    NO_EDITS,
+    RateEdits,
+    RateState,
+    evaluate_rate,
+    init_rate,
+    rate_schedule,
+)
 
 if TYPE_CHECKING:
     import chex
@@ -38,8 +45,8 @@ def check_resume(
       opt_state: Restored state, or anything that holds one. Of a stacked (vmapped, replicated)
         state, every run is checked.
       configured: State that the configuration makes, ``optimizer.init(params)``. Of an optimizer
-        with one rate, its schedule is enough; run-time changes are then not compared, as a
-        schedule has none.
+        with one rate, its schedule is enough; of its multipliers and other hyperparameters, only
+        the run-time changes are then compared.
 
     Returns:
       One line for each mismatch, with what to do; empty where there is none.
@@ -62,7 +69,11 @@ goes on.
     if isinstance(configured, Schedule) or callable(configured) or is_number(configured):
         sites = rate_sites("check_resume", opt_state, one_group=True)
         new = init_rate(as_schedule(configured))
-        lines = [_describe_mismatch(site, new, compares_edits=False) for site in sites]
+        lines = [_describe_mismatch(site, new) for site in sites]
+        own = {(id(site.node.state), site.name) for site in sites}
+        for site in all_sites(opt_state):
+            if (id(site.node.state), site.name) not in own:
+                lines.append(_describe_mismatch(site, _unedited(site.rate)))
     else:
         _check_concrete("configured", configured)
         sites = all_sites(opt_state)
@@ -110,16 +121,20 @@ def _title(site: RateSite) -> str:
     return f"{kind}{group!r}" if group else ""
 
 
-def _describe_mismatch(site: RateSite, new: RateState, compares_edits: bool = True) -> str:
+def _unedited(rate: RateState) -> RateState:
+    shape = jnp.shape(rate.edits.scale)
+    return rate.with_edits(RateEdits(*(jnp.broadcast_to(x, shape) for x in NO_EDITS)))
+
+
+def _describe_mismatch(site: RateSite, new: RateState) -> str:
     """Return a line on how the schedule of a site differs from the configured one, or ``""``."""
 
     def describe(rate: RateState, other: RateState, step: int) -> str:
         saved, configured = rate_schedule(rate), rate_schedule(other)
-        is_same = rate.schedule == other.schedule
-        if saved == configured or (is_same and not compares_edits):
+        if saved == configured:
             return ""
         values = [f"{float(schedule(step)):.6g}" for schedule in (saved, configured)]
-        if is_same:
+        if rate.schedule == other.schedule:
             return (
                 f"at step {step} the saved rate, which was changed at run time, {saved}, gives "
                 f"{values[0]}, the new one {configured} {values[1]}; the changes stay, and "
