@@ -34,6 +34,7 @@ from lrsched.arguments import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    concrete_size,
 )
 
 
@@ -226,9 +227,8 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
         )
 
     def _slice(self, tree: optax.Updates) -> optax.Updates:
-        if self.slice_p == 1:
-            return tree
-        return jax.tree.map(lambda leaf: _every(int(np.asarray(self.slice_p)), leaf), tree)
+        stride = concrete_size("slice_p", self.slice_p)
+        return tree if stride == 1 else jax.tree.map(lambda leaf: _every(stride, leaf), tree)
 
 
 def _every(stride: int, leaf: jax.Array) -> jax.Array:
