@@ -246,7 +246,7 @@ def test_what_a_resumed_run_disagrees_on_is_said_in_words():
     assert "at step 4 the saved schedule linear(init=1.0, end=0.0, steps=10) gives 0.6" in said
     assert "linear(init=1.0, end=0.0, steps=20) 0.8" in said
     job.change(lrsched.scale_learning_rate, 0.5)
-    assert lrsched.check_resume(job.state, LINEAR) == ""
+    assert "changed at run time, edited(inner=linear" in lrsched.check_resume(job.state, LINEAR)
     assert "gives 0.3, the new one constant(value=0.1) 0.1" in lrsched.check_resume(job.state, 0.1)
 
 

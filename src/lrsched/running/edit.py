@@ -95,8 +95,10 @@ def set_learning_rate(
     function = "set_learning_rate"
     sites = rate_sites(function, opt_state, group, one_group=True, multipliers=False)
     if value is None:
-        return _edit(opt_state, sites, rates.release_rate)
-    return _edit(opt_state, sites, rates.override_rate, _RATE.validate(function, "value", value))
+        return edit_sites(opt_state, sites, rates.release_rate)
+    return edit_sites(
+        opt_state, sites, rates.override_rate, _RATE.validate(function, "value", value)
+    )
 
 
 def scale_learning_rate(
@@ -129,7 +131,7 @@ def scale_learning_rate(
     factor = _RATE.validate(function, "factor", factor)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
-    return _edit(opt_state, sites, rates.scale_rate, factor)
+    return edit_sites(opt_state, sites, rates.scale_rate, factor)
 
 
 def set_hyperparameter(
@@ -294,14 +296,16 @@ def restart(
     if reset:
         opt_state = _reset_moments(opt_state, group)
     if group is not None:
-        return _edit(opt_state, rate_sites("restart", opt_state, group), rates.move_rate, start)
+        return edit_sites(
+            opt_state, rate_sites("restart", opt_state, group), rates.move_rate, start
+        )
     nodes = [
         node.state for node in iter_rate_nodes(opt_state) if node.rate_factor.with_rates is not None
     ]
     if not nodes:
         raise ValueError("restart: the state holds no schedule of lrsched.")
     sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
-    moved = _edit(opt_state, sites, rates.unmove_rate) if sites else opt_state
+    moved = edit_sites(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
     def set_count(state: optax.OptState) -> optax.OptState:
         return state._replace(
@@ -418,7 +422,7 @@ def extend(
     sites = rate_sites("extend", opt_state, group)
     for site in sites:
         _check_extend(site, total_steps)
-    return _edit(opt_state, sites, rates.extend_rate, total_steps)
+    return edit_sites(opt_state, sites, rates.extend_rate, total_steps)
 
 
 def start_cooldown(
@@ -473,7 +477,7 @@ def start_cooldown(
     _check_not_frozen(function, sites)
     if isinstance(ramp, str):
         numbers = rates.ramp_numbers(ramp)
-        return _edit(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)
+        return edit_sites(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)
     changed = [
         site._replace(
             rate=rates.cooldown_by_function(site.rate, site.step, steps, end, start, ramp)
@@ -657,12 +661,13 @@ def _site(
     )
 
 
-def _edit(
+def edit_sites(
     opt_state: optax.OptState,
     sites: Sequence[RateSite],
     edit: Callable[..., RateState],
     *numbers: "chex.Numeric",
 ) -> optax.OptState:
+    """Return ``opt_state`` with an edit applied to some of its rates."""
     return _written(opt_state, _edited(sites, edit, *numbers))
 
 
