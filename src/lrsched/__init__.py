@@ -1,7 +1,7 @@
 """The learning-rate layer for JAX.
 
-A learning rate is a value that you print, compose, sweep, save, read back and change while the run
-goes on, and it stays an ordinary optax schedule or transform.
+A learning rate is a value that you print, compose, sweep, save, read back and change during
+training, and it stays an ordinary optax schedule or transform.
 """
 
 import difflib

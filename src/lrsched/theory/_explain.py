@@ -46,8 +46,8 @@ class Observation(NamedTuple):
     Attributes:
       kind: ``"not finite"``, ``"rising loss"``, ``"spikes"``, ``"no cooldown"``, ``"short
         cooldown"``, ``"plateau"``, ``"idle rates"``, ``"endings"``, ``"longer"`` or ``"no law"``.
-      text: What was measured, and what follows.
-      value: Its number.
+      text: Statement with the measured number and its consequence.
+      value: The measured number.
       threshold: The number that decides.
       source: Where the threshold comes from: a paper, "heuristic", or a law.
     """
@@ -69,7 +69,7 @@ class Explanation(NamedTuple):
     """Result of `explain`. ``print`` shows at most six sentences.
 
     Attributes:
-      observations: What the schedule did, the most serious first, then the predictions.
+      observations: Effects of the schedule, the most serious first, then the predictions.
       num_updates: Number of updates of the run.
       endings: Predictions of a law for the run as it was and with other endings, all of one length;
         `None` if there are not enough data for a law.
@@ -121,9 +121,9 @@ def explain(
     run and ``others``; from one run alone, its error is an assumption (see `LossLaw.trust`).
 
     Args:
-      history: The run: a `LossCurve`, or whatever `read_history` reads (columns by name, a CSV, a
-        TensorBoard folder). It needs 12 finite records, and 20 after the warmup for a law.
-      others: Curves of other runs of the same model and data, which make the predictions surer.
+      history: The run: a `LossCurve`, or anything that `read_history` reads (columns by name, a
+        CSV, a TensorBoard folder). It needs 12 finite records, and 20 after the warmup for a law.
+      others: Curves of other runs of the same model and data, which make the intervals narrower.
       law: Law of `fit_loss_law`, or `None` for no predictions, which take most of the time. With
         "auto", runs in which no rate falls below half of its peak are fitted by "power", which
         predicts longer runs but no other endings.
