@@ -82,9 +82,10 @@ from lrsched.algebra import (
     stretch,
 )
 from lrsched.config_schema import json_schema
+from lrsched.finding import Finding
 from lrsched.merging import merge_checkpoints, merge_weights
 from lrsched.running.check import check_optimizer
-from lrsched.running.diagnosis import Diagnosis, Finding, diagnose
+from lrsched.running.diagnosis import Diagnosis, diagnose
 from lrsched.running.edit import (
     extend,
     learning_rate_schedule,
