@@ -24,6 +24,7 @@ from lrsched.arguments import (
     in_range,
     is_traced,
 )
+from lrsched.numerics import MAX_STEP
 from lrsched.running._nodes import (
     StateLeaf,
     StateNode,
@@ -456,7 +457,8 @@ def start_cooldown(
 
     Raises:
       ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``start`` is not in [0, 1],
-        ``ramp`` is unknown, or there is no such group.
+        ``ramp`` is unknown, the step count is at its largest value of 2**31 - 1, or there is no
+        such group.
 
     Source: Hägele et al. 2024 (arXiv 2405.18392); for ``start``, Dremov et al. 2025
     (arXiv 2508.01483).
@@ -475,6 +477,14 @@ def start_cooldown(
     ramp = _RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
+    for site in sites:
+        if not is_traced((site.rate, site.step)) and np.any(
+            np.asarray(rate_step(site.rate, site.step)) >= MAX_STEP
+        ):
+            raise ValueError(
+                f"{function}: the step count is {MAX_STEP}, the largest, at which it stays, so "
+                "that the rate would never fall; restart(opt_state, step) sets it."
+            )
     if isinstance(ramp, str):
         numbers = rates.ramp_numbers(ramp)
         return edit_sites(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)

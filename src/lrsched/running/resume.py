@@ -189,7 +189,8 @@ def _describe_applied(site: RateSite) -> str:
         return (
             f"the latest update applied {value:.6g}, but the schedule gives {expected:.6g} at the "
             f"step {step - 1} before the count: the count, the schedule or its changes were not "
-            "restored, or the schedule was replaced since; restart(opt_state, step) sets the count."
+            "restored, or the schedule was replaced since, as a Python function is by that of the "
+            "configuration; restart(opt_state, step) sets the count."
         )
 
     return _of_members(site, of_member)
