@@ -460,3 +460,11 @@ def test_metrics_of_stacked_runs_are_observed_one_by_one():
     for losses in ([1.0, 1.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.3, 0.4]):
         state = lrsched.observe(state, jnp.array(losses))
     assert state[1].scale.tolist() == [0.25, 1.0, 0.5]
+
+
+def test_a_cooldown_at_the_largest_step_is_refused_as_it_would_never_act():
+    state = lrsched.restart(chain().init(PARAMS), 2**31 - 1)
+    with pytest.raises(ValueError, match=r"the step count is 2147483647.*restart\(opt_state, step"):
+        lrsched.start_cooldown(state, 10)
+    before = lrsched.start_cooldown(lrsched.restart(state, 2**31 - 2), 1)
+    assert lrsched.learning_rate_schedule(before)(2**31 - 1) == 0

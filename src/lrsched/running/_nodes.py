@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import jax
 
 from lrsched._schedule import Schedule
+from lrsched.arguments import short_repr
 from lrsched.transforms.composition import path_name
 from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.rate import RateState
@@ -120,6 +121,27 @@ def _is_variable(key: str, children: "list[tuple[str, chex.ArrayTree]]") -> bool
 def is_configuration(value: object) -> bool:
     """Return whether a part of a state says what its transform does, rather than what it knows."""
     return isinstance(value, RateState | Schedule) or hasattr(value, "metric_names")
+
+
+def check_state(function: str, name: str, state: "chex.ArrayTree") -> None:
+    """Raise if ``state`` is certainly no optimizer's state, and no container of one.
+
+    A custom transform may keep its state in any tree of arrays.
+    """
+    leaves = jax.tree.leaves(state)
+    is_optimizer = hasattr(state, "init") and hasattr(state, "update")
+    has_arrays = any(hasattr(leaf, "shape") for leaf in leaves) or not (leaves or state is None)
+    if is_optimizer or not has_arrays:
+        value = "an optimizer" if is_optimizer else short_repr(state)
+        raise ValueError(
+            f"{function}: {name}={value} is not accepted; {name} must be the state of an "
+            "optimizer: optimizer.init(params), a later one, or the restored one."
+        )
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+        raise ValueError(
+            f"{function}: {name} holds a ShapeDtypeStruct, which is no number; it must be a state "
+            "of arrays, and not a description of one."
+        )
 
 
 def read_state(state: "chex.ArrayTree") -> list[StateLeaf]:

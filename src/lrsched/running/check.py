@@ -15,6 +15,7 @@ import optax
 from lrsched.adaptive.coin_betting import CocobMethodState
 from lrsched.adaptive.controller import ControllerState, observed_metric_names
 from lrsched.adaptive.polyak import AliGMethodState, MomoMethodState, PolyakMethodState
+from lrsched.arguments import BASE_OPTIMIZER
 from lrsched.running.edit import all_sites, edit_sites
 from lrsched.transforms.composition import path_name, replace_nodes, states_of
 from lrsched.transforms.groups import FROZEN, LayerwiseDecayState, LearningRateGroupsState
@@ -68,6 +69,7 @@ def check_optimizer(
       ...     print(str(error).split(";")[0])
       check_optimizer: the updates ascend
     """
+    optimizer = BASE_OPTIMIZER.validate("check_optimizer", "optimizer", optimizer)
     state = optimizer.init(params)
     names = observed_metric_names(state)
     if names and not names & extra_args.keys():

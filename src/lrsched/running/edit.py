@@ -15,7 +15,7 @@ import optax
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
-from lrsched.algebra import as_schedule, constant, multiply
+from lrsched.algebra import LearningRate, constant, multiply
 from lrsched.arguments import (
     POSITIVE_INT,
     ArgumentType,
@@ -57,6 +57,7 @@ _NUMBER = ArgumentType("Number", "a finite number", in_range())
 _FRACTION = argument_type_of(UnitFloat) or _NUMBER
 _RAMP = argument_type_of(Ramp) or _NUMBER
 _MULTIPLIER = "multiplier"
+SCHEDULE: Final = argument_type_of(LearningRate) or _NUMBER
 
 
 def set_learning_rate(
@@ -250,7 +251,7 @@ def set_schedule(
     >>> lrsched.learning_rate_schedule(state)
     cosine(peak=0.1, steps=200)
     """
-    new = as_schedule(schedule)
+    new = SCHEDULE.validate("set_schedule", "schedule", schedule)
     sites = rate_sites("set_schedule", opt_state, group, one_group=True, multipliers=False)
     for site in sites:
         if _is_live(site):
@@ -304,7 +305,11 @@ def restart(
         node.state for node in iter_rate_nodes(opt_state) if node.rate_factor.with_rates is not None
     ]
     if not nodes:
-        raise ValueError("restart: the state holds no schedule of lrsched.")
+        raise ValueError(
+            "restart: the state holds no schedule of lrsched; it must come from an optimizer with "
+            "scale_by_learning_rate, inject_schedules or an adaptive method in it."
+            + rates_hint(opt_state)
+        )
     sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
     moved = edit_sites(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
@@ -630,7 +635,7 @@ def _hyperparameter_sites(
         raise ValueError(
             f"set_hyperparameter: name={name!r} is not accepted; name must be one of the scheduled "
             f"hyperparameters of the state ({', '.join(sorted(known)) or 'it has none'}). "
-            "set_learning_rate sets a learning rate."
+            "set_learning_rate sets a learning rate." + ("" if known else rates_hint(opt_state))
         )
     chosen = [site for site in named if group in (None, group_label(site.group))]
     if not chosen:
@@ -644,6 +649,11 @@ def _hyperparameter_sites(
 
 def all_sites(opt_state: optax.OptState) -> list[RateSite]:
     """Return every rate, multiplier and other scheduled hyperparameter of a state."""
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(opt_state)):
+        raise ValueError(
+            "the state is a description, as of jax.eval_shape, and holds no numbers; pass "
+            "optimizer.init(params), or the restored state."
+        )
     sites = []
     for node in iter_rate_nodes(opt_state):
         factor = node.rate_factor

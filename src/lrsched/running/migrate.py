@@ -19,6 +19,7 @@ from lrsched.running._nodes import (
     Path,
     StateLeaf,
     StateNode,
+    check_state,
     flatten_state,
     nodes_of,
     numbers_of,
@@ -104,6 +105,8 @@ def migrate(
             f"migrate: schedule={schedule!r} is not accepted; schedule must be one of "
             f"{', '.join(map(repr, SCHEDULES))}."
         )
+    check_state("migrate", "saved", saved)
+    check_state("migrate", "fresh", fresh)
     migration = _Migration(saved, fresh, schedule == "saved", step)
     state = migration.state()
     if notes := migration.notes():
@@ -170,6 +173,14 @@ class _Migration:
 
     def state(self) -> "optax.OptState":
         """Return the fresh state with all that the saved one has."""
+        for name, leaves in (("saved", self._old), ("fresh", self._new)):
+            others = self._new if name == "saved" else self._old
+            if leaves and not nodes_of(leaves) and nodes_of(others):
+                paths = ", ".join("/".join(leaf.path) or "an array" for leaf in leaves[:4])
+                raise ValueError(
+                    f"migrate: {name} holds {paths}, and no state of a transform; it must be the "
+                    "state of an optimizer, or what holds one."
+                )
         values = [self._leaf(leaf) for leaf in self._new]
         moments = [leaf for leaf in self._new if _is_moment(leaf)]
         if moments and all(leaf in self._fresh_leaves for leaf in moments):

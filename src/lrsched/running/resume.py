@@ -10,9 +10,8 @@ import optax
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, is_number
-from lrsched.algebra import as_schedule
-from lrsched.running._nodes import StateNode, nodes_of, read_state
-from lrsched.running.edit import RateSite, all_sites, rate_sites
+from lrsched.running._nodes import StateNode, check_state, nodes_of, read_state
+from lrsched.running.edit import SCHEDULE, RateSite, all_sites, rate_sites
 from lrsched.transforms.composition import group_label
 from lrsched.transforms.groups import FROZEN
 from lrsched.transforms.rate import (
@@ -38,8 +37,8 @@ def check_resume(
     """Describe in words where a restored state and the configuration of the run disagree.
 
     It finds a rate, a multiplier or another scheduled hyperparameter with another schedule or other
-    numbers; changes that were made at run time; groups that only one of the two has; a rate that
-    does not belong to the step count; and moments and counts that a restore left at 0.
+    numbers; changes that were made at run time; groups and transforms that only one of the two has;
+    a rate that does not belong to the step count; and moments and counts that a restore left at 0.
 
     Args:
       opt_state: Restored state, or anything that holds one. Of a stacked (vmapped, replicated)
@@ -68,7 +67,7 @@ goes on.
     _check_concrete("opt_state", opt_state)
     if isinstance(configured, Schedule) or callable(configured) or is_number(configured):
         sites = rate_sites("check_resume", opt_state, one_group=True)
-        new = init_rate(as_schedule(configured))
+        new = init_rate(SCHEDULE.validate("check_resume", "configured", configured))
         lines = [_describe_mismatch(site, new) for site in sites]
         own = {(id(site.node.state), site.name) for site in sites}
         for site in all_sites(opt_state):
@@ -78,12 +77,14 @@ goes on.
         _check_concrete("configured", configured)
         sites = all_sites(opt_state)
         lines = _compare_states(sites, all_sites(configured))
+        lines.append(_describe_transforms(opt_state, configured))
     lines += [_describe_applied(site) for site in sites]
     lines += _describe_zeros(opt_state)
     return "\n".join(line for line in lines if line)
 
 
 def _check_concrete(name: str, state: "chex.ArrayTree") -> None:
+    check_state("check_resume", name, state)
     for leaf in jax.tree.leaves(state):
         if isinstance(leaf, jax.core.Tracer) or not (
             hasattr(leaf, "__array__") or is_number(leaf) or callable(leaf)
@@ -110,6 +111,25 @@ def _compare_states(saved: list[RateSite], new: list[RateSite]) -> list[str]:
             "groups of the configuration."
         )
     return lines
+
+
+def _describe_transforms(saved: "chex.ArrayTree", new: "chex.ArrayTree") -> str:
+    """Return a line if the states of other transforms are in the two states."""
+    old_titles, new_titles = (
+        {node.fields: node.title for node in nodes_of(read_state(state)) if node.leaves}
+        for state in (saved, new)
+    )
+    extra, missing = (
+        ", ".join(sorted(title for fields, title in one.items() if fields not in other))
+        for one, other in ((old_titles, new_titles), (new_titles, old_titles))
+    )
+    if not (extra or missing):
+        return ""
+    return (
+        f"the state is that of another optimizer: it has {extra or 'nothing'} that the "
+        f"configuration lacks, and lacks {missing or 'nothing'} of it; migrate(opt_state, "
+        "optimizer.init(params)) takes over what both have."
+    )
 
 
 def _title(site: RateSite) -> str:
