@@ -400,6 +400,22 @@ def test_the_estimates_of_optax_methods_are_taken_over(method, tmp_path):
     assert error > 0.01 * optax.tree.norm(moved), "a state that starts anew must differ"
 
 
+def test_the_scale_of_mechanize_is_taken_over():
+    theirs = optax.with_extra_args_support(optax.contrib.mechanize(optax.adam(0.1)))
+    mine = lrsched.mechanize(optax.adam(0.1))
+    params, saved = descend(theirs, PARAMS, theirs.init(PARAMS), 30)
+    raw = serialization.msgpack_restore(serialization.to_bytes(saved))
+    for old in (saved, raw):
+        state = migrated(old, mine.init(params))
+        assert int(state.count) == 30
+        chex.assert_trees_all_equal(state.method_state.scales, saved.s)
+        chex.assert_trees_all_equal(state.method_state.base_state[0], saved.base_optimizer_state[0])
+        _, after = descend(mine, params, state, 1)
+        np.testing.assert_allclose(lrsched.learning_rate(after), jnp.sum(saved.s), rtol=0.2)
+    _, started = descend(mine, params, mine.init(params), 1)
+    assert lrsched.learning_rate(started) < 0.01 * jnp.sum(saved.s)
+
+
 # Changed by hand, and changed groups.
 
 

@@ -66,7 +66,10 @@ def migrate(
     ``inject_hyperparams``, ``partition``, ``masked``, ``MultiSteps`` and ``apply_if_finite``, in
     any order, become one another. Groups and their multipliers are those of ``fresh``. The states
     of optax's ``contrib`` methods (``prodigy``, ``dadapt_adamw``, ``dog``, ``dowg``, ``momo``,
-    ``momo_adam``, ``cocob``, ``schedule_free``) become those of lrsched's.
+    ``momo_adam``, ``cocob``, ``schedule_free``, ``mechanize``) become those of lrsched's. optax's
+    ``prodigy`` and ``dadapt_adamw`` always correct the bias of Adam's moments: lrsched's make the
+    same steps with ``bias_correction=True``. The scale of ``mechanize`` is kept; its ``x_0``
+    becomes the present parameters.
 
     A warning names what has no counterpart: moments that start from zero, moments that are dropped,
     and a rate that was set manually and does not apply.
