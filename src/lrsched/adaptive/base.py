@@ -570,7 +570,8 @@ def bias_correction_factor(
     """Return ``1 - decay**(num_updates + 1)`` in ``dtype``."""
     # expm1 avoids the cancellation that 1 - 0.999**t has in float32 for small t.
     with np.errstate(divide="ignore"):
-        return -jnp.expm1((num_updates.astype(dtype) + 1) * np.log(decay))
+        log_decay = jnp.log(decay) if isinstance(decay, jax.Array) else np.log(decay)
+        return -jnp.expm1((num_updates.astype(dtype) + 1) * log_decay)
 
 
 # Complex parameters. A method sees each complex array as one real array with a last axis of 2, so

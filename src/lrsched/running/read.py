@@ -83,6 +83,11 @@ def learning_rates(opt_state: optax.OptState) -> dict[str, jax.Array]:
     >>> {name: float(rate) for name, rate in lrsched.learning_rates(state).items()}
     {'body': 0.25, 'head': 0.5}
     """
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(opt_state)):
+        raise ValueError(
+            "the state is a description, as of jax.eval_shape, and holds no numbers; pass "
+            "optimizer.init(params), or the restored state."
+        )
     if not has_rate(opt_state):
         raise ValueError(
             "the state holds no learning rate; it must come from an optimizer with "
