@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, schedule
-from lrsched.arguments import OpenUnitFloat, PositiveInt
+from lrsched.arguments import OpenUnitFloat, PositiveInt, short_repr
 from lrsched.numerics import fraction, lerp
 
 _CHUNK: Final = 1_000_000
@@ -393,6 +393,6 @@ def check_sizes(function: str, **sizes: float) -> None:
         is_number = isinstance(size, int | float | np.number) and not isinstance(size, bool)
         if not (is_number and math.isfinite(size) and size > 0):
             raise ValueError(
-                f"{function}: {name}={size!r} is not accepted; {name} must be a finite number "
-                "above 0."
+                f"{function}: {name}={short_repr(size)} is not accepted; {name} must be a finite "
+                "number above 0."
             )
