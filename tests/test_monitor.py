@@ -111,9 +111,9 @@ def test_names_and_texts_are_escaped():
 def test_a_long_curve_keeps_its_spike(watched):
     values = np.zeros(10_000)
     values[4_321] = 1.0
-    points = re.search('points="([^"]+)"', monitor._svg(range(10_000), values))[1].split()
-    assert len(points) <= 402
-    assert f"{4_321 / 9_999 * 640:.1f},0.0" in points
+    path = re.search('d="([^"]+)"', monitor._figure("loss", range(10_000), values))[1]
+    assert len(points := re.split("[ML]", path)) <= 403
+    assert f"{1 + 638 * 4_321 / 9_999:.1f} 2.0" in points
 
 
 def test_the_terminal_shows_curves(watched):

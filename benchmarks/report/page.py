@@ -21,8 +21,11 @@ HERE = Path(__file__).parent
 TITLE = "Learning-rate policies, tuned alike"
 
 
-def page(found: Findings, tables: Sequence[CostTable]) -> str:
-    """All of it as HTML; the same study gives the same page."""
+def page(found: Findings, tables: Sequence[CostTable], home: str | None = None) -> str:
+    """Returns all of it as HTML; the same study gives the same page.
+
+    ``home`` is the address of the page to which the first line leads back, where there is one.
+    """
     with mpl.rc_context(charts.PANEL):
         parts = {
             "overview": ("Overview", _overview(found)),
@@ -37,6 +40,7 @@ def page(found: Findings, tables: Sequence[CostTable]) -> str:
         title=TITLE,
         style=(HERE / "style.css").read_text().strip(),
         name=escape(found.name),
+        kicker="lrsched benchmarks" if home is None else f'<a href="{home}">lrsched benchmarks</a>',
         lead=_lead(found),
         summary=sections.summary(found),
         contents="".join(f'<li><a href="#{n}">{title}</a></li>' for n, (title, _) in parts.items()),

@@ -21,4 +21,4 @@ def link() -> str:
 @functools.cache
 def report() -> str:
     """Return the report as HTML. A site that is served and rebuilt reads it once."""
-    return page(Findings(*read_study(STUDY), STUDY.name), ())
+    return page(Findings(*read_study(STUDY), STUDY.name), (), home="benchmarks.html")

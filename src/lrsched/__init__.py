@@ -1,7 +1,7 @@
 """The learning-rate layer for JAX.
 
-A learning rate is a value that you print, compose, sweep, save, read back and change while the run
-goes on, and it stays an ordinary optax schedule or transform.
+A learning rate is a value that you print, compose, sweep, save, read back and change during
+training, and it stays an ordinary optax schedule or transform.
 """
 
 import difflib
@@ -82,9 +82,10 @@ from lrsched.algebra import (
     stretch,
 )
 from lrsched.config_schema import json_schema
+from lrsched.finding import Finding
 from lrsched.merging import merge_checkpoints, merge_weights
 from lrsched.running.check import check_optimizer
-from lrsched.running.diagnosis import Diagnosis, Finding, diagnose
+from lrsched.running.diagnosis import Diagnosis, diagnose
 from lrsched.running.edit import (
     extend,
     learning_rate_schedule,

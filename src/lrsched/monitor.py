@@ -232,7 +232,7 @@ class Monitor:
 
     def _repr_html_(self) -> str:
         drawn = [
-            f"<h3>{html.escape(name)}</h3>{_svg(self.steps(), self.column(name))}"
+            f"<h3>{html.escape(name)}</h3>{_figure(name, self.steps(), self.column(name))}"
             for name in ("loss", *self.rate_names())
         ]
         lists = [
@@ -263,7 +263,11 @@ class Monitor:
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>lrsched monitor</title>
 <meta http-equiv="refresh" content="{seconds}">
-<style>body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; }}
+<meta name="viewport" content="width=device-width">
+<style>:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; }}
+body {{ padding: 0 1rem; }}
+path {{ stroke: #3987e5; }}
 h3 {{ margin: 1rem 0 0.2rem; font-size: 1rem; }}</style></head>
 <body><h2>lrsched monitor</h2>{body}</body></html>
 """
@@ -326,23 +330,17 @@ def _read_log(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _svg(steps: Sequence[int], values: Sequence[float]) -> str:
+def _figure(name: str, steps: Sequence[int], values: Sequence[float]) -> str:
     """Return a curve with the ends of its axes; logarithmic if it spans more than a decade."""
     x, y = np.asarray(steps, float), np.asarray(values, float)
-    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
-    if len(x) < 2 or x[0] == x[-1]:
+    shown = y[np.isfinite(y)]
+    if len(shown) < 2:
         return "<p>fewer than two finite readings</p>"
-    low, high = float(y.min()), float(y.max())
+    low, high = float(shown.min()), float(shown.max())
     is_log = low > 0 and high > 10 * low
-    height = np.log(y) if is_log else y
-    bottom, top = float(height.min()), float(height.max())
-    across = (x - x[0]) / (x[-1] - x[0]) * _WIDTH
-    down = (1 - (height - bottom) / ((top - bottom) or 1)) * _HEIGHT
-    across, down = curves.decimate(across, down, _NUM_BINS)
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down, strict=True))
+    heights = np.log(y, where=np.isfinite(y), out=np.full_like(y, np.nan)) if is_log else y
+    at, heights = curves.decimate(x, heights, _NUM_BINS)
+    picture = curves.svg(at, heights, name, _WIDTH, _HEIGHT, from_zero=False)
     label = "log scale, " if is_log else ""
-    return (
-        f'<svg viewBox="-4 -4 {_WIDTH + 8} {_HEIGHT + 8}" width="100%" role="img">'
-        f'<polyline points="{points}" fill="none" stroke="#2563eb" stroke-width="1.5"/></svg>'
-        f"<small>{label}{low:.4g} to {high:.4g}, steps {x[0]:.0f} to {x[-1]:.0f}</small>"
-    )
+    caption = f"{label}{low:.4g} to {high:.4g}, steps {x[0]:.0f} to {x[-1]:.0f}"
+    return f"{picture}<br><small>{caption}</small>"

@@ -12,6 +12,8 @@ from flax import nnx
 
 import lrsched
 from lrsched import tuning
+from lrsched.tuning import _auto
+from lrsched.tuning._critical_rate import warmup_steps_at_critical_rate
 
 H = jnp.array([1.0, 4.0, 10.0])
 
@@ -177,3 +179,51 @@ def test_it_is_the_upper_end_of_a_range_test():
     np.testing.assert_allclose(result.rates[-1], 30 * 0.2197, rtol=0.07)
     with pytest.raises(ValueError, match="high must be a rate or 'critical'"):
         tuning.range_test(run, high="high")
+
+
+def quartic(start):
+    """A training of ``w**4 / 4``: gradient descent leaves the loss as it is at ``2 / w**2``."""
+    return tuning.training(
+        lambda w, batch: w**4 / 4 + 0 * batch.sum(),
+        jnp.float32(start),
+        lrsched.scale_by_learning_rate,
+        jnp.zeros((4, 1)),
+        batch_size=4,
+    )
+
+
+@pytest.mark.parametrize("peak", [0.3, 1.0, 7.0])
+def test_a_warmup_lasts_until_the_peak_is_below_the_critical_rate(peak):
+    count = warmup_steps_at_critical_rate(quartic(3.0), peak, 50, guess=1e-3, seeds=[0, 1])
+    # Nine tenths of the critical rate is 1.8 / w**2, and takes w to -0.8 w. The search ends below
+    # it, within a sixteenth.
+    low, high = (
+        np.ceil(np.log(peak * 9 / (2 * part)) / (-2 * np.log(abs(1 - 2 * part))))
+        for part in (0.9 * 15 / 16, 0.9)
+    )
+    assert low <= count <= high
+
+
+def test_a_warmup_ends_where_the_search_ends_or_does_not_begin():
+    assert warmup_steps_at_critical_rate(quartic(3.0), 1e6, 5, guess=1e-3, seeds=[0]) == 5
+    assert warmup_steps_at_critical_rate(quartic(3.0), 0.1, 5, guess=1e-3, seeds=[0]) == 0
+
+
+def test_auto_measures_the_warmup(monkeypatch):
+    asked = []
+
+    def measured(training, peak, max_steps, guess, seeds):
+        asked.append((peak, max_steps, seeds))
+        return 7
+
+    monkeypatch.setattr(_auto, "warmup_steps_at_critical_rate", measured)
+    found = tuning.auto(quartic(3.0), 200, num_probes=2, seeds=1, warmup="auto")
+    assert asked == [(found.peak, 20, [0])]
+    decay = lrsched.linear(found.peak, 0.0, 193)
+    assert found.schedule == lrsched.warmup(7) * found.peak >> decay
+
+
+@pytest.mark.parametrize("warmup", [200, 300, -1, 1.5, "critical", None])
+def test_auto_refuses_a_warmup_that_does_not_fit(warmup):
+    with pytest.raises(ValueError, match=f"auto: warmup={warmup!r} is not accepted; warmup must"):
+        tuning.auto(quartic(3.0), 200, warmup=warmup)

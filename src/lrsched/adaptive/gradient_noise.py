@@ -99,8 +99,8 @@ class NoiseScale:
       Their mean, which the update needs in any case, is taken here; one more scalar goes with it.
       With ``check_vma=True`` JAX sums the gradients of replicated parameters itself: differentiate
       with respect to ``jax.lax.pcast(params, axis_name, to="varying")``.
-    - ``small_batch_size``: ``update`` receives ``small_gradients=``, the gradient of so many of the
-      batch's examples, or of others. Updates without it are not measured.
+    - ``small_batch_size``: ``update`` receives ``small_gradients=``, the gradient of that
+      number of examples, of the batch or of others. Updates without it are not measured.
 
     The gradients must be raw: means over examples, before clipping and loss scaling. The optimizer
     is not affected. Norms are sums over the logical arrays, in float32 or wider. A sample that is

@@ -71,8 +71,8 @@ class RecordedHealth(NamedTuple):
 
     Attributes:
       steps: Middle step of each mean, int64.
-      rate: Mean applied rate, NaN where the optimizer's state has none, float32.
-      loss: Mean loss, NaN where ``update`` received none, float32.
+      rate: Mean applied rate, float32; NaN if the optimizer's state holds no rate.
+      loss: Mean loss, float32; NaN if ``update`` received no loss.
       update_ratio: RMS of the updates over RMS of the parameters; NaN where a parameter is 0.
       cosine: Cosine of the angle between update and parameters; negative where they shrink.
       gradient_rms: RMS of the gradients.

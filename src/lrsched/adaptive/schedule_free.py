@@ -627,7 +627,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
         over its peak: ``0.3 * lrsched.wsd(1.0, ...)``.
       decay: Decay of the average, 0.99 to 0.999.
       start: First update with a look-ahead.
-      end: Update from which there is none. `None` means no end.
+      end: First update without a look-ahead. `None` means no end.
       state_dtype: Dtype of ``x`` and ``e``. Defaults to the parameter dtype, at least float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
 

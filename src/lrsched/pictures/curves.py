@@ -166,30 +166,39 @@ def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | N
     )
 
 
-def svg(at: np.ndarray, values: np.ndarray, label: str, width: int = 240, height: int = 48) -> str:
-    """Return a curve as an SVG in the colour of the text, with 0 in the range of the axis.
+def svg(
+    at: np.ndarray,
+    values: np.ndarray,
+    label: str,
+    width: int = 240,
+    height: int = 48,
+    from_zero: bool = True,
+) -> str:
+    """Return a curve as an SVG in the colour of the text.
 
     Args:
-      at: Steps from 0 on, as `sample` returns them.
+      at: Increasing steps, as `sample` returns them.
       values: Values there, with at least one finite number. Non-finite values are gaps.
       label: Text for screen readers.
-      width: Width in pixels.
+      width: Width in pixels; where the page is narrower, the picture shrinks.
       height: Height in pixels.
+      from_zero: Whether the vertical axis includes 0.
 
     Returns:
       The SVG element.
     """
     shown = np.isfinite(values)
-    low, high = min(0.0, float(values[shown].min())), float(values[shown].max())
+    low, high = float(values[shown].min()), float(values[shown].max())
+    low = min(0.0, low) if from_zero else low
     span = high - low or 1.0
-    x = 1 + (width - 2) * at / (at[-1] or 1)
+    x = 1 + (width - 2) * (at - at[0]) / ((at[-1] - at[0]) or 1)
     y = height - 2 - (height - 4) * (np.where(shown, values, low) - low) / span
     pen = np.where(np.concatenate([[False], shown[:-1]]), "L", "M")
     points = zip(pen[shown], x[shown], y[shown], strict=True)
     path = "".join(f"{letter}{across:.1f} {down:.1f}" for letter, across, down in points)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{html.escape(label)}" '
-        f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"><path d="{path}" '
+        f'<svg role="img" aria-label="{html.escape(label)}" '
+        f'width="{width}" viewBox="0 0 {width} {height}" style="max-width: 100%"><path d="{path}" '
         'fill="none" stroke="currentColor" stroke-width="1.5" stroke-linejoin="round"/></svg>'
     )
 

@@ -8,13 +8,23 @@ import numpy as np
 
 from lrsched import scaling
 from lrsched._schedule import Schedule
-from lrsched.arguments import ArgumentType, in_range, one_of, validate_arguments, whole_number
+from lrsched.arguments import (
+    STEPS_OR_FRACTION,
+    ArgumentType,
+    in_range,
+    one_of,
+    validate_arguments,
+    whole_number,
+)
+from lrsched.numerics import resolve_steps_on_host
 from lrsched.schedules.decay import linear
 from lrsched.schedules.multiphase import wsd
-from lrsched.schedules.warmup import warmup
+from lrsched.schedules.warmup import warmup as linear_warmup
+from lrsched.tuning._critical_rate import warmup_steps_at_critical_rate
 from lrsched.tuning._range_test import RangeTestResult, range_test
 from lrsched.tuning._sweep import sweep
 from lrsched.tuning._training import Training
+from lrsched.tuning.batched_runner import normalize_seeds
 from lrsched.tuning.results import SweepResult, Verdict, short_repr
 
 
@@ -56,6 +66,15 @@ _FRACTION: Final = ArgumentType(
 )
 
 
+def _parse_warmup(value: object) -> object:
+    return value if value == "auto" else STEPS_OR_FRACTION.parse(value)
+
+
+_WARMUP: Final = ArgumentType(
+    "Warmup", f"{STEPS_OR_FRACTION.description} or 'auto'", _parse_warmup, static=True
+)
+
+
 @validate_arguments
 def auto(
     training: Training,
@@ -64,6 +83,7 @@ def auto(
     family: Annotated[str, one_of("Family", ("linear", "wsd"))] = "linear",
     num_probes: Annotated[int, whole_number(2)] = 9,
     probe_fraction: Annotated[float, _FRACTION] = 1 / 8,
+    warmup: Annotated[int | float | str, _WARMUP] = 0.05,
     low: float | None = None,
     high: float | str | None = None,
     seeds: int | Sequence[int] = 2,
@@ -91,6 +111,11 @@ def auto(
       family: ``"linear"`` or ``"wsd"``.
       num_probes: Number of peaks. At least 2.
       probe_fraction: Length of each probe as a fraction of the budget, above 0 and at most 1.
+      warmup: Length of the warmup in updates (an ``int``), as a fraction of the run (a ``float``),
+        or ``"auto"``: the number of updates that a run with 0.9 of the critical rate of each update
+        (`critical_rate`) takes to reach the peak, at most a tenth of the run. It needs a training
+        whose state has the field ``params``, and some 10 forward passes for each of these updates.
+        The warmup of the probes is the default one if ``"auto"``.
       low: First rate of the range test. Defaults to that of `RANGES` for the optimizer.
       high: Last rate of the range test, or ``"critical"``, as for `range_test`. Defaults to that of
         `RANGES` for the optimizer.
@@ -114,29 +139,53 @@ def auto(
       >>> result.schedule.horizon, float(result.schedule(200))
       (200, 0.0)
     """
+    if not isinstance(warmup, str) and resolve_steps_on_host(warmup, steps) >= steps:
+        raise ValueError(
+            f"auto: warmup={warmup!r} is not accepted; warmup must be shorter than the {steps} "
+            "updates of the run."
+        )
     tested = range_test(training, low=low, high=high, seeds=seeds, progress=progress)
     # Runs of fewer than 20 updates say nothing about a schedule with a warmup.
     probe_steps = max(20, int(probe_fraction * steps))
     # Up to three times the high end: a decaying schedule endures a higher peak than the growing
     # rate of the range test.
     peaks = np.geomspace(tested.range.low, 3 * tested.range.high, num_probes)
-    schedules = [_FAMILIES[family](float(peak), probe_steps) for peak in peaks]
+    create = _FAMILIES[family]
+    probe_warmup = _WARMUP_FRACTION if isinstance(warmup, str) else _as_fraction(warmup, steps)
+    schedules = [create(float(peak), probe_steps, probe_warmup) for peak in peaks]
     probes = sweep(training, schedules, seeds=seeds, progress=progress)
     losses = probes.mean_losses()
     best, initial = np.min(losses), np.nanmedian(tested.losses[:, 0])
     is_nearly_best = losses <= best + 0.01 * (initial - best)
     centre = np.exp(np.mean(np.log(peaks[is_nearly_best])))
     peak = float(np.asarray(scaling.horizon(centre, steps, probe_steps)))
-    return AutoResult(_FAMILIES[family](peak, steps), peak, tested, probes)
-
-
-def _linear(peak: float, steps: int) -> Schedule:
-    warmup_steps = max(1, round(_WARMUP_FRACTION * steps))
-    return warmup(warmup_steps) * peak >> linear(peak, 0.0, steps - warmup_steps)
+    if isinstance(warmup, str):
+        warmup = warmup_steps_at_critical_rate(
+            *(training, peak, max(1, steps // 10), tested.range.low),
+            normalize_seeds("auto", seeds),
+        )
+    return AutoResult(create(peak, steps, warmup), peak, tested, probes)
 
 
 _WARMUP_FRACTION: Final = 0.05
-_FAMILIES: Final[dict[str, Callable[[float, int], Schedule]]] = {
+
+
+def _as_fraction(warmup: float | int, steps: int) -> float | int:
+    # A probe is shorter than the run: the same number of updates would not fit.
+    return warmup if warmup == 0 or isinstance(warmup, float) else warmup / steps
+
+
+def _linear(peak: float, steps: int, warmup: float | int) -> Schedule:
+    warmup_steps = int(resolve_steps_on_host(warmup, steps))
+    decay = linear(peak, 0.0, steps - warmup_steps)
+    return linear_warmup(warmup_steps) * peak >> decay if warmup_steps else decay
+
+
+def _wsd(peak: float, steps: int, warmup: float | int) -> Schedule:
+    return wsd(peak, steps, warmup=warmup, cooldown=0.2)
+
+
+_FAMILIES: Final[dict[str, Callable[[float, int, float | int], Schedule]]] = {
     "linear": _linear,
-    "wsd": lambda peak, steps: wsd(peak, steps, warmup=_WARMUP_FRACTION, cooldown=0.2),
+    "wsd": _wsd,
 }

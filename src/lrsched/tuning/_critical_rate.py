@@ -390,25 +390,9 @@ def critical_rate_at_init(training: Training, guess: float, seeds: Sequence[int]
 
     # The data is an argument: XLA would fold a constant of its size into the program.
     def search(seed: jax.Array, data: Data) -> _Probe:
-        key = jax.random.key(seed)
-        init_key, data_key = jax.random.split(key)
-        state = training.init(constant(guess), init_key)
-        if not hasattr(state, "params"):
-            raise ValueError(
-                "range_test: high='critical' is not accepted, as the state of the training has no "
-                "field params; pass a number."
-            )
+        state, data_key = _start(training, guess, seed, "range_test: high='critical'")
         batch = training.batch(data, data_key, jnp.int32(0))
-        after, _ = training.step(state, batch)
-        direction = jax.tree.map(jnp.subtract, after.params, state.params)
-
-        def loss_of(params: optax.Params) -> jax.Array:
-            # The gradients of the step are not used here: XLA removes them.
-            loss: jax.Array = training.step(state._replace(params=params), batch)[1]
-            return loss
-
-        probe = functools.partial(_search, loss_of, state.params, direction, jnp.asarray(True))
-        return probe(jnp.float32(1), jnp.float32(2.0**-4), jnp.int32(100))
+        return _search_step(training, state, batch)[0]
 
     searches = jax.jit(jax.vmap(search, (0, None)))
     found = jax.device_get(searches(jnp.asarray(seeds, jnp.uint32), training.data))
@@ -419,3 +403,97 @@ def critical_rate_at_init(training: Training, guess: float, seeds: Sequence[int]
             "every rate; pass a number."
         )
     return rate
+
+
+# A step at the critical rate itself gains nothing: the loss after it is the loss before it.
+_SAFETY: Final = 0.9
+
+
+def warmup_steps_at_critical_rate(
+    training: Training, peak: float, max_steps: int, guess: float, seeds: Sequence[int]
+) -> int:
+    """Return after how many updates a run may use its peak, the median over seeds.
+
+    Every update uses the smaller one of the peak and 0.9 of its own critical rate. The curvature
+    falls while the run stays close to the critical rate, so the rate rises as fast as it can.
+
+    Args:
+      training: A training whose state has the field ``params``.
+      peak: The rate to be reached.
+      max_steps: Number of updates after which the search ends.
+      guess: Rate to begin with.
+      seeds: The seeds.
+
+    Returns:
+      The number of updates below the peak, at most ``max_steps``.
+
+    Raises:
+      ValueError: If the state has no field ``params``.
+
+    References:
+      Kalra & Barkeshli 2024 (arXiv 2406.09405): a warmup lowers the curvature so that a higher
+      rate becomes stable, and a run that begins at its critical rate needs less of it.
+    """
+
+    def count(seed: jax.Array, data: Data) -> jax.Array:
+        state, data_key = _start(training, guess, seed, "auto: warmup='auto'")
+
+        def is_below(carry: tuple[chex.ArrayTree, jax.Array, jax.Array]) -> jax.Array:
+            return ~carry[2] & (carry[1] < max_steps)
+
+        def advance(
+            carry: tuple[chex.ArrayTree, jax.Array, jax.Array],
+        ) -> tuple[chex.ArrayTree, jax.Array, jax.Array]:
+            state, step, _ = carry
+            batch = training.batch(data, data_key, step)
+            found, direction, after = _search_step(training, state, batch)
+            # In multiples of the update at ``guess``; a search without a crossing has no limit.
+            limit = jnp.where(jnp.isinf(found.high), jnp.inf, _SAFETY * found.low)
+            factor = jnp.minimum(peak / guess, limit)
+            params = jax.tree.map(
+                lambda p, d: (p + factor.astype(_wide(d)) * d).astype(p.dtype),
+                *(state.params, direction),
+            )
+            return after._replace(params=params), step + 1, limit >= peak / guess
+
+        _, num_updates, is_reached = jax.lax.while_loop(
+            is_below, advance, (state, jnp.int32(0), jnp.asarray(False))
+        )
+        num_below: jax.Array = num_updates - is_reached
+        return num_below
+
+    counts = jax.jit(jax.vmap(count, (0, None)))(jnp.asarray(seeds, jnp.uint32), training.data)
+    return int(np.median(jax.device_get(counts)))
+
+
+def _start(
+    training: Training, rate: float, seed: jax.Array, argument: str
+) -> tuple[Any, jax.Array]:
+    """Return the first state of a run at a constant rate, and the key of its batches."""
+    init_key, data_key = jax.random.split(jax.random.key(seed))
+    state = training.init(constant(rate), init_key)
+    if not hasattr(state, "params"):
+        raise ValueError(
+            f"{argument} is not accepted, as the state of the training has no field params; pass "
+            "a number."
+        )
+    return state, data_key
+
+
+def _search_step(
+    training: Training, state: Any, batch: Batch
+) -> tuple[_Probe, chex.ArrayTree, Any]:
+    """Return the search along the next update, in multiples of it, the update and the new state."""
+    after, _ = training.step(state, batch)
+    direction = jax.tree.map(jnp.subtract, after.params, state.params)
+
+    def loss_of(params: optax.Params) -> jax.Array:
+        # The gradients of the step are not used here: XLA removes them.
+        loss: jax.Array = training.step(state._replace(params=params), batch)[1]
+        return loss
+
+    found = _search(
+        *(loss_of, state.params, direction, jnp.asarray(True)),
+        *(jnp.float32(1), jnp.float32(2.0**-4), jnp.int32(100)),
+    )
+    return found, direction, after

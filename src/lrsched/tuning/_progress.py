@@ -15,9 +15,9 @@ def progress_bar(name: str, total: int, is_wanted: bool) -> Iterator[Show]:
     """Show a bar with the remaining time on stderr, which says "compiling" until updates begin.
 
     Args:
-      name: What the bar is about.
+      name: Label of the bar.
       total: Number of updates.
-      is_wanted: Whether to show the bar at all. Without the package ``rich`` none is shown.
+      is_wanted: Whether to show the bar, if the package ``rich`` is installed.
 
     Yields:
       A function of the number of updates done, and of a status such as "compiling".
