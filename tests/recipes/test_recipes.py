@@ -374,6 +374,23 @@ def test_the_decay_of_mace_is_that_of_pytorchs_adam():
     assert float(updates["w"][0]) == pytest.approx(-0.1, rel=1e-3)
 
 
+def test_lengths_are_whole_numbers_also_as_floats():
+    recipe = recipes.nanogpt_gpt2_124m(steps=3e4)
+    assert recipe == recipes.nanogpt_gpt2_124m(steps=30_000)
+    assert recipe == recipes.nanogpt_gpt2_124m(steps=np.int64(30_000))
+    assert type(recipe.scale["steps"]) is int
+    for steps in (np.inf, np.nan, 10**400, 0.5, True, "9"):
+        with pytest.raises(ValueError, match=r"steps=.* is not accepted; steps must be a whole"):
+            recipes.nanogpt_gpt2_124m(steps=steps)
+
+
+def test_groups_and_directions_of_another_type_are_refused():
+    with pytest.raises(ValueError, match="'kernel' of groups is not accepted; it must be a pair"):
+        recipes.nanochat_d12().optimizer(["kernel", "embed"])
+    with pytest.raises(ValueError, match="the direction of all=3 is not accepted"):
+        recipes.soap().optimizer(directions={"all": 3})
+
+
 def test_bad_names_patterns_and_files_are_refused():
     with pytest.raises(ValueError, match="name='3' is not accepted"):
         recipes.get(3)

@@ -4,17 +4,18 @@ import difflib
 import functools
 import inspect
 import json
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
-from lrsched.arguments import bind_arguments, short_repr
+from lrsched.arguments import BASE_OPTIMIZER, bind_arguments, short_repr
 from lrsched.recipes._parts import (
     DECAYS_ALL,
     DECAYS_KERNELS,
@@ -171,13 +172,20 @@ class Recipe(NamedTuple):
             expression, or if ``groups`` or ``directions`` names a group that the recipe lacks.
         """
         rates, own = self.parts.rates, dict(directions or {})
-        for pattern, _ in groups:
+        for pair in groups:
+            if not (len(pair) == 2 and all(isinstance(one, str) for one in pair)):
+                raise ValueError(
+                    f"{self.name}: {short_repr(pair)} of groups is not accepted; it must be a pair "
+                    "of a regular expression and the name of a group."
+                )
             try:
-                re.compile(pattern)
+                re.compile(pair[0])
             except re.error as error:
                 raise ValueError(
-                    f"{self.name}: the pattern {pattern!r} is not accepted; {error}."
+                    f"{self.name}: the pattern {pair[0]!r} is not accepted; {error}."
                 ) from None
+        for group, direction in own.items():
+            BASE_OPTIMIZER.validate(self.name, f"the direction of {group}", direction)
         if unknown := [name for name in [*(g for _, g in groups), *own] if name not in rates]:
             raise ValueError(
                 f"{self.name}: group {unknown[0]!r} is not accepted; it must be one of "
@@ -356,7 +364,8 @@ def recipe(
         def create(*args: object, **kwargs: object) -> Recipe:
             bound = bind_arguments(name, signature, args, kwargs)
             for key, value in bound.arguments.items():
-                _check_scale(name, key, value, signature.parameters[key].default)
+                default = signature.parameters[key].default
+                bound.arguments[key] = _check_scale(name, key, value, default)
             try:
                 parts = function(*bound.args, **bound.kwargs)
             except ValueError as error:
@@ -424,17 +433,21 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _check_scale(name: str, key: str, value: Any, default: object) -> None:
+def _check_scale(name: str, key: str, value: Any, default: Number) -> Number:
+    """Return an argument of a recipe: a length as an int, any other number as it is."""
     is_length = isinstance(default, int)
     least = 0 if default == 0 or key in ("warmup", "cooldown") else 1
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_length and not (is_number and value == int(value) and value >= least):
-        accepted = f"a whole number of {least} or more"
-    elif not is_length and not (is_number and math.isfinite(value) and value > 0):
-        accepted = "a finite number above 0"
-    else:
-        return
-    raise ValueError(f"{name}: {key}={value!r} is not accepted; {key} must be {accepted}.")
+    value = value.item() if isinstance(value, np.number) else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        is_whole = isinstance(value, int) or value.is_integer()
+        if is_length and is_whole and least <= value <= sys.float_info.max:
+            return int(value)
+        if not is_length and 0 < value <= sys.float_info.max:
+            return value
+    accepted = f"a whole number of {least} or more" if is_length else "a finite number above 0"
+    raise ValueError(
+        f"{name}: {key}={short_repr(value)} is not accepted; {key} must be {accepted}."
+    )
 
 
 def get(name: str) -> Callable[..., Recipe]:
