@@ -125,6 +125,8 @@ def test_the_longest_run_takes_little_memory_and_keeps_its_phases():
             r"steps=\[0.5, 3\] is not",
         ),
         (lambda: lrsched.merge_weights(lrsched.constant(1.0), None), "steps=None is not accepted"),
+        (lambda: lrsched.merge_checkpoints(None, [1.0]), "checkpoints=None is not accepted"),
+        (lambda: lrsched.merge_checkpoints([1.0], [1.0], load=3), "load=3 is not accepted; load"),
         (lambda: lrsched.merge_checkpoints([1.0], "x"), "weights='x' is not accepted"),
         (lambda: merge({"a": {"w": jnp.ones(3)}}, {"a": {"w": jnp.ones(1)}}), r"'a/w' .*\(3,\)"),
         (lambda: merge({"w": jnp.ones(())}, {"w": jnp.ones(3)}), r"differ at 'w' are not accepted"),

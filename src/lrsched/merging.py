@@ -140,9 +140,19 @@ def merge_checkpoints(
       >>> float(merged["w"])
       2.75
     """
+    if not isinstance(checkpoints, Sequence) or isinstance(checkpoints, str | bytes):
+        raise ValueError(
+            f"merge_checkpoints: checkpoints={short_repr(checkpoints)} is not accepted; they must "
+            "be a list of trees, of paths or of what load takes."
+        )
+    if not (load is None or callable(load)):
+        raise ValueError(
+            f"merge_checkpoints: load={short_repr(load)} is not accepted; load must be a function "
+            "of one of checkpoints."
+        )
     try:
         factors = np.asarray(weights, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"merge_checkpoints: weights={short_repr(weights)} is not accepted; weights must be "
             "numbers."

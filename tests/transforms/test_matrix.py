@@ -234,6 +234,7 @@ BAD_ARGUMENTS = (
     ({"nesterov": 1}, "nesterov=1 is not accepted; nesterov must be True or False"),
     ({"ns_steps": 0}, "ns_steps=0 is not accepted; ns_steps must be a whole number from 1"),
     ({"ns_coeffs": "x"}, r"options=\{'ns_coeffs': 'x'\} is not accepted"),
+    ({"preconditioning": 3}, "(options=.*|preconditioning=3) is not accepted"),
     ({"consistent_rms": 0.2}, "consistent_rms=0.2 is not accepted; further options are ns_coeffs"),
     ({"learning_rate": None}, "learning_rate=None is not accepted; learning_rate must be a number"),
     ({"matrices": "("}, r"matrices='\(' is not accepted; it must be a regular"),

@@ -137,7 +137,7 @@ def check_parts(recipe: str, parts: object) -> None:
 
     Args:
       recipe: Name of the recipe, for the message.
-      parts: What the function of the recipe returned.
+      parts: Result of the recipe's function.
     """
     if not isinstance(parts, Parts):
         raise ValueError(

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import betainc
 from jax.typing import ArrayLike
@@ -16,6 +15,7 @@ from lrsched.arguments import (
     validate_arguments,
     whole_number,
 )
+from lrsched.scaling._checks import as_numbers
 
 SIZE = "size"
 """Name of the variable of a law with a single one."""
@@ -83,7 +83,7 @@ class PowerLaw(NamedTuple):
         rate: ArrayLike = self.factor
         for name, exponent in self.exponents.items():
             value = sizes[name]
-            if not is_traced(value) and not np.all(_as_numbers("PowerLaw", name, value) > 0):
+            if not is_traced(value) and not np.all(as_numbers("PowerLaw", name, value) > 0):
                 raise ValueError(
                     f"PowerLaw: {name}={short_repr(value)} is not accepted; a size must be above 0."
                 )
@@ -137,10 +137,10 @@ def fit_power_law(
     if not variables:
         raise ValueError("fit_power_law: sizes={} is not accepted; it must name a variable.")
     columns = {
-        name: _as_numbers("fit_power_law", "sizes" if name == SIZE else name, values)
+        name: as_numbers("fit_power_law", "sizes" if name == SIZE else name, values)
         for name, values in variables.items()
     }
-    y = _as_numbers("fit_power_law", "rates", rates)
+    y = as_numbers("fit_power_law", "rates", rates)
     for name, x in columns.items():
         if x.ndim != 1 or y.ndim not in (1, 2) or len(x) != len(y):
             raise ValueError(
@@ -182,18 +182,6 @@ def fit_power_law(
         float(np.exp(solution[0] - found @ center[1:])),
         _leave_one_out(rows, logs, size_index),
     )
-
-
-def _as_numbers(function: str, name: str, values: object) -> np.ndarray:
-    try:
-        numbers = np.asarray(values)
-        if not any(jnp.issubdtype(numbers.dtype, kind) for kind in (jnp.integer, jnp.floating)):
-            raise TypeError
-        return numbers.astype(np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{function}: {name}={short_repr(values)} is not accepted; {name} must be numbers."
-        ) from None
 
 
 def _check_positive(name: str, values: np.ndarray) -> None:
@@ -262,7 +250,7 @@ def best_rate(rates: ArrayLike, losses: ArrayLike) -> np.ndarray:
     0.02
     """
     x, y = (
-        _as_numbers("best_rate", name, values)
+        as_numbers("best_rate", name, values)
         for name, values in (("rates", rates), ("losses", losses))
     )
     if x.ndim != 1 or y.ndim not in (1, 2) or len(x) != len(y):

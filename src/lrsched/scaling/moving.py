@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrsched.arguments import short_repr
-from lrsched.scaling.laws import check_sizes, deepseek_law, power_lines_decay, step_law
+from lrsched.scaling._checks import check_sizes
+from lrsched.scaling.laws import deepseek_law, power_lines_decay, step_law
 
 
 class Size(NamedTuple):
@@ -272,7 +273,8 @@ def _nanochat(move: Move) -> None:
     tokens, m = move.ratio("tokens"), move.ratio("width")
     batch = move.from_.batch or 0.0
     new_batch = 2.0 ** round(math.log2(batch * tokens**0.383))
-    if move.to.batch not in (None, new_batch):
+    if move.to.batch is not None and move.to.batch != new_batch:
+        check_sizes("transfer", **{"to.batch": move.to.batch})
         raise ValueError(
             f"transfer: to.batch={move.to.batch:g} is not accepted by 'nanochat', which chooses "
             f"the batch; leave to.batch out, or pass {new_batch:g}."

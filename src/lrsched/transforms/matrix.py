@@ -235,9 +235,13 @@ def _check_options(options: dict[str, Any]) -> None:
             )
     if "ns_steps" in options:
         options["ns_steps"] = whole_number(1).validate("muon", "ns_steps", options["ns_steps"])
-    try:
-        optax.contrib.muon(1.0, **options)
-    except (TypeError, ValueError) as error:
+    if not options:
+        return
+    try:  # optax checks some of them only where an update is traced
+        optimizer = optax.contrib.muon(1.0, **options)
+        matrix = jnp.zeros((2, 2))
+        jax.eval_shape(lambda w: optimizer.update(w, optimizer.init(w), w), matrix)
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise ValueError(f"muon: options={short_repr(options)} is not accepted: {error}.") from None
 
 

@@ -1,4 +1,4 @@
-"""What an optimizer does with gradients that are not finite: one policy for all of the library."""
+"""The policies for gradients that are not finite, and the transform that applies them to others."""
 
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeAlias, TypeVar
 
