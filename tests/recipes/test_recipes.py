@@ -339,6 +339,24 @@ def test_a_function_that_cannot_be_a_recipe_is_refused_at_once(function, message
     assert "mine" not in recipes.names()
 
 
+def test_a_number_may_be_0_where_its_default_is():
+    try:
+        function = _parts()
+        create = recipes.recipe("mine", "test", source="here")(lambda end=0.0: function())
+        assert create(end=0.5).scale == {"end": 0.5}
+        with pytest.raises(
+            ValueError, match=r"end=-0.5 is not accepted; end must be a finite numb"
+        ):
+            create(end=-0.5)
+    finally:
+        RECIPES.pop("mine", None)
+
+
+def test_the_texts_of_a_recipe_are_strings():
+    with pytest.raises(ValueError, match="recipe: family=3 is not accepted; family must be a str"):
+        recipes.recipe("mine", 3, source="here")
+
+
 def test_the_name_of_another_recipe_is_refused():
     with pytest.raises(ValueError, match="name='dit-xl2' is not accepted; another recipe has it"):
         recipes.recipe("dit-xl2", "test", source="here")(_parts())

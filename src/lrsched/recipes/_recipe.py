@@ -15,7 +15,7 @@ import optax
 
 from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
-from lrsched.arguments import BASE_OPTIMIZER, bind_arguments, short_repr
+from lrsched.arguments import BASE_OPTIMIZER, TEXT, bind_arguments, short_repr
 from lrsched.recipes._parts import (
     DECAYS_ALL,
     DECAYS_KERNELS,
@@ -103,11 +103,12 @@ class Recipe(NamedTuple):
                 f"Recipe.from_dict: keys {', '.join(map(str, data))} are not accepted; they must "
                 f"be {', '.join(Recipe._fields)}."
             )
-        name, parts = str(data["name"]), dict(data["parts"])
+        name = str(data["name"])
         try:
+            parts = dict(data["parts"])
             for key in ("rates", "hyperparameters"):
                 if key in parts:
-                    parts[key] = {name: from_dict(one) for name, one in parts[key].items()}
+                    parts[key] = {label: from_dict(one) for label, one in parts[key].items()}
             if "weight_decay" in parts:
                 parts["weight_decay"] = Decay(**parts["weight_decay"])
             if "group_decays" in parts:
@@ -317,9 +318,9 @@ def recipe(
 ) -> Callable[[Callable[..., Parts]], Callable[..., Recipe]]:
     """Register a function of a scale that returns `Parts` as the recipe called ``name``.
 
-    The function's arguments are the scale: integers are lengths of 1 or more (0 where the default
-    is 0, and for ``warmup`` and ``cooldown``), floats are finite and above 0, and every one has the
-    published value as its default.
+    The function's arguments are the scale: integers are lengths of 1 or more, floats are finite and
+    above 0, and both may be 0 where the default is 0, and for ``warmup`` and ``cooldown``. Every
+    argument has the published value as its default.
 
     Args:
       name: Name in lower case, with hyphens.
@@ -350,6 +351,10 @@ def recipe(
       linear(init=0.001, end=0.0, steps=10)
       >>> del recipes.RECIPES["my-line"]
     """
+    texts = {"name": name, "family": family, "source": source}
+    texts |= {"batch": batch, "missing": missing, "notes": notes}
+    for label, text in texts.items():
+        TEXT.validate("recipe", label, text)
 
     def decorate(function: Callable[..., Parts]) -> Callable[..., Recipe]:
         signature = _check_function(name, function)
@@ -393,13 +398,13 @@ def recipe(
 def _with_scale(error: str, scale: Mapping[str, Number]) -> str:
     """Return an error; one of a schedule, whose arguments are others, with those of the recipe."""
     is_of_schedule = re.match(r"[a-z_]+: ", error)
-    return f"{error[:-1]} (with {_arguments_text(scale)})." if is_of_schedule else error
+    return (
+        f"{error.removesuffix('.')} (with {_arguments_text(scale)})." if is_of_schedule else error
+    )
 
 
 def _check_function(name: str, function: object) -> inspect.Signature:
     """Return the signature of a recipe's function, whose arguments must all have a number."""
-    if not (isinstance(name, str) and name):
-        raise ValueError(f"recipe: name={name!r} is not accepted; name must be a string.")
     if name in RECIPES:
         raise ValueError(f"recipe: name={name!r} is not accepted; another recipe has it.")
     if not inspect.isfunction(function):
@@ -436,15 +441,17 @@ def _listed(words: Sequence[str]) -> str:
 def _check_scale(name: str, key: str, value: Any, default: Number) -> Number:
     """Return an argument of a recipe: a length as an int, any other number as it is."""
     is_length = isinstance(default, int)
-    least = 0 if default == 0 or key in ("warmup", "cooldown") else 1
+    takes_zero = default == 0 or key in ("warmup", "cooldown")
+    least = 0 if takes_zero else 1
     value = value.item() if isinstance(value, np.number) else value
     if isinstance(value, int | float) and not isinstance(value, bool):
         is_whole = isinstance(value, int) or value.is_integer()
         if is_length and is_whole and least <= value <= sys.float_info.max:
             return int(value)
-        if not is_length and 0 < value <= sys.float_info.max:
+        if not is_length and (0 < value <= sys.float_info.max or (takes_zero and value == 0)):
             return value
-    accepted = f"a whole number of {least} or more" if is_length else "a finite number above 0"
+    accepted = "a finite number of 0 or more" if takes_zero else "a finite number above 0"
+    accepted = f"a whole number of {least} or more" if is_length else accepted
     raise ValueError(
         f"{name}: {key}={short_repr(value)} is not accepted; {key} must be {accepted}."
     )
