@@ -20,6 +20,7 @@ from lrsched.transforms.composition import (
     rates_hint,
     unwrap_nnx,
 )
+from lrsched.transforms.nonfinite import NonfiniteGuardState
 from lrsched.transforms.rate import RateState, rate_end, rate_step
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
     ``estimate``
         of Prodigy and D-Adaptation, the distance that the next update multiplies its rate by;
     ``nonfinite_updates``
-        of an adaptive method, the updates left out because they were not finite.
+        of an adaptive method, `muon` and `hyperball`, the updates left out because they were not
+        finite.
 
     Groups have their label behind a slash (``learning_rate/head``); the second of its kind in one
     group is ``..._2``.
@@ -182,10 +184,10 @@ def _measured(node: RateNode) -> dict[str, jax.Array]:
             "received_metrics": jnp.min(state.received_count, axis=-1),
             "nonfinite_metrics": state.nonfinite_count,
         }
-    if isinstance(state, AdaptiveState):
+    if isinstance(state, AdaptiveState | NonfiniteGuardState):
         measured["nonfinite_updates"] = state.nonfinite_count
-        if hasattr(state.method_state, "estimate"):
-            measured["estimate"] = state.method_state.estimate
+    if isinstance(state, AdaptiveState) and hasattr(state.method_state, "estimate"):
+        measured["estimate"] = state.method_state.estimate
     return {name: _array(value) for name, value in measured.items()}
 
 
