@@ -327,6 +327,9 @@ def test_a_restart_resets_the_moments_of_one_group():
         assert not any("'w'" in name or "['muon']" in name for name in changed)
 
 
+ADAM = lrsched.inject_schedules(optax.adam)(LINEAR)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "group", "message"),
     [
@@ -341,6 +344,7 @@ def test_a_restart_resets_the_moments_of_one_group():
             "group='w', which has no moments of its own; optax.partition gives",
         ),
         (lrsched.scale_by_learning_rate(LINEAR), None, "for a state without moments"),
+        (ADAM, "head", "group='head' is not accepted; the state's rates have no groups"),
     ],
 )
 def test_moments_that_cannot_be_reset_are_an_error(optimizer, group, message):

@@ -295,6 +295,8 @@ def restart(
     [-1.0]
     """
     start = rates.as_step("restart", step)
+    if group is not None:
+        rate_sites("restart", opt_state, group)  # raises where there is no such group
     if reset:
         opt_state = _reset_moments(opt_state, group)
     if group is not None:
