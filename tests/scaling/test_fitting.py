@@ -125,6 +125,7 @@ def test_each_seed_has_its_best_rate_and_a_wall_is_not_climbed():
         (lambda: scaling.decay_from_timescale([], 10), "decay_from_timescale: number of rates=0"),
         (lambda: scaling.averaging_weights([0.1], None), "averaging_weights: weight_decay=None is"),
         (lambda: scaling.best_rate("x", [1.0]), "best_rate: rates='x' is not accepted"),
+        (lambda: scaling.best_rate([], []), r"rates of shape \(0,\) and losses of shape \(0,\)"),
         (lambda: fit(seed=-1), "seed=-1 is not accepted"),
         (lambda: fit(level="x"), "level='x' is not accepted"),
         (lambda: fit()(-1), "size=-1 is not accepted; a size must be above 0"),

@@ -119,7 +119,8 @@ def fit_power_law(
 
     Raises:
       ValueError: If a size or rate is not finite and above 0, shapes do not match, ``level`` is
-        not between 0 and 1, or there are too few different sizes or measurements for an interval.
+        not between 0 and 1, ``num_resamples`` is below 10, or there are too few different sizes or
+        measurements for an interval.
 
     Example:
       >>> from lrsched import scaling
@@ -253,7 +254,7 @@ def best_rate(rates: ArrayLike, losses: ArrayLike) -> np.ndarray:
         as_numbers("best_rate", name, values)
         for name, values in (("rates", rates), ("losses", losses))
     )
-    if x.ndim != 1 or y.ndim not in (1, 2) or len(x) != len(y):
+    if x.ndim != 1 or y.ndim not in (1, 2) or not 0 < len(x) == len(y):
         raise ValueError(
             f"best_rate: rates of shape {x.shape} and losses of shape {y.shape} do not match; they "
             "must be (rates,) and (rates,) or (rates, seeds)."
