@@ -22,7 +22,7 @@ from lrsched.transforms.groups import FROZEN, LayerwiseDecayState, LearningRateG
 from lrsched.transforms.rate import scale_rate
 
 _NUM_UPDATES: Final = 3  # The rate of the first one is 0 under most warmups.
-_MAX_CALLS: Final = 3 * 2**12
+_MAX_CALLS: Final = 3 * 2**12  # Three updates of that many micro-batches; far above any in use.
 _SMALLEST_COSINE: Final = 0.1
 # Updates that a rate multiplies change by a half where it is halved. Those of a small rate before
 # Adam change, too, by its eps, but less; and not at all where the rate is so large that the
