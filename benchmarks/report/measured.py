@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.costs import CostTable, shown
+from benchmarks.costs import CostTable, format_number
 
 REFERENCE = "optax adam"
 
@@ -54,8 +54,8 @@ def _of_machine(title: str, costs: Mapping[str, Any], found: Mapping[str, Any]) 
         row = [name]
         for key in keys:
             row += [
-                shown(costs[name].get(key)),
-                *([shown(theirs.get(key))] if key in paired else []),
+                format_number(costs[name].get(key)),
+                *([format_number(theirs.get(key))] if key in paired else []),
             ]
         rows.append(row)
     is_measured = "time_ratio" in keys
