@@ -30,7 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 import lrsched
-from benchmarks.costs import interleaved_seconds, format_number
+from benchmarks.costs import format_number, interleaved_seconds
 from benchmarks.policies import adam
 from benchmarks.runs import run_of
 from benchmarks.store import PACKAGES

@@ -1,8 +1,8 @@
 """Accuracy of `lrsched.diagnose` on runs with known faults: `python -m benchmarks diagnose`.
 
 Trains small models at 1/30 to 30 times their best peak, without a warmup, with a decay that ends
-too early, with a frozen group, and with a layer whose rate is far too high. Prints the first finding
-of each run in a confusion table. All runs of a problem are one compiled program.
+too early, with a frozen group, and with a layer whose rate is far too high. Prints a confusion table
+of the first findings. All runs of a problem are one compiled program.
 """
 
 import functools

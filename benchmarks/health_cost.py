@@ -1,4 +1,4 @@
-"""Overhead of `record_health` and `noise_scale` in a train step: `python -m benchmarks health-cost`.
+"""Overhead of `record_health` and `noise_scale`: `python -m benchmarks health-cost`.
 
 A step is a forward pass, a backward pass and an Adam update of a small causal transformer. The
 variants are interleaved, so that other load slows all of them alike. Each ratio is a median over

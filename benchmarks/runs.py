@@ -87,7 +87,7 @@ def run_of(
     return dataclasses.replace(run, evaluate=evaluate)
 
 
-def swept(
+def final_losses(
     run: tuning.Training, shape: str, rates: Any, steps: int, seeds: int, progress: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Train with every rate and return the final losses.
