@@ -1,8 +1,8 @@
 """Accuracy of `lrsched.diagnose` on runs with known faults: `python -m benchmarks diagnose`.
 
 Trains small models at 1/30 to 30 times their best peak, without a warmup, with a decay that ends
-too early, with a frozen group, and with a layer whose rate is far too high. Prints a confusion table
-of the first findings. All runs of a problem are one compiled program.
+too early, with a frozen group, and with a layer whose rate is far too high. Prints the first
+findings in a confusion table. All runs of a problem are one compiled program.
 """
 
 import functools
@@ -215,7 +215,7 @@ class Diagnosed(NamedTuple):
       case: Name of the fault.
       truth: Correct findings. A rate is "good" if its decrease of the loss is at least 95 % of the
         best decrease, otherwise "too low" or "too high".
-      said: Kind of the first finding, or "good" if there is none.
+      said: Kind of the first finding, or "good" without a finding.
       loss: Final loss on all examples.
       sentences: Text of all findings.
     """

@@ -206,8 +206,8 @@ def _on_ranks(findings: Findings) -> tuple[str, str]:
     count = len({trial.workload for trial in findings.whole})
     return (
         "Ranks",
-        f"At x{findings.budget:g}, over {number(count, 'workload')}, the lowest mean rank of the test "
-        f"loss is that of {first}, then {second} and {third}; the highest is that of "
+        f"At x{findings.budget:g}, over {number(count, 'workload')}, the lowest mean rank of the "
+        f"test loss is that of {first}, then {second} and {third}; the highest is that of "
         f"{order[-1]} ({means[order[-1]]:.1f}).",
     )
 
@@ -253,8 +253,8 @@ def _on_budgets(findings: Findings) -> tuple[str, str]:
     rises, falls = max(moves, key=moves.__getitem__), min(moves, key=moves.__getitem__)
     return (
         "Budgets",
-        f"The orders at x{findings.budgets[0]:g} and x{findings.budgets[-1]:g} have a rank correlation "
-        f"of {correlation.statistic:.2f}. ".replace("-", "\N{MINUS SIGN}")
+        f"The orders at x{findings.budgets[0]:g} and x{findings.budgets[-1]:g} have a rank "
+        f"correlation of {correlation.statistic:.2f}. ".replace("-", "\N{MINUS SIGN}")
         + f"With the greater budget, {rises} gains the most (from a mean rank of "
         f"{least[rises]:.1f} to {most[rises]:.1f}) and {falls} loses the most "
         f"({least[falls]:.1f} to {most[falls]:.1f}).",
@@ -267,8 +267,8 @@ def _on_edges(findings: Findings) -> tuple[str, str]:
     at_edge = [trial for trial in findings.trials if edge(trial)]
     return (
         "Edges",
-        f"{len(at_edge)} of {len(findings.trials)} selected rates are the lowest or the highest tuned "
-        "rate, so a better rate may exist outside the range. Tables mark them.",
+        f"{len(at_edge)} of {len(findings.trials)} selected rates are the lowest or the highest "
+        "tuned rate, so a better rate may exist outside the range. Tables mark them.",
     )
 
 

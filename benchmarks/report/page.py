@@ -60,10 +60,12 @@ def _lead(findings: Findings) -> str:
     protocol = findings.protocol
     confidence = interval(findings.here[0].final["loss"]).confidence
     budgets = ", ".join(f"x{budget:g}" for budget in findings.budgets)
+    num_policies = number(len(findings.policies), "policy")
+    num_workloads = number(len(findings.workloads), "workload")
+    num_budgets = number(len(findings.budgets), "training budget")
     return (
-        f"{number(len(findings.policies), 'policy')} on {number(len(findings.workloads), 'workload')} of "
-        f"real data at {number(len(findings.budgets), 'training budget')} ({budgets}). Every policy "
-        f"has the same tuning budget: {number(protocol.rates, 'rate')} from the same draw, of "
+        f"{num_policies} on {num_workloads} of real data at {num_budgets} ({budgets}). Every "
+        f"policy has the same tuning budget: {number(protocol.rates, 'rate')} from the same draw, of "
         "which the validation loss selects one. Scores are medians of "
         f"{number(protocol.seeds, 'run')} with other seeds on a test split that was not used for "
         f"the selection, with {confidence:.0%} intervals."

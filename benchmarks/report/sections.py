@@ -197,8 +197,8 @@ def budgets(findings: Findings) -> str:
         figures.append((figure, f"mean rank at each budget: {family}"))
     return (
         "<p>Mean ranks by the median test loss, with the best on top, over the workloads that have "
-        f"every budget: {escape(', '.join(findings.everywhere))}. Rates are tuned separately at each "
-        "budget. Where lines cross, the better policy depends on the budget.</p>"
+        f"every budget: {escape(', '.join(findings.everywhere))}. Rates are tuned separately at "
+        "each budget. Where lines cross, the better policy depends on the budget.</p>"
         + panels(figures, "budgets")
     )
 
