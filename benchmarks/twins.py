@@ -175,11 +175,14 @@ def batches(steps: int) -> tuple[np.ndarray, ...]:
 
 
 def torch_losses(scheduler: Scheduler | None, steps: int = STEPS) -> np.ndarray:
-    """Train with PyTorch's Adam and return the loss before each update, of shape ``(steps,)``.
+    """Train with PyTorch's Adam.
 
     Args:
       scheduler: Factory of the scheduler. None for a constant rate.
       steps: Number of updates.
+
+    Returns:
+      The loss before each update, of shape ``(steps,)``.
     """
     import torch
 

@@ -65,8 +65,8 @@ def _lead(findings: Findings) -> str:
     num_budgets = number(len(findings.budgets), "training budget")
     return (
         f"{num_policies} on {num_workloads} of real data at {num_budgets} ({budgets}). Every "
-        f"policy has the same tuning budget: {number(protocol.rates, 'rate')} from the same draw, of "
-        "which the validation loss selects one. Scores are medians of "
+        f"policy has the same tuning budget: {number(protocol.rates, 'rate')} from the same draw, "
+        "of which the validation loss selects one. Scores are medians of "
         f"{number(protocol.seeds, 'run')} with other seeds on a test split that was not used for "
         f"the selection, with {confidence:.0%} intervals."
     )

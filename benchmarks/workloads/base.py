@@ -85,6 +85,9 @@ def split(inputs: Array, targets: Array, held_out: int, by_class: bool = True) -
       targets: Targets, with a leading axis of examples.
       held_out: Number of examples of the validation split, and of the test split.
       by_class: Whether the splits have the same proportions of classes.
+
+    Returns:
+      The three splits.
     """
     remaining, test = hold_out(Split(inputs, targets), held_out, by_class)
     train, validation = hold_out(remaining, held_out, by_class)

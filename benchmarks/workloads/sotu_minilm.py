@@ -47,6 +47,9 @@ def by_speech(passages: np.ndarray, eras: np.ndarray) -> Data:
     Args:
       passages: Passages, sixteen per speech.
       eras: Labels, one per speech.
+
+    Returns:
+      The three splits, with one label per passage.
     """
     turn = np.arange(len(passages)) // PASSAGES % 8
     whole = Split(passages, eras.repeat(PASSAGES))

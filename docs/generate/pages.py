@@ -19,7 +19,7 @@ WRITTEN: Mapping[str, Callable[[], str]] = {
     "recipes": recipes.table,
     **{name: part for name, part in PARTS.items() if name.startswith("porting")},
 }
-"""What the repository has of these parts, where pictures and links of the site do not work."""
+"""Functions for the parts that are written into the repository, without pictures and site links."""
 MARK = re.compile(
     r"^<!-- generated: ([\w ]+) -->$(?:\n(?:.*\n)*?<!-- end of \1 -->$)?", re.MULTILINE
 )
@@ -44,7 +44,7 @@ def made() -> dict[str, str]:
 
 
 def written(markdown: str) -> str:
-    """Return a page of docs/ as the repository has it, with its tables made again."""
+    """Return a page of docs/ with its generated tables updated, as stored in the repository."""
 
     def part(found: re.Match[str]) -> str:
         if found[1] not in WRITTEN:

@@ -1,4 +1,4 @@
-"""The pages of the API reference: every public name has one place on one of them."""
+"""Pages of the API reference. Each public name is on exactly one page."""
 
 import ast
 import importlib
@@ -13,7 +13,12 @@ import lrsched
 
 @dataclass(frozen=True)
 class Page:
-    """One page: its title, and the modules whose public names stand on it."""
+    """Page of the reference.
+
+    Attributes:
+      title: Title of the page.
+      modules: Modules whose public names are on the page, without the prefix ``lrsched.``.
+    """
 
     title: str
     modules: tuple[str, ...]
@@ -55,8 +60,8 @@ LIBRARY = (
 def path(package: ModuleType, name: str) -> str:
     """Return the full name of a public object.
 
-    Where a function and its module have one name, griffe finds the module, so the name within the
-    module is returned.
+    If a function and its module have the same name, griffe resolves the name to the module.
+    Therefore the name within the module is returned.
     """
     full = f"{package.__name__}.{name}"
     return f"{full}.{name}" if getattr(getattr(package, name), "__module__", "") == full else full
@@ -135,7 +140,7 @@ def _fenced(found: re.Match[str]) -> str:
 
 
 def _link(found: re.Match[str], near: str) -> str:
-    """Return a link to a public name: the nearest one, from the module outwards."""
+    """Return a link to the nearest public name, searched from the module outwards."""
     name, packages = found[1], near.split(".")
     inward = (".".join(packages[:depth]) for depth in range(len(packages), 0, -1))
     near_by = [f"{package}.{end}" for package in inward for end in (name, f"{name}.{name}")]
