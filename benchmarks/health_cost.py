@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     use("cpu")
     console, ratios = Console(), time_ratios(options)
-    table = Table("step", "baseline", "time ratio", "lower quartile", "upper quartile")
+    table = Table("step", "baseline", "ratio", "lower quartile", "upper quartile")
     for name, (_, baseline) in VARIANTS.items():
         if baseline and baseline != name:
             low, median, high = statistics.quantiles(ratios[name], n=4)

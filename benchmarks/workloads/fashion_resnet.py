@@ -34,7 +34,7 @@ def load() -> Data:
     """
     if not is_here():
         raise FileNotFoundError(
-            f"{FOLDER} does not exist; install it with: apt-get install dataset-fashion-mnist"
+            f"{FOLDER} does not exist; get it with: apt-get install dataset-fashion-mnist"
         )
     train, validation = hold_out(part("train"), HELD_OUT)
     test = part("t10k")

@@ -58,7 +58,7 @@ def test_what_is_not_here_is_left_out_and_said(capsys, monkeypatch, tmp_path):
 
     away = replace(WORKLOADS["cancer-logistic"], is_here=lambda: False, source="the moon")
     monkeypatch.setitem(WORKLOADS, "cancer-logistic", away)
-    with pytest.raises(SystemExit, match="none of the workloads"):
+    with pytest.raises(SystemExit, match="None of the workloads"):
         main(["run", "cancer-logistic", *SMALL, "--out", str(tmp_path / "none")])
     assert "the moon" in capsys.readouterr().out
 
