@@ -143,7 +143,7 @@ def ranks(trials: Sequence[Trial], budget: float) -> dict[str, float]:
     """Return the mean rank of each policy over the workloads at one budget.
 
     Policies are ranked by the median test loss; equal ones share the mean of their ranks. Only
-    workloads with all policies count. The rank is nan if there is none.
+    workloads with all policies count. Without such a workload, ranks are nan.
     """
     at_budget = [trial for trial in trials if trial.budget == budget]
     policies = list(dict.fromkeys(trial.policy for trial in at_budget))

@@ -1,7 +1,7 @@
-"""Loss laws on published pretraining curves, in protocols that fix what is seen and predicted.
+"""Protocols that test loss laws on published pretraining curves.
 
-`python -m benchmarks predict --curves DIRECTORY` runs them. The directory has one directory of CSV
-files (``step, lr, loss``) for each model: "25M" and "100M" (Luo et al. 2025, arXiv 2503.12811) and
+A protocol fixes the fitted and the predicted runs. `python -m benchmarks predict --curves DIRECTORY`
+runs all of them. The directory has one directory of CSV (``step, lr, loss``) for each model: "25M" and "100M" (Luo et al. 2025, arXiv 2503.12811) and
 "llama-124M" (Schaipp et al. 2025, arXiv 2501.18965).
 """
 

@@ -49,10 +49,10 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 def transforms_of(name: str) -> dict[str, optax.GradientTransformation]:
     """Return the transforms that one row compares, by the name of their column."""
-    create, peer = METHODS[name], TRANSFORMS[twin(name)]
+    create, counterpart = METHODS[name], TRANSFORMS[twin(name)]
     return {
-        "optax": peer,
-        "apply_if_finite": optax.apply_if_finite(peer, max_consecutive_errors=100),
+        "optax": counterpart,
+        "apply_if_finite": optax.apply_if_finite(counterpart, max_consecutive_errors=100),
         **{policy: create(nonfinite=policy) for policy in POLICIES},
     }
 

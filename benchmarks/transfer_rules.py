@@ -268,13 +268,13 @@ class Case(NamedTuple):
 
 def cases(options: Options) -> list[Case]:
     """Return every rule on every problem, with its settings and predicted rates."""
-    found = []
+    result = []
 
     def add(problem: str, rule: str, sizes: Sequence[int], at: Callable[..., Setting], **how: Any):
         moved = [how["move"](size, sizes[0]) for size in sizes]
         settings = tuple(at(size, one) for size, one in zip(sizes, moved, strict=True))
         factors = tuple(one.hyperparameters["learning_rate"] for one in moved)
-        found.append(Case(problem, rule, tuple(sizes), settings, factors))
+        result.append(Case(problem, rule, tuple(sizes), settings, factors))
 
     def moved_by(rule: str | None, field: str) -> Callable[..., Any]:
         def move(size: int, base: int) -> Any:
@@ -320,7 +320,7 @@ def cases(options: Options) -> list[Case]:
     for rule in (None, "horizon"):
         name = f"length: {rule or 'same rate'}"
         add("MLP", name, lengths, at_length, move=moved_by(rule, "tokens"))
-    return found
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

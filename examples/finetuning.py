@@ -97,15 +97,15 @@ def main(
 
     print(f"{'way':<30}  peak      loss   accuracy")
     grid, keys = np.float32(np.geomspace(1e-3, 1.0, peaks)), jax.random.split(key, seeds)
-    found = {}
+    results = {}
     for way in ways:
         runs = jax.vmap(jax.vmap(functools.partial(run, way), (None, 0)), (0, None))
         losses, accuracies, rates = jax.jit(runs)(grid, keys)
         best = int(jnp.argmin(losses.mean(axis=1)))
         mean, error = accuracies[best].mean(), accuracies[best].std() / seeds**0.5
         print(f"{way:<30}  {grid[best]:.1e}  {losses[best].mean():.4f}  {mean:.3f} ± {error:.3f}")
-        found[way] = float(grid[best]), losses, accuracies, rates
-    return found
+        results[way] = float(grid[best]), losses, accuracies, rates
+    return results
 
 
 if __name__ == "__main__":

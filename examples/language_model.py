@@ -110,18 +110,18 @@ def main(
         return trained(lrsched.start_cooldown(restored, updates, ramp=shape), updates)
 
     print(f"checkpoint {path}\n branch               updates  last rate  validation loss")
-    found = {}
+    results = {}
 
     def report(name, updates, state):
-        found[name] = float(lrsched.learning_rate(state)), float(validation_loss(state.params))
-        print(" {:<20} {:>7}  {:9.2e}  {:15.4f}".format(name, stable + updates, *found[name]))
+        results[name] = float(lrsched.learning_rate(state)), float(validation_loss(state.params))
+        print(" {:<20} {:>7}  {:9.2e}  {:15.4f}".format(name, stable + updates, *results[name]))
 
     report("checkpoint", 0, state)
     for updates in cooldowns:
         report(f"none over {updates}", updates, trained(state, updates))
         for shape in shapes:
             report(f"{shape} over {updates}", updates, annealed(updates, shape))
-    return found
+    return results
 
 
 if __name__ == "__main__":

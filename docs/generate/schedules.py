@@ -88,9 +88,9 @@ def lines_of_code() -> dict[str, str]:
     )
     code = {name: gallery.example(name) for name in gallery.missing()}
     return code | {
-        title.value: ast.unparse(_Plain().visit(made))
+        title.value: ast.unparse(_Plain().visit(expression))
         for schedules in table.values
-        for title, made in zip(schedules.keys, schedules.values, strict=True)
+        for title, expression in zip(schedules.keys, schedules.values, strict=True)
     }
 
 
