@@ -26,4 +26,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     # A page that is a tab by itself has no neighbours, so its navigation would be empty.
     if page.parent is None:
         page.meta.setdefault("hide", ["navigation"])
+    if page.file.src_uri.endswith(".ipynb"):
+        return markdown  # its links are those of a page of the site already
     return pages.complete(page.file.src_uri, markdown)

@@ -149,6 +149,7 @@ from lrsched.transforms.groups import (
 from lrsched.transforms.inject import InjectSchedulesState, inject_schedules
 from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_learning_rate
 from lrsched.transforms.matrix import HyperballState, hyperball, muon
+from lrsched.transforms.nonfinite import NonfiniteGuardState
 from lrsched.transforms.rate import RateEdits, RateState, edited
 from lrsched.transforms.weight_decay import with_weight_decay
 
@@ -171,6 +172,7 @@ __all__ = [
     "LayerwiseDecayState",
     "LearningRateGroupsState",
     "NoiseScaleState",
+    "NonfiniteGuardState",
     "RateEdits",
     "RateState",
     "RecordNormsState",

@@ -46,7 +46,8 @@ def _parse_function(value: object) -> Callable[[jax.Array], ArrayLike]:
     try:
         # A shape and no array: schedules are made at import, and an array would start the backend
         # before jax.distributed.initialize can be called.
-        jax.eval_shape(value, jax.ShapeDtypeStruct((), jnp.int32))  # type: ignore[no-untyped-call]
+        step = jax.ShapeDtypeStruct((), jnp.int32)  # type: ignore[no-untyped-call]
+        result = jax.eval_shape(value, step)
     except (
         jax.errors.ConcretizationTypeError,
         jax.errors.TracerArrayConversionError,
@@ -59,6 +60,8 @@ def _parse_function(value: object) -> Callable[[jax.Array], ArrayLike]:
         ) from None
     except TypeError as error:
         raise ValueError(f"calling it with a step fails: {error}") from None
+    if not isinstance(result, jax.ShapeDtypeStruct):
+        raise ValueError(f"it returns a {type(result).__name__} and no number")
     return value
 
 
