@@ -1,8 +1,9 @@
 """Protocols that test loss laws on published pretraining curves.
 
-A protocol fixes the fitted and the predicted runs. `python -m benchmarks predict --curves DIRECTORY`
-runs all of them. The directory has one directory of CSV (``step, lr, loss``) for each model: "25M" and "100M" (Luo et al. 2025, arXiv 2503.12811) and
-"llama-124M" (Schaipp et al. 2025, arXiv 2501.18965).
+A protocol fixes the fitted and the predicted runs; `python -m benchmarks predict --curves
+DIRECTORY` runs all protocols. The directory has one directory of CSV files (``step, lr, loss``) for
+each model: "25M" and "100M" (Luo et al. 2025, arXiv 2503.12811) and "llama-124M" (Schaipp et al.
+2025, arXiv 2501.18965).
 """
 
 import re
