@@ -1,4 +1,4 @@
-"""The cards of the recipes: picture, scale, optimizer, notes and source of each."""
+"""Cards of the recipes: picture, scale, optimizer, notes and source."""
 
 from docs.gallery import shown_steps
 from lrsched import Schedule, recipes
