@@ -36,8 +36,6 @@ MAX_BRACKETS: Final = 200
 """Largest depth of brackets in a YAML file. `from_dict` reads 32 levels of schedules in lists."""
 RECIPE: Final = "recipe:"
 """Prefix of the name of a recipe."""
-_MAX_PATH: Final = 1024
-"""Longest text that is looked for among the files."""
 _TOO_DEEP: Final = (RecursionError, MemoryError)
 
 
@@ -64,7 +62,7 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
     try:
         if is_file:
             schedule = _from_file(Path(text))
-        elif len(text) < _MAX_PATH and Path(text).is_file():
+        elif _is_file(text):
             raise ValueError(
                 f"{_short(text)} is not accepted; a file of a schedule must end in .json, .yaml or "
                 ".yml."
@@ -380,6 +378,12 @@ def _as_literal(text: str) -> str:
 
 def _is_name(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
+
+
+def _is_file(text: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # too long for a name, or with a null character
+        return Path(text).is_file()
+    return False
 
 
 def _short(text: str) -> str:

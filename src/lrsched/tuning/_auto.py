@@ -78,7 +78,7 @@ _WARMUP: Final = ArgumentType(
 @validate_arguments
 def auto(
     training: Training,
-    steps: int,
+    steps: Annotated[int, whole_number(1)],
     *,
     family: Annotated[str, one_of("Family", ("linear", "wsd"))] = "linear",
     num_probes: Annotated[int, whole_number(2)] = 9,
@@ -139,7 +139,7 @@ def auto(
       >>> result.schedule.horizon, float(result.schedule(200))
       (200, 0.0)
     """
-    if warmup != "auto" and resolve_steps_on_host(warmup, steps) >= steps:
+    if not isinstance(warmup, str) and resolve_steps_on_host(warmup, steps) >= steps:
         raise ValueError(
             f"auto: warmup={warmup!r} is not accepted; warmup must be shorter than the {steps} "
             "updates of the run."
@@ -151,7 +151,7 @@ def auto(
     # rate of the range test.
     peaks = np.geomspace(tested.range.low, 3 * tested.range.high, num_probes)
     create = _FAMILIES[family]
-    probe_warmup = _WARMUP_FRACTION if warmup == "auto" else _as_fraction(warmup, steps)
+    probe_warmup = _WARMUP_FRACTION if isinstance(warmup, str) else _as_fraction(warmup, steps)
     schedules = [create(float(peak), probe_steps, probe_warmup) for peak in peaks]
     probes = sweep(training, schedules, seeds=seeds, progress=progress)
     losses = probes.mean_losses()
@@ -159,7 +159,7 @@ def auto(
     is_nearly_best = losses <= best + 0.01 * (initial - best)
     centre = np.exp(np.mean(np.log(peaks[is_nearly_best])))
     peak = float(np.asarray(scaling.horizon(centre, steps, probe_steps)))
-    if warmup == "auto":
+    if isinstance(warmup, str):  # "auto"
         warmup = warmup_steps_at_critical_rate(
             *(training, peak, max(1, steps // 10), tested.range.low),
             normalize_seeds("auto", seeds),
