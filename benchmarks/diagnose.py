@@ -257,7 +257,7 @@ def judge(problem: str, optimizer: str, seeds: Sequence[int]) -> list[Judged]:
     rows = []
     for i, (name, _) in enumerate(named):
         found = lrsched.diagnose(jax.tree.map(lambda leaf, i=i: leaf[i], states))
-        said = found.findings[0].problem if found.findings else "good"
+        said = found.findings[0].kind if found.findings else "good"
         loss = float(losses[i])
         title = f"{problem}, {optimizer}"
         rows.append(Judged(title, name, truth(name, loss), said, loss, str(found)))

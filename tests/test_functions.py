@@ -23,6 +23,31 @@ FACTORIES = {
     "nested": lambda: (lambda inner: lambda step: 0.5 * inner(step))(lambda step: 0.1 / (1 + step)),
     "array": lambda: (lambda rates: lambda step: jnp.asarray(rates)[step])(np.array([0.3, 0.2])),
 }
+
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(step):
+        return jnp.asarray(function(step))
+
+    return wrapper
+
+
+def power_of(peak):
+    def schedule(step, power):
+        return peak / (1 + step) ** power
+
+    return schedule
+
+
+FACTORIES |= {
+    "partial": lambda: functools.partial(power_of(0.1), power=2.0),
+    "nested partial": lambda: decorated(functools.partial(power_of(0.1), power=2.0)),
+    "jitted": lambda: jax.jit(lambda step: 0.1 / (1 + step)),
+    "jitted inside": lambda: (lambda inner: lambda step: inner(step, 2))(jax.jit(power_of(0.1))),
+    # A function of another module with the name of its argument's.
+    "vectorized": lambda: jnp.vectorize(lambda step: 0.1 / (1 + step)),
+}
 OPTIMIZERS = {
     "rate": lambda f: optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(f)),
     "inject": lambda f: lrsched.inject_schedules(optax.adamw)(f, weight_decay=f),
@@ -102,6 +127,17 @@ def test_a_state_with_a_function_is_pickled_and_continues(make, is_new_process):
     chex.assert_trees_all_equal_structs(restored, optimizer.init(PARAMS))
     expected, actual = (optimizer.update(PARAMS, s, PARAMS)[0] for s in (state, restored))
     chex.assert_trees_all_equal(actual, expected)
+
+
+@pytest.mark.parametrize("function", FACTORIES.values(), ids=FACTORIES)
+def test_every_function_is_pickled_with_its_numbers(function):
+    schedule = lrsched.as_schedule(function())
+    data = pickle.dumps(schedule)
+    assert pickle.loads(data) == schedule
+    expected = schedule(1)
+    del schedule
+    _functions._INTERNED.clear()
+    assert pickle.loads(data)(1) == expected
 
 
 def test_a_deep_copy_has_the_same_structure():

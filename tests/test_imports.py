@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lrsched"
 # From the lowest layer to the highest. A module may import modules of its own layer and of those
 # before it. ``package.*`` is the modules of a package without its ``__init__``.
 LAYERS = (
-    ("lrsched.numerics", "lrsched._functions", "lrsched._plotting"),
+    ("lrsched.numerics", "lrsched.finding", "lrsched._functions", "lrsched._plotting"),
     ("lrsched.arguments",),
     ("lrsched._schedule",),
     ("lrsched._phases", "lrsched.serialize", "lrsched.config_schema", "lrsched.compat"),

@@ -94,6 +94,23 @@ def test_orbax_checkpoints(tmp_path):
         assert merged["count"] == 2
 
 
+def merge(*checkpoints):
+    return lrsched.merge_checkpoints(checkpoints, [0.5, 0.5])
+
+
+def test_the_longest_run_takes_little_memory_and_keeps_its_phases():
+    steps = 2**31 - 1
+    schedule = lrsched.wsd(1.0, steps=steps, warmup=0, cooldown=0.4, ramp="linear")
+    weights = lrsched.merge_weights(schedule, [0, steps])
+    np.testing.assert_allclose(weights, [0.2, 0.8], rtol=1e-6)  # the mean is 0.6 + 0.4 / 2
+    # The same run at a scale where every step is read.
+    fall = lrsched.wsd(1.0, steps=1000, warmup=0, cooldown=0.4)
+    short = lrsched.merge_weights(fall, [500, 700, 1000])
+    fall = lrsched.wsd(1.0, steps=10**9, warmup=0, cooldown=0.4)
+    long = lrsched.merge_weights(fall, [500 * 10**6, 700 * 10**6, 10**9])
+    np.testing.assert_allclose(long, short, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -101,6 +118,20 @@ def test_orbax_checkpoints(tmp_path):
         (lambda: lrsched.merge_weights(lrsched.constant(1.0), [5, 5]), "that increase from 0"),
         (lambda: lrsched.merge_weights(lrsched.linear(0.1, 1.0, 9), [0, 3, 6]), "as it rises"),
         (lambda: lrsched.merge_weights(lrsched.constant(0.0), [0, 3]), "must be above 0"),
+        (lambda: lrsched.merge_weights("x", [0, 3]), "schedule='x' is not accepted"),
+        (lambda: lrsched.merge_weights(lrsched.constant(1.0), [0, 2**31]), "up to 2"),
+        (
+            lambda: lrsched.merge_weights(lrsched.constant(1.0), [0.5, 3]),
+            r"steps=\[0.5, 3\] is not",
+        ),
+        (lambda: lrsched.merge_weights(lrsched.constant(1.0), None), "steps=None is not accepted"),
+        (lambda: lrsched.merge_checkpoints(None, [1.0]), "checkpoints=None is not accepted"),
+        (lambda: lrsched.merge_checkpoints([1.0], [1.0], load=3), "load=3 is not accepted; load"),
+        (lambda: lrsched.merge_checkpoints([1.0], "x"), "weights='x' is not accepted"),
+        (lambda: merge({"a": {"w": jnp.ones(3)}}, {"a": {"w": jnp.ones(1)}}), r"'a/w' .*\(3,\)"),
+        (lambda: merge({"w": jnp.ones(())}, {"w": jnp.ones(3)}), r"differ at 'w' are not accepted"),
+        (lambda: merge({"w": 1.0}, {"w": 1.0, "b": 1.0}), "at 'b' .*no such array in one"),
+        (lambda: merge((1.0, 2.0), [1.0, 2.0]), "checkpoints of the structures"),
         (lambda: lrsched.merge_checkpoints([1.0], [0.5, 0.5]), "1 checkpoints and weights of"),
         (lambda: lrsched.merge_checkpoints([1.0, 2.0], [0.5, 0.6]), "have the sum 1"),
     ],

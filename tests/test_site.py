@@ -1,6 +1,7 @@
 """What the site generates has every name there is; that all of it is one site, `.ci/run` builds."""
 
 import importlib
+import json
 import pkgutil
 import re
 from collections import Counter
@@ -141,3 +142,16 @@ def test_every_page_can_be_completed(page, monkeypatch):
     completed = pages.complete(page.name, page.read_text())
     assert not pages.MARK.search(completed)
     assert "](../" not in completed
+
+
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_on_the_site_and_stored_without_outputs(path):
+    # The site's build runs all of them, and stops at an error.
+    assert f"notebooks/{path.name}" in (DOCS.parent / "mkdocs.yml").read_text()
+    cells = json.loads(path.read_text())["cells"]
+    assert cells[0]["cell_type"] == "markdown"
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)

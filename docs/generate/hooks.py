@@ -24,4 +24,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Put the generated parts where a page asks for them, and lead its links into the site."""
     if page.parent is None:  # a tab of its own has no neighbours to list
         page.meta.setdefault("hide", ["navigation"])
+    if page.file.src_uri.endswith(".ipynb"):
+        return markdown  # its links are those of a page of the site already
     return pages.complete(page.file.src_uri, markdown)

@@ -24,7 +24,7 @@ PAGES: Mapping[str, Page] = {
     "algebra": Page("The algebra", ("_schedule", "serialize", "algebra")),
     "transforms": Page("Transforms", ("transforms", "flax")),
     "adaptive": Page("Adaptive rates", ("adaptive",)),
-    "running": Page("A running job", ("running", "merging", "monitor")),
+    "running": Page("A running job", ("running", "finding", "merging", "monitor")),
     "units": Page("Units and scaling", ("units", "scaling")),
     "recipes": Page("Recipes", ("recipes",)),
     "tuning": Page("Tuning", ("tuning",)),
@@ -47,7 +47,7 @@ PAGES: Mapping[str, Page] = {
 """Pages by their file names."""
 LIBRARY = (
     *("schedules", "transforms", "adaptive"),
-    *("_schedule", "serialize", "algebra", "merging", "running", "config_schema"),
+    *("_schedule", "serialize", "algebra", "finding", "merging", "running", "config_schema"),
 )
 """Packages and modules whose public names are all names of `lrsched` itself."""
 

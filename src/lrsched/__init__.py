@@ -1,7 +1,7 @@
 """The learning-rate layer for JAX.
 
-A learning rate is a value that you print, compose, sweep, save, read back and change while the run
-goes on, and it stays an ordinary optax schedule or transform.
+A learning rate is a value that you print, compose, sweep, save, read back and change during
+training, and it stays an ordinary optax schedule or transform.
 """
 
 import difflib
@@ -82,9 +82,10 @@ from lrsched.algebra import (
     stretch,
 )
 from lrsched.config_schema import json_schema
+from lrsched.finding import Finding
 from lrsched.merging import merge_checkpoints, merge_weights
 from lrsched.running.check import check_optimizer
-from lrsched.running.diagnosis import Diagnosis, Finding, diagnose
+from lrsched.running.diagnosis import Diagnosis, diagnose
 from lrsched.running.edit import (
     extend,
     learning_rate_schedule,
@@ -148,6 +149,7 @@ from lrsched.transforms.groups import (
 from lrsched.transforms.inject import InjectSchedulesState, inject_schedules
 from lrsched.transforms.learning_rate import ScaleByLearningRateState, scale_by_learning_rate
 from lrsched.transforms.matrix import HyperballState, hyperball, muon
+from lrsched.transforms.nonfinite import NonfiniteGuardState
 from lrsched.transforms.rate import RateEdits, RateState, edited
 from lrsched.transforms.weight_decay import with_weight_decay
 
@@ -170,6 +172,7 @@ __all__ = [
     "LayerwiseDecayState",
     "LearningRateGroupsState",
     "NoiseScaleState",
+    "NonfiniteGuardState",
     "RateEdits",
     "RateState",
     "RecordNormsState",

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Final
 
+import jax
 import numpy as np
 
 _INTERNED: Final[weakref.WeakValueDictionary[Hashable, Any]] = weakref.WeakValueDictionary()
@@ -28,14 +29,17 @@ def intern_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the first function that was made alike: of the same code, numbers and globals.
 
     Args:
-      function: Any callable. Those that are no plain functions, or whose variables cannot be
-        compared, are returned as they are.
+      function: Any callable. What is neither a plain function nor a ``functools.partial`` of one,
+        or has variables that cannot be compared, is returned as it is. A function that ``jax.jit``
+        made without a name to import is replaced by the one that it compiles: a pickle takes the
+        code of that.
     """
+    function = _without_jit(function)
     try:
-        key = _function_key(function)
+        key = _interned_key(function)
         known = _INTERNED.get(key)
         # The variables of a function may have been assigned since.
-        if known is not None and _function_key(known) == key:
+        if known is not None and _interned_key(known) == key:
             result: Callable[..., Any] = known
             return result
         _INTERNED[key] = function
@@ -44,10 +48,34 @@ def intern_function(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _without_jit(value: Any) -> Any:
+    while isinstance(value, jax.stages.Wrapped) and not _has_name(value):
+        value = value.__wrapped__  # type: ignore[attr-defined]
+    return value
+
+
 def picklable(value: Any) -> Any:
     """Return a static value in a form that pickle takes: functions without a name by their code."""
+    value = _without_jit(value)
+    if isinstance(value, functools.partial):
+        return _PartialByValue(value)
     is_local = isinstance(value, types.FunctionType) and not _has_name(value)
     return _FunctionByValue(value) if is_local else value
+
+
+class _PartialByValue:
+    """Pickles a ``functools.partial`` with the functions in it as `picklable`."""
+
+    def __init__(self, partial: functools.partial[Any]):
+        self.partial = partial
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        partial = self.partial
+        return _load_partial, tuple(map(_by_value, (partial.func, partial.args, partial.keywords)))
+
+
+def _load_partial(function: Any, args: Any, keywords: Any) -> Any:
+    return functools.partial(function, *args, **keywords)
 
 
 class _FunctionByValue:
@@ -63,6 +91,8 @@ class _FunctionByValue:
             return _load_function, (
                 importlib.util.MAGIC_NUMBER,
                 marshal.dumps(function.__code__),
+                # A decorator with functools.wraps has the module of what it decorates.
+                function.__globals__["__name__"],
                 function.__module__,
                 function.__qualname__,
                 _by_value(function.__defaults__),
@@ -76,6 +106,7 @@ class _FunctionByValue:
 def _load_function(
     magic: bytes,
     code: bytes,
+    namespace_module: str,
     module: str,
     name: str,
     defaults: Any,
@@ -84,7 +115,7 @@ def _load_function(
 ) -> Any:
     if magic != importlib.util.MAGIC_NUMBER:
         raise ValueError(_explain(name, "it was pickled by another version of Python"))
-    namespace = vars(importlib.import_module(module))
+    namespace = vars(importlib.import_module(namespace_module))
     closure = tuple(map(types.CellType, cells))
     function = types.FunctionType(marshal.loads(code), namespace, name, defaults, closure)
     function.__kwdefaults__ = keyword_defaults
@@ -109,13 +140,17 @@ def _by_value(value: Any) -> Any:
     return picklable(value)
 
 
-def _has_name(function: types.FunctionType) -> bool:
+def _has_name(function: Any) -> bool:
     module: object = sys.modules.get(function.__module__)
     try:
         found = functools.reduce(getattr, function.__qualname__.split("."), module)
     except AttributeError:
         return False
     return found is function
+
+
+def _interned_key(function: Any) -> Hashable:
+    return _key(function) if isinstance(function, functools.partial) else _function_key(function)
 
 
 def _function_key(function: Any) -> Hashable:
@@ -154,6 +189,7 @@ def _global_key(value: Any) -> Hashable:
 
 
 def _key(value: Any) -> Hashable:
+    value = _without_jit(value)
     if isinstance(value, _ATOMS):
         return type(value), value
     if isinstance(value, list | tuple):

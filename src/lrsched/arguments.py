@@ -220,6 +220,28 @@ def is_traced(tree: object) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
+def concrete_size(name: str, size: ArrayLike) -> int:
+    """Return a number that decides shapes, such as the size of an array in a state, as an int.
+
+    Args:
+      name: Name of the argument.
+      size: Size, a Python integer or an array.
+
+    Returns:
+      The size.
+
+    Raises:
+      ValueError: If ``size`` is traced.
+    """
+    if is_traced(size):
+        raise ValueError(
+            f"{name}={size!r} is not accepted; {name} must be a concrete number, as it decides the "
+            "shapes of arrays: write lrsched.inject_schedules(factory)(...), which passes it on as "
+            f"it is, or static_args=({name!r},) in optax.inject_hyperparams."
+        )
+    return int(np.asarray(size))
+
+
 def _is_unknown(value: object) -> TypeGuard[jax.Array]:
     """Return whether a value cannot be read: under a trace, or partly on other hosts."""
     return isinstance(value, jax.Array) and (is_traced(value) or not value.is_fully_addressable)

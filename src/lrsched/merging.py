@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +11,29 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from lrsched._phases import phase_starts
 from lrsched._schedule import Schedule
+from lrsched.algebra import Inner
+from lrsched.arguments import BOUNDARIES, short_repr, validate_arguments
+from lrsched.transforms.composition import path_name
 
 Source = TypeVar("Source")
 Tree: TypeAlias = optax.Params
 """Parameters, or any other tree of arrays."""
+_NUM_SAMPLES: Final = 2**20
+"""Most rates that are read between two checkpoints."""
 
 
-def merge_weights(schedule: Schedule, steps: Sequence[int]) -> np.ndarray:
+@validate_arguments
+def merge_weights(schedule: Inner, steps: Sequence[int]) -> np.ndarray:
     """Return the weights under which checkpoints of a constant rate merge as after a cooldown.
 
     With ``w_j`` the mean of the schedule over the updates between the checkpoints ``j - 1`` and
     ``j``, relative to its largest rate there, the weights are ``1 - w_1, w_1 - w_2, ..., w_k``.
     The merged parameters are the first checkpoint plus each later change times its ``w_j``: what
     training at ``schedule`` gives if the updates did not depend on the rate. If every update is
-    kept and the schedule ends at 0, they equal `lrsched.annealing_average`.
+    kept and the schedule ends at 0, they equal `lrsched.annealing_average`. A mean over more than
+    ``2**20`` updates is that of as many even samples, counted in each phase of the schedule.
 
     Args:
       schedule: Schedule that the run should have followed, on the steps of the run. It must not
@@ -49,16 +57,16 @@ def merge_weights(schedule: Schedule, steps: Sequence[int]) -> np.ndarray:
     References:
       Tian et al. 2025 (arXiv 2507.17634).
     """
-    counts = list(steps)
-    if len(counts) < 2 or counts[0] < 0 or any(a >= b for a, b in itertools.pairwise(counts)):
+    try:
+        counts = np.asarray(BOUNDARIES.parse(steps)).tolist()
+    except (TypeError, ValueError):
+        counts = []
+    if len(counts) < 2:
         raise ValueError(
-            f"merge_weights: steps={counts} is not accepted; steps must be two or more counts of "
-            "updates that increase from 0 or more."
+            f"merge_weights: steps={short_repr(steps)} is not accepted; steps must be two or more "
+            "counts of updates that increase from 0 or more, up to 2**31 - 1."
         )
-    means = [
-        float(np.mean(np.asarray(schedule(np.arange(start, end)), np.float64)))
-        for start, end in itertools.pairwise(counts)
-    ]
+    means = [_mean(schedule, start, end) for start, end in itertools.pairwise(counts)]
     peak = max(means[0], float(schedule(counts[0])))
     if not peak > 0:
         raise ValueError(
@@ -75,6 +83,19 @@ def merge_weights(schedule: Schedule, steps: Sequence[int]) -> np.ndarray:
     clipped = np.maximum(weights, 0.0)
     normalized: np.ndarray = clipped / clipped.sum()
     return normalized
+
+
+def _mean(schedule: Schedule, start: int, end: int) -> float:
+    """Return the mean of the schedule over the steps from ``start`` to ``end - 1``."""
+    inner = [step for _, step in phase_starts(schedule, end) if start < step < end]
+    bounds = [start, *inner, end] if end - start > _NUM_SAMPLES else [start, end]
+    total = 0.0
+    for first, last in itertools.pairwise(bounds):
+        count = min(last - first, _NUM_SAMPLES // (len(bounds) - 1))
+        # The middles of even stretches; every step where there are as many as samples.
+        at = first + ((np.arange(count) + 0.5) * ((last - first) / count)).astype(np.int64)
+        total += (last - first) * float(np.mean(np.asarray(schedule(at), np.float64)))
+    return total / (end - start)
 
 
 def _coefficients(relative: np.ndarray) -> np.ndarray:
@@ -108,8 +129,8 @@ def merge_checkpoints(
       A tree with the structure and the dtypes of the checkpoints.
 
     Raises:
-      ValueError: If the numbers of checkpoints and weights differ, a weight is not finite, or
-        their sum is not 1.
+      ValueError: If the numbers of checkpoints and weights differ, a weight is not finite, their
+        sum is not 1, or two checkpoints differ in their structure or in the shape of an array.
       ImportError: If a path is given and Orbax is not installed.
 
     Example:
@@ -119,7 +140,23 @@ def merge_checkpoints(
       >>> float(merged["w"])
       2.75
     """
-    factors = np.asarray(weights, np.float64)
+    if not isinstance(checkpoints, Sequence) or isinstance(checkpoints, str | bytes):
+        raise ValueError(
+            f"merge_checkpoints: checkpoints={short_repr(checkpoints)} is not accepted; they must "
+            "be a list of trees, of paths or of what load takes."
+        )
+    if not (load is None or callable(load)):
+        raise ValueError(
+            f"merge_checkpoints: load={short_repr(load)} is not accepted; load must be a function "
+            "of one of checkpoints."
+        )
+    try:
+        factors = np.asarray(weights, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"merge_checkpoints: weights={short_repr(weights)} is not accepted; weights must be "
+            "numbers."
+        ) from None
     if factors.shape != (len(checkpoints),) or not len(checkpoints):
         raise ValueError(
             f"merge_checkpoints: {len(checkpoints)} checkpoints and weights of shape "
@@ -136,13 +173,14 @@ def merge_checkpoints(
     merged = jax.tree.map(lambda leaf: _weighted(leaf, factors[-1]), last)
     kinds = jax.tree.map(lambda leaf: None if _is_integer(leaf) else jnp.asarray(leaf).dtype, last)
     integers = jax.tree.map(lambda leaf: leaf if _is_integer(leaf) else None, last)
+    shapes, structure = _shapes(last), jax.tree.structure(last)
     del last
     for checkpoint, factor in zip(checkpoints[:-1], factors[:-1], strict=True):
         if factor != 0:
+            tree = read(checkpoint)
+            _check_like(tree, shapes, structure)
             merged = jax.tree.map(
-                lambda total, leaf, factor=factor: total + _weighted(leaf, factor),
-                merged,
-                read(checkpoint),
+                lambda total, leaf, factor=factor: total + _weighted(leaf, factor), merged, tree
             )
     return jax.tree.map(
         lambda total, kind, integer: integer if kind is None else total.astype(kind),
@@ -151,6 +189,30 @@ def merge_checkpoints(
         integers,
         is_leaf=lambda node: node is None,
     )
+
+
+def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(path): np.shape(leaf) for path, leaf in leaves}
+
+
+def _check_like(tree: Tree, shapes: dict[str, tuple[int, ...]], structure: object) -> None:
+    found = _shapes(tree)
+    for path in sorted(found.keys() | shapes.keys()):
+        if found.get(path) != shapes.get(path):
+            one, last = (
+                f"shape {table[path]}" if path in table else "no such array"
+                for table in (found, shapes)
+            )
+            raise ValueError(
+                f"merge_checkpoints: checkpoints that differ at {path!r} are not accepted ({one} "
+                f"in one, {last} in the last); all must have the same arrays."
+            )
+    if jax.tree.structure(tree) != structure:
+        raise ValueError(
+            f"merge_checkpoints: checkpoints of the structures {jax.tree.structure(tree)} and "
+            f"{structure} are not accepted; all must have the same one."
+        )
 
 
 def _is_integer(leaf: Any) -> bool:

@@ -13,7 +13,8 @@ import pytest
 import lrsched
 from lrsched import recipes
 from lrsched.recipes import Decay, Parts
-from lrsched.recipes._recipe import DIRECTIONS, RECIPES, SCHEDULE_FREE
+from lrsched.recipes._parts import DIRECTIONS, SCHEDULE_FREE
+from lrsched.recipes._recipe import RECIPES
 from lrsched.recipes._shapes import first_steps, sequence
 from tests.parity.frontier import cases
 
@@ -105,7 +106,7 @@ def test_unknown_names_and_arguments_are_refused_with_a_hint():
     with pytest.raises(ValueError, match="similar names are nanogpt-gpt2-124m"):
         recipes.get("nanogtp-gpt2")
     with pytest.raises(
-        ValueError, match="similar names are olmo3-7b-pretrain-extended, olmo3-7b-m"
+        ValueError, match="it is the start of 3 names, olmo3-7b-midtrain, olmo3-7b-p"
     ):
         recipes.get("olmo3")
     with pytest.raises(TypeError, match=r"dit-xl2: .*it takes peak=0.0001"):
@@ -269,7 +270,39 @@ def _parts(**changed):
         (_parts(rates={"all": 0.1}), "all=0.1 is not accepted; rates and hyperparameters must be"),
         (_parts(group_decays={"head": Decay(0.1)}), "group 'head' of group_decays is not accepted"),
         (_parts(group_optimizers={"head": {"name": "sgd"}}), "'head' of group_optimizers is not"),
-        (_parts(weight_decay=Decay("wd")), "the weight decay 'wd' is not accepted; it must be a n"),
+        (_parts(weight_decay=Decay("wd")), "value of the weight_decay='wd' is not accepted; value"),
+        (_parts(clip=-1), "clip=-1 is not accepted; clip must be a finite number above 0"),
+        (_parts(ema=2), "ema=2 is not accepted; ema must be a number from 0 to below 1"),
+        (
+            _parts(controller={"name": "magic"}),
+            "controller='magic' is not accepted; controller must",
+        ),
+        (
+            _parts(controller={"name": "reduce_on_plateau", "x": 1}),
+            "the controller 'reduce_on_plat",
+        ),
+        (
+            _parts(controller={"factor": 0.5}),
+            'controller must have its name as a string under "name',
+        ),
+        (_parts(optimizer={"b1": 0.9}), 'optimizer must have its name as a string under "name"'),
+        (_parts(optimizer="adam"), "optimizer='adam' is not accepted; optimizer must be a dict"),
+        (
+            _parts(optimizer={"name": "adam", "b1": "beta"}),
+            "b1='beta' of the optimizer 'adam' is not",
+        ),
+        (_parts(rates={}), "rates={} is not accepted; rates must have a group"),
+        (_parts(rates=[0.1]), "rates=[0.1] is not accepted; rates must be a dict"),
+        (
+            _parts(weight_decay=0.1),
+            "weight_decay=0.1 is not accepted; weight_decay must be a recip",
+        ),
+        (_parts(weight_decay=Decay(-1.0)), "value of the weight_decay=-1.0 is not accepted; value"),
+        (
+            _parts(group_decays={"all": Decay(0.1, coupling="x")}),
+            "coupling of the weight decay of a",
+        ),
+        (lambda steps=1: 1 // 0, "its function raised ZeroDivisionError"),
         (_parts(optimizer={"name": "adamw", "beta1": 0.9}), "the optimizer 'adamw': got an unexp"),
         (
             lambda steps=1: Parts({"all": sequence((1.0, 20), (0.0, steps - 20))}, {"name": "sgd"}),
@@ -285,6 +318,95 @@ def test_parts_that_do_not_fit_are_refused(function, message):
         assert message in str(error.value)
     finally:
         RECIPES.pop("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda steps: _parts()(),
+            "the argument 'steps' of 'mine' is not accepted; every argument",
+        ),
+        (lambda steps=None: _parts()(), "the argument 'steps' of 'mine' is not accepted"),
+        (lambda **scale: _parts()(), "the argument 'scale' of 'mine' is not accepted"),
+        (lambda peak=-1.0: _parts()(), "mine: peak=-1.0 is not accepted; peak must be a finite"),
+        (3, r"recipe: 3 is not accepted for 'mine'; @recipe\(...\) must be above a function"),
+    ],
+)
+def test_a_function_that_cannot_be_a_recipe_is_refused_at_once(function, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.recipe("mine", "test", source="here")(function)
+    assert "mine" not in recipes.names()
+
+
+def test_a_number_may_be_0_where_its_default_is():
+    try:
+        function = _parts()
+        create = recipes.recipe("mine", "test", source="here")(lambda end=0.0: function())
+        assert create(end=0.5).scale == {"end": 0.5}
+        with pytest.raises(
+            ValueError, match=r"end=-0.5 is not accepted; end must be a finite numb"
+        ):
+            create(end=-0.5)
+    finally:
+        RECIPES.pop("mine", None)
+
+
+def test_the_texts_of_a_recipe_are_strings():
+    with pytest.raises(ValueError, match="recipe: family=3 is not accepted; family must be a str"):
+        recipes.recipe("mine", 3, source="here")
+
+
+def test_the_name_of_another_recipe_is_refused():
+    with pytest.raises(ValueError, match="name='dit-xl2' is not accepted; another recipe has it"):
+        recipes.recipe("dit-xl2", "test", source="here")(_parts())
+
+
+def test_a_faulty_recipe_is_listed_and_named_by_its_error():
+    try:
+        recipes.recipe("mine", "test", source="here")(lambda steps=1: 3)
+        assert "mine" in recipes.names()
+        with pytest.raises(ValueError, match="mine: the result 3 is not accepted"):
+            recipes.listing()
+    finally:
+        RECIPES.pop("mine", None)
+
+
+def test_the_start_of_several_names_lists_them_all():
+    with pytest.raises(ValueError, match="it is the start of 4 names, olmo2-7b-stage1, olmo3-"):
+        recipes.get("olmo")
+
+
+def test_an_error_of_a_schedule_names_the_call_that_made_it():
+    with pytest.raises(ValueError, match=r"^deepseek-v3: cosine: .* \(with tokens=1.48e\+13, tok"):
+        recipes.get("deepseek-v3")(tokens_per_step=1)
+    with pytest.raises(ValueError, match=r"^maxtext-default: a run of 0 steps is not accepted"):
+        recipes.maxtext_default(steps=1)
+
+
+def test_the_decay_of_mace_is_that_of_pytorchs_adam():
+    optimizer = recipes.mace_plateau(peak=0.1).optimizer()
+    params = {"w": jnp.array([100.0])}
+    # The decay is part of the gradient, which Adam divides by its own size.
+    updates, _ = optimizer.update({"w": jnp.zeros(1)}, optimizer.init(params), params)
+    assert float(updates["w"][0]) == pytest.approx(-0.1, rel=1e-3)
+
+
+def test_lengths_are_whole_numbers_also_as_floats():
+    recipe = recipes.nanogpt_gpt2_124m(steps=3e4)
+    assert recipe == recipes.nanogpt_gpt2_124m(steps=30_000)
+    assert recipe == recipes.nanogpt_gpt2_124m(steps=np.int64(30_000))
+    assert type(recipe.scale["steps"]) is int
+    for steps in (np.inf, np.nan, 10**400, 0.5, True, "9"):
+        with pytest.raises(ValueError, match=r"steps=.* is not accepted; steps must be a whole"):
+            recipes.nanogpt_gpt2_124m(steps=steps)
+
+
+def test_groups_and_directions_of_another_type_are_refused():
+    with pytest.raises(ValueError, match="'kernel' of groups is not accepted; it must be a pair"):
+        recipes.nanochat_d12().optimizer(["kernel", "embed"])
+    with pytest.raises(ValueError, match="the direction of all=3 is not accepted"):
+        recipes.soap().optimizer(directions={"all": 3})
 
 
 def test_bad_names_patterns_and_files_are_refused():

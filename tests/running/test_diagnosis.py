@@ -46,7 +46,7 @@ def run(schedule, steps=100, factors=(1.0, 1.0), loss=True):
 
 
 def problems(state, **options):
-    return [finding.problem for finding in lrsched.diagnose(state, **options).findings]
+    return [finding.kind for finding in lrsched.diagnose(state, **options).findings]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_on_a_quadratic_the_realised_descent_is_that_of_the_closed_form(rate, ve
 
 def test_a_frozen_group_is_named_and_so_is_one_without_a_gradient():
     (finding, *_) = lrsched.diagnose(run(lrsched.constant(1.0), factors=(0.0, 1.0))).findings
-    assert (finding.problem, finding.source) == ("frozen group", "by definition")
+    assert (finding.kind, finding.source) == ("frozen group", "by definition")
     assert "'a'" in str(finding)
     assert "no gradient" not in finding.text
 
@@ -72,7 +72,7 @@ def test_a_frozen_group_is_named_and_so_is_one_without_a_gradient():
 @pytest.mark.parametrize("length", [50, 80])
 def test_a_decay_that_ends_before_the_run_is_named(length):
     state = run(lrsched.linear(1.0, 0.0, steps=length))
-    (finding,) = [f for f in lrsched.diagnose(state).findings if f.problem == "early decay"]
+    (finding,) = [f for f in lrsched.diagnose(state).findings if f.kind == "early decay"]
     np.testing.assert_allclose(finding.value, 1 - length / 100, atol=0.03)
     assert "lrsched.extend(state, 100)" in finding.fix
 
@@ -121,7 +121,7 @@ def test_the_timescale_of_weight_decay_is_compared_to_the_run_and_to_an_epoch():
 
 def test_a_probe_above_the_critical_rate_is_named_with_its_source():
     findings = lrsched.diagnose(run(lrsched.constant(1.4)), rate_over_critical=2.0).findings
-    (finding,) = [f for f in findings if f.problem == "too high"]
+    (finding,) = [f for f in findings if f.kind == "too high"]
     assert finding.source == "arXiv 2601.16979"
     assert finding.fix == "lrsched.scale_learning_rate(state, 0.25)"
 

@@ -246,7 +246,7 @@ def test_what_a_resumed_run_disagrees_on_is_said_in_words():
     assert "at step 4 the saved schedule linear(init=1.0, end=0.0, steps=10) gives 0.6" in said
     assert "linear(init=1.0, end=0.0, steps=20) 0.8" in said
     job.change(lrsched.scale_learning_rate, 0.5)
-    assert lrsched.check_resume(job.state, LINEAR) == ""
+    assert "changed at run time, edited(inner=linear" in lrsched.check_resume(job.state, LINEAR)
     assert "gives 0.3, the new one constant(value=0.1) 0.1" in lrsched.check_resume(job.state, 0.1)
 
 
@@ -327,6 +327,9 @@ def test_a_restart_resets_the_moments_of_one_group():
         assert not any("'w'" in name or "['muon']" in name for name in changed)
 
 
+ADAM = lrsched.inject_schedules(optax.adam)(LINEAR)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "group", "message"),
     [
@@ -341,6 +344,7 @@ def test_a_restart_resets_the_moments_of_one_group():
             "group='w', which has no moments of its own; optax.partition gives",
         ),
         (lrsched.scale_by_learning_rate(LINEAR), None, "for a state without moments"),
+        (ADAM, "head", "group='head' is not accepted; the state's rates have no groups"),
     ],
 )
 def test_moments_that_cannot_be_reset_are_an_error(optimizer, group, message):
@@ -460,3 +464,11 @@ def test_metrics_of_stacked_runs_are_observed_one_by_one():
     for losses in ([1.0, 1.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.3, 0.4]):
         state = lrsched.observe(state, jnp.array(losses))
     assert state[1].scale.tolist() == [0.25, 1.0, 0.5]
+
+
+def test_a_cooldown_at_the_largest_step_is_refused_as_it_would_never_act():
+    state = lrsched.restart(chain().init(PARAMS), 2**31 - 1)
+    with pytest.raises(ValueError, match=r"the step count is 2147483647.*restart\(opt_state, step"):
+        lrsched.start_cooldown(state, 10)
+    before = lrsched.start_cooldown(lrsched.restart(state, 2**31 - 2), 1)
+    assert lrsched.learning_rate_schedule(before)(2**31 - 1) == 0

@@ -206,28 +206,92 @@ def test_a_linen_train_state_is_taken_over_whole():
     assert int(state.count) == 1
 
 
-@pytest.mark.parametrize("how", ["opt_state", "optimizer", "pure", "orbax"])
-def test_an_nnx_optimizer_is_taken_over_in_place_and_as_a_pure_state(how, tmp_path):
-    def model():
-        return nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+def labels_of(params):
+    return jax.tree.map(lambda p: "a" if p.ndim > 1 else "b", params)
 
-    old_model, new_model = model(), model()
-    gradients = jax.tree.map(jnp.ones_like, nnx.state(old_model, nnx.Param))
-    old = nnx.Optimizer(old_model, optax.adam(OPTAX_COSINE), wrt=nnx.Param)
-    new = nnx.Optimizer(new_model, ours(), wrt=nnx.Param)
-    old.update(old_model, gradients)
-    nnx.update(new_model, nnx.state(old_model))
-    if how == "opt_state":
-        new.opt_state = migrated(old.opt_state, new.opt_state)
-    elif how == "optimizer":
-        new = migrated(old, new)
-    else:
-        saved = nnx.state(old) if how == "pure" else orbax_raw(nnx.state(old), tmp_path / "state")
-        nnx.update(new, migrated(saved, nnx.state(new)))
-    old.update(old_model, gradients)
-    new.update(new_model, gradients)
-    chex.assert_trees_all_close(nnx.state(new_model), nnx.state(old_model), rtol=1e-5)
-    assert lrsched.learning_rate(new.opt_state) == COSINE(1)
+
+def is_matrix(params):
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def injected():
+    return lrsched.inject_schedules(optax.adam)(COSINE)
+
+
+NNX = {
+    "chain": (optax.adam(OPTAX_COSINE), ours()),
+    "inject": (optax.inject_hyperparams(optax.adam)(OPTAX_COSINE), injected()),
+    "masked": (
+        optax.masked(optax.adam(OPTAX_COSINE), is_matrix),
+        optax.masked(injected(), is_matrix),
+    ),
+    "partition": (
+        optax.partition({"a": optax.adam(OPTAX_COSINE), "b": optax.sgd(OPTAX_COSINE)}, labels_of),
+        optax.partition({"a": injected(), "b": lrsched.scale_by_learning_rate(COSINE)}, labels_of),
+    ),
+    "muon": (
+        optax.contrib.muon(OPTAX_COSINE, adam_learning_rate=OPTAX_COSINE),
+        lrsched.inject_schedules(optax.contrib.muon)(COSINE, adam_learning_rate=COSINE),
+    ),
+}
+
+
+def nnx_pair(old, new):
+    """Return two models with their optimizers, the first one after two updates, and gradients."""
+    models = [nnx.Linear(2, 1, rngs=nnx.Rngs(0)) for _ in range(2)]
+    gradients = jax.tree.map(jnp.ones_like, nnx.state(models[0], nnx.Param))
+    optimizers = [
+        nnx.Optimizer(model, optimizer, wrt=nnx.Param)
+        for model, optimizer in zip(models, (old, new), strict=True)
+    ]
+    for _ in range(2):
+        optimizers[0].update(models[0], gradients)
+    nnx.update(models[1], nnx.state(models[0]))
+    return models, optimizers, gradients
+
+
+@pytest.mark.parametrize("form", NNX)
+def test_an_nnx_optimizer_is_taken_over_in_place_and_as_a_pure_state(form, tmp_path):
+    hows = ("opt_state", "pure", *(("optimizer", "orbax", "dict") if form == "chain" else ()))
+    for how in hows:
+        models, (old, new), gradients = nnx_pair(*NNX[form])
+        if how == "opt_state":
+            new.opt_state = migrated(old.opt_state, new.opt_state)
+        elif how == "optimizer":
+            new = migrated(old, new)
+        elif how == "dict":
+            state = nnx.state(new)
+            saved, fresh = (nnx.to_pure_dict(x) for x in (nnx.state(old), state))
+            nnx.replace_by_pure_dict(state, migrated(saved, fresh))
+            nnx.update(new, state)
+        else:
+            state = nnx.state(old)
+            saved = state if how == "pure" else orbax_raw(state, tmp_path / "state")
+            nnx.update(new, migrated(saved, nnx.state(new)))
+        for model, optimizer in zip(models, (old, new), strict=True):
+            optimizer.update(model, gradients)
+        chex.assert_trees_all_close(*map(nnx.state, models), rtol=1e-5)
+        rates = lrsched.learning_rates(new.opt_state)
+        assert all(rate == COSINE(2) for rate in rates.values())
+
+
+def test_run_time_changes_of_a_pure_nnx_state_are_kept_or_named():
+    linear = lrsched.inject_schedules(optax.adam)(lrsched.linear(0.1, 0.0, steps=9))
+    hold = optax.inject_hyperparams(optax.adam)(learning_rate=0.02)
+    for old_form, said in ((injected(), "changed at run time"), (hold, "is 0.02, set manually")):
+        models, (old, new), gradients = nnx_pair(old_form, injected())
+        if old_form is not hold:
+            old.opt_state = lrsched.scale_learning_rate(old.opt_state, 0.5)
+        saved, fresh = nnx.state(old), nnx.state(new)
+        with pytest.warns(UserWarning, match=said):
+            lrsched.migrate(saved, fresh)
+        nnx.update(new, migrated(saved, fresh, schedule="saved"))
+        for model, optimizer in zip(models, (old, new), strict=True):
+            optimizer.update(model, gradients)
+        chex.assert_trees_all_close(*map(nnx.state, models), rtol=1e-5)
+    _, (old, new), _ = nnx_pair(injected(), linear)
+    with pytest.raises(ValueError, match="another kind than the fresh one"):
+        lrsched.migrate(nnx.state(old), nnx.state(new), schedule="saved")
 
 
 def test_two_models_of_equal_parameters_keep_their_moments():
@@ -334,6 +398,22 @@ def test_the_estimates_of_optax_methods_are_taken_over(method, tmp_path):
         chex.assert_trees_all_close(moved, optax.tree.sub(expected, params), rtol=1e-3)
     error = optax.tree.norm(optax.tree.sub(anew, expected))
     assert error > 0.01 * optax.tree.norm(moved), "a state that starts anew must differ"
+
+
+def test_the_scale_of_mechanize_is_taken_over():
+    theirs = optax.with_extra_args_support(optax.contrib.mechanize(optax.adam(0.1)))
+    mine = lrsched.mechanize(optax.adam(0.1))
+    params, saved = descend(theirs, PARAMS, theirs.init(PARAMS), 30)
+    raw = serialization.msgpack_restore(serialization.to_bytes(saved))
+    for old in (saved, raw):
+        state = migrated(old, mine.init(params))
+        assert int(state.count) == 30
+        chex.assert_trees_all_equal(state.method_state.scales, saved.s)
+        chex.assert_trees_all_equal(state.method_state.base_state[0], saved.base_optimizer_state[0])
+        _, after = descend(mine, params, state, 1)
+        np.testing.assert_allclose(lrsched.learning_rate(after), jnp.sum(saved.s), rtol=0.2)
+    _, started = descend(mine, params, mine.init(params), 1)
+    assert lrsched.learning_rate(started) < 0.01 * jnp.sum(saved.s)
 
 
 # Changed by hand, and changed groups.

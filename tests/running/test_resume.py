@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from flax import serialization
 
 import lrsched
 
@@ -81,12 +82,41 @@ def test_a_changed_configuration_is_said(saved, configured, said):
         raise AssertionError(lines[0])
 
 
-def test_run_time_changes_are_said_of_a_whole_state():
+EDITS = {
+    "extend": (ours, lambda s: lrsched.extend(s, 50), "inner=.*pace_step=3"),
+    "hold": (ours, lambda s: lrsched.set_learning_rate(s, 0.3), "override=0.3"),
+    "scale": (ours, lambda s: lrsched.scale_learning_rate(s, 0.5), "scale=0.5"),
+    "multiplier": (
+        lambda: grouped(("w", 2.0)),
+        lambda s: lrsched.scale_learning_rate(s, 0.5, group="w"),
+        "^the multiplier of 'w': at step 3 .*scale=0.5",
+    ),
+    "depth": (
+        FORMS["layerwise"],
+        lambda s: lrsched.scale_learning_rate(s, 0.5, group="depth 1"),
+        "^the multiplier of 'depth 1': at step 3 .*scale=0.5",
+    ),
+    "hyperparameter": (
+        scheduled,
+        lambda s: lrsched.set_hyperparameter(s, "weight_decay", 0.3),
+        "^weight_decay: at step 3 .*override=0.3",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "edit", "said"), EDITS.values(), ids=EDITS)
+def test_run_time_changes_are_said_beside_a_state_and_beside_a_schedule(make, edit, said):
+    state = edit(train(make()))
+    for configured in (make().init(PARAMS), COSINE):
+        (line,) = lrsched.check_resume(state, configured).splitlines()
+        with pytest.raises(AssertionError, match=f"{said}.*the changes stay"):
+            raise AssertionError(line)
+    assert lrsched.check_resume(state, edit(train(make()))) == ""
+
+
+def test_the_edited_schedule_is_that_of_the_state():
     state = lrsched.extend(train(ours()), 50)
-    said = lrsched.check_resume(state, ours().init(PARAMS))
-    assert "changed at run time, edited(inner=cosine(peak=0.1, steps=20), pace_step=3" in said
-    assert lrsched.check_resume(state, COSINE) == ""
-    assert lrsched.check_resume(state, lrsched.extend(train(ours()), 50)) == ""
+    assert lrsched.check_resume(state, lrsched.learning_rate_schedule(state)) == ""
 
 
 LOST = {
@@ -151,3 +181,67 @@ def test_what_cannot_be_compared_is_an_error():
         lrsched.check_resume(state, jax.eval_shape(partitioned().init, PARAMS))
     with pytest.raises(ValueError, match=r"opt_state holds a .*Tracer.* outside of jit"):
         jax.jit(lambda s: lrsched.check_resume(s, COSINE) or s)(state)
+
+
+def test_the_state_of_another_optimizer_is_said():
+    state = train(optax.chain(optax.trace(0.9), lrsched.scale_by_learning_rate(COSINE)))
+    said = "has TraceState that the configuration lacks, and lacks ScaleByAdamState of it; migrate"
+    assert said in lrsched.check_resume(state, ours().init(PARAMS))
+
+
+def test_a_function_with_other_numbers_is_said_after_a_restore():
+    old, new = (ours(optax.cosine_decay_schedule(peak, 20)) for peak in (0.1, 0.2))
+    data = serialization.to_bytes(train(old))
+    for optimizer, said in ((old, ""), (new, "as a Python function is by that of the conf")):
+        restored = serialization.from_bytes(optimizer.init(PARAMS), data)
+        line = lrsched.check_resume(restored, optimizer.init(PARAMS))
+        assert said in line
+        assert bool(said) == bool(line)
+
+
+WRONG = {
+    "a list": [0.1],
+    "a string": "adam",
+    "an optimizer": ours(),
+    "nothing": None,
+    "a number": jnp.pi,
+    "a function": ours().init,
+    "a description": jax.eval_shape(ours().init, PARAMS),
+}
+FUNCTIONS = {
+    "check_resume": lambda wrong, state: lrsched.check_resume(wrong, state),
+    "check_resume, configured": lambda wrong, state: lrsched.check_resume(state, wrong),
+    "migrate": lambda wrong, state: lrsched.migrate(wrong, state),
+    "migrate, fresh": lambda wrong, state: lrsched.migrate(state, wrong),
+    "set_schedule": lambda wrong, state: lrsched.set_schedule(wrong, 0.1),
+    "set_schedule, schedule": lambda wrong, state: lrsched.set_schedule(state, wrong),
+    "extend": lambda wrong, state: lrsched.extend(wrong, 40),
+    "restart": lambda wrong, state: lrsched.restart(wrong),
+    "set_hyperparameter": lambda wrong, state: lrsched.set_hyperparameter(wrong, "b1", 0.5),
+    "learning_rate": lambda wrong, state: lrsched.learning_rate(wrong),
+    "check_optimizer": lambda wrong, state: lrsched.check_optimizer(wrong, PARAMS),
+}
+ARE_RIGHT = {
+    ("a number", "check_resume, configured"),
+    ("a number", "set_schedule, schedule"),
+    ("an optimizer", "check_optimizer"),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_state_is_named(wrong, function):
+    state = train(ours())
+    if (wrong, function) in ARE_RIGHT:
+        FUNCTIONS[function](WRONG[wrong], state)
+        return
+    causes = "is not accepted.*must be|must come from .*(without an array|an optimizer;)|descript"
+    with pytest.raises(ValueError, match=f"({causes}|it has none.*(without|an optimizer;))"):
+        FUNCTIONS[function](WRONG[wrong], state)
+
+
+def test_parameters_are_no_state():
+    state = train(ours())
+    for saved, fresh, name in ((PARAMS, state, "saved"), (state, PARAMS, "fresh")):
+        with pytest.raises(ValueError, match=f"migrate: {name} holds b, w, and no state of a tr"):
+            lrsched.migrate(saved, fresh)

@@ -65,6 +65,20 @@ def test_it_is_data_and_runs_under_jit():
     assert updates[0] == -ramp.learning_rate(500)
 
 
+@pytest.mark.parametrize("dip", [0.6, 0.3])
+def test_a_rise_within_a_stage_keeps_the_ratio(dip):
+    # From 0.3 to 0.45 of the peak the batch may stay twice the first.
+    ramp = batch_ramp(stairs([1.0, dip, dip * 1.5], 16), 8, max_batch_size=16)
+    assert float(jnp.max(ramp.learning_rate(np.arange(ramp.steps)))) <= 1.0001e-3
+
+
+def test_a_long_schedule_is_read_in_pieces():
+    ramp = batch_ramp(lrsched.linear(1.0, 0.0, steps=3_000_000), 1, max_batch_size=4)
+    # A millionth of the peak, the accuracy of float32, is three steps.
+    np.testing.assert_allclose(ramp.batch_size.boundaries, [1_500_000, 1_875_000], atol=3)
+    assert ramp.steps == pytest.approx(1_875_000 + 750_000 / 4, abs=3)
+
+
 def test_a_constant_schedule_has_one_stage():
     ramp = batch_ramp(lrsched.constant(0.1, steps=10), 8)
     assert (ramp.steps, ramp.seen(7), ramp.batch_size(3)) == (10, 56, 8)
@@ -77,6 +91,9 @@ def test_a_constant_schedule_has_one_stage():
         ((lrsched.constant(0.0, steps=5), 8), "its largest rate must be above 0"),
         ((lrsched.constant(0.1, steps=5), 8.5), "batch_size=8.5 is not accepted; batch_size must"),
         ((lrsched.constant(0.1, steps=5), 0), "batch_size=0 is not accepted"),
+        (("x", 8), "schedule='x' is not accepted"),
+        ((lrsched.linear(0.1, -0.1, steps=5), 8), "no rate may be below 0"),
+        ((stairs([1.0, 0.1, 1.0], 10), 8), "rises again by step 20, where the batch would have"),
     ],
 )
 def test_bad_input(arguments, message):

@@ -20,6 +20,10 @@ def test_rules_go_through_jit_and_arrays():
     assert jax.jit(lambda width: scaling.mup_width(1.0, width, 64))(256) == 0.25
 
 
+def fit(**arguments):
+    return scaling.fit_power_law([1, 2, 4], [0.1, 0.2, 0.3], **arguments)
+
+
 @settings(max_examples=20, deadline=None)
 @given(exponent=st.floats(-2, 2), factor=st.floats(1e-3, 10), seeds=st.integers(1, 3))
 def test_a_power_law_is_found_and_its_interval_is_a_point(exponent, factor, seeds):
@@ -99,6 +103,34 @@ def test_each_seed_has_its_best_rate_and_a_wall_is_not_climbed():
             lambda: scaling.fit_power_law([1, 2, 4], [0.1, 0.2, 0.3], 1.0),
             "level=1.0 is not accepted",
         ),
+        (lambda: scaling.fit_power_law("x", [0.1]), "sizes='x' is not accepted; sizes must be num"),
+        (lambda: scaling.fit_power_law([1, 2, 4], None), "rates=None is not accepted"),
+        (lambda: scaling.fit_power_law([[1], [2, 3]], [1, 2]), r"sizes=\[\[1\], \[2, 3\]\] is not"),
+        (
+            lambda: fit(num_resamples=0),
+            "num_resamples=0 is not accepted; num_resamples must be a w",
+        ),
+        (lambda: scaling.batch_size(None, 2, 1), "batch_size: rate=None is not accepted"),
+        (lambda: scaling.batch_size(0.1, 2, 1, []), r"batch_size: rule=\[\] is not accepted"),
+        (lambda: scaling.mup_width(0.1, [2], 1), r"mup_width: \[2\] is not accepted; a size"),
+        (
+            lambda: scaling.mup_depth(0.1, 2, np.array([1, 0])),
+            r"array\(.*a size must be a number above",
+        ),
+        (lambda: scaling.horizon(0.1, 10**400, 1), "horizon: .* is not accepted; a size must be"),
+        (lambda: scaling.horizon(0.1, 2, 1, 1j), "horizon: exponent=1j is not accepted"),
+        (lambda: scaling.step_law(10**400, 1e9), "step_law: parameters=.* must be a finite number"),
+        (lambda: scaling.half_life("x", 1e6), "half_life: decay='x' is not accepted"),
+        (lambda: scaling.decay_timescale(None, 0.1), "decay_timescale: learning_rate=None is not"),
+        (lambda: scaling.decay_from_timescale([], 10), "decay_from_timescale: number of rates=0"),
+        (lambda: scaling.averaging_weights([0.1], None), "averaging_weights: weight_decay=None is"),
+        (lambda: scaling.best_rate("x", [1.0]), "best_rate: rates='x' is not accepted"),
+        (lambda: scaling.best_rate([], []), r"rates of shape \(0,\) and losses of shape \(0,\)"),
+        (lambda: fit(seed=-1), "seed=-1 is not accepted"),
+        (lambda: fit(level="x"), "level='x' is not accepted"),
+        (lambda: fit()(-1), "size=-1 is not accepted; a size must be above 0"),
+        (lambda: fit()([1.0, 0.0]), r"size=\[1.0, 0.0\] is not accepted"),
+        (lambda: fit()("x"), "size='x' is not accepted; size must be numbers"),
         (lambda: scaling.best_rate([0.1, 0.2], [1.0, 2.0]), "at the end of the sweep, at 0.1"),
         (lambda: scaling.best_rate([0.2, 0.1], [1.0, 2.0]), "must increase, from above 0"),
         (lambda: scaling.best_rate([0.1], [1.0, 2.0]), r"losses of shape \(2,\) do not match"),

@@ -97,8 +97,11 @@ def test_the_spectral_condition(inputs, expected, rtol):
 def test_the_bundle_of_nanochat(inputs, expected, rtol):
     start = {"learning_rate": 1.0, "weight_decay": 0.28, "batch_size": 2**19}
     from_ = Size(batch=2**19, tokens=inputs["tokens_ref"], width=768)
-    to = Size(batch=2**19, tokens=inputs["tokens"], width=inputs["width"])
+    to = Size(tokens=inputs["tokens"], width=inputs["width"])
     moved = transfer(start, from_=from_, to=to, rule="nanochat")
+    assert transfer(start, from_=from_, to=to._replace(batch=expected["batch"]), rule="nanochat")
+    with pytest.raises(ValueError, match=r"to.batch=3 is not accepted by 'nanochat', which choos"):
+        transfer(start, from_=from_, to=to._replace(batch=3), rule="nanochat")
     assert moved.hyperparameters["batch_size"] == expected["batch"]
     assert moved.hyperparameters["learning_rate"] == approx(expected["rate"], rtol)
     assert moved.hyperparameters["weight_decay"] == approx(expected["decay"], rtol)
@@ -263,6 +266,13 @@ def test_hyperparameters_that_are_absent_are_not_added():
     ("change", "message"),
     [
         ({"rule": "cubic"}, "rule='cubic' is not accepted; rule must be one of 'linear'"),
+        ({"rule": [["linear"]]}, r"rule=\['linear'\] is not accepted; rule must be one of"),
+        ({"rule": 3}, "rule=3 is not accepted; rule must be a name or a list of names"),
+        ({"rule": []}, r"rule=\[\] is not accepted; rule must be a name or a list of names"),
+        ({"rule": "nanochat", "from_": Size()}, r"from_.tokens=None is not accepted by the rule"),
+        ({"hyperparameters": 3}, "hyperparameters=3 is not accepted; they must be a dict"),
+        ({"hyperparameters": {"b1": True}}, "b1=True is not accepted; b1 must be a finite"),
+        ({"hyperparameters": {"b1": None}}, "b1=None is not accepted; b1 must be a finite"),
         ({"to": Size()}, r"to.batch=None is not accepted by the rule 'adam-sde'; pass Size\(batch"),
         ({"from_": Size(batch=0)}, "from_.batch=0 is not accepted; from_.batch must be a finite"),
         ({"to": Size(batch=float("nan"))}, "to.batch=nan is not accepted"),

@@ -41,7 +41,7 @@ def test_a_good_run_has_no_finding(noise, seed):
 def test_a_plateau_before_the_cooldown_is_found(seed):
     losses = 2 + 2 * np.exp(-AT / 80)
     explanation = theory.explain(history(GOOD, losses, seed=seed), law=None)
-    (found,) = explanation.observations
+    (found,) = explanation.findings
     assert found.kind == "plateau"
     assert found.value < found.threshold == pytest.approx(0.05, abs=0.01)
     assert "up to step 70" in found.text
@@ -53,7 +53,7 @@ def test_a_cosine_has_no_constant_phase_that_could_be_a_plateau():
 
 
 def test_a_short_cooldown_is_found_with_its_length():
-    (found,) = theory.explain(history(SHORT, descent()), law=None).observations
+    (found,) = theory.explain(history(SHORT, descent()), law=None).findings
     assert (found.kind, found.value) == ("short cooldown", pytest.approx(0.04, abs=0.002))
     assert found.source == "arXiv 2405.18392"
 
@@ -66,7 +66,7 @@ def test_a_run_without_a_cooldown_is_found():
 def test_spikes_are_counted_and_located(places):
     losses = descent()
     losses[places] *= 1.5
-    (found,) = theory.explain(history(GOOD, losses), law=None).observations
+    (found,) = theory.explain(history(GOOD, losses), law=None).findings
     number = 2 if places == [40, 100] else 1
     assert found.kind == "spikes"
     assert found.text.startswith("2 spikes" if number == 2 else "1 spike ")
@@ -90,7 +90,7 @@ def test_a_loss_that_rises_is_found_and_gets_no_law():
 def test_records_that_are_not_finite_are_counted():
     losses = descent()
     losses[-3:] = np.nan
-    found, *_ = theory.explain(history(GOOD, losses), law=None).observations
+    found, *_ = theory.explain(history(GOOD, losses), law=None).findings
     assert (found.kind, found.value) == ("not finite", 3)
     assert f"step {AT[-3]}" in found.text
 
@@ -102,7 +102,7 @@ def test_rates_that_never_mattered_are_found(where):
     main = lrsched.linear(PEAK, 0.2 * PEAK if where == "end" else 0.0, 800)
     schedule = low >> main if where == "start" else main >> low
     moving = descent(np.clip(AT - 200, 1, None) if where == "start" else np.minimum(AT, 800))
-    (found,) = theory.explain(history(schedule, moving), law=None).observations
+    (found,) = theory.explain(history(schedule, moving), law=None).findings
     assert found.kind == "idle rates"
     assert found.value == pytest.approx(0.2, abs=0.01)
 
@@ -138,7 +138,7 @@ def test_other_endings_are_predicted_with_intervals():
     row = rows["a linear cooldown of 20 %"]
     assert row["low"] < exact < row["high"]
     assert row["loss"] == pytest.approx(exact, rel=0.005)
-    assert explanation.observations[1].value > explanation.observations[1].threshold
+    assert explanation.findings[1].value > explanation.findings[1].threshold
     assert str(explanation).count("\n") == 2
 
 
@@ -146,7 +146,7 @@ def test_a_run_with_few_records_has_no_law():
     every = slice(9, None, 12)
     curve = history(GOOD, descent())
     few = theory.LossCurve(curve.rates, AT[every], curve.losses[every])
-    (found,) = theory.explain(few).observations
+    (found,) = theory.explain(few).findings
     assert (found.kind, found.value < found.threshold) == ("no law", True)
 
 

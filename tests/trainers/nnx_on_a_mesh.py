@@ -6,6 +6,7 @@ Run in a process of its own, as the number of devices is fixed when a backend st
 import sys
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,7 +15,14 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import lrsched
-from tests.trainers.survival import SCHEDULE, Trainer, check_survival, one_trace, regression
+from tests.trainers.survival import (
+    SCHEDULE,
+    Trainer,
+    check_survival,
+    one_trace,
+    plain_schedule,
+    regression,
+)
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -24,9 +32,10 @@ def main(path: Path) -> None:
     replicated = NamedSharding(mesh, PartitionSpec())
     x, y = (jax.device_put(a, NamedSharding(mesh, PartitionSpec("data"))) for a in regression())
 
-    def start():
+    transform = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE))
+
+    def start(transform=transform):
         model = nnx.Linear(4, 1, rngs=nnx.Rngs(0))
-        transform = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE))
         return split(model, nnx.Optimizer(model, transform, wrt=nnx.Param))
 
     # The graph is the same for every job, so that one compiled step serves all of them.
@@ -70,6 +79,28 @@ def main(path: Path) -> None:
         return nnx.merge(graphs[0], state)[1].opt_state
 
     check_survival(Trainer(start, step, edit, save, restore, read), path)
+
+    # A checkpoint of plain optax, restored without a target.
+    old = start(optax.adam(plain_schedule))
+    graph = graphs[-1]
+
+    @jax.jit
+    def plain_step(state):
+        model, optimizer = nnx.merge(graph, state)
+        gradient = nnx.grad(lambda model: jnp.mean((model(x) - y) ** 2))(model)
+        optimizer.update(model, gradient)
+        return nnx.state((model, optimizer))
+
+    old = plain_step(plain_step(old))
+    manager.save(2, args=ocp.args.StandardSave(nnx.to_pure_dict(old)))
+    manager.wait_until_finished()
+    model, optimizer = nnx.merge(graphs[0], start())
+    restored = manager.restore(2, args=ocp.args.StandardRestore())
+    optimizer.opt_state = lrsched.migrate(restored["1"]["opt_state"], optimizer.opt_state)
+    nnx.update(model, nnx.state(nnx.merge(graph, old)[0]))
+    new = jax.device_put(nnx.state((model, optimizer)), replicated)
+    models = nnx.state(nnx.merge(graph, plain_step(old))[0]), step(new)[0]
+    chex.assert_trees_all_close(*map(nnx.to_pure_dict, models), rtol=1e-5)
     manager.close()
 
 

@@ -15,6 +15,7 @@ from tests.trainers.survival import (
     loss_of,
     one_trace,
     parameters,
+    plain_schedule,
 )
 
 LABELS = {"kernel": "matrices", "bias": "rest"}
@@ -32,14 +33,20 @@ def ours():
     )
 
 
-def start():
+def plain():
+    return accumulating(
+        optax.adam(plain_schedule), optax.sgd(lambda step: 0.5 * plain_schedule(step))
+    )
+
+
+def start(make=ours):
     params = parameters()
-    return params, ours().init(params)
+    return params, make().init(params)
 
 
-def step(job):
+def step(job, make=ours):
     params, state = job
-    optimizer = ours()
+    optimizer = make()
     for _ in range(2):
         updates, state = optimizer.update(jax.grad(loss_of)(params), state, params)
         params = optax.apply_updates(params, updates)

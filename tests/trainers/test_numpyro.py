@@ -19,22 +19,24 @@ def model(x, y):
     numpyro.sample("y", distributions.Normal(x @ weights, 0.5), obs=y[:, 0])
 
 
-SVI = infer.SVI(
-    model,
-    infer.autoguide.AutoNormal(model),
-    numpyro.optim.optax_to_numpyro(
-        optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE))
-    ),
-    loss=infer.Trace_ELBO(),
-)
+def svi_of(optimizer):
+    return infer.SVI(
+        model,
+        infer.autoguide.AutoNormal(model),
+        numpyro.optim.optax_to_numpyro(optimizer),
+        loss=infer.Trace_ELBO(),
+    )
 
 
-def start():
-    return SVI.init(jax.random.key(0), *regression())
+OURS = svi_of(optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE)))
 
 
-def step(state):
-    return SVI.update(state, *regression())[0]
+def start(svi=OURS):
+    return svi.init(jax.random.key(0), *regression())
+
+
+def step(state, svi=OURS):
+    return svi.update(state, *regression())[0]
 
 
 def edit(state, change):

@@ -18,10 +18,13 @@ from tests.trainers.survival import (
 eqx = pytest.importorskip("equinox")
 optimistix = pytest.importorskip("optimistix")
 
+
 # The solver makes a pytree of the closures of the transform (Equinox's `closure_to_pytree`).
-SOLVER = optimistix.OptaxMinimiser(
-    optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE)), 1e-8, 1e-8
-)
+def solver_of(optimizer):
+    return optimistix.OptaxMinimiser(optimizer, 1e-8, 1e-8)
+
+
+SOLVER = solver_of(optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE)))
 SCALAR = jax.ShapeDtypeStruct((), jnp.float32)
 
 
@@ -30,16 +33,16 @@ def objective(params, args):
     return loss_of(params), None
 
 
-def start():
+def start(solver=SOLVER):
     params = parameters()
-    state = SOLVER.init(objective, params, None, {}, SCALAR, None, frozenset())
+    state = solver.init(objective, params, None, {}, SCALAR, None, frozenset())
     # Optimistix counts its steps in a weakly typed integer, and Equinox restores no weak types.
     return params, eqx.tree_at(lambda s: s.step, state, jnp.zeros([], jnp.int32))
 
 
-def step(job):
+def step(job, solver=SOLVER):
     params, state = job
-    params, state, _ = SOLVER.step(objective, params, None, {}, state, frozenset())
+    params, state, _ = solver.step(objective, params, None, {}, state, frozenset())
     return params, state
 
 

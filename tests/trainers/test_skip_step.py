@@ -70,8 +70,11 @@ def restore(job, path):
     )
 
 
-def trainer_of(wrap):
-    optimizer = wrap(optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE)))
+OURS = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(SCHEDULE))
+
+
+def trainer_of(wrap, inner=OURS, compiled=one_trace):
+    optimizer = wrap(inner)
 
     def start():
         params = parameters()
@@ -85,7 +88,7 @@ def trainer_of(wrap):
         updates, state = optimizer.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, count + 1
 
-    return Trainer(start, one_trace(step), edit, save, restore)
+    return Trainer(start, compiled(step), edit, save, restore)
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)

@@ -185,3 +185,58 @@ def test_an_injected_number_is_followed_at_every_update(make, numbers):
         for result in expected:
             params, state, found = update(state, params)
             np.testing.assert_allclose(found, result, rtol=1e-5, atol=1e-6 * np.abs(result).max())
+
+
+ARGUMENTS = {
+    "adagrad_norm": {"learning_rate": 0.1},
+    "adaptive_kl": {"target": 0.01},
+    "alig": {"max_learning_rate": 0.5, "momentum": 0.5},
+    "annealing_average": {"schedule": FALLING_RATE},
+    "ema_nesterov": {"base": optax.sgd(0.1), "beta": 0.3, "end": 9},
+    "hyperball": {"base": optax.scale_by_adam(), "learning_rate": 0.1, "rest_learning_rate": 0.1},
+    "hypergradient": {"base": optax.scale_by_adam(), "initial_rate": 0.1},
+    "layerwise_decay": {"decay": 0.5, "depth_fn": lambda path: 1},
+    "learning_rate_groups": {"groups": [("w", 0.5)]},
+    "mechanize": {"base": optax.sgd(0.1)},
+    "noise_scale": {"optimizer": optax.sgd(0.1), "batch_size": 8, "micro_batches": 2},
+    "prodigy": {"b3": 0.9, "weight_decay": 0.1},
+    "record_health": {"optimizer": optax.sgd(0.1)},
+    "scale_by_learning_rate": {"learning_rate": 0.1},
+    "schedule_free": {"base": optax.sgd(0.1), "learning_rate": 0.1},
+    "with_weight_decay": {
+        "direction": optax.scale_by_adam(),
+        "learning_rate": 0.1,
+        "weight_decay": 0.1,
+    },
+}
+"""What a transform cannot do without, and numbers that its defaults leave out."""
+SIZES = {
+    "lawa": ("num_snapshots",),
+    "noise_scale": ("micro_batches",),
+    "prodigy": ("slice_p",),
+    "record_health": ("max_records", "window"),
+    "record_norms": ("max_records",),
+    **dict.fromkeys(
+        ("adaptive_kl", "bold_driver", "greedy", "reduce_on_plateau"), ("window_size",)
+    ),
+}
+"""Numbers that decide shapes, in the order in which they are refused."""
+# `muon` passes further options on: optax passes them as one argument of that name.
+TRACED = sorted({*RATE_OF, *AVERAGE_OF, *ELSEWHERE} - {"inject_schedules", "muon"})
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_all_numbers_may_be_traced_at_once_or_a_sentence_names_the_one_that_may_not(name):
+    arguments = ARGUMENTS.get(name, {})
+    static = {key for key, value in arguments.items() if not isinstance(value, int | float)}
+
+    def trace(static):
+        inject = optax.inject_hyperparams(getattr(lrsched, name), static_args=static)
+        optimizer = optax.with_extra_args_support(inject(**arguments))
+        jax.eval_shape(lambda p: update_of(optimizer, optimizer.init(p), p)[0], PARAMS)
+
+    for size in SIZES.get(name, ()):
+        with pytest.raises(ValueError, match=rf"inject_schedules.*static_args=\('{size}',\)"):
+            trace(static)
+        static.add(size)
+    trace(static)

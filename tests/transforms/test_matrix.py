@@ -223,15 +223,39 @@ def test_the_momentum_schedules_of_published_runs(inputs, expected, rtol):
     assert float(momentum(inputs["step"])) == pytest.approx(expected, rel=max(rtol, 1e-6))
 
 
-def test_muon_refuses_bad_input(params):
-    with pytest.raises(ValueError, match="scale='jordan' is not accepted; scale must be one of"):
-        lrsched.muon(0.1, scale="jordan")
-    with pytest.raises(ValueError, match=r"rms=0.0 is not accepted; rms must be above 0"):
-        lrsched.muon(0.1, rms=0.0)
-    with pytest.raises(ValueError, match=r"beta=1.5 is not accepted; beta must be a number from 0"):
-        lrsched.muon(0.1, beta=1.5)
-    with pytest.raises(ValueError, match=r"matrices='\(' is not accepted; it must be a regular"):
-        lrsched.muon(0.1, matrices="(").init(params)
+BAD_ARGUMENTS = (
+    ({"scale": "jordan"}, "scale='jordan' is not accepted; scale must be one of"),
+    ({"rms": 0.0}, "rms=0.0 is not accepted; rms must be a finite number above 0"),
+    ({"beta": 1.5}, "beta=1.5 is not accepted; beta must be a number from 0 to below 1, or a"),
+    ({"beta": "x"}, "beta='x' is not accepted; beta must be a number"),
+    ({"eps": -1e-8}, "eps=-1e-08 is not accepted; eps must be a number of 0 or more"),
+    ({"weight_decay": -0.1}, "weight_decay=-0.1 is not accepted; weight_decay must be a number of"),
+    ({"adam_weight_decay": None}, "adam_weight_decay=None is not accepted"),
+    ({"nesterov": 1}, "nesterov=1 is not accepted; nesterov must be True or False"),
+    ({"ns_steps": 0}, "ns_steps=0 is not accepted; ns_steps must be a whole number from 1"),
+    ({"ns_coeffs": "x"}, r"options=\{'ns_coeffs': 'x'\} is not accepted"),
+    ({"preconditioning": 3}, "(options=.*|preconditioning=3) is not accepted"),
+    ({"consistent_rms": 0.2}, "consistent_rms=0.2 is not accepted; further options are ns_coeffs"),
+    ({"learning_rate": None}, "learning_rate=None is not accepted; learning_rate must be a number"),
+    ({"matrices": "("}, r"matrices='\(' is not accepted; it must be a regular"),
+    ({"matrices": 1}, "matrices=1 is not accepted; it must be a regular"),
+    ({"nonfinite": "keep"}, "nonfinite='keep' is not accepted; nonfinite must be one of 'skip'"),
+)
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_ARGUMENTS)
+def test_muon_refuses_bad_arguments_when_it_is_made(arguments, message):
+    with pytest.raises(ValueError, match=f"muon: {message}"):
+        lrsched.muon(**{"learning_rate": 0.1, **arguments})
+
+
+@pytest.mark.parametrize("rates", [(None, 0.1), (0.1, None)])
+def test_hyperball_refuses_a_missing_rate(rates):
+    with pytest.raises(ValueError, match="learning_rate=None is not accepted"):
+        lrsched.hyperball(optax.scale_by_adam(), *rates)
+
+
+def test_muon_refuses_parameters_without_matrices(params):
     optimizer = lrsched.hyperball(optax.identity(), 0.1, 0.1)
     with pytest.raises(ValueError, match="hyperball needs the parameters"):
         optimizer.update(params, optimizer.init(params))
@@ -242,6 +266,82 @@ def test_muon_refuses_bad_input(params):
         lrsched.muon(0.1, matrices="").init(params)
     with pytest.raises(ValueError, match=r"hyperball: matrices=None .* chooses no parameter"):
         lrsched.hyperball(optax.identity(), 0.1, 0.1).init({"bias": jnp.ones(3)})
+
+
+def sign_descent():
+    """Return a base that makes NaN of a gradient of 0."""
+    return optax.stateless(lambda updates, _: jax.tree.map(lambda g: g / jnp.abs(g), updates))
+
+
+GUARDED = {
+    "muon": functools.partial(lrsched.muon, 0.02, 1e-3),
+    "muon, uncorrected": functools.partial(lrsched.muon, 0.02, 1e-3, bias_correction=False),
+    "hyperball": functools.partial(lrsched.hyperball, optax.scale_by_adam(), 0.02, 1e-3),
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_bad_gradient_poisons_no_state(params, name, bad, dtype):
+    params = jax.tree.map(lambda p: p.astype(dtype), params)
+    grads = jax.tree.map(jnp.sin, params)
+    poisoned = jax.tree.map(lambda g: g.at[(0,) * g.ndim].set(bad), grads)
+    zeroed = jax.tree.map(lambda g: g.at[(0,) * g.ndim].set(0), grads)
+    for nonfinite, expected_grads in (("skip", None), ("zero", zeroed)):
+        optimizer = GUARDED[name](nonfinite=nonfinite)
+        update = jax.jit(optimizer.update)
+        state = update(grads, optimizer.init(params), params)[1]
+        updates, after = update(poisoned, state, params)
+        assert int(lrsched.metrics(after)["nonfinite_updates"]) == 1
+        if expected_grads is None:
+            chex.assert_trees_all_equal(updates, jax.tree.map(jnp.zeros_like, params))
+            expected = state
+        else:
+            expected_updates, expected = update(expected_grads, state, params)
+            chex.assert_trees_all_equal(updates, expected_updates)
+        chex.assert_trees_all_equal(after.inner_state, expected.inner_state)
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_propagate_keeps_a_bad_gradient(params, name):
+    optimizer = GUARDED[name](nonfinite="propagate")
+    grads = jax.tree.map(lambda p: p.at[(0,) * p.ndim].set(np.nan), params)
+    updates, state = optimizer.update(grads, optimizer.init(params), params)
+    assert jnp.isnan(updates["bias"]).any()
+    assert int(lrsched.metrics(state)["nonfinite_updates"]) == 0
+
+
+def test_the_policies_do_not_change_finite_updates(params):
+    found = [trained(lrsched.muon(0.02, nonfinite=policy), params, 5)[0] for policy in POLICIES]
+    for one in found[1:]:
+        chex.assert_trees_all_close(one, found[0], rtol=1e-6)
+
+
+POLICIES = ("propagate", "skip", "zero")
+
+
+def test_hyperball_ignores_nan_that_its_base_makes_of_zeros(params):
+    grads = jax.tree.map(lambda p: p.at[(0,) * p.ndim].set(0.0), params)
+    optimizer = lrsched.hyperball(sign_descent(), 0.1, 0.1)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    chex.assert_tree_all_finite(updates)
+    assert all(jnp.any(update) for update in updates.values())
+
+
+def test_an_uncorrected_momentum_of_a_changing_beta_is_jordans():
+    beta = lrsched.linear(0.5, 0.9, steps=4)
+    # Of rank 1, whose direction Newton-Schulz keeps: the sign tells which momentum it is.
+    optimizer = lrsched.muon(0.1, beta=beta, nesterov=False, bias_correction=False)
+    params = {"w": jnp.ones((1, 1))}
+    state, average = optimizer.init(params), 0.0
+    for step, grad in enumerate((1.0, -0.62, -0.3, 0.05)):
+        updates, state = optimizer.update({"w": jnp.full((1, 1), grad)}, state, params)
+        decay = float(beta(step))
+        average = decay * average + (1 - decay) * grad
+        trace = next(leaf for leaf in jax.tree.leaves(state) if jnp.shape(leaf) == (1, 1))
+        assert float(trace[0, 0]) == pytest.approx(average, rel=1e-5)
+        assert float(updates["w"][0, 0]) * average < 0
 
 
 @pytest.mark.parametrize(("inputs", "expected", "rtol"), cases("hyperball_step"))

@@ -165,7 +165,7 @@ def test_cautious_decay_compares_signs_where_products_underflow():
 
 
 def test_groups_have_their_own_decays_and_schedules():
-    decays = [("w", lrsched.linear(0.5, 0.0, steps=2)), ("nothing", 1.0)]
+    decays = [("w", lrsched.linear(0.5, 0.0, steps=2))]
     for mask, expected in ((None, (0.5, 0.25)), ({"w": False, "b": True}, (0.0, 0.0))):
         optimizer = lrsched.with_weight_decay(optax.set_to_zero(), 1.0, decays, mask=mask)
         state = optimizer.init(PARAMS)
@@ -225,6 +225,10 @@ def test_peaks_are_swept():
         ),
         ({"weight_decay": [("(", 0.1)]}, "weight_decay=.* is not accepted"),
         ({"weight_decay": [("w", -0.1)]}, "weight_decay=.* is not accepted"),
+        ({"weight_decay": []}, "an empty list decays nothing; pass 0.0 for no decay"),
+        ({"weight_decay": [("w", 0.1), ("w", 0.2)]}, "'w' occurs twice"),
+        ({"weight_decay": ["w", 0.1]}, "'w' is no pair"),
+        ({"weight_decay": [(1, 0.1)]}, r"\(1, 0.1\) is no pair"),
         (
             {"coupling": "relative", "learning_rate": 0.0 * SCHEDULE},
             "the largest rate of .* is 0.0",
@@ -235,6 +239,13 @@ def test_bad_input(arguments, message):
     given = {"learning_rate": SCHEDULE, "weight_decay": 0.1} | arguments
     with pytest.raises(ValueError, match=message):
         lrsched.with_weight_decay(optax.scale_by_adam(), **given)
+
+
+@pytest.mark.parametrize("pairs", [[("kernel", 0.1)], [("", 0.1), ("w", 0.2)]])
+def test_a_pattern_that_gives_no_parameter_its_decay_is_refused_with_the_names(pairs):
+    optimizer = lrsched.with_weight_decay(optax.scale_by_adam(), SCHEDULE, pairs)
+    with pytest.raises(ValueError, match=f"the patterns '{pairs[-1][0]}' choose no .* are b, w"):
+        optimizer.init(PARAMS)
 
 
 @pytest.mark.parametrize("value", [0.1, "adam", optax.scale_by_adam])

@@ -1,6 +1,7 @@
 """The progress bar of sweeps, range tests and `auto`."""
 
 import importlib.util
+import warnings
 
 import pytest
 
@@ -38,3 +39,10 @@ def test_auto_shows_a_bar_for_the_range_test_and_one_for_the_probes(capsys):
     assert "range test" in captured
     assert "sweep" in captured
     assert "40/40" in captured  # two probes of 20 updates
+
+
+def test_a_notebook_without_widgets_shows_the_bar_as_text(monkeypatch, capsys):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    with warnings.catch_warnings(action="error"), progress_bar("sweep", 10, is_wanted=True) as show:
+        show(10)
+    assert "sweep" in capsys.readouterr().err

@@ -22,9 +22,8 @@ from jax.typing import ArrayLike, DTypeLike
 
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import bias_correction_factor, safe_divide, wide_dtype, zero_count
-from lrsched.adaptive.controller import concrete_size
 from lrsched.algebra import LearningRate, as_schedule
-from lrsched.arguments import DecayRate, Dtype, NonNegativeFloat, PositiveInt
+from lrsched.arguments import DecayRate, Dtype, NonNegativeFloat, PositiveInt, concrete_size
 from lrsched.transforms.rate import evaluate_scalar, to_state, with_live_leaves
 
 if TYPE_CHECKING:

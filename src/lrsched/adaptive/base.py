@@ -10,7 +10,7 @@ float32 arithmetic for narrower parameters, complex parameters, and the errors.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,9 @@ from jax.typing import ArrayLike, DTypeLike
 from lrsched._schedule import Schedule
 from lrsched.adaptive._factory import P, make_factory, snake_case
 from lrsched.algebra import LearningRate, as_schedule
-from lrsched.arguments import Dtype, one_of
+from lrsched.arguments import Dtype
 from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, scheduled_rate_factor
+from lrsched.transforms.nonfinite import HEADROOM, NonfinitePolicy, mask_nonfinite
 from lrsched.transforms.rate import (
     RateState,
     current_step,
@@ -39,11 +40,6 @@ if TYPE_CHECKING:
 
 State = TypeVar("State")
 Tree = TypeVar("Tree")
-
-NonfinitePolicy: TypeAlias = Annotated[
-    str, one_of("NonfinitePolicy", ("skip", "zero", "propagate"))
-]
-"""Policy of an adaptive method for non-finite gradients, see `AdaptiveMethod`."""
 
 
 class AdaptiveState(NamedTuple):
@@ -298,7 +294,7 @@ def _make_transform(method: AdaptiveMethod[State]) -> optax.GradientTransformati
         inputs: MethodInputs[State] = MethodInputs(
             _widen(state.method_state),
             outer_rate.astype(_width(params)),
-            _mask_nonfinite(gradients) if zeros else gradients,
+            mask_nonfinite(gradients) if zeros else gradients,
             add_rounding_errors(complex_as_real(params), state.rounding_errors),
             _widen(jnp.asarray(value)) if method.needs_value else value,
             extra_args if step is None else {**extra_args, "step": step},
@@ -319,7 +315,7 @@ def _make_transform(method: AdaptiveMethod[State]) -> optax.GradientTransformati
         )
         are_sums_finite = jnp.all(jnp.isfinite(jnp.stack([grad_norm_sq, *sums])))
         is_value_finite = jnp.isfinite(inputs.value) if method.needs_value else jnp.asarray(True)
-        is_norm_finite = jnp.isfinite(norm_sq * _HEADROOM)
+        is_norm_finite = jnp.isfinite(norm_sq * HEADROOM)
         if skips:
             # Masking makes the gradients of `update` depend on the sums. Otherwise XLA keeps in
             # memory what `sums` has computed of them; recomputing it in the fusion that writes the
@@ -423,20 +419,6 @@ def _check_output(name: str, output: object, state: optax.OptState) -> None:
 
 
 # Non-finite numbers.
-
-_HEADROOM = 2.0**20
-"""Room between a gradient's square and overflow: methods scale gradients before they square them,
-Prodigy by its estimate."""
-
-
-def _mask_nonfinite(gradients: Tree) -> Tree:
-    """Return ``gradients`` with 0 where an entry is not finite or its square would overflow."""
-
-    def mask(gradient: jax.Array) -> jax.Array:
-        limit = np.sqrt(float(np.finfo(gradient.dtype).max) / _HEADROOM)
-        return jnp.where(jnp.abs(gradient) <= limit, gradient, 0)  # NaN compares as false
-
-    return tree_map(mask, gradients)
 
 
 def _is_float_scalar(leaf: ArrayLike) -> bool:
@@ -570,7 +552,8 @@ def bias_correction_factor(
     """Return ``1 - decay**(num_updates + 1)`` in ``dtype``."""
     # expm1 avoids the cancellation that 1 - 0.999**t has in float32 for small t.
     with np.errstate(divide="ignore"):
-        return -jnp.expm1((num_updates.astype(dtype) + 1) * np.log(decay))
+        log_decay = jnp.log(decay) if isinstance(decay, jax.Array) else np.log(decay)
+        return -jnp.expm1((num_updates.astype(dtype) + 1) * log_decay)
 
 
 # Complex parameters. A method sees each complex array as one real array with a last axis of 2, so

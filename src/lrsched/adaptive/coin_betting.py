@@ -51,8 +51,10 @@ class Cocob(AdaptiveMethod[CocobMethodState]):
         x = x_0 + S (R + L) / (L max(G + L, alpha L))
 
     Args:
-      learning_rate: Factor of the gradients; a number or a schedule. A constant factor hardly
-        changes the steps; a decay gives late gradients less weight.
+      learning_rate: Factor of the gradients; a number or a schedule. A constant factor cancels in
+        the steps, but for ``eps``: only its changes over time act. A decay gives later gradients
+        less weight and at 0 the parameters stay, so that a cooldown works, but
+        `scale_learning_rate` does not halve the steps.
       alpha: Ratio that limits the first bets; larger values slow down the start.
       eps: Initial ``L``.
       weight_decay: Weight-decay coefficient; ``weight_decay * params`` is added to the gradients.

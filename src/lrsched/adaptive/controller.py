@@ -19,6 +19,7 @@ import optax
 from jax.typing import ArrayLike
 
 from lrsched.adaptive.base import copy_aliased_leaves, tree_where, zero_count
+from lrsched.arguments import concrete_size
 from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, unwrap_nnx
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import broadcast_number, to_state, with_live_leaves
@@ -109,27 +110,6 @@ class OneMetric:
     def metric_names(self) -> tuple[str, ...]:
         """Name of the one metric."""
         return (self.metric,)
-
-
-def concrete_size(name: str, size: ArrayLike) -> int:
-    """Return the size of an array in a state as an int.
-
-    Args:
-      name: Name of the argument.
-      size: Size, a Python integer or an array.
-
-    Returns:
-      The size.
-
-    Raises:
-      ValueError: If ``size`` is traced.
-    """
-    if isinstance(size, jax.core.Tracer):
-        raise ValueError(
-            f"{name}={size!r} is not accepted; {name} must be a concrete number, as it is the size "
-            f"of an array in the state (pass static_args=({name!r},) to optax.inject_hyperparams)."
-        )
-    return int(np.asarray(size))
 
 
 class ControllerState(NamedTuple):

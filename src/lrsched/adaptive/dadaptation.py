@@ -94,7 +94,9 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
         x = x - m / (sqrt(v) + eps)
 
     A rate of 0 and initial gradients of 0 leave parameters and state unchanged; optax's
-    ``dadapt_adamw`` returns NaN after either.
+    ``dadapt_adamw`` returns NaN after either. It always corrects the bias of Adam's moments, which
+    the authors' package leaves off by default, as here: with ``bias_correction=True`` the steps are
+    optax's, from scratch and after `migrate`.
 
     Args:
       learning_rate: Outer rate, usually 1; a number or a schedule.
@@ -104,8 +106,7 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
       weight_decay: Weight-decay coefficient.
       decoupled: Whether to use decoupled (AdamW) weight decay. If ``False``, adds
         ``weight_decay * params`` to the gradients, the default of the original package.
-      bias_correction: Whether to use Adam's bias correction, as optax's ``dadapt_adamw`` always
-        does.
+      bias_correction: Whether to use Adam's bias correction.
       d0: Initial estimate.
       growth_rate: Maximum growth of ``d`` in one update; infinity disables the limit.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least

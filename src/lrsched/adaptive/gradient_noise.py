@@ -12,7 +12,7 @@ import optax
 
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import complex_as_real, tree_map, tree_square, tree_sums, zero_count
-from lrsched.arguments import POSITIVE_INT, BaseOptimizer, DecayRate
+from lrsched.arguments import POSITIVE_INT, BaseOptimizer, DecayRate, concrete_size, is_traced
 from lrsched.transforms.composition import states_of
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class NoiseScale:
       Their mean, which the update needs in any case, is taken here; one more scalar goes with it.
       With ``check_vma=True`` JAX sums the gradients of replicated parameters itself: differentiate
       with respect to ``jax.lax.pcast(params, axis_name, to="varying")``.
-    - ``small_batch_size``: ``update`` receives ``small_gradients=``, the gradient of so many of the
-      batch's examples, or of others. Updates without it are not measured.
+    - ``small_batch_size``: ``update`` receives ``small_gradients=``, the gradient of that
+      number of examples, of the batch or of others. Updates without it are not measured.
 
     The gradients must be raw: means over examples, before clipping and loss scaling. The optimizer
     is not affected. Norms are sums over the logical arrays, in float32 or wider. A sample that is
@@ -154,12 +154,14 @@ class NoiseScale:
                 f"noise_scale: {', '.join(sources) or 'no source'} is not accepted; pass exactly "
                 "one of micro_batches, axis_name and small_batch_size."
             )
-        if self.micro_batches == 1:
+        batches = self.micro_batches
+        if batches is not None and concrete_size("micro_batches", batches) == 1:
             raise ValueError(
                 "noise_scale: micro_batches=1 is not accepted; micro_batches must be a whole "
                 "number of 2 or more."
             )
-        if self.small_batch_size is not None and not self.small_batch_size < self.batch_size:
+        sizes = self.small_batch_size, self.batch_size
+        if sizes[0] is not None and not is_traced(sizes) and not sizes[0] < sizes[1]:
             raise ValueError(
                 f"noise_scale: small_batch_size={self.small_batch_size!r} is not accepted; "
                 f"small_batch_size must be below batch_size={self.batch_size!r}."
@@ -172,7 +174,7 @@ class NoiseScale:
             return optax.with_extra_args_support(self.optimizer)
         tapped = optax.chain(_record_norm(), self.optimizer)
         steps: optax.GradientTransformationExtraArgs = optax.MultiSteps(
-            tapped, self.micro_batches
+            tapped, concrete_size("micro_batches", self.micro_batches)
         ).gradient_transformation()
         return steps
 

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import complex_as_real, tree_where, zero_count
 from lrsched.adaptive.recording import EvenInt
-from lrsched.arguments import POSITIVE_INT, BaseOptimizer
+from lrsched.arguments import POSITIVE_INT, BaseOptimizer, concrete_size
 from lrsched.transforms.composition import compose_rates, path_name, states_of
 from lrsched.transforms.flax_serialization import is_nnx_variable
 
@@ -71,8 +71,8 @@ class RecordedHealth(NamedTuple):
 
     Attributes:
       steps: Middle step of each mean, int64.
-      rate: Mean applied rate, NaN where the optimizer's state has none, float32.
-      loss: Mean loss, NaN where ``update`` received none, float32.
+      rate: Mean applied rate, float32; NaN if the optimizer's state holds no rate.
+      loss: Mean loss, float32; NaN if ``update`` received no loss.
       update_ratio: RMS of the updates over RMS of the parameters; NaN where a parameter is 0.
       cosine: Cosine of the angle between update and parameters; negative where they shrink.
       gradient_rms: RMS of the gradients.
@@ -178,13 +178,15 @@ class RecordHealth:
         sizes = dict.fromkeys(sorted(set(labels)), 0)
         for label, leaf in zip(labels, _leaves(params), strict=True):
             sizes[label] += np.size(leaf)
+        max_records = concrete_size("max_records", self.max_records)
+        window = concrete_size("window", self.window)
         return HealthState(
             zero_count(),
             jnp.ones([], jnp.int32),
             {label: jnp.asarray(size, jnp.float32) for label, size in sizes.items()},
-            jnp.zeros((2, self.max_records), jnp.float32),
-            jnp.zeros((5, self.max_records, len(sizes)), jnp.float32),
-            jnp.zeros((self.window, len(sizes) + 1), jnp.float32),
+            jnp.zeros((2, max_records), jnp.float32),
+            jnp.zeros((5, max_records, len(sizes)), jnp.float32),
+            jnp.zeros((window, len(sizes) + 1), jnp.float32),
             jnp.zeros(2, jnp.float32),
             jnp.full(2, -jnp.inf, jnp.float32),
             jnp.zeros(2, bool),

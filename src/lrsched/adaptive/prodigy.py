@@ -34,6 +34,7 @@ from lrsched.arguments import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    concrete_size,
 )
 
 
@@ -76,7 +77,9 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
         x = x - n d m / (sqrt(v) + d eps), with the d before the update
 
     A rate of 0 and initial gradients of 0 leave parameters and state unchanged, so that a warmup
-    from 0 is safe; optax's ``prodigy`` returns NaN from then on.
+    from 0 is safe; optax's ``prodigy`` returns NaN from then on. It always corrects the bias of
+    Adam's moments, which the authors' package leaves off by default, as here: with
+    ``bias_correction=True`` the steps are optax's, from scratch and after `migrate`.
 
     Args:
       learning_rate: Outer rate, usually 1 with a decay; a number or a schedule.
@@ -87,7 +90,7 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
       weight_decay: Weight-decay coefficient.
       decoupled: Whether to use decoupled (AdamW) weight decay. If ``False``, adds
         ``weight_decay * params`` to the gradients.
-      bias_correction: Whether to use Adam's bias correction, as optax's ``prodigy`` always does.
+      bias_correction: Whether to use Adam's bias correction.
       safeguard_warmup: Whether to leave the rate out of ``s``, for a warmup.
       d0: Initial estimate.
       d_coef: Factor of the estimate; 0.5 or 2 instead of another rate.
@@ -226,9 +229,8 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
         )
 
     def _slice(self, tree: optax.Updates) -> optax.Updates:
-        if self.slice_p == 1:
-            return tree
-        return jax.tree.map(lambda leaf: _every(int(np.asarray(self.slice_p)), leaf), tree)
+        stride = concrete_size("slice_p", self.slice_p)
+        return tree if stride == 1 else jax.tree.map(lambda leaf: _every(stride, leaf), tree)
 
 
 def _every(stride: int, leaf: jax.Array) -> jax.Array:

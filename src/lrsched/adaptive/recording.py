@@ -13,8 +13,7 @@ import optax
 
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import tree_where, zero_count
-from lrsched.adaptive.controller import concrete_size
-from lrsched.arguments import POSITIVE_INT, ArgumentType, PositiveInt, is_traced
+from lrsched.arguments import POSITIVE_INT, ArgumentType, PositiveInt, concrete_size, is_traced
 from lrsched.transforms.composition import states_of
 
 if TYPE_CHECKING:

@@ -455,7 +455,8 @@ class ScheduleFreeRadam(_ScheduleFree):
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
         # The first update at which the variance of the second moment is finite.
-        first = next(t for t in range(1, 33) if _sma_length(t, self.b2) > 4)
+        lengths = [_sma_length(t, self.b2) for t in range(1, 33)]
+        first = 1 + jnp.argmax(jnp.stack([length > 4 for length in lengths]))
         elapsed = inputs.state.num_updates + 1 - first
         is_rectified = elapsed >= 0
         factor = radam_warmup(self.b2)(jnp.maximum(elapsed, 0))
@@ -627,7 +628,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
         over its peak: ``0.3 * lrsched.wsd(1.0, ...)``.
       decay: Decay of the average, 0.99 to 0.999.
       start: First update with a look-ahead.
-      end: Update from which there is none. `None` means no end.
+      end: First update without a look-ahead. `None` means no end.
       state_dtype: Dtype of ``x`` and ``e``. Defaults to the parameter dtype, at least float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".
 

@@ -11,11 +11,10 @@ from jax.typing import ArrayLike
 from lrsched.adaptive.base import safe_divide, tree_where, zero_count
 from lrsched.adaptive.controller import (
     OneMetric,
-    concrete_size,
     controller_dataclass,
     static_field,
 )
-from lrsched.arguments import DecayRate, PositiveInt
+from lrsched.arguments import DecayRate, PositiveInt, concrete_size
 
 
 class SmoothingState(NamedTuple):

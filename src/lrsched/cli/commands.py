@@ -553,7 +553,7 @@ def explain(
     history = theory.read_history(file, step=step, loss=loss, rate=rate)
     explanation = theory.explain(history, law=None if no_law else "auto")
     if json:
-        printing.print_json([each._asdict() for each in explanation.observations])
+        printing.print_json([each._asdict() for each in explanation.findings])
     else:
         print(explanation)
 

@@ -21,10 +21,9 @@ from lrsched.recipes import language_models as _language_models
 from lrsched.recipes import optimizers as _optimizers
 from lrsched.recipes import speech as _speech
 from lrsched.recipes import vision as _vision
+from lrsched.recipes._parts import Decay, Parts
 from lrsched.recipes._recipe import (
     RECIPES,
-    Decay,
-    Parts,
     Recipe,
     get,
     listing,

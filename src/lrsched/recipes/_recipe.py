@@ -4,80 +4,37 @@ import difflib
 import functools
 import inspect
 import json
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
+import numpy as np
 import optax
-import optax.contrib
 
 from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
-from lrsched.arguments import bind_arguments, short_repr
+from lrsched.arguments import BASE_OPTIMIZER, TEXT, bind_arguments, short_repr
+from lrsched.recipes._parts import (
+    DECAYS_ALL,
+    DECAYS_KERNELS,
+    DECAYS_MATRICES,
+    DIRECTIONS,
+    SCHEDULE_FREE,
+    Arguments,
+    Decay,
+    Number,
+    Parts,
+    check_parts,
+)
 from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
-from lrsched.transforms.matrix import muon_direction
 from lrsched.transforms.weight_decay import with_weight_decay
 
 if TYPE_CHECKING:
     import chex
-
-Number: TypeAlias = float | int
-Arguments: TypeAlias = Mapping[str, "Number | bool | str | Sequence[Number]"]
-"""The name of an optimizer under ``"name"``, and its arguments; a string that is the name of a
-scheduled hyperparameter stands for that schedule."""
-
-DECAYS_ALL: Final = "all parameters"
-DECAYS_MATRICES: Final = "matrices"
-DECAYS_KERNELS: Final = "kernels"
-
-
-class Decay(NamedTuple):
-    """The weight decay of a recipe.
-
-    Attributes:
-      value: Coefficient, or the name of the scheduled hyperparameter that it follows.
-      parameters: Which parameters decay: "all parameters", "matrices" (two axes or more),
-        "kernels" (those whose path ends so), or another description, for which
-        `Recipe.optimizer` needs a mask.
-      coupling: Meaning of the coefficient, see `lrsched.with_weight_decay`.
-      cautious: Whether only entries decay whose update does not move them away from 0.
-    """
-
-    value: Number | str
-    parameters: str = DECAYS_ALL
-    coupling: str = "decoupled"
-    cautious: bool = False
-
-
-class Parts(NamedTuple):
-    """What a recipe's function returns: everything that depends on its scale.
-
-    Attributes:
-      rates: Learning-rate schedule by parameter group; a single group is called "all".
-      optimizer: Optimizer of all groups without an entry in ``group_optimizers``.
-      hyperparameters: Schedules of other hyperparameters by name, such as a momentum.
-      group_optimizers: Optimizers of single groups.
-      weight_decay: Weight decay of all groups without an entry in ``group_decays``.
-      group_decays: Weight decays of single groups.
-      clip: Largest global norm of the gradients. `None` disables clipping.
-      ema: Decay of the average of the parameters. `None` disables it.
-      controller: Controller that changes the rate from a metric: its name under ``"name"``, and
-        its arguments. `None` if the rate depends on the step only.
-    """
-
-    rates: Mapping[str, Schedule]
-    optimizer: Arguments
-    hyperparameters: Mapping[str, Schedule] = {}
-    group_optimizers: Mapping[str, Arguments] = {}
-    weight_decay: Decay | None = None
-    group_decays: Mapping[str, Decay] = {}
-    clip: float | None = None
-    ema: float | None = None
-    controller: Arguments | None = None
 
 
 class Recipe(NamedTuple):
@@ -136,23 +93,33 @@ class Recipe(NamedTuple):
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe that `to_dict` wrote."""
+        """Return the recipe that `to_dict` wrote.
+
+        Raises:
+          ValueError: If keys are missing or unknown, or a part is of another type.
+        """
         if set(data) != set(Recipe._fields):
             raise ValueError(
                 f"Recipe.from_dict: keys {', '.join(map(str, data))} are not accepted; they must "
                 f"be {', '.join(Recipe._fields)}."
             )
-        parts = dict(data["parts"])
-        for key in ("rates", "hyperparameters"):
-            if key in parts:
-                parts[key] = {name: from_dict(one) for name, one in parts[key].items()}
-        if "weight_decay" in parts:
-            parts["weight_decay"] = Decay(**parts["weight_decay"])
-        if "group_decays" in parts:
-            parts["group_decays"] = {
-                group: Decay(**decay) for group, decay in parts["group_decays"].items()
-            }
-        return Recipe(**{**data, "parts": Parts(**parts)})
+        name = str(data["name"])
+        try:
+            parts = dict(data["parts"])
+            for key in ("rates", "hyperparameters"):
+                if key in parts:
+                    parts[key] = {label: from_dict(one) for label, one in parts[key].items()}
+            if "weight_decay" in parts:
+                parts["weight_decay"] = Decay(**parts["weight_decay"])
+            if "group_decays" in parts:
+                parts["group_decays"] = {
+                    group: Decay(**decay) for group, decay in parts["group_decays"].items()
+                }
+            checked = Parts(**parts)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"Recipe.from_dict: the parts of {name!r}: {error}.") from None
+        check_parts(name, checked)
+        return Recipe(**{**data, "parts": checked})
 
     def __str__(self) -> str:
         parts = self.parts
@@ -206,13 +173,20 @@ class Recipe(NamedTuple):
             expression, or if ``groups`` or ``directions`` names a group that the recipe lacks.
         """
         rates, own = self.parts.rates, dict(directions or {})
-        for pattern, _ in groups:
+        for pair in groups:
+            if not (len(pair) == 2 and all(isinstance(one, str) for one in pair)):
+                raise ValueError(
+                    f"{self.name}: {short_repr(pair)} of groups is not accepted; it must be a pair "
+                    "of a regular expression and the name of a group."
+                )
             try:
-                re.compile(pattern)
+                re.compile(pair[0])
             except re.error as error:
                 raise ValueError(
-                    f"{self.name}: the pattern {pattern!r} is not accepted; {error}."
+                    f"{self.name}: the pattern {pair[0]!r} is not accepted; {error}."
                 ) from None
+        for group, direction in own.items():
+            BASE_OPTIMIZER.validate(self.name, f"the direction of {group}", direction)
         if unknown := [name for name in [*(g for _, g in groups), *own] if name not in rates]:
             raise ValueError(
                 f"{self.name}: group {unknown[0]!r} is not accepted; it must be one of "
@@ -278,32 +252,6 @@ class Recipe(NamedTuple):
         )
 
 
-def _sgd(momentum: float = 0.0, nesterov: bool = False) -> optax.GradientTransformation:
-    return optax.trace(momentum, nesterov)
-
-
-def _rmsprop(
-    decay: float = 0.9, momentum: float = 0.0, eps: float = 1e-8
-) -> optax.GradientTransformation:
-    return optax.chain(optax.scale_by_rms(decay, eps, initial_scale=1.0), optax.trace(momentum))
-
-
-SCHEDULE_FREE: Final = "schedule_free_adamw"
-"""An optimizer as a whole: its weight decay and average are parts of the method."""
-DIRECTIONS: Final[dict[str, Callable[..., optax.GradientTransformation]]] = {
-    "adafactor": optax.scale_by_factored_rms,
-    "ademamix": optax.contrib.scale_by_ademamix,
-    "adam": optax.scale_by_adam,
-    "adamw": optax.scale_by_adam,
-    "amsgrad": optax.scale_by_amsgrad,
-    "lion": optax.scale_by_lion,
-    "muon": muon_direction,
-    "rmsprop": _rmsprop,
-    "sgd": _sgd,
-}
-"""The optax transform that turns gradients into the direction of each optimizer."""
-
-
 def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
@@ -333,6 +281,10 @@ def _number(value: Number) -> str:
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
+def _arguments_text(scale: Mapping[str, Number]) -> str:
+    return ", ".join(f"{key}={_number(value)}" for key, value in scale.items())
+
+
 def _call(arguments: Arguments) -> str:
     shown = ", ".join(f"{key}={value}" for key, value in arguments.items() if key != "name")
     return f"{arguments['name']}({shown})"
@@ -350,6 +302,8 @@ def _short(schedule: Schedule, width: int = 200) -> str:
 
 RECIPES: Final[dict[str, Callable[..., Recipe]]] = {}
 """Every recipe by name."""
+_FAMILIES: Final[dict[str, str]] = {}
+"""The family of each recipe, beside `RECIPES`."""
 
 
 def recipe(
@@ -364,9 +318,9 @@ def recipe(
 ) -> Callable[[Callable[..., Parts]], Callable[..., Recipe]]:
     """Register a function of a scale that returns `Parts` as the recipe called ``name``.
 
-    The function's arguments are the scale: integers are lengths of 1 or more (0 where the default
-    is 0, and for ``warmup`` and ``cooldown``), floats are finite and above 0, and every one has the
-    published value as its default.
+    The function's arguments are the scale: integers are lengths of 1 or more, floats are finite and
+    above 0, and both may be 0 where the default is 0, and for ``warmup`` and ``cooldown``. Every
+    argument has the published value as its default.
 
     Args:
       name: Name in lower case, with hyphens.
@@ -382,9 +336,9 @@ def recipe(
       A decorator; the decorated function returns a `Recipe`.
 
     Raises:
-      ValueError: If another recipe has the name, or ``free`` names no argument. The decorated
-        function raises it if an argument is out of its range, the phases are longer than the run,
-        or its parts do not fit together.
+      ValueError: If another recipe has the name, an argument has no number as its default, or
+        ``free`` names no argument. The decorated function raises it if an argument is out of its
+        range, the phases are longer than the run, or its parts do not fit together.
 
     Example:
       >>> import lrsched
@@ -397,11 +351,13 @@ def recipe(
       linear(init=0.001, end=0.0, steps=10)
       >>> del recipes.RECIPES["my-line"]
     """
+    texts = {"name": name, "family": family, "source": source}
+    texts |= {"batch": batch, "missing": missing, "notes": notes}
+    for label, text in texts.items():
+        TEXT.validate("recipe", label, text)
 
     def decorate(function: Callable[..., Parts]) -> Callable[..., Recipe]:
-        if name in RECIPES:
-            raise ValueError(f"recipe: name={name!r} is not accepted; another recipe has it.")
-        signature = inspect.signature(function)
+        signature = _check_function(name, function)
         for argument in free:
             if argument not in signature.parameters:
                 raise ValueError(
@@ -413,12 +369,17 @@ def recipe(
         def create(*args: object, **kwargs: object) -> Recipe:
             bound = bind_arguments(name, signature, args, kwargs)
             for key, value in bound.arguments.items():
-                _check_scale(name, key, value, signature.parameters[key].default)
+                default = signature.parameters[key].default
+                bound.arguments[key] = _check_scale(name, key, value, default)
             try:
                 parts = function(*bound.args, **bound.kwargs)
-                _check_parts(parts)
             except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+                raise ValueError(f"{name}: {_with_scale(str(error), bound.arguments)}") from None
+            except Exception as error:
+                raise ValueError(
+                    f"{name}: its function raised {type(error).__name__}: {error}"
+                ) from error
+            check_parts(name, parts)
             scale = dict(bound.arguments)
             given = signature.bind(*args, **kwargs).arguments
             examples = {key: scale[key] for key in free if key not in given}
@@ -428,41 +389,40 @@ def recipe(
         create.__annotations__ = {**function.__annotations__, "return": Recipe}
         create.__signature__ = signature.replace(return_annotation=Recipe)  # type: ignore[attr-defined]
         RECIPES[name] = create
+        _FAMILIES[name] = family
         return create
 
     return decorate
 
 
-def _check_parts(parts: Parts) -> None:
-    """Raise ``ValueError`` if a part refers to a group or a schedule that is not there."""
-    if not isinstance(parts, Parts):
-        raise ValueError(f"the result {short_repr(parts)} is not accepted; return a recipes.Parts.")
-    for key, one in {**parts.rates, **parts.hyperparameters}.items():
-        if not isinstance(one, Schedule):
+def _with_scale(error: str, scale: Mapping[str, Number]) -> str:
+    """Return an error; one of a schedule, whose arguments are others, with those of the recipe."""
+    is_of_schedule = re.match(r"[a-z_]+: ", error)
+    return (
+        f"{error.removesuffix('.')} (with {_arguments_text(scale)})." if is_of_schedule else error
+    )
+
+
+def _check_function(name: str, function: object) -> inspect.Signature:
+    """Return the signature of a recipe's function, whose arguments must all have a number."""
+    if name in RECIPES:
+        raise ValueError(f"recipe: name={name!r} is not accepted; another recipe has it.")
+    if not inspect.isfunction(function):
+        raise ValueError(
+            f"recipe: {short_repr(function)} is not accepted for {name!r}; @recipe(...) must be "
+            "above a function."
+        )
+    signature = inspect.signature(function)
+    for key, parameter in signature.parameters.items():
+        default = parameter.default
+        is_number = isinstance(default, int | float) and not isinstance(default, bool)
+        if not is_number or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise ValueError(
-                f"{key}={short_repr(one)} is not accepted; rates and hyperparameters must be "
-                "schedules, such as lrsched.constant(0.1)."
+                f"recipe: the argument {key!r} of {name!r} is not accepted; every argument must "
+                "have a number as its default, the published value, as in steps=1000."
             )
-    for field in ("group_optimizers", "group_decays"):
-        for group in getattr(parts, field):
-            if group not in parts.rates:
-                raise ValueError(
-                    f"the group {group!r} of {field} is not accepted; it must be one of "
-                    f"{', '.join(parts.rates)}."
-                )
-    for decay in filter(None, [parts.weight_decay, *parts.group_decays.values()]):
-        if isinstance(decay.value, str) and decay.value not in parts.hyperparameters:
-            raise ValueError(
-                f"the weight decay {decay.value!r} is not accepted; it must be a number or the "
-                "name of one of hyperparameters."
-            )
-    for optimizer in (parts.optimizer, *parts.group_optimizers.values()):
-        arguments = {key: value for key, value in optimizer.items() if key != "name"}
-        known = DIRECTIONS.get(str(optimizer["name"]))
-        try:
-            _ = known is None or inspect.signature(known).bind(**arguments)
-        except TypeError as error:
-            raise ValueError(f"the optimizer {optimizer['name']!r}: {error}.") from None
+        _check_scale(name, key, default, default)
+    return signature
 
 
 def _open_arguments(examples: Mapping[str, Number]) -> str:
@@ -478,17 +438,23 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _check_scale(name: str, key: str, value: Any, default: object) -> None:
+def _check_scale(name: str, key: str, value: Any, default: Number) -> Number:
+    """Return an argument of a recipe: a length as an int, any other number as it is."""
     is_length = isinstance(default, int)
-    least = 0 if default == 0 or key in ("warmup", "cooldown") else 1
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_length and not (is_number and value == int(value) and value >= least):
-        accepted = f"a whole number of {least} or more"
-    elif not is_length and not (is_number and math.isfinite(value) and value > 0):
-        accepted = "a finite number above 0"
-    else:
-        return
-    raise ValueError(f"{name}: {key}={value!r} is not accepted; {key} must be {accepted}.")
+    takes_zero = default == 0 or key in ("warmup", "cooldown")
+    least = 0 if takes_zero else 1
+    value = value.item() if isinstance(value, np.number) else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        is_whole = isinstance(value, int) or value.is_integer()
+        if is_length and is_whole and least <= value <= sys.float_info.max:
+            return int(value)
+        if not is_length and (0 < value <= sys.float_info.max or (takes_zero and value == 0)):
+            return value
+    accepted = "a finite number of 0 or more" if takes_zero else "a finite number above 0"
+    accepted = f"a whole number of {least} or more" if is_length else accepted
+    raise ValueError(
+        f"{name}: {key}={short_repr(value)} is not accepted; {key} must be {accepted}."
+    )
 
 
 def get(name: str) -> Callable[..., Recipe]:
@@ -517,8 +483,12 @@ def get(name: str) -> Callable[..., Recipe]:
     exact = [one for one in starting if _bare(one) == _bare(plain)]
     if len(exact or starting) == 1:
         return RECIPES[(exact or starting)[0]]
-    near = starting[:5] or difflib.get_close_matches(plain, RECIPES, n=3, cutoff=0.4)
-    hint = f"similar names are {', '.join(near)}" if near else "lrsched.recipes.names() lists all"
+    if starting:
+        hint = f"it is the start of {len(starting)} names, {_listed(sorted(starting))}"
+    elif near := difflib.get_close_matches(plain, RECIPES, n=3, cutoff=0.4):
+        hint = f"similar names are {_listed(near)}"
+    else:
+        hint = "lrsched.recipes.names() lists all"
     raise ValueError(f"recipes.get: name={plain!r} is not accepted; {hint}.")
 
 
@@ -534,7 +504,7 @@ def names() -> list[str]:
       >>> recipes.names()[:2]
       ['dit-xl2', 'edm2-img512-xs']
     """
-    return [row["name"] for row in listing()]
+    return sorted(RECIPES, key=lambda name: (_FAMILIES[name], name))
 
 
 def listing() -> list[dict[str, str]]:
@@ -549,21 +519,20 @@ def listing() -> list[dict[str, str]]:
       >>> recipes.listing()[0]["signature"]
       '(peak=0.0001)'
     """
-    return sorted(_rows(), key=lambda row: (row["family"], row["name"]))
+    return [_row(name) for name in names()]
 
 
-def _rows() -> Iterator[dict[str, str]]:
-    for name, create in RECIPES.items():
-        made = create()
-        arguments = ", ".join(f"{key}={_number(value)}" for key, value in made.scale.items())
-        yield {
-            "family": made.family,
-            "name": name,
-            "signature": f"({arguments})",
-            "about": (inspect.getdoc(create) or "").partition("\n")[0],
-            "optimizer": _call(made.parts.optimizer),
-            "source": made.source,
-        }
+def _row(name: str) -> dict[str, str]:
+    create = RECIPES[name]
+    made = create()
+    return {
+        "family": made.family,
+        "name": name,
+        "signature": f"({_arguments_text(made.scale)})",
+        "about": (inspect.getdoc(create) or "").partition("\n")[0],
+        "optimizer": _call(made.parts.optimizer),
+        "source": made.source,
+    }
 
 
 def to_json(recipe: Recipe) -> str:

@@ -42,6 +42,8 @@ def sequence(*segments: tuple[Schedule | float, int | None]) -> Schedule:
             "longer or its phases shorter."
         )
     parts = [first_steps(part, length) for part, length in segments if length != 0]
+    if not parts:
+        raise ValueError("a run of 0 steps is not accepted; make the run longer.")
     return parts[0] if len(parts) == 1 else join(*parts)
 
 

@@ -1,7 +1,8 @@
 """Recipes of reinforcement learning and of the sciences."""
 
 from lrsched.algebra import constant
-from lrsched.recipes._recipe import Arguments, Decay, Parts, recipe
+from lrsched.recipes._parts import Arguments, Decay, Parts
+from lrsched.recipes._recipe import recipe
 from lrsched.recipes._shapes import sequence, stairs
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.schedules.decay import exponential, linear
@@ -99,7 +100,7 @@ def mace_plateau(peak: float = 0.01) -> Parts:
     return Parts(
         {"all": constant(peak)},
         {"name": "amsgrad"},
-        weight_decay=Decay(5e-7),
+        weight_decay=Decay(5e-7, coupling="coupled"),  # PyTorch's Adam
         clip=10.0,
         ema=0.99,
         controller={

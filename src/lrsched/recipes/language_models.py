@@ -5,7 +5,8 @@ from typing import Final
 
 from lrsched._schedule import Schedule
 from lrsched.algebra import add, constant, join, multiply, repeat, reverse
-from lrsched.recipes._recipe import DECAYS_MATRICES, Arguments, Decay, Parts, recipe
+from lrsched.recipes._parts import DECAYS_MATRICES, Arguments, Decay, Parts
+from lrsched.recipes._recipe import recipe
 from lrsched.recipes._shapes import (
     ahead,
     ramp,

@@ -1,6 +1,7 @@
 """Recipes of optimizers: what to set for a run that has a tuned AdamW, by their authors."""
 
-from lrsched.recipes._recipe import SCHEDULE_FREE, Arguments, Decay, Parts, recipe
+from lrsched.recipes._parts import SCHEDULE_FREE, Arguments, Decay, Parts
+from lrsched.recipes._recipe import recipe
 from lrsched.recipes._shapes import ahead, warmup_cosine
 from lrsched.scaling.laws import half_life_ramp
 from lrsched.schedules.decay import linear

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from lrsched.recipes._recipe import Arguments, Decay, Parts, recipe
+from lrsched.recipes._parts import Arguments, Decay, Parts
+from lrsched.recipes._recipe import recipe
 from lrsched.recipes._shapes import ramp, sequence, warmup_linear
 from lrsched.schedules.decay import exponential
 from lrsched.schedules.power import inverse_sqrt, noam

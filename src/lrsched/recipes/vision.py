@@ -3,7 +3,8 @@
 import math
 
 from lrsched.algebra import add, constant, minimum, multiply, reverse
-from lrsched.recipes._recipe import DECAYS_KERNELS, DECAYS_MATRICES, Decay, Parts, recipe
+from lrsched.recipes._parts import DECAYS_KERNELS, DECAYS_MATRICES, Decay, Parts
+from lrsched.recipes._recipe import recipe
 from lrsched.recipes._shapes import ahead, ramp, sequence, stairs, warmup_cosine
 from lrsched.schedules.decay import cosine, exponential, linear, multistep
 from lrsched.schedules.power import inverse_sqrt

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import jax
 
 from lrsched._schedule import Schedule
+from lrsched.arguments import short_repr
 from lrsched.transforms.composition import path_name
 from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.rate import RateState
@@ -102,9 +103,45 @@ class StateLeaf:
         return array
 
 
+def numbers_of(tree: "chex.ArrayTree", path: Path = ()) -> "Iterator[tuple[Path, chex.Array]]":
+    """Yield the arrays of a configuration with their paths, as a state without types has them."""
+    children = None if is_nnx_variable(tree) else _children(tree)
+    if children is None:
+        yield from ((path, array) for array in jax.tree.leaves(tree))
+        return
+    for key, child in children:
+        yield from numbers_of(child, path if _is_variable(key, children) else (*path, key))
+
+
+def _is_variable(key: str, children: "list[tuple[str, chex.ArrayTree]]") -> bool:
+    # Orbax restores an nnx.Variable without a target as the mapping {"value": array}.
+    return len(children) == 1 and key == "value"
+
+
 def is_configuration(value: object) -> bool:
     """Return whether a part of a state says what its transform does, rather than what it knows."""
     return isinstance(value, RateState | Schedule) or hasattr(value, "metric_names")
+
+
+def check_state(function: str, name: str, state: "chex.ArrayTree") -> None:
+    """Raise if ``state`` is certainly no optimizer's state, and no container of one.
+
+    A custom transform may keep its state in any tree of arrays.
+    """
+    leaves = jax.tree.leaves(state)
+    is_optimizer = hasattr(state, "init") and hasattr(state, "update")
+    has_arrays = any(hasattr(leaf, "shape") for leaf in leaves) or not (leaves or state is None)
+    if is_optimizer or not has_arrays:
+        value = "an optimizer" if is_optimizer else short_repr(state)
+        raise ValueError(
+            f"{function}: {name}={value} is not accepted; {name} must be the state of an "
+            "optimizer: optimizer.init(params), a later one, or the restored one."
+        )
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+        raise ValueError(
+            f"{function}: {name} holds a ShapeDtypeStruct, which is no number; it must be a state "
+            "of arrays, and not a description of one."
+        )
 
 
 def read_state(state: "chex.ArrayTree") -> list[StateLeaf]:
@@ -127,7 +164,8 @@ def nodes_of(leaves: list[StateLeaf]) -> list[StateNode]:
 
 
 def _is_leaf(value: object) -> bool:
-    return is_nnx_variable(value) or is_configuration(value)
+    # The variable of a masked parameter holds a MaskedNode, and no array.
+    return is_configuration(value) or (is_nnx_variable(value) and bool(jax.tree.leaves(value)))
 
 
 def _sort_key(place: Path) -> tuple[tuple[bool, int, str], ...]:
@@ -175,14 +213,12 @@ def _leaves(
     is_sequence = isinstance(value, tuple | list) or _is_sequence(value)
     for key, child in children:
         is_key_of_container = node is None and not is_sequence
-        # Orbax restores an nnx.Variable without a target as the mapping {"value": array}.
-        is_variable = len(children) == 1 and key == "value"
         yield from _leaves(
             child,
             (*place, key),
             node,
             field,
-            path if is_variable else (*path, key),
+            path if _is_variable(key, children) else (*path, key),
             has_nodes and key != "params",
             (*container, key) if is_key_of_container else container,
             (*labels, key) if field == "inner_states" and len(path) == 0 else labels,
@@ -205,8 +241,7 @@ def _is_sequence(value: object) -> bool:
 def _state_fields(value: object) -> frozenset[str] | None:
     """Return the fields of a transform's state; None for all else, such as a tree of parameters."""
     if isinstance(value, Mapping):
-        fields = frozenset(map(str, value))
-        return fields if fields in _known_fields() else None
+        return _fields_of_mapping(frozenset(map(str, value)))
     if not (isinstance(value, tuple) and hasattr(value, "_fields")):
         return None
     kind = type(value)
@@ -215,10 +250,27 @@ def _state_fields(value: object) -> frozenset[str] | None:
 
 
 @functools.cache
+def _fields_of_mapping(keys: frozenset[str]) -> frozenset[str] | None:
+    """Return the fields of the state that a mapping of these keys was; None if it was none.
+
+    ``nnx.state`` leaves fields out that hold nothing, such as the ``schedules`` of an optimizer
+    whose rates alone are scheduled. A field with ``count`` in its name always holds an array.
+    """
+    if keys in _known_fields():
+        return keys
+    partial = [
+        fields
+        for fields in _known_fields()
+        if len(keys) > 1 and keys < fields and not any("count" in name for name in fields - keys)
+    ]
+    return min(partial, key=len, default=None)
+
+
+@functools.cache
 def _known_fields() -> frozenset[frozenset[str]]:
     """Return the sets of fields of the states of optax and of lrsched.
 
-    A mapping with exactly these keys is a state that was restored without a target.
+    A mapping with these keys is a state that was restored without a target.
     """
     kinds = [
         kind

@@ -1,6 +1,7 @@
 """The states of optax's ``contrib`` methods in the fields of lrsched's.
 
-The methods are the same algorithms, so that every sum and estimate has a counterpart.
+The methods are the same algorithms, so that every sum and estimate has a counterpart, but for the
+sum of updates of ``mechanize``, which optax does not keep.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from lrsched.adaptive.base import AdaptiveState
 from lrsched.adaptive.coin_betting import CocobMethodState
 from lrsched.adaptive.dadaptation import DAdaptMethodState
 from lrsched.adaptive.distance import DistanceMethodState
+from lrsched.adaptive.mechanic import MechanicMethodState
 from lrsched.adaptive.polyak import MomoMethodState
 from lrsched.adaptive.prodigy import ProdigyMethodState
 from lrsched.adaptive.schedule_free import ScheduleFreeMethodState
@@ -77,6 +79,10 @@ _RENAMED: Final[dict[frozenset[str], tuple[type, dict[str, str]]]] = {
             "reward": "reward",
         },
     ),
+    frozenset(("base_optimizer_state", "count", "r", "m", "v", "s", "x0")): (
+        MechanicMethodState,
+        {"x0": "delta", "s": "scales", "r": "rewards", "v": "variance", "m": "max_abs_gain"},
+    ),
     frozenset(("b1", "weight_sum", "step_count", "max_lr", "base_optimizer_state", "z")): (
         ScheduleFreeMethodState,
         {
@@ -97,6 +103,10 @@ _CONVERTED: Final[dict[str, Callable[[Any], object]]] = {
     "is_init_step": lambda saved: jnp.where(saved, 0, 1).astype(jnp.int32),
     "estim_sq_dist": jnp.sqrt,
     "step_count": lambda saved: saved - 1,
+    # optax clips rewards where it uses them. It computes the sum of the base's updates from the
+    # parameters, which no state holds: the sum starts again at the present parameters.
+    "r": lambda saved: jnp.maximum(saved, 0),
+    "x0": jnp.zeros_like,
 }
 
 
@@ -127,9 +137,9 @@ def translate_method(node: StateNode, inner: list[StateNode]) -> list[StateNode]
                 if field == "nu":
                     leaves["base_state", path] = leaf
     result = [_node(kind, node, leaves, origins)]
-    if ("num_updates", ()) in leaves and "is_init_step" not in node.fields:
-        count = {("count", ()): leaves["num_updates", ()]}
-        result.append(_node(AdaptiveState, node, count, []))
+    count = leaves.get(("num_updates", ()), node.leaves.get(("count", ())))
+    if count is not None and "is_init_step" not in node.fields:
+        result.append(_node(AdaptiveState, node, {("count", ()): count}, []))
     return result
 
 

@@ -4,18 +4,40 @@ A transform in a chain cannot see its neighbours, and ``optax.adam(1e-3)`` leave
 state that tells of its rate. A few updates show the effect of an order.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from lrsched.adaptive.controller import observed_metric_names
-from lrsched.running.edit import all_sites, scale_learning_rate
-from lrsched.transforms.composition import path_name
+from lrsched.adaptive.coin_betting import CocobMethodState
+from lrsched.adaptive.controller import ControllerState, observed_metric_names
+from lrsched.adaptive.polyak import AliGMethodState, MomoMethodState, PolyakMethodState
+from lrsched.arguments import BASE_OPTIMIZER
+from lrsched.running.edit import all_sites, edit_sites
+from lrsched.transforms.composition import path_name, replace_nodes, states_of
+from lrsched.transforms.groups import FROZEN, LayerwiseDecayState, LearningRateGroupsState
+from lrsched.transforms.rate import scale_rate
 
-_NUM_UPDATES = 3  # The rate of the first one is 0 under most warmups.
-_SMALLEST_COSINE = 0.1
+_NUM_UPDATES: Final = 3  # The rate of the first one is 0 under most warmups.
+_MAX_CALLS: Final = 3 * 2**12  # Three updates of that many micro-batches; far above any in use.
+_SMALLEST_COSINE: Final = 0.1
+# Updates that a rate multiplies change by a half where it is halved. Those of a small rate before
+# Adam change, too, by its eps, but less; and not at all where the rate is so large that the
+# gradients are far above eps. A clip behind the rate acts at large rates only.
+_SMALLEST_CHANGE: Final = 0.25
+_ROUNDING: Final = 0.01
+_LARGE: Final = 2.0**10
+_SIZE_NEED_NOT_ACT: Final = (
+    CocobMethodState,  # A factor of all gradients cancels.
+    *(AliGMethodState, MomoMethodState, PolyakMethodState),  # It is a cap.
+)
+_MULTIPLIERS: Final = {
+    LearningRateGroupsState: "learning_rate_groups",
+    LayerwiseDecayState: "layerwise_decay",
+}
 
 
 def check_optimizer(
@@ -24,8 +46,11 @@ def check_optimizer(
     """Raise if a few updates of the optimizer ascend, or do not depend on its rate.
 
     The parameters and their number of updates stay as they are. Each array receives the same
-    gradient three times, the signs of its entries, so that a weight decay points the same way. A
-    link that normalises by more than the signs, or whose first three updates are 0, is passed.
+    gradient in three updates, the signs of its entries, so that a weight decay points the same way.
+    With ``optax.MultiSteps`` and ``optax.apply_every``, these are three updates of the parameters.
+    A link that normalises by more than the signs, or whose first three updates are 0, is passed.
+    The rate of `cocob`, `polyak`, `alig`, `momo` and `momo_adam` is a weight or a cap, on which the
+    first updates need not depend.
 
     Args:
       optimizer: Transform, as it is used in the run.
@@ -33,8 +58,9 @@ def check_optimizer(
       **extra_args: Keywords that the run passes to ``update``, such as ``value=1.0``.
 
     Raises:
-      ValueError: If an update ascends, no update changes with the learning rate, or a controller
-        receives none of its metrics.
+      ValueError: If an update ascends; no update changes with the learning rate, with the
+        multipliers of `learning_rate_groups` or `layerwise_decay`, or with the scale of a
+        controller; or a controller receives none of its metrics.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax
@@ -46,6 +72,7 @@ def check_optimizer(
       ...     print(str(error).split(";")[0])
       check_optimizer: the updates ascend
     """
+    optimizer = BASE_OPTIMIZER.validate("check_optimizer", "optimizer", optimizer)
     state = optimizer.init(params)
     names = observed_metric_names(state)
     if names and not names & extra_args.keys():
@@ -59,11 +86,26 @@ def check_optimizer(
     gradients = jax.tree.map(lambda p: jnp.where(jnp.real(p) < 0, -1, 1).astype(p.dtype), params)
 
     @jax.jit
+    def step(
+        total: optax.Updates, state: optax.OptState
+    ) -> tuple[optax.Updates, optax.OptState, list[jax.Array]]:
+        updates, state = update(gradients, state, params, **extra_args)
+        total = jax.tree.map(jnp.add, total, updates)
+        # optax counts micro-batches modulo their number, so that 0 follows an update.
+        waits = [node.mini_step for node in states_of(optax.MultiStepsState, state)]
+        waits += [node.count for node in states_of(optax.ApplyEvery, state)]
+        return total, state, waits
+
     def total_of(state: optax.OptState) -> optax.Updates:
         total = jax.tree.map(jnp.zeros_like, params)
-        for _ in range(_NUM_UPDATES):
-            updates, state = update(gradients, state, params, **extra_args)
-            total = jax.tree.map(jnp.add, total, updates)
+        num_updates = None
+        for _ in range(_MAX_CALLS):
+            total, state, waits = step(total, state)
+            num_updates = [0] * len(waits or [0]) if num_updates is None else num_updates
+            for index, wait in enumerate(waits or [jnp.zeros([])]):
+                num_updates[index] += not jnp.any(wait)
+            if min(num_updates) >= _NUM_UPDATES:
+                break
         return total
 
     total = total_of(state)
@@ -78,23 +120,50 @@ def check_optimizer(
                 "optax.scale_by_adam(), scale_by_learning_rate(rate)), or "
                 "inject_schedules(optax.adam)(rate)."
             )
-    sites = [
-        site for site in all_sites(state) if not site.is_hyperparameter and not site.is_multiplier
-    ]
-    if len({site.group for site in sites}) != len(sites) or not sites:
-        return  # no rate in the state, or several in one product
-    halved = total_of(scale_learning_rate(state, 0.5))
-    moves = [bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(total)]
-    stays = [
-        bool(jnp.all(jnp.abs(new - old) <= 0.01 * jnp.abs(old)))
-        for new, old in zip(jax.tree.leaves(halved), jax.tree.leaves(total), strict=True)
-    ]
-    if any(moves) and all(stays):
-        raise ValueError(
-            "check_optimizer: no update depends on the learning rate; a transform after it divides "
-            "it out: put scale_by_learning_rate behind it, as in chain(optax.scale_by_adam(), "
-            "scale_by_learning_rate(rate))."
-        )
+
+    def stays(scaled: Callable[[float], optax.OptState], factor: float, change: float) -> bool:
+        """Return whether updates are made, and none changes by more where a rate is halved."""
+        halved, whole = (jax.tree.leaves(total_of(scaled(x))) for x in (factor / 2, factor))
+        pairs = list(zip(halved, whole, strict=True))
+        moves = any(bool(jnp.any(leaf != 0)) for leaf in whole)
+        return moves and all(bool(jnp.all(jnp.abs(a - b) <= change * jnp.abs(b))) for a, b in pairs)
+
+    def check_depends(
+        name: str, scaled: Callable[[float], optax.OptState], has_bounds: bool = False
+    ) -> None:
+        if has_bounds:  # A controller brings a large scale back, and a small one halfway.
+            is_divided_out = stays(scaled, 1.0, _ROUNDING)
+        else:
+            is_divided_out = stays(scaled, 1.0, _SMALLEST_CHANGE) and stays(
+                scaled, _LARGE, _ROUNDING
+            )
+        if is_divided_out:
+            raise ValueError(
+                f"check_optimizer: no update depends on the {name}; a transform after it divides "
+                "it out: put it behind that one, as in chain(optax.scale_by_adam(), "
+                "scale_by_learning_rate(rate), learning_rate_groups(groups))."
+            )
+
+    sites = [site for site in all_sites(state) if not site.is_hyperparameter]
+    rates = [site for site in sites if not site.is_multiplier]
+    # Without a rate in the state, or with several in one product, nothing can be said of it.
+    is_clear = bool(rates) and len({site.group for site in rates}) == len(rates)
+    if is_clear and not any(states_of(kind, state) for kind in _SIZE_NEED_NOT_ACT):
+        check_depends("learning rate", functools.partial(edit_sites, state, rates, scale_rate))
+    for kind, factory in _MULTIPLIERS.items():
+        of_kind = [site for site in sites if isinstance(site.node.state, kind)]
+        for node in {id(site.node.state): site.node.state for site in of_kind}.values():
+            own = [x for x in of_kind if x.node.state is node and x.rate.schedule != FROZEN]
+            if own:
+                scaled = functools.partial(edit_sites, state, own, scale_rate)
+                check_depends(f"multipliers of {factory}", scaled)
+    for controller in states_of(ControllerState, state):
+
+        def with_scale(factor: float, node: ControllerState = controller) -> optax.OptState:
+            return replace_nodes(state, [(node, lambda x: x._replace(scale=factor * x.scale))])
+
+        name = type(controller.controller).__name__
+        check_depends(f"scale of {name}", with_scale, has_bounds=True)
 
 
 def _descent_cosine(update: jax.Array, gradient: jax.Array) -> jax.Array:

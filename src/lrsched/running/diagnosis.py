@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from lrsched.adaptive.health import RecordedHealth, recorded_health
+from lrsched.finding import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,44 +18,13 @@ MAX_FINDINGS: Final = 5
 """Largest number of findings of a diagnosis."""
 
 
-class Finding(NamedTuple):
-    """One thing that is wrong with a run; ``print`` shows it as a sentence.
-
-    Attributes:
-      problem: ``"not finite"``, ``"frozen group"``, ``"early decay"``, ``"exploding group"``,
-        ``"no warmup"``, ``"too high"``, ``"too low"``, ``"spikes"``, ``"idle decay"`` or
-        ``"short memory"``.
-      text: What was measured.
-      value: Its number.
-      threshold: The number beyond which it is a finding.
-      source: Where the threshold comes from, a paper or "heuristic".
-      fix: A line of code, or a change, to try.
-
-    Example:
-      >>> import lrsched
-      >>> print(lrsched.Finding("too high", "the ratio", 2.0, 1.0, "heuristic", "a third of it"))
-      too high: the ratio (2, threshold 1, heuristic); try a third of it.
-    """
-
-    problem: str
-    text: str
-    value: float
-    threshold: float
-    source: str
-    fix: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.problem}: {self.text} ({self.value:.3g}, threshold {self.threshold:.3g}, "
-            f"{self.source}); try {self.fix}."
-        )
-
-
 class Diagnosis(NamedTuple):
     """Findings of `diagnose`, the most serious first; ``print`` shows a sentence for each.
 
     Attributes:
-      findings: At most five findings.
+      findings: At most five findings, of the kinds ``"not finite"``, ``"frozen group"``, ``"early
+        decay"``, ``"exploding group"``, ``"no warmup"``, ``"too high"``, ``"too low"``,
+        ``"spikes"``, ``"idle decay"`` and ``"short memory"``.
       num_updates: Number of updates that they are about.
 
     Example:
@@ -70,10 +40,10 @@ class Diagnosis(NamedTuple):
     @property
     def verdict(self) -> str:
         """The verdict on the rate: "too high", "too low", or "good" otherwise."""
-        problems = {finding.problem for finding in self.findings}
-        if problems & {"too high", "not finite"}:
+        kinds = {finding.kind for finding in self.findings}
+        if kinds & {"too high", "not finite"}:
             return "too high"
-        return "too low" if "too low" in problems else "good"
+        return "too low" if "too low" in kinds else "good"
 
     def __str__(self) -> str:
         if not self.findings:

@@ -15,7 +15,7 @@ import optax
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
-from lrsched.algebra import as_schedule, constant, multiply
+from lrsched.algebra import LearningRate, constant, multiply
 from lrsched.arguments import (
     POSITIVE_INT,
     ArgumentType,
@@ -24,6 +24,7 @@ from lrsched.arguments import (
     in_range,
     is_traced,
 )
+from lrsched.numerics import MAX_STEP
 from lrsched.running._nodes import (
     StateLeaf,
     StateNode,
@@ -56,6 +57,7 @@ _NUMBER = ArgumentType("Number", "a finite number", in_range())
 _FRACTION = argument_type_of(UnitFloat) or _NUMBER
 _RAMP = argument_type_of(Ramp) or _NUMBER
 _MULTIPLIER = "multiplier"
+SCHEDULE: Final = argument_type_of(LearningRate) or _NUMBER
 
 
 def set_learning_rate(
@@ -95,8 +97,10 @@ def set_learning_rate(
     function = "set_learning_rate"
     sites = rate_sites(function, opt_state, group, one_group=True, multipliers=False)
     if value is None:
-        return _edit(opt_state, sites, rates.release_rate)
-    return _edit(opt_state, sites, rates.override_rate, _RATE.validate(function, "value", value))
+        return edit_sites(opt_state, sites, rates.release_rate)
+    return edit_sites(
+        opt_state, sites, rates.override_rate, _RATE.validate(function, "value", value)
+    )
 
 
 def scale_learning_rate(
@@ -129,7 +133,7 @@ def scale_learning_rate(
     factor = _RATE.validate(function, "factor", factor)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
-    return _edit(opt_state, sites, rates.scale_rate, factor)
+    return edit_sites(opt_state, sites, rates.scale_rate, factor)
 
 
 def set_hyperparameter(
@@ -247,7 +251,7 @@ def set_schedule(
     >>> lrsched.learning_rate_schedule(state)
     cosine(peak=0.1, steps=200)
     """
-    new = as_schedule(schedule)
+    new = SCHEDULE.validate("set_schedule", "schedule", schedule)
     sites = rate_sites("set_schedule", opt_state, group, one_group=True, multipliers=False)
     for site in sites:
         if _is_live(site):
@@ -291,17 +295,25 @@ def restart(
     [-1.0]
     """
     start = rates.as_step("restart", step)
+    if group is not None:
+        rate_sites("restart", opt_state, group)  # raises where there is no such group
     if reset:
         opt_state = _reset_moments(opt_state, group)
     if group is not None:
-        return _edit(opt_state, rate_sites("restart", opt_state, group), rates.move_rate, start)
+        return edit_sites(
+            opt_state, rate_sites("restart", opt_state, group), rates.move_rate, start
+        )
     nodes = [
         node.state for node in iter_rate_nodes(opt_state) if node.rate_factor.with_rates is not None
     ]
     if not nodes:
-        raise ValueError("restart: the state holds no schedule of lrsched.")
+        raise ValueError(
+            "restart: the state holds no schedule of lrsched; it must come from an optimizer with "
+            "scale_by_learning_rate, inject_schedules or an adaptive method in it."
+            + rates_hint(opt_state)
+        )
     sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
-    moved = _edit(opt_state, sites, rates.unmove_rate) if sites else opt_state
+    moved = edit_sites(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
     def set_count(state: optax.OptState) -> optax.OptState:
         return state._replace(
@@ -418,7 +430,7 @@ def extend(
     sites = rate_sites("extend", opt_state, group)
     for site in sites:
         _check_extend(site, total_steps)
-    return _edit(opt_state, sites, rates.extend_rate, total_steps)
+    return edit_sites(opt_state, sites, rates.extend_rate, total_steps)
 
 
 def start_cooldown(
@@ -452,7 +464,8 @@ def start_cooldown(
 
     Raises:
       ValueError: If ``steps < 1``, ``end`` is negative or not finite, ``start`` is not in [0, 1],
-        ``ramp`` is unknown, or there is no such group.
+        ``ramp`` is unknown, the step count is at its largest value of 2**31 - 1, or there is no
+        such group.
 
     Source: Hägele et al. 2024 (arXiv 2405.18392); for ``start``, Dremov et al. 2025
     (arXiv 2508.01483).
@@ -471,9 +484,17 @@ def start_cooldown(
     ramp = _RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
+    for site in sites:
+        if not is_traced((site.rate, site.step)) and np.any(
+            np.asarray(rate_step(site.rate, site.step)) >= MAX_STEP
+        ):
+            raise ValueError(
+                f"{function}: the step count is {MAX_STEP}, the largest, at which it stays, so "
+                "that the rate would never fall; restart(opt_state, step) sets it."
+            )
     if isinstance(ramp, str):
         numbers = rates.ramp_numbers(ramp)
-        return _edit(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)
+        return edit_sites(opt_state, sites, rates.cool_rate, steps, end, start, *numbers)
     changed = [
         site._replace(
             rate=rates.cooldown_by_function(site.rate, site.step, steps, end, start, ramp)
@@ -616,7 +637,7 @@ def _hyperparameter_sites(
         raise ValueError(
             f"set_hyperparameter: name={name!r} is not accepted; name must be one of the scheduled "
             f"hyperparameters of the state ({', '.join(sorted(known)) or 'it has none'}). "
-            "set_learning_rate sets a learning rate."
+            "set_learning_rate sets a learning rate." + ("" if known else rates_hint(opt_state))
         )
     chosen = [site for site in named if group in (None, group_label(site.group))]
     if not chosen:
@@ -630,6 +651,11 @@ def _hyperparameter_sites(
 
 def all_sites(opt_state: optax.OptState) -> list[RateSite]:
     """Return every rate, multiplier and other scheduled hyperparameter of a state."""
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(opt_state)):
+        raise ValueError(
+            "the state is a description, as of jax.eval_shape, and holds no numbers; pass "
+            "optimizer.init(params), or the restored state."
+        )
     sites = []
     for node in iter_rate_nodes(opt_state):
         factor = node.rate_factor
@@ -657,12 +683,13 @@ def _site(
     )
 
 
-def _edit(
+def edit_sites(
     opt_state: optax.OptState,
     sites: Sequence[RateSite],
     edit: Callable[..., RateState],
     *numbers: "chex.Numeric",
 ) -> optax.OptState:
+    """Return ``opt_state`` with an edit applied to some of its rates."""
     return _written(opt_state, _edited(sites, edit, *numbers))
 
 

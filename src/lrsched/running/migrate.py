@@ -15,11 +15,14 @@ from jax.typing import ArrayLike
 from lrsched.running._nodes import (
     INJECTED_FIELDS,
     MULTI_STEPS_FIELDS,
+    RATE_FIELDS,
     Path,
     StateLeaf,
     StateNode,
+    check_state,
     flatten_state,
     nodes_of,
+    numbers_of,
     read_state,
 )
 from lrsched.running._optax_methods import translate_method
@@ -27,13 +30,14 @@ from lrsched.transforms.composition import LEARNING_RATE, group_label, unwrap_nn
 from lrsched.transforms.groups import FROZEN
 from lrsched.transforms.inject import rate_labels
 from lrsched.transforms.rate import (
+    NO_EDITS,
     RateState,
     check_fingerprint,
     edit_rate,
     evaluate_rate,
     fingerprint,
-    init_rate,
     override_number,
+    pack_edits,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +66,10 @@ def migrate(
     ``inject_hyperparams``, ``partition``, ``masked``, ``MultiSteps`` and ``apply_if_finite``, in
     any order, become one another. Groups and their multipliers are those of ``fresh``. The states
     of optax's ``contrib`` methods (``prodigy``, ``dadapt_adamw``, ``dog``, ``dowg``, ``momo``,
-    ``momo_adam``, ``cocob``, ``schedule_free``) become those of lrsched's.
+    ``momo_adam``, ``cocob``, ``schedule_free``, ``mechanize``) become those of lrsched's. optax's
+    ``prodigy`` and ``dadapt_adamw`` always correct the bias of Adam's moments: lrsched's make the
+    same steps with ``bias_correction=True``. The scale of ``mechanize`` is kept; its ``x_0``
+    becomes the present parameters.
 
     A warning names what has no counterpart: moments that start from zero, moments that are dropped,
     and a rate that was set manually and does not apply.
@@ -71,7 +78,9 @@ def migrate(
       saved: Restored state, of optax's transforms or of lrsched's, or anything that holds one: a
         ``TrainState``, an ``nnx.Optimizer``. A tree of dictionaries and lists, as Orbax and
         msgpack restore it without a target, is read by the names of its keys.
-      fresh: State that ``init`` of the new optimizer returns, or what holds it.
+      fresh: State that ``init`` of the new optimizer returns, or what holds it. From
+        ``nnx.state(optimizer)``, which holds numbers without their schedule, `learning_rate`
+        returns the first rate until the next update.
       schedule: "new" continues with the schedules of ``fresh``; "saved" with those of ``saved``,
         where its state has any, including manual changes. A rate that was assigned in
         ``hyperparams`` of ``inject_hyperparams`` becomes an override.
@@ -99,6 +108,8 @@ def migrate(
             f"migrate: schedule={schedule!r} is not accepted; schedule must be one of "
             f"{', '.join(map(repr, SCHEDULES))}."
         )
+    check_state("migrate", "saved", saved)
+    check_state("migrate", "fresh", fresh)
     migration = _Migration(saved, fresh, schedule == "saved", step)
     state = migration.state()
     if notes := migration.notes():
@@ -165,6 +176,14 @@ class _Migration:
 
     def state(self) -> "optax.OptState":
         """Return the fresh state with all that the saved one has."""
+        for name, leaves in (("saved", self._old), ("fresh", self._new)):
+            others = self._new if name == "saved" else self._old
+            if leaves and not nodes_of(leaves) and nodes_of(others):
+                paths = ", ".join("/".join(leaf.path) or "an array" for leaf in leaves[:4])
+                raise ValueError(
+                    f"migrate: {name} holds {paths}, and no state of a transform; it must be the "
+                    "state of an optimizer, or what holds one."
+                )
         values = [self._leaf(leaf) for leaf in self._new]
         moments = [leaf for leaf in self._new if _is_moment(leaf)]
         if moments and all(leaf in self._fresh_leaves for leaf in moments):
@@ -220,18 +239,43 @@ class _Migration:
         return _wrapped(_placed(array, fresh, is_first), leaf.value)
 
     def _configuration(self, node: StateNode, leaf: StateLeaf) -> "chex.ArrayTree":
-        if not isinstance(leaf.value, RateState):
+        if isinstance(leaf.value, RateState):
+            saved = self._saved_rate(node, leaf.path[0] if leaf.path else "")
+            if saved is None:
+                return leaf.value
+            if self._keeps_schedules:
+                return self._kept_rate(leaf, saved)
+            self._note_edits(node, leaf, saved)
+            return leaf.value
+        if RATE_FIELDS.isdisjoint(leaf.path[:2]):  # a controller, or a schedule without edits
             source = self._source(node) if self._keeps_schedules else None
             old = None if source is None else source.leaves.get((leaf.field, leaf.path))
             return leaf.value if old is None else old.value
-        name = leaf.path[0] if leaf.path else ""
-        saved = self._saved_rate(node, name)
+        return self._number_of_rate(node, leaf)
+
+    def _number_of_rate(self, node: StateNode, leaf: StateLeaf) -> "chex.ArrayTree":
+        """Return one number of a rate in a state without types, such as that of ``nnx.state``."""
+        depth = 0 if leaf.path[0] in RATE_FIELDS else 1
+        names, path = leaf.path[:depth], leaf.path[depth:]
+        saved = self._saved_rate(node, names[0] if names else "")
         if saved is None:
             return leaf.value
-        if self._keeps_schedules:
-            return self._kept_rate(leaf, saved)
-        self._note_edits(node, leaf, saved)
-        return leaf.value
+        is_last = path == ("fingerprint",)
+        if not self._keeps_schedules:
+            if is_last:
+                field = "learning_rate" if leaf.field == "rate" else "values"
+                self._note_edits(node, node.leaves.get((field, names), leaf), saved)
+            return leaf.value
+        if saved.manual_value is not None:
+            value = jnp.asarray(saved.manual_value, jnp.float32)
+            edits = pack_edits(NO_EDITS._replace(override=value, is_overridden=jnp.int32(1)))
+            number = dict(numbers_of({"record": edits})).get(path, leaf.array)
+        else:
+            record = saved.record
+            number = dict(numbers_of(record)).get(path)
+            if number is None or (is_last and np.any(np.asarray(number) != leaf.array)):
+                raise _other_kind(saved, "the fresh one")
+        return _wrapped(_placed(number, leaf.array, is_first=False), leaf.value)
 
     def _kept_rate(self, leaf: StateLeaf, saved: _SavedRate) -> "chex.ArrayTree":
         fresh: RateState = leaf.value
@@ -256,28 +300,29 @@ class _Migration:
         return fresh
 
     def _note_edits(self, node: StateNode, leaf: StateLeaf, saved: _SavedRate) -> None:
-        """Note the manual changes that are dropped with the saved schedule."""
+        """Note the manual changes that are dropped with the saved schedule.
+
+        The leaf is the fresh rate, or the value that it applies first in a state without types.
+        """
         label = group_label((*saved.group, saved.name)) or LEARNING_RATE
         keep = "migrate(..., schedule='saved') keeps it"
         if saved.manual_value is not None:
-            plain = _plain(leaf.value)
-            value, new = (
-                np.asarray(saved.manual_value),
-                np.asarray(_evaluate(plain, self._clock(node))),
-            )
+            if isinstance(leaf.value, RateState):
+                plain = _plain(leaf.value)
+                new, schedule = _evaluate(plain, self._clock(node)), f" {plain.schedule}"
+            else:
+                new, schedule = leaf.array, ""  # its first value: a number has no schedule
+            value = np.asarray(saved.manual_value)
             if not np.allclose(value, new, rtol=1e-6, atol=0):
                 self._notes.append(
                     f"The saved {label} is {_number(value)}, set manually or constant, and the "
-                    f"fresh schedule {plain.schedule} gives {_number(new)}; {keep}."
+                    f"fresh schedule{schedule} gives {_number(np.asarray(new))}; {keep}."
                 )
-        elif isinstance(saved.record, RateState):
-            unedited = init_rate(saved.record.schedule).record
-            current = _plain(saved.record).record
-            if any(np.any(np.asarray(x) != y) for x, y in zip(current, unedited, strict=True)):
-                self._notes.append(
-                    f"The saved {label} was changed at run time, and the fresh schedule applies "
-                    f"without that; {keep}."
-                )
+        elif _is_edited(saved.record):
+            self._notes.append(
+                f"The saved {label} was changed at run time, and the fresh schedule applies "
+                f"without that; {keep}."
+            )
 
     # Where a leaf of the fresh state comes from.
 
@@ -528,6 +573,12 @@ def _placed(array: "chex.Array", fresh: "chex.ArrayTree", is_first: bool) -> "op
     return array if is_first else jnp.array(array)
 
 
+def _is_edited(record: "RateState | Mapping[str, chex.ArrayTree]") -> bool:
+    edits = record.record if isinstance(record, RateState) else record["record"]
+    arrays = jax.tree.leaves(edits), jax.tree.leaves(pack_edits(NO_EDITS))
+    return any(np.any(np.asarray(x) != y) for x, y in zip(*arrays, strict=True))
+
+
 def _wrapped(array: "chex.Array", like: "chex.ArrayTree") -> "optax.OptState":
     """Return an array in the container of a fresh leaf, such as an ``nnx.Variable``."""
     return jax.tree.unflatten(jax.tree.structure(like), [array])
@@ -574,18 +625,10 @@ def _filled(fresh: RateState, saved: _SavedRate) -> RateState:
     record = saved.record
     stored = np.asarray(jax.tree.leaves(record.get("fingerprint"))[0])
     if np.any(stored != fingerprint(fresh.schedule)):
-        raise ValueError(
-            f"migrate: the saved {saved.name or 'learning rate'} follows a schedule of another "
-            f"kind than {fresh.schedule}, or an earlier version saved it, and a tree without types "
-            "does not say which; restore into the state of the saved optimizer, or pass "
-            "schedule='new'."
-        )
-
-    def numbers(tree: "chex.ArrayTree") -> dict[Path, "chex.Array"]:
-        return {leaf.path: leaf.array for leaf in read_state(tree)}
+        raise _other_kind(saved, str(fresh.schedule))
 
     def fill(tree: "chex.ArrayTree", restored: "chex.ArrayTree") -> "chex.ArrayTree":
-        by_path = {path: x for path, x in numbers(restored).items() if path != ("fingerprint",)}
+        by_path = {path: x for path, x in numbers_of(restored) if path != ("fingerprint",)}
         # Flax saves a schedule as its numbers in order, and all else by name.
         in_order = [by_path.get((str(index),)) for index in range(len(by_path))]
         leaves, treedef = jax.tree.flatten_with_path(tree)
@@ -599,6 +642,14 @@ def _filled(fresh: RateState, saved: _SavedRate) -> RateState:
     return fresh._replace(
         schedule=fill(fresh.schedule, record["schedule"]),
         record=fill(fresh.record, record["record"]),
+    )
+
+
+def _other_kind(saved: _SavedRate, fresh: str) -> ValueError:
+    return ValueError(
+        f"migrate: the saved {saved.name or 'learning rate'} follows a schedule of another kind "
+        f"than {fresh}, or an earlier version saved it, and a tree without types does not say "
+        "which; restore into the state of the saved optimizer, or pass schedule='new'."
     )
 
 

@@ -20,6 +20,7 @@ from lrsched.transforms.composition import (
     rates_hint,
     unwrap_nnx,
 )
+from lrsched.transforms.nonfinite import NonfiniteGuardState
 from lrsched.transforms.rate import RateState, rate_end, rate_step
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ def learning_rates(opt_state: optax.OptState) -> dict[str, jax.Array]:
     >>> {name: float(rate) for name, rate in lrsched.learning_rates(state).items()}
     {'body': 0.25, 'head': 0.5}
     """
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(opt_state)):
+        raise ValueError(
+            "the state is a description, as of jax.eval_shape, and holds no numbers; pass "
+            "optimizer.init(params), or the restored state."
+        )
     if not has_rate(opt_state):
         raise ValueError(
             "the state holds no learning rate; it must come from an optimizer with "
@@ -109,7 +115,8 @@ def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
     ``estimate``
         of Prodigy and D-Adaptation, the distance that the next update multiplies its rate by;
     ``nonfinite_updates``
-        of an adaptive method, the updates left out because they were not finite.
+        of an adaptive method, `muon` and `hyperball`, the updates left out because they were not
+        finite.
 
     Groups have their label behind a slash (``learning_rate/head``); the second of its kind in one
     group is ``..._2``.
@@ -177,10 +184,10 @@ def _measured(node: RateNode) -> dict[str, jax.Array]:
             "received_metrics": jnp.min(state.received_count, axis=-1),
             "nonfinite_metrics": state.nonfinite_count,
         }
-    if isinstance(state, AdaptiveState):
+    if isinstance(state, AdaptiveState | NonfiniteGuardState):
         measured["nonfinite_updates"] = state.nonfinite_count
-        if hasattr(state.method_state, "estimate"):
-            measured["estimate"] = state.method_state.estimate
+    if isinstance(state, AdaptiveState) and hasattr(state.method_state, "estimate"):
+        measured["estimate"] = state.method_state.estimate
     return {name: _array(value) for name, value in measured.items()}
 
 

@@ -10,12 +10,18 @@ import optax
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, is_number
-from lrsched.algebra import as_schedule
-from lrsched.running._nodes import StateNode, nodes_of, read_state
-from lrsched.running.edit import RateSite, all_sites, rate_sites
+from lrsched.running._nodes import StateNode, check_state, nodes_of, read_state
+from lrsched.running.edit import SCHEDULE, RateSite, all_sites, rate_sites
 from lrsched.transforms.composition import group_label
 from lrsched.transforms.groups import FROZEN
-from lrsched.transforms.rate import NO_EDITS, RateState, evaluate_rate, init_rate, rate_schedule
+from lrsched.transforms.rate import (
+    NO_EDITS,
+    RateEdits,
+    RateState,
+    evaluate_rate,
+    init_rate,
+    rate_schedule,
+)
 
 if TYPE_CHECKING:
     import chex
@@ -31,15 +37,15 @@ def check_resume(
     """Describe in words where a restored state and the configuration of the run disagree.
 
     It finds a rate, a multiplier or another scheduled hyperparameter with another schedule or other
-    numbers; changes that were made at run time; groups that only one of the two has; a rate that
-    does not belong to the step count; and moments and counts that a restore left at 0.
+    numbers; changes that were made at run time; groups and transforms that only one of the two has;
+    a rate that does not belong to the step count; and moments and counts that a restore left at 0.
 
     Args:
       opt_state: Restored state, or anything that holds one. Of a stacked (vmapped, replicated)
         state, every run is checked.
       configured: State that the configuration makes, ``optimizer.init(params)``. Of an optimizer
-        with one rate, its schedule is enough; run-time changes are then not compared, as a
-        schedule has none.
+        with one rate, its schedule is enough; of its multipliers and other hyperparameters, only
+        the run-time changes are then compared.
 
     Returns:
       One line for each mismatch, with what to do; empty where there is none.
@@ -61,18 +67,24 @@ goes on.
     _check_concrete("opt_state", opt_state)
     if isinstance(configured, Schedule) or callable(configured) or is_number(configured):
         sites = rate_sites("check_resume", opt_state, one_group=True)
-        new = init_rate(as_schedule(configured))
-        lines = [_describe_mismatch(site, new, compares_edits=False) for site in sites]
+        new = init_rate(SCHEDULE.validate("check_resume", "configured", configured))
+        lines = [_describe_mismatch(site, new) for site in sites]
+        own = {(id(site.node.state), site.name) for site in sites}
+        for site in all_sites(opt_state):
+            if (id(site.node.state), site.name) not in own:
+                lines.append(_describe_mismatch(site, _unedited(site.rate)))
     else:
         _check_concrete("configured", configured)
         sites = all_sites(opt_state)
         lines = _compare_states(sites, all_sites(configured))
+        lines.append(_describe_transforms(opt_state, configured))
     lines += [_describe_applied(site) for site in sites]
     lines += _describe_zeros(opt_state)
     return "\n".join(line for line in lines if line)
 
 
 def _check_concrete(name: str, state: "chex.ArrayTree") -> None:
+    check_state("check_resume", name, state)
     for leaf in jax.tree.leaves(state):
         if isinstance(leaf, jax.core.Tracer) or not (
             hasattr(leaf, "__array__") or is_number(leaf) or callable(leaf)
@@ -101,6 +113,25 @@ def _compare_states(saved: list[RateSite], new: list[RateSite]) -> list[str]:
     return lines
 
 
+def _describe_transforms(saved: "chex.ArrayTree", new: "chex.ArrayTree") -> str:
+    """Return a line if the states of other transforms are in the two states."""
+    old_titles, new_titles = (
+        {node.fields: node.title for node in nodes_of(read_state(state)) if node.leaves}
+        for state in (saved, new)
+    )
+    extra, missing = (
+        ", ".join(sorted(title for fields, title in one.items() if fields not in other))
+        for one, other in ((old_titles, new_titles), (new_titles, old_titles))
+    )
+    if not (extra or missing):
+        return ""
+    return (
+        f"the state is that of another optimizer: it has {extra or 'nothing'} that the "
+        f"configuration lacks, and lacks {missing or 'nothing'} of it; migrate(opt_state, "
+        "optimizer.init(params)) takes over what both have."
+    )
+
+
 def _title(site: RateSite) -> str:
     """Return what a line begins with: the hyperparameter and its group; "" for the one rate."""
     group = group_label(site.group)
@@ -110,16 +141,20 @@ def _title(site: RateSite) -> str:
     return f"{kind}{group!r}" if group else ""
 
 
-def _describe_mismatch(site: RateSite, new: RateState, compares_edits: bool = True) -> str:
+def _unedited(rate: RateState) -> RateState:
+    shape = jnp.shape(rate.edits.scale)
+    return rate.with_edits(RateEdits(*(jnp.broadcast_to(x, shape) for x in NO_EDITS)))
+
+
+def _describe_mismatch(site: RateSite, new: RateState) -> str:
     """Return a line on how the schedule of a site differs from the configured one, or ``""``."""
 
     def describe(rate: RateState, other: RateState, step: int) -> str:
         saved, configured = rate_schedule(rate), rate_schedule(other)
-        is_same = rate.schedule == other.schedule
-        if saved == configured or (is_same and not compares_edits):
+        if saved == configured:
             return ""
         values = [f"{float(schedule(step)):.6g}" for schedule in (saved, configured)]
-        if is_same:
+        if rate.schedule == other.schedule:
             return (
                 f"at step {step} the saved rate, which was changed at run time, {saved}, gives "
                 f"{values[0]}, the new one {configured} {values[1]}; the changes stay, and "
@@ -174,7 +209,8 @@ def _describe_applied(site: RateSite) -> str:
         return (
             f"the latest update applied {value:.6g}, but the schedule gives {expected:.6g} at the "
             f"step {step - 1} before the count: the count, the schedule or its changes were not "
-            "restored, or the schedule was replaced since; restart(opt_state, step) sets the count."
+            "restored, or the schedule was replaced since, as a Python function is by that of the "
+            "configuration; restart(opt_state, step) sets the count."
         )
 
     return _of_members(site, of_member)

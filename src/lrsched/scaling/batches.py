@@ -1,6 +1,7 @@
 """Batch-size ramps: where a schedule would lower the rate, the batch grows instead."""
 
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Annotated, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,15 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, schedule
 from lrsched.algebra import Inner
-from lrsched.arguments import Boundaries, FiniteFloats, PositiveInt, is_traced, short_repr
+from lrsched.arguments import (
+    Boundaries,
+    FiniteFloats,
+    PositiveInt,
+    is_traced,
+    short_repr,
+    validate_arguments,
+    whole_number,
+)
 from lrsched.numerics import MAX_STEP, count_passed
 from lrsched.schedules.constant import piecewise_constant
 
@@ -102,12 +111,13 @@ class BatchRamp(NamedTuple):
         return int(sum(max(min(end, step) - start, 0) * int(size) for start, end, size in stages))
 
 
+@validate_arguments
 def batch_ramp(
-    schedule: Schedule,
-    batch_size: int,
+    schedule: Inner,
+    batch_size: Annotated[int, whole_number(1)],
     *,
-    max_batch_size: int | None = None,
-    factor: int = 2,
+    max_batch_size: Annotated[int, whole_number(1)] | None = None,
+    factor: Annotated[int, whole_number(2)] = 2,
 ) -> BatchRamp:
     """Grow the batch instead of lowering the rate, on the same number of examples ("Seesaw").
 
@@ -115,7 +125,8 @@ def batch_ramp(
     ``batch_size factor**k`` that is at most ``batch_size / f``, and the rate is ``peak f
     sqrt(batch / batch_size)``. The ratio of rate to square root of the batch is that of the
     schedule at the same number of examples, at every step. It saves updates only while the batch
-    is below the critical one.
+    is below the critical one. The batch never shrinks: a schedule that rises again after a fall,
+    such as one with restarts, is refused where it would have to.
 
     Args:
       schedule: Schedule of the rate at the initial batch size. It needs a horizon.
@@ -128,8 +139,9 @@ def batch_ramp(
       the given schedule, up to less than one batch.
 
     Raises:
-      ValueError: If the schedule has no horizon or no rate above 0, ``factor`` is below 2,
-        ``max_batch_size`` is below ``batch_size``, or a number is not whole.
+      ValueError: If the schedule has no horizon, no rate above 0, one below 0, or rises again so
+        far that the batch would have to shrink; if ``factor`` is below 2, ``max_batch_size`` is
+        below ``batch_size``, or a number is not whole.
 
     References:
       Meterez et al. 2025 (arXiv 2510.14717); the largest batch and the whole factors are added
@@ -143,59 +155,71 @@ def batch_ramp(
       >>> ramp.steps, ramp.seen(ramp.steps) / (256 * 10_000)
       (6233, 1.006)
     """
+    limit = min(64 * batch_size, MAX_STEP) if max_batch_size is None else max_batch_size
+    if limit < batch_size:
+        raise ValueError(
+            f"batch_ramp: max_batch_size={limit} is not accepted; max_batch_size must be at least "
+            f"{batch_size}, the batch_size."
+        )
     horizon = schedule.horizon
-    limit = 64 * batch_size if max_batch_size is None else max_batch_size
-    for name, number, least in (
-        ("batch_size", batch_size, 1),
-        ("max_batch_size", limit, batch_size),
-        ("factor", factor, 2),
-    ):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise ValueError(
-                f"batch_ramp: {name}={number!r} is not accepted; {name} must be a whole number of "
-                f"{least} or more."
-            )
     if horizon is None or not 1 <= horizon * (limit // batch_size) <= MAX_STEP:
         raise ValueError(
             f"batch_ramp: schedule={schedule} is not accepted; it must have a horizon of 1 or "
             "more, which times the largest multiple of the batch is at most 2**31 - 1."
         )
-    multiples = _multiples(schedule, horizon, limit // batch_size, factor)
-    starts, positions, used = [0], [0], [int(multiples[0])]
+    growth = _growth(schedule, int(horizon), limit // batch_size, factor)
+    starts, positions, used = [0], [0], [_multiple_at(growth, 0)]
     step = position = 0
     while True:
-        later = np.flatnonzero(multiples[position:] > used[-1])
-        end = position + int(later[0]) if len(later) else horizon
+        end = min((at for at, multiple in growth if multiple > used[-1]), default=horizon)
         updates = -(-(end - position) // used[-1])
         step, position = step + updates, position + updates * used[-1]
         if position >= horizon:
             break
         starts.append(step)
         positions.append(position)
-        used.append(int(multiples[position]))
+        used.append(_multiple_at(growth, position))
     rate = ramped_rate(schedule, starts, positions, [float(m) for m in used], steps=step)
     sizes = piecewise_constant([float(m * batch_size) for m in used], starts[1:])
     return BatchRamp(rate, sizes, step, horizon)
 
 
-def _multiples(schedule: Schedule, horizon: int, limit: int, factor: int) -> np.ndarray:
-    """Return the multiple of the batch at each step of the schedule; it never falls."""
-    chunks = [
-        np.asarray(schedule(np.arange(start, min(start + _CHUNK, horizon))), np.float64)
-        for start in range(0, horizon, _CHUNK)
-    ]
-    rates = np.concatenate(chunks)
-    peak = rates.max()
-    if not peak > 0:
-        raise ValueError(
-            f"batch_ramp: schedule={schedule} is not accepted; its largest rate must be above 0."
-        )
-    multiples = np.ones(horizon, np.int64)
-    falling = np.arange(horizon) >= np.argmax(rates)  # The warmup keeps the initial batch.
-    multiple = factor
-    while multiple <= limit:
+def _multiple_at(growth: list[tuple[int, int]], position: int) -> int:
+    return max((multiple for at, multiple in growth if at <= position), default=1)
+
+
+def _growth(schedule: Schedule, horizon: int, limit: int, factor: int) -> list[tuple[int, int]]:
+    """Return the step of the schedule at which each multiple of the batch is first allowed."""
+    peak, top, lowest = 0.0, 0, 0.0
+    for start, rates in _chunks(schedule, 0, horizon):
+        if rates.max() > peak:
+            peak, top = float(rates.max()), start + int(np.argmax(rates))
+        lowest = min(lowest, float(rates.min()))
+    if not peak > 0 or lowest < 0:
+        fault = "its largest rate must be above 0" if not peak > 0 else "no rate may be below 0"
+        raise ValueError(f"batch_ramp: schedule={schedule} is not accepted; {fault}.")
+    growth: list[tuple[int, int]] = []
+    # The warmup keeps the initial batch.
+    for start, rates in _chunks(schedule, top, horizon):
         # One part in a million is float32's accuracy of a rate such as peak / 2.
-        multiples[falling & (rates * multiple <= peak * (1 + 1e-6))] = multiple
-        multiple *= factor
-    result: np.ndarray = np.maximum.accumulate(multiples)
-    return result
+        allowed = peak * (1 + 1e-6) / np.maximum(rates, peak / (2.0 * limit))
+        multiple = factor if not growth else growth[-1][1] * factor
+        while multiple <= limit and (allowed >= multiple).any():
+            growth.append((start + int(np.argmax(allowed >= multiple)), multiple))
+            multiple *= factor
+        for first, multiple in growth:
+            later = allowed[max(first - start, 0) :]
+            if (later < multiple * (1 - 1e-6)).any():
+                at = max(first, start) + int(np.argmax(later < multiple * (1 - 1e-6)))
+                raise ValueError(
+                    f"batch_ramp: schedule={schedule} is not accepted, as it rises again by step "
+                    f"{at}, where the batch would have to shrink; ramp each fall by itself."
+                )
+    return growth
+
+
+def _chunks(schedule: Schedule, first: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the rates of the steps from ``first`` to ``end`` in pieces of bounded memory."""
+    for start in range(first, end, _CHUNK):
+        steps = np.arange(start, min(start + _CHUNK, end))
+        yield start, np.asarray(schedule(steps), np.float64)

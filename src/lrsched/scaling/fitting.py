@@ -1,11 +1,21 @@
 """Measured scaling: the best rate of a sweep, and the power law through the best rates."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import jax
 import numpy as np
 from jax.scipy.special import betainc
 from jax.typing import ArrayLike
+
+from lrsched.arguments import (
+    OPEN_UNIT_FLOAT,
+    is_traced,
+    short_repr,
+    validate_arguments,
+    whole_number,
+)
+from lrsched.scaling._checks import as_numbers
 
 SIZE = "size"
 """Name of the variable of a law with a single one."""
@@ -58,7 +68,11 @@ class PowerLaw(NamedTuple):
         return next(iter(self.exponents))
 
     def __call__(self, size: ArrayLike | None = None, **sizes: ArrayLike) -> ArrayLike:
-        """Return the rate at a size: a number or an array, by name if there are several."""
+        """Return the rate at a size: a number or an array, by name if there are several.
+
+        Raises:
+          ValueError: If a size is not above 0, or the names are not those of the law.
+        """
         if size is not None:
             sizes = {self._single(): size}
         if sizes.keys() != self.exponents.keys():
@@ -68,17 +82,24 @@ class PowerLaw(NamedTuple):
             )
         rate: ArrayLike = self.factor
         for name, exponent in self.exponents.items():
-            rate = rate * sizes[name] ** exponent
+            value = sizes[name]
+            if not is_traced(value) and not np.all(as_numbers("PowerLaw", name, value) > 0):
+                raise ValueError(
+                    f"PowerLaw: {name}={short_repr(value)} is not accepted; a size must be above 0."
+                )
+            base = value if isinstance(value, int | float | jax.Array) else np.asarray(value)
+            rate = rate * base**exponent
         return rate
 
 
+@validate_arguments
 def fit_power_law(
     sizes: ArrayLike | Mapping[str, ArrayLike],
     rates: ArrayLike,
-    level: float = 0.95,
+    level: Annotated[float, OPEN_UNIT_FLOAT] = 0.95,
     *,
-    num_resamples: int = 1000,
-    seed: int = 0,
+    num_resamples: Annotated[int, whole_number(10)] = 1000,
+    seed: Annotated[int, whole_number(0)] = 0,
 ) -> PowerLaw:
     """Fit a power law through the best rates of several sizes, with intervals of its exponents.
 
@@ -90,7 +111,7 @@ def fit_power_law(
         name, such as ``{"N": ..., "D": ...}``, each of that shape.
       rates: Best rate at each size, shape ``(sizes,)`` or ``(sizes, seeds)``, as from `best_rate`.
       level: Probability that an interval contains its exponent.
-      num_resamples: Number of bootstrap resamples of the measurements.
+      num_resamples: Number of bootstrap resamples of the measurements, at least 10.
       seed: Seed of the resampling.
 
     Returns:
@@ -98,7 +119,8 @@ def fit_power_law(
 
     Raises:
       ValueError: If a size or rate is not finite and above 0, shapes do not match, ``level`` is
-        not between 0 and 1, or there are too few different sizes or measurements for an interval.
+        not between 0 and 1, ``num_resamples`` is below 10, or there are too few different sizes or
+        measurements for an interval.
 
     Example:
       >>> from lrsched import scaling
@@ -113,10 +135,13 @@ def fit_power_law(
       {'N': -0.6, 'D': 0.31}
     """
     variables = dict(sizes) if isinstance(sizes, Mapping) else {SIZE: sizes}
-    columns = {name: np.asarray(values, np.float64) for name, values in variables.items()}
-    y = np.asarray(rates, np.float64)
-    if not columns:
+    if not variables:
         raise ValueError("fit_power_law: sizes={} is not accepted; it must name a variable.")
+    columns = {
+        name: as_numbers("fit_power_law", "sizes" if name == SIZE else name, values)
+        for name, values in variables.items()
+    }
+    y = as_numbers("fit_power_law", "rates", rates)
     for name, x in columns.items():
         if x.ndim != 1 or y.ndim not in (1, 2) or len(x) != len(y):
             raise ValueError(
@@ -125,10 +150,6 @@ def fit_power_law(
             )
         _check_positive(name if name != SIZE else "sizes", x)
     _check_positive("rates", y)
-    if not 0 < level < 1:
-        raise ValueError(
-            f"fit_power_law: level={level!r} is not accepted; level must be between 0 and 1."
-        )
     design = np.stack([np.ones(len(y)), *map(np.log, columns.values())], axis=1)
     num_terms = design.shape[1]
     if np.linalg.matrix_rank(design) < num_terms or y.size <= num_terms:
@@ -180,11 +201,11 @@ def _least_squares(rows: np.ndarray, logs: np.ndarray) -> np.ndarray:
 def _bootstrap(rows: np.ndarray, logs: np.ndarray, num_resamples: int, seed: int) -> np.ndarray:
     """Return the coefficients of each resample of the measurements that determines them."""
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(logs), size=(max(num_resamples, 1), len(logs)))
+    drawn = rng.integers(len(logs), size=(num_resamples, len(logs)))
     sampled, values = rows[drawn], logs[drawn]
     valid = np.linalg.matrix_rank(sampled) == rows.shape[1]
     if not valid.any():
-        return _least_squares(rows, logs)[None]
+        return np.full((1, rows.shape[1]), np.nan)  # no interval, rather than one of width 0
     sampled, values = sampled[valid], values[valid]
     normal = np.einsum("rni,rnj->rij", sampled, sampled)
     moments = np.einsum("rni,rn->ri", sampled, values)
@@ -229,8 +250,11 @@ def best_rate(rates: ArrayLike, losses: ArrayLike) -> np.ndarray:
     >>> round(float(scaling.best_rate(rates, np.log(rates / 0.02) ** 2)), 4)
     0.02
     """
-    x, y = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
-    if x.ndim != 1 or y.ndim not in (1, 2) or len(x) != len(y):
+    x, y = (
+        as_numbers("best_rate", name, values)
+        for name, values in (("rates", rates), ("losses", losses))
+    )
+    if x.ndim != 1 or y.ndim not in (1, 2) or not 0 < len(x) == len(y):
         raise ValueError(
             f"best_rate: rates of shape {x.shape} and losses of shape {y.shape} do not match; they "
             "must be (rates,) and (rates,) or (rates, seeds)."

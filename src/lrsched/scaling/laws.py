@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from lrsched._schedule import Schedule, schedule
 from lrsched.arguments import OpenUnitFloat, PositiveInt
 from lrsched.numerics import fraction, lerp
+from lrsched.scaling._checks import as_numbers, check_finite, check_sizes
 
 _CHUNK: Final = 1_000_000
 
@@ -161,7 +162,8 @@ def decay_from_timescale(rates: ArrayLike | Schedule, timescale: float, by: str 
             )
         peak, mean = _peak_and_mean(rates, max(int(rates.horizon), 1))
     else:
-        values = np.asarray(rates, np.float64)
+        values = as_numbers(function, "rates", rates)
+        check_sizes(function, **{"number of rates": values.size})
         peak, mean = float(values.max()), float(values.mean())
     rate = peak if by == "peak" else mean
     check_sizes(function, rates=rate)
@@ -203,6 +205,7 @@ def decay_timescale(
       2.0
     """
     check_sizes("decay_timescale", batch_size=batch_size)
+    check_finite("decay_timescale", learning_rate=learning_rate, weight_decay=weight_decay)
     product = learning_rate * weight_decay
     updates: float = math.inf if product == 0 else 1 / product
     if dataset is None:
@@ -233,6 +236,7 @@ def half_life(decay: float, batch_tokens: float) -> float:
       7084917
     """
     check_sizes("half_life", batch_tokens=batch_tokens)
+    check_finite("half_life", decay=decay)
     if not 0 < decay < 1:
         raise ValueError(
             f"half_life: decay={decay!r} is not accepted; decay must be between 0 and 1."
@@ -332,7 +336,8 @@ def averaging_weights(rates: ArrayLike | Schedule, weight_decay: float) -> Avera
                 f"averaging_weights: rates={rates} has no horizon; pass the rate of each update."
             )
         rates = rates(np.arange(int(rates.horizon)))
-    values = np.asarray(rates, np.float64)
+    check_finite("averaging_weights", weight_decay=weight_decay)
+    values = as_numbers("averaging_weights", "rates", rates)
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(
             f"averaging_weights: rates of shape {values.shape} are not accepted; rates must be a "
@@ -385,14 +390,3 @@ def spectral_condition(fan_in: int, fan_out: int) -> SpectralCondition:
     ratio = fan_out / fan_in
     norm = math.sqrt(ratio)
     return SpectralCondition(norm, min(1.0, norm) / math.sqrt(fan_in), norm, ratio, 1 / fan_in)
-
-
-def check_sizes(function: str, **sizes: float) -> None:
-    """Raise ``ValueError`` if one of the sizes is not a finite number above 0."""
-    for name, size in sizes.items():
-        is_number = isinstance(size, int | float | np.number) and not isinstance(size, bool)
-        if not (is_number and math.isfinite(size) and size > 0):
-            raise ValueError(
-                f"{function}: {name}={size!r} is not accepted; {name} must be a finite number "
-                "above 0."
-            )

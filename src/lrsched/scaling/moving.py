@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from lrsched.scaling.laws import check_sizes, deepseek_law, power_lines_decay, step_law
+from lrsched.arguments import short_repr
+from lrsched.scaling._checks import check_sizes
+from lrsched.scaling.laws import deepseek_law, power_lines_decay, step_law
 
 
 class Size(NamedTuple):
@@ -270,6 +273,12 @@ def _nanochat(move: Move) -> None:
     tokens, m = move.ratio("tokens"), move.ratio("width")
     batch = move.from_.batch or 0.0
     new_batch = 2.0 ** round(math.log2(batch * tokens**0.383))
+    if move.to.batch is not None and move.to.batch != new_batch:
+        check_sizes("transfer", **{"to.batch": move.to.batch})
+        raise ValueError(
+            f"transfer: to.batch={move.to.batch:g} is not accepted by 'nanochat', which chooses "
+            f"the batch; leave to.batch out, or pass {new_batch:g}."
+        )
     ratio = new_batch / batch
     move.set("batch_size", new_batch, "2 ** round(log2(B (D'/D)**0.383))")
     move.scale_rates(math.sqrt(ratio), "sqrt(B'/B)")
@@ -298,15 +307,17 @@ class Rule(NamedTuple):
 
     Attributes:
       apply: Function that changes a `Move`.
-      needs: Fields of `Size` that it needs.
+      needs: Fields of `Size` that it needs on both sides.
       assumes: Assumptions of the rule, as a sentence.
       measured: Where it was measured or derived, and its source.
+      needs_from: Fields of `Size` that it needs of the old size only.
     """
 
     apply: Callable[[Move], None]
     needs: tuple[str, ...]
     assumes: str
     measured: str
+    needs_from: tuple[str, ...] = ()
 
 
 RULES: Final[dict[str, Rule]] = {
@@ -390,9 +401,11 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "nanochat": Rule(
         _nanochat,
-        ("batch", "tokens", "width"),
-        "Muon for matrices, AdamW for the rest; the decay then follows half a cosine.",
+        ("tokens", "width"),
+        "Muon for matrices, AdamW for the rest; the rule chooses the batch, a power of 2; the "
+        "decay then follows half a cosine.",
         "The training script of karpathy/nanochat at 92d63d4.",
+        needs_from=("batch",),
     ),
     "marin": Rule(
         _marin,
@@ -429,7 +442,7 @@ def transfer(
     ``"step-law"``        parameters, tokens          rates, batch_size
     ``"deepseek"``        flops                       rates, batch_size
     ``"power-lines"``     batch, parameters, tokens   weight_decay
-    ``"nanochat"``        batch, tokens, width        rates, weight_decay, batch_size, groups
+    ``"nanochat"``        from_.batch, tokens, width  rates, weight_decay, batch_size, groups
     ``"marin"``           batch, tokens               rates, eps, b2
     ====================  ==========================  ==========================================
 
@@ -460,27 +473,30 @@ def transfer(
       >>> wide.learning_rate_groups([("kernel", "hidden")])
       [('kernel', 0.25)]
     """
-    names = [rule] if isinstance(rule, str) else list(rule)
+    names = [rule] if isinstance(rule, str) else rule
+    if not (isinstance(names, list | tuple) and names):
+        raise ValueError(
+            f"transfer: rule={short_repr(rule)} is not accepted; rule must be a name or a list of "
+            "names."
+        )
     for label, size in (("from_", from_), ("to", to)):
         if not isinstance(size, Size):
             raise ValueError(
-                f"transfer: {label}={size!r} is not accepted; {label} must be a Size, as in "
-                "Size(width=256)."
+                f"transfer: {label}={short_repr(size)} is not accepted; {label} must be a Size, as "
+                "in Size(width=256)."
             )
     for name in names:
-        if name not in RULES:
+        if not (isinstance(name, str) and name in RULES):
             raise ValueError(
-                f"transfer: rule={name!r} is not accepted; rule must be one of "
+                f"transfer: rule={short_repr(name)} is not accepted; rule must be one of "
                 f"{', '.join(map(repr, RULES))}."
             )
-        for field in RULES[name].needs:
-            for label, size in (("from_", from_), ("to", to)):
-                if getattr(size, field) is None:
-                    raise ValueError(
-                        f"transfer: {label}.{field}=None is not accepted by the rule {name!r}; "
-                        f"pass Size({field}=...) on both sides."
-                    )
-                check_sizes("transfer", **{f"{label}.{field}": getattr(size, field)})
+        _check_needs(name, from_, to)
+    if not isinstance(hyperparameters, Mapping):
+        raise ValueError(
+            f"transfer: hyperparameters={short_repr(hyperparameters)} is not accepted; they must "
+            'be a dict, as in {"learning_rate": 1e-3}.'
+        )
     values = {key: _as_number(key, value) for key, value in hyperparameters.items()}
     move, notes = Move(values, from_, to), []
     for name in names:
@@ -498,11 +514,28 @@ def transfer(
     return TransferResult(move.values, move.groups, tuple(move.changes), tuple(notes))
 
 
+def _check_needs(rule: str, from_: Size, to: Size) -> None:
+    """Raise ``ValueError`` if a size that the rule needs is missing or not above 0."""
+    known = RULES[rule]
+    both = [(label, field) for field in known.needs for label in ("from_", "to")]
+    for label, field in [*both, *(("from_", field) for field in known.needs_from)]:
+        value = getattr(from_ if label == "from_" else to, field)
+        if value is None:
+            where = "on both sides" if field in known.needs else "as from_"
+            raise ValueError(
+                f"transfer: {label}.{field}=None is not accepted by the rule {rule!r}; pass "
+                f"Size({field}=...) {where}."
+            )
+        check_sizes("transfer", **{f"{label}.{field}": value})
+
+
 def _as_number(name: str, value: float) -> float:
     """Return a hyperparameter as a Python number; NumPy's and JAX's scalars are numbers too."""
-    is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
-    if isinstance(value, bool) or not is_number or np.ndim(value) or not np.isfinite(value):
+    is_known = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    dtype = np.asarray(value).dtype
+    is_real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
+    if not (is_known and is_real) or np.ndim(value) or not np.isfinite(value):
         raise ValueError(
-            f"transfer: {name}={value!r} is not accepted; {name} must be a finite number."
+            f"transfer: {name}={short_repr(value)} is not accepted; {name} must be a finite number."
         )
     return value if isinstance(value, int) else float(value)

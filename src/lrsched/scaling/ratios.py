@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from jax.typing import ArrayLike
 
+from lrsched.arguments import short_repr
+from lrsched.scaling._checks import are_finite
+
 _RULES: Final[dict[str, Callable[[Any], Any]]] = {"linear": lambda x: x, "sqrt": lambda x: x**0.5}
 
 
@@ -39,10 +42,10 @@ def batch_size(
     >>> scaling.batch_size(1e-3, 1024, base_size=256, rule="sqrt")
     0.002
     """
-    if rule not in _RULES:
+    if not (isinstance(rule, str) and rule in _RULES):
         names = " or ".join(map(repr, _RULES))
         raise ValueError(f"batch_size: rule={rule!r} is not accepted; rule must be {names}.")
-    result: ArrayLike = rate * _RULES[rule](_ratio("batch_size", size, base_size))
+    result: ArrayLike = rate * _RULES[rule](_ratio("batch_size", rate, size, base_size))
     return result
 
 
@@ -70,7 +73,7 @@ def mup_width(rate: ArrayLike, width: ArrayLike, base_width: ArrayLike) -> Array
     >>> scaling.mup_width(8e-3, width=1024, base_width=128)
     0.001
     """
-    result: ArrayLike = rate / _ratio("mup_width", width, base_width)
+    result: ArrayLike = rate / _ratio("mup_width", rate, width, base_width)
     return result
 
 
@@ -97,7 +100,7 @@ def mup_depth(rate: ArrayLike, depth: ArrayLike, base_depth: ArrayLike) -> Array
     >>> scaling.mup_depth(1e-3, depth=64, base_depth=16)
     0.0005
     """
-    result: ArrayLike = rate / _ratio("mup_depth", depth, base_depth) ** 0.5
+    result: ArrayLike = rate / _ratio("mup_depth", rate, depth, base_depth) ** 0.5
     return result
 
 
@@ -126,14 +129,25 @@ def horizon(
     >>> round(scaling.horizon(1e-3, steps=400, base_steps=100), 6)
     0.000642
     """
-    result: ArrayLike = rate / _ratio("horizon", steps, base_steps) ** exponent
+    _check_finite("horizon", "exponent", exponent)
+    result: ArrayLike = rate / _ratio("horizon", rate, steps, base_steps) ** exponent
     return result
 
 
-def _ratio(function: str, size: ArrayLike, base_size: ArrayLike) -> Any:
+def _ratio(function: str, rate: ArrayLike, size: ArrayLike, base_size: ArrayLike) -> Any:
+    """Return the ratio of two sizes, and check them and the rate."""
+    _check_finite(function, "rate", rate)
     for number in (size, base_size):
-        if isinstance(number, str | bool) or (isinstance(number, int | float) and not number > 0):
+        if not are_finite(number, above_zero=True):
             raise ValueError(
-                f"{function}: {number!r} is not accepted; a size must be a number above 0."
+                f"{function}: {short_repr(number)} is not accepted; a size must be a number above "
+                "0."
             )
     return size / base_size
+
+
+def _check_finite(function: str, name: str, value: ArrayLike) -> None:
+    if not are_finite(value):
+        raise ValueError(
+            f"{function}: {name}={short_repr(value)} is not accepted; {name} must be finite."
+        )

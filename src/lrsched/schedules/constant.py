@@ -23,7 +23,7 @@ def _check_lengths(schedule: Schedule) -> None:
     if np.shape(values)[-1] != np.shape(boundaries)[-1] + 1:
         raise ValueError(
             f"piecewise_constant: {np.shape(values)[-1]} values and {np.shape(boundaries)[-1]} "
-            "boundaries do not match; there must be one value more than boundaries."
+            "boundaries do not match; the number of values must be the number of boundaries plus 1."
         )
 
 

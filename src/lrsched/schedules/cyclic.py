@@ -137,7 +137,7 @@ def one_cycle(
     ramp: Ramp = "cosine",
     three_phase: bool = False,
 ) -> ArrayLike:
-    """One rise to ``peak`` and one longer fall (1cycle).
+    """A rise to ``peak`` and a longer fall (1cycle).
 
     It rises from ``peak / div_factor`` and falls to ``peak / (div_factor final_div_factor)``.
 

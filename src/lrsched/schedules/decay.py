@@ -173,7 +173,7 @@ def multistep(
       ValueError: If the milestones do not increase.
 
     References:
-      PyTorch's ``MultiStepLR``; for a factor of its own at each cut use `piecewise_constant`.
+      PyTorch's ``MultiStepLR``; for another factor at each cut use `piecewise_constant`.
 
     >>> import lrsched
     >>> lrsched.multistep(1.0, [30, 60], factor=0.5)([0, 29, 30, 60, 90]).tolist()
@@ -474,7 +474,7 @@ def cosine_waves(
       A `Schedule` of horizon ``steps``.
 
     References:
-      Transformers' ``num_cycles``, which goes on waving after the end; this one holds.
+      Transformers' ``num_cycles``, which continues to oscillate after the end; this one holds.
 
     >>> import lrsched
     >>> [round(float(rate), 6) for rate in lrsched.cosine_waves(1.0, 8, waves=2.0)([0, 2, 4, 8])]

@@ -93,7 +93,9 @@ def wsd(
       cooldown: Length of the cooldown, likewise. At 0 the value stays at ``peak``.
       end: Value from step ``steps`` on.
       ramp: Ramp of the cooldown: "linear", "cosine", "mirror-cosine", "1-sqrt", "square",
-        "exponential" or a function from [0, 1] (the remaining fraction) to [0, 1].
+        "exponential", "power:P" for the power ``P`` such as "power:1.2", or a function from [0, 1]
+        (the remaining fraction) to [0, 1]. A cooldown that begins below ``peak`` is another
+        schedule after this one: ``wsd(..., cooldown=0) >> linear(0.7 * peak, 0.0, steps=...)``.
       init: Value at step 0.
 
     Returns:

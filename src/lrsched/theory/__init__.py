@@ -9,7 +9,7 @@ norms of a run give a refined schedule (`refine`). The losses of a few runs give
 better schedule.
 """
 
-from lrsched.theory._explain import Explanation, Observation, explain
+from lrsched.theory._explain import Explanation, explain
 from lrsched.theory._fit import fit_loss_law
 from lrsched.theory._history import read_history
 from lrsched.theory._optimise import optimise
@@ -30,7 +30,6 @@ __all__ = [
     "ForecastResult",
     "LossCurve",
     "LossLaw",
-    "Observation",
     "compare",
     "convergence_bound",
     "explain",

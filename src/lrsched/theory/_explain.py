@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from lrsched.finding import Finding
 from lrsched.theory._fit import fit_loss_law
 from lrsched.theory._history import read_history
 from lrsched.theory.bound import run_rates
@@ -40,55 +41,32 @@ _MAX_FINDINGS: Final = 4
 _LONGER: Final = 1.25
 
 
-class Observation(NamedTuple):
-    """One thing that the schedule of a run did; ``print`` shows it as a sentence.
-
-    Attributes:
-      kind: ``"not finite"``, ``"rising loss"``, ``"spikes"``, ``"no cooldown"``, ``"short
-        cooldown"``, ``"plateau"``, ``"idle rates"``, ``"endings"``, ``"longer"`` or ``"no law"``.
-      text: What was measured, and what follows.
-      value: Its number.
-      threshold: The number that decides.
-      source: Where the threshold comes from: a paper, "heuristic", or a law.
-    """
-
-    kind: str
-    text: str
-    value: float
-    threshold: float
-    source: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.kind}: {self.text} ({self.value:.3g}, threshold {self.threshold:.3g}, "
-            f"{self.source})."
-        )
-
-
 class Explanation(NamedTuple):
     """Result of `explain`. ``print`` shows at most six sentences.
 
     Attributes:
-      observations: What the schedule did, the most serious first, then the predictions.
+      findings: Effects of the schedule, the most serious first, then the predictions. The kinds are
+        ``"not finite"``, ``"rising loss"``, ``"spikes"``, ``"no cooldown"``, ``"short cooldown"``,
+        ``"plateau"``, ``"idle rates"``, ``"endings"``, ``"longer"`` and ``"no law"``.
       num_updates: Number of updates of the run.
       endings: Predictions of a law for the run as it was and with other endings, all of one length;
         `None` if there are not enough data for a law.
     """
 
-    observations: tuple[Observation, ...]
+    findings: tuple[Finding, ...]
     num_updates: int
     endings: ComparisonResult | None
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of the observations, in order."""
-        return tuple(each.kind for each in self.observations)
+        """The kinds of the findings, in order."""
+        return tuple(each.kind for each in self.findings)
 
     def __str__(self) -> str:
         predictions = ("endings", "longer", "no law")
         is_clean = all(kind in predictions for kind in self.kinds)
         head = [f"No finding in {self.num_updates} updates."] if is_clean else []
-        return "\n".join([*head, *map(str, self.observations)])
+        return "\n".join([*head, *map(str, self.findings)])
 
 
 def explain(
@@ -121,15 +99,15 @@ def explain(
     run and ``others``; from one run alone, its error is an assumption (see `LossLaw.trust`).
 
     Args:
-      history: The run: a `LossCurve`, or whatever `read_history` reads (columns by name, a CSV, a
-        TensorBoard folder). It needs 12 finite records, and 20 after the warmup for a law.
-      others: Curves of other runs of the same model and data, which make the predictions surer.
+      history: The run: a `LossCurve`, or anything that `read_history` reads (columns by name, a
+        CSV, a TensorBoard folder). It needs 12 finite records, and 20 after the warmup for a law.
+      others: Curves of other runs of the same model and data, which make the intervals narrower.
       law: Law of `fit_loss_law`, or `None` for no predictions, which take most of the time. With
         "auto", runs in which no rate falls below half of its peak are fitted by "power", which
         predicts longer runs but no other endings.
 
     Returns:
-      The observations and the predictions.
+      The findings and the predictions.
 
     Raises:
       ValueError: If there are fewer than 12 finite records, a loss is not above 0, a rate is
@@ -143,7 +121,7 @@ def explain(
       >>> explanation = theory.explain(theory.LossCurve(run, at, truth.predict(run, at=at)))
       >>> explanation.kinds
       ('no cooldown', 'longer')
-      >>> print(explanation.observations[0])
+      >>> print(explanation.findings[0])
       no cooldown: the last rate is 100 % of the peak of 0.1; a decay to zero usually ends lower \
 (1, threshold 0.1, arXiv 2502.15938).
 
@@ -153,7 +131,7 @@ def explain(
     run = _Run.of(history if isinstance(history, LossCurve) else read_history(history))
     found = [*_not_finite(run), *_rising(run), *_spikes(run), *_cooldown(run), *_plateau(run)]
     found += _idle(run)
-    predictions: list[Observation] = []
+    predictions: list[Finding] = []
     endings = None
     if law is not None:
         predictions, endings = _predictions(run, others, law, is_broken=_is_broken(found))
@@ -237,11 +215,11 @@ def _percent(fraction: float, digits: int = 0) -> str:
     return f"{100 * fraction:.{digits}f} %"
 
 
-def _not_finite(run: _Run) -> Iterator[Observation]:
+def _not_finite(run: _Run) -> Iterator[Finding]:
     count = len(run.nonfinite_steps)
     if count:
         first = int(run.nonfinite_steps[0])
-        yield Observation(
+        yield Finding(
             "not finite",
             f"{count} records are not finite, the first at step {first} at a rate of "
             f"{run.rate_at(first):.3g}, {_percent(run.rate_at(first) / run.peak)} of the peak",
@@ -251,7 +229,7 @@ def _not_finite(run: _Run) -> Iterator[Observation]:
         )
 
 
-def _rising(run: _Run) -> Iterator[Observation]:
+def _rising(run: _Run) -> Iterator[Finding]:
     size = max(3, len(run.steps) // 20)
     medians = np.array([np.median(block) for block in _blocks(run.log_losses, size)])
     lowest = int(np.argmin(medians))
@@ -259,7 +237,7 @@ def _rising(run: _Run) -> Iterator[Observation]:
     error = 1.2533 * run.noise * np.sqrt(2 / size)
     if rise > max(_RISE, 4 * error):
         step = int(run.steps[min((lowest + 1) * size, len(run.steps)) - 1])
-        yield Observation(
+        yield Finding(
             "rising loss",
             f"the loss ended {_percent(rise, 1)} above its lowest median, reached by step {step} "
             f"at a rate of {run.rate_at(step):.3g}",
@@ -273,7 +251,7 @@ def _blocks(values: np.ndarray, size: int) -> list[np.ndarray]:
     return [values[i : i + size] for i in range(0, len(values) - size + 1, size)]
 
 
-def _spikes(run: _Run) -> Iterator[Observation]:
+def _spikes(run: _Run) -> Iterator[Finding]:
     window = 7
     before = np.lib.stride_tricks.sliding_window_view(run.log_losses, window)[:-1]
     heights = run.log_losses[window:] - np.median(before, axis=1)
@@ -284,7 +262,7 @@ def _spikes(run: _Run) -> Iterator[Observation]:
         first = int(run.steps[window + starts[0]])
         number = "1 spike" if len(starts) == 1 else f"{len(starts)} spikes"
         verb = "reaches" if len(starts) == 1 else "reach"
-        yield Observation(
+        yield Finding(
             "spikes",
             f"{number} of the loss {verb} up to {np.exp(heights.max()):.3g} times the median "
             f"before, the first at step {first} at {_percent(run.rate_at(first) / run.peak)} of "
@@ -295,11 +273,11 @@ def _spikes(run: _Run) -> Iterator[Observation]:
         )
 
 
-def _cooldown(run: _Run) -> Iterator[Observation]:
+def _cooldown(run: _Run) -> Iterator[Finding]:
     total, (_, last) = len(run.rates), run.stable
     length, last_rate = total - 1 - last, float(run.rates[-1] / run.peak)
     if last_rate > _LAST_RATE:
-        yield Observation(
+        yield Finding(
             "no cooldown",
             f"the last rate is {_percent(last_rate)} of the peak of {run.peak:.3g}; a decay to "
             "zero usually ends lower",
@@ -308,7 +286,7 @@ def _cooldown(run: _Run) -> Iterator[Observation]:
             "arXiv 2502.15938",
         )
     elif length < _COOLDOWN * total:
-        yield Observation(
+        yield Finding(
             "short cooldown",
             f"the rate falls from the peak over the last {length} of {total} updates only; the "
             "gain of a cooldown grows up to about 20 % of the run",
@@ -318,7 +296,7 @@ def _cooldown(run: _Run) -> Iterator[Observation]:
         )
 
 
-def _plateau(run: _Run) -> Iterator[Observation]:
+def _plateau(run: _Run) -> Iterator[Finding]:
     first, last = run.stable
     if last - first < 0.2 * len(run.rates) or (
         np.mean(run.rates[first : last + 1] >= _AT_PEAK * run.peak) < 0.99
@@ -332,7 +310,7 @@ def _plateau(run: _Run) -> Iterator[Observation]:
     late, error = run.fall(quarters[2], quarters[3])
     threshold = max(_PLATEAU * early, _LEAST_CHANGE)
     if late + 2 * error < threshold:
-        yield Observation(
+        yield Finding(
             "plateau",
             f"at the constant rate the loss fell by {_percent(late, 2)} ± {_percent(error, 2)} "
             f"from the third to the fourth quarter of that phase, up to step {last + 1}, after "
@@ -344,7 +322,7 @@ def _plateau(run: _Run) -> Iterator[Observation]:
         )
 
 
-def _idle(run: _Run) -> Iterator[Observation]:
+def _idle(run: _Run) -> Iterator[Finding]:
     total = len(run.rates)
     is_low = np.concatenate([[False], run.rates < _IDLE_RATE * run.peak, [False]])
     edges = np.flatnonzero(np.diff(is_low.astype(np.int8)))
@@ -355,7 +333,7 @@ def _idle(run: _Run) -> Iterator[Observation]:
         change, error = run.fall(records[: len(records) // 2], records[len(records) // 2 :])
         if abs(change) + 2 * error < _IDLE_CHANGE:
             share = run.rates[start:end].sum() / run.rates.sum()
-            yield Observation(
+            yield Finding(
                 "idle rates",
                 f"updates {start} to {end} had rates below {_percent(_IDLE_RATE)} of the peak "
                 f"and {_percent(share, 2)} of the sum of all rates, and the loss changed by "
@@ -367,13 +345,13 @@ def _idle(run: _Run) -> Iterator[Observation]:
             return
 
 
-def _is_broken(found: Sequence[Observation]) -> bool:
+def _is_broken(found: Sequence[Finding]) -> bool:
     return any(each.kind in ("not finite", "rising loss") for each in found)
 
 
 def _predictions(
     run: _Run, others: Sequence[LossCurve], law_name: str, is_broken: bool
-) -> tuple[list[Observation], ComparisonResult | None]:
+) -> tuple[list[Finding], ComparisonResult | None]:
     after = run.steps > int(np.argmax(run.rates)) + 1
     if is_broken or after.sum() < _LAW_RECORDS:
         reason = (
@@ -382,7 +360,7 @@ def _predictions(
             else "a law needs more records after the warmup"
         )
         text = f"other endings are not predicted, as {reason}"
-        return [Observation("no law", text, float(after.sum()), _LAW_RECORDS, "heuristic")], None
+        return [Finding("no law", text, float(after.sum()), _LAW_RECORDS, "heuristic")], None
     # Medians over bins: a law does not describe spikes, and its fit is least squares near zero.
     size = max(1, int(np.ceil(len(run.steps) / _BINS)))
     blocks = list(zip(_blocks(run.steps, size), _blocks(run.log_losses, size), strict=True))
@@ -398,7 +376,7 @@ def _predictions(
         law_name = "power"
     law = fit_loss_law([curve, *others], law_name)
     longer = compare({"longer": _stretched(run, _LONGER), "as it was": run.rates}, law)
-    result: list[Observation] = []
+    result: list[Finding] = []
     endings = None
     if law.law != "power":
         endings = compare(_endings(run), law)
@@ -407,7 +385,7 @@ def _predictions(
     long, own = rows["longer"], rows["as it was"]
     error = float(max(long["gap_error"], own["gap_error"]))
     result.append(
-        Observation(
+        Finding(
             "longer",
             f"{_percent(_LONGER - 1)} more updates with the same shape would have ended at "
             f"{long['loss']:.4g} ({long['low']:.4g} to {long['high']:.4g} at 95 %), "
@@ -420,7 +398,7 @@ def _predictions(
     return result, endings
 
 
-def _of_endings(endings: ComparisonResult, law: str) -> Observation:
+def _of_endings(endings: ComparisonResult, law: str) -> Finding:
     rows = {str(row["name"]): row for row in endings.table}
     own = rows["as it ended"]
     best = min((row for name, row in rows.items() if name != "as it ended"), key=_loss)
@@ -431,7 +409,7 @@ def _of_endings(endings: ComparisonResult, law: str) -> Observation:
         word = "not told apart from"
     else:
         word = "better than" if gain > 0 else "worse than"
-    return Observation(
+    return Finding(
         "endings",
         f"the best other ending, {best['name']}, would have ended at {best['loss']:.4g} "
         f"({best['low']:.4g} to {best['high']:.4g} at 95 %), {gain:.2g} ± {error:.1g} lower, "

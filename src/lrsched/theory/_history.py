@@ -84,7 +84,7 @@ def read_history(
             "they must be of one length."
         )
     # A missing loss is None and becomes NaN like a loss that is not a number. Only the first is
-    # no record, so the missing cells are told apart before the conversion.
+    # no record, so the missing cells are marked before the conversion.
     is_logged = np.array([not _is_missing(value) for value in columns[chosen["loss"]]], bool)
     usable = is_logged & np.isfinite(steps) & np.isfinite(rates) & (rates >= 0) & (steps >= 0)
     if not usable.any():

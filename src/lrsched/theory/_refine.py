@@ -65,8 +65,8 @@ def refine(
     Args:
       schedule_or_steps: Schedule of the measured run, whose length and peak are kept, or the length
         of the new schedule in updates.
-      grad_norms: Gradient norms along the run, equally spaced from its start to its end, in any
-        number; or a callable of the step, such as `lrsched.points` of `lrsched.recorded_norms`.
+      grad_norms: Gradient norms along the run, equally spaced from its start to its end, of any
+        count; or a callable of the step, such as `lrsched.points` of `lrsched.recorded_norms`.
       peak: Largest rate. Defaults to that of the schedule, or to 1.
       norm: The norm: "l2" for SGD, "l1" for Adam and other methods with a step size per parameter.
       width: Width of the window as a fraction of the run. 0 disables smoothing.

@@ -175,7 +175,11 @@ def has_rate(state: optax.OptState) -> bool:
 
 
 def rates_hint(state: Any) -> str:
-    """Return what to write where a rate is followed under a name that does not tell so."""
+    """Return why a state holds no rate, with what to write, where that can be seen; else ""."""
+    if hasattr(state, "init") and hasattr(state, "update"):
+        return " This is an optimizer; pass its state, optimizer.init(params) or the latest one."
+    if not any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(state)):
+        return f" This is a {type(state).__name__} without an array."
     names = {
         name: None for node in iter_rate_nodes(state) for name in node.rate_factor.hyperparameters
     }

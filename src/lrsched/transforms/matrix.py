@@ -1,8 +1,9 @@
 """Optimizers with a rate for matrices and another one for all other parameters."""
 
+import inspect
 import re
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,35 +13,72 @@ import optax.contrib
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
-from lrsched.arguments import BASE_OPTIMIZER
+from lrsched.algebra import LearningRate
+from lrsched.arguments import (
+    ArgumentType,
+    BaseOptimizer,
+    NonNegativeFloat,
+    PositiveFloat,
+    in_range,
+    one_of,
+    short_repr,
+    validate_arguments,
+    whole_number,
+)
 from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
+from lrsched.transforms.nonfinite import NonfinitePolicy, guard_nonfinite, zero_nonfinite
 
-Rate: TypeAlias = ArrayLike | Schedule | optax.Schedule
-"""A number, a `Schedule` or a callable of the step."""
 Matrices: TypeAlias = str | Callable[[str, Any], bool] | None
 """Regular expression for paths, a predicate of path and array, or `None` for every matrix."""
 
 MATRIX: Final = "matrix"
 REST: Final = "rest"
 SCALES: Final = ("width", "rms", "unit-rms")
+Scale: TypeAlias = Annotated[str, one_of("Scale", SCALES)]
+"""Name of the factor by which Muon multiplies an orthogonalised momentum."""
+OPTIONS: Final = ("ns_coeffs", "ns_steps", "mu_dtype", "adaptive", "preconditioning")
+"""Arguments of ``optax.contrib.muon`` that `muon` passes on, where the installed optax has them."""
 
 
+def _or_schedule(name: str, description: str, parse: Callable[[object], object]) -> ArgumentType:
+    """Return the argument type of a number that may follow a schedule."""
+    return ArgumentType(
+        name,
+        f"{description}, or a schedule of such numbers",
+        lambda value: value if callable(value) else parse(value),
+    )
+
+
+MOMENTUM_DECAY: Final = _or_schedule(
+    "MomentumDecay", "a number from 0 to below 1", in_range(ge=0, lt=1)
+)
+MomentumDecay: TypeAlias = Annotated[ArrayLike | Schedule | optax.Schedule, MOMENTUM_DECAY]
+"""Decay of a moving average, or a schedule of it."""
+Coefficient: TypeAlias = Annotated[
+    ArrayLike | Schedule | optax.Schedule,
+    _or_schedule("Coefficient", "a number of 0 or more", in_range(ge=0)),
+]
+"""Coefficient of a weight decay, or a schedule of it."""
+
+
+@validate_arguments
 def muon(
-    learning_rate: Rate,
-    adam_learning_rate: Rate | None = None,
+    learning_rate: LearningRate,
+    adam_learning_rate: LearningRate | None = None,
     *,
-    beta: ArrayLike | Schedule = 0.95,
-    scale: str = "width",
-    rms: float = 0.2,
+    beta: MomentumDecay = 0.95,
+    scale: Scale = "width",
+    rms: PositiveFloat = 0.2,
     matrices: Matrices = None,
-    weight_decay: ArrayLike | Schedule = 0.0,
+    weight_decay: Coefficient = 0.0,
     nesterov: bool = True,
     bias_correction: bool = True,
-    eps: float = 1e-8,
-    adam_b1: ArrayLike | Schedule = 0.9,
-    adam_b2: ArrayLike | Schedule = 0.999,
-    adam_weight_decay: ArrayLike | Schedule = 0.0,
+    eps: NonNegativeFloat = 1e-8,
+    adam_b1: MomentumDecay = 0.9,
+    adam_b2: MomentumDecay = 0.999,
+    adam_weight_decay: Coefficient = 0.0,
+    nonfinite: NonfinitePolicy = "skip",
     **options: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """Muon for matrices and AdamW for the rest, with two rates that are read and changed.
@@ -60,9 +98,6 @@ def muon(
     "width" and "rms". The matrix rate has the label ``""`` in `learning_rates`, the other one
     ``"adam"``; `start_cooldown` and `scale_learning_rate` change both, or one with ``group=``.
 
-    A gradient above about 1e19 overflows the second moment of optax's Adam, whose entry then stays
-    infinite; put ``optax.clip_by_global_norm`` before ``muon`` where such gradients occur.
-
     Args:
       learning_rate: Rate of the matrices.
       adam_learning_rate: Rate of all other parameters. `None` means a second rate that starts as
@@ -75,21 +110,27 @@ def muon(
         and heads included, as in optax. Authors of Muon leave embeddings and heads to AdamW.
       weight_decay: Decoupled weight decay of the matrices.
       nesterov: Whether to use Nesterov momentum, for AdamW as well, as in optax.
-      bias_correction: Whether to correct the momentum for its start, as optax does. Jordan and
-        Moonlight do not; the two differ in the first ``1 / (1 - beta)`` updates.
+      bias_correction: Whether to correct the momentum for its start, as optax does. `False` is
+        Jordan's momentum ``m <- beta m + (1 - beta) g``, which differs from the corrected one in
+        the first ``1 / (1 - beta)`` updates. Moonlight's ``m <- beta m + g`` has the direction of
+        Jordan's while ``beta`` is a number; where ``beta`` changes, this is Jordan's.
       eps: Term added to denominators.
       adam_b1: Decay of AdamW's first moment.
       adam_b2: Decay of AdamW's second moment.
       adam_weight_decay: Decoupled weight decay of all other parameters.
-      **options: Further arguments of ``optax.contrib.muon``, such as ``ns_steps``.
+      nonfinite: Policy for gradients that are not finite, or whose squares overflow. "skip" leaves
+        parameters and state unchanged and counts the update, "zero" replaces the entries concerned
+        with 0, "propagate" does nothing, as optax.
+      **options: ``ns_coeffs``, ``ns_steps``, ``mu_dtype``, ``adaptive`` and ``preconditioning`` of
+        ``optax.contrib.muon``.
 
     Returns:
-      An optax transform whose state is an `InjectSchedulesState`.
+      An optax transform whose state is a `NonfiniteGuardState` around an `InjectSchedulesState`.
 
     Raises:
-      ValueError: If ``scale`` is unknown, ``rms`` is not above 0, a decay is outside of its range,
-        or, when the state is made, ``matrices`` is no regular expression, no parameter is a matrix
-        or a chosen one has not two axes.
+      ValueError: If an argument is out of its range, an option is unknown, ``matrices`` is no
+        regular expression, or, when the state is made, no parameter is a matrix or a chosen one
+        has not two axes.
 
     Example:
       >>> import jax.numpy as jnp, lrsched
@@ -105,19 +146,8 @@ def muon(
       Jordan et al. 2024, https://kellerjordan.github.io/posts/muon. "rms": Liu et al. 2025 (arXiv
       2502.16982). "unit-rms": Pethick et al. 2025 (arXiv 2502.07529).
     """
-    if scale not in SCALES:
-        raise ValueError(
-            f"muon: scale={scale!r} is not accepted; scale must be one of "
-            f"{', '.join(map(repr, SCALES))}."
-        )
-    if not rms > 0:
-        raise ValueError(f"muon: rms={rms!r} is not accepted; rms must be above 0.")
-    for name, decay in (("beta", beta), ("adam_b1", adam_b1), ("adam_b2", adam_b2)):
-        if isinstance(decay, int | float) and not 0 <= decay < 1:
-            raise ValueError(
-                f"muon: {name}={decay!r} is not accepted; {name} must be a number from 0 to below "
-                "1, or a schedule of such numbers."
-            )
+    _check_options(options)
+    labels = _labels("muon", matrices)
 
     def factory(
         learning_rate: ArrayLike,
@@ -150,9 +180,9 @@ def muon(
             mu_dtype=options.get("mu_dtype"),
             nesterov=nesterov,
         )
-        return optax.partition({MATRIX: matrix, REST: rest}, _labels("muon", matrices))
+        return optax.partition({MATRIX: matrix, REST: rest}, labels)
 
-    return inject_schedules(factory)(
+    optimizer = inject_schedules(factory)(
         learning_rate,
         learning_rate if adam_learning_rate is None else adam_learning_rate,
         beta,
@@ -161,20 +191,26 @@ def muon(
         adam_b2,
         adam_weight_decay,
     )
+    return guard_nonfinite(optimizer, nonfinite)
 
 
+@validate_arguments
 def muon_direction(
-    beta: ArrayLike = 0.95,
+    beta: Annotated[ArrayLike, MOMENTUM_DECAY] = 0.95,
     *,
-    scale: str = "width",
-    rms: float = 0.2,
+    scale: Scale = "width",
+    rms: PositiveFloat = 0.2,
     nesterov: bool = True,
     bias_correction: bool = True,
-    eps: float = 1e-8,
+    eps: NonNegativeFloat = 1e-8,
     **options: Any,
 ) -> optax.GradientTransformation:
     """Return the transform from gradients of matrices to ``s O`` of `muon`, without a rate."""
-    momentum = [] if bias_correction else [optax.trace(beta, nesterov)]
+    _check_options(options)
+    momentum = []
+    if not bias_correction:
+        trace = optax.trace(beta, nesterov, options.get("mu_dtype"))
+        momentum = [optax.scale(1.0 - beta), trace]
     orthogonalized = optax.contrib.muon(
         -1.0,  # multiplies by exactly 1: the rate comes after the weight decay
         # With beta=0 the momentum is the update that it is given.
@@ -188,6 +224,27 @@ def muon_direction(
     return optax.chain(*momentum, orthogonalized, *shape)
 
 
+def _check_options(options: dict[str, Any]) -> None:
+    known = inspect.signature(optax.contrib.muon).parameters
+    accepted = [name for name in OPTIONS if name in known]
+    for name, value in options.items():
+        if name not in accepted:
+            raise ValueError(
+                f"muon: {name}={short_repr(value)} is not accepted; further options are "
+                f"{', '.join(accepted)}."
+            )
+    if "ns_steps" in options:
+        options["ns_steps"] = whole_number(1).validate("muon", "ns_steps", options["ns_steps"])
+    if not options:
+        return
+    try:  # optax checks some of them only where an update is traced
+        optimizer = optax.contrib.muon(1.0, **options)
+        matrix = jnp.zeros((2, 2))
+        jax.eval_shape(lambda w: optimizer.update(w, optimizer.init(w), w), matrix)
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
+        raise ValueError(f"muon: options={short_repr(options)} is not accepted: {error}.") from None
+
+
 class HyperballState(NamedTuple):
     """State of the projection of `hyperball`.
 
@@ -198,12 +255,14 @@ class HyperballState(NamedTuple):
     radius: optax.Params
 
 
+@validate_arguments
 def hyperball(
-    base: optax.GradientTransformation,
-    learning_rate: Rate,
-    rest_learning_rate: Rate,
+    base: BaseOptimizer,
+    learning_rate: LearningRate,
+    rest_learning_rate: LearningRate,
     *,
     matrices: Matrices = None,
+    nonfinite: NonfinitePolicy = "skip",
 ) -> optax.GradientTransformationExtraArgs:
     """Keep the norm of every matrix: its update is a step on the sphere of its initial norm.
 
@@ -217,14 +276,17 @@ def hyperball(
         decay.
       rest_learning_rate: Rate of all other parameters, which follow the direction of ``base``.
       matrices: Choice of the matrices, see `muon`.
+      nonfinite: Policy for gradients that are not finite, see `muon`. Entries of the direction of
+        ``base`` that are not finite count as 0, except with "propagate".
 
     Returns:
-      An optax transform whose state is an `InjectSchedulesState` with the rates ``""`` and
-      ``"rest"``.
+      An optax transform whose state is a `NonfiniteGuardState` around an `InjectSchedulesState`
+      with the rates ``""`` and ``"rest"``.
 
     Raises:
-      ValueError: When the state is made, if a matrix is zero, no parameter is a matrix, or a
-        chosen one has not two axes.
+      ValueError: If an argument is of another type, ``matrices`` is no regular expression, or, when
+        the state is made, a matrix is zero, no parameter is a matrix or a chosen one has not two
+        axes.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax
@@ -239,16 +301,19 @@ def hyperball(
     References:
       Wen et al. 2026 (arXiv 2606.16899).
     """
-    base = BASE_OPTIMIZER.validate("hyperball", "base", base)
+    labels = _labels("hyperball", matrices)
+    # Bases such as sign descent by g / |g| make NaN of finite gradients.
+    direction = base if nonfinite == "propagate" else optax.chain(base, zero_nonfinite())
 
     def factory(
         learning_rate: ArrayLike, rest_learning_rate: ArrayLike
     ) -> optax.GradientTransformation:
-        matrix = optax.chain(base, _step_on_sphere(learning_rate))
-        rest = optax.chain(base, optax.scale_by_learning_rate(rest_learning_rate))
-        return optax.partition({MATRIX: matrix, REST: rest}, _labels("hyperball", matrices))
+        matrix = optax.chain(direction, _step_on_sphere(learning_rate))
+        rest = optax.chain(direction, optax.scale_by_learning_rate(rest_learning_rate))
+        return optax.partition({MATRIX: matrix, REST: rest}, labels)
 
-    return inject_schedules(factory)(learning_rate, rest_learning_rate)
+    optimizer = inject_schedules(factory)(learning_rate, rest_learning_rate)
+    return guard_nonfinite(optimizer, nonfinite)
 
 
 def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
@@ -303,6 +368,11 @@ def _from_width_to_unit_rms() -> optax.GradientTransformation:
 
 
 def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax.Params]:
+    if not (matrices is None or isinstance(matrices, str) or callable(matrices)):
+        raise ValueError(
+            f"{function}: matrices={short_repr(matrices)} is not accepted; it must be a regular "
+            "expression for paths, a function of path and array, or None for every matrix."
+        )
     if isinstance(matrices, str):
         try:
             re.compile(matrices)

@@ -20,6 +20,7 @@ from lrsched.arguments import (
     in_range,
     is_traced,
     one_of,
+    short_repr,
     validate_arguments,
 )
 from lrsched.transforms.composition import path_name
@@ -40,11 +41,19 @@ def _parse_coefficient(value: object) -> object:
 def _parse_decay(value: object) -> object:
     if not isinstance(value, list | tuple):
         return _parse_coefficient(value)
-    for pattern, _ in value:
+    if not value:
+        raise ValueError("an empty list decays nothing; pass 0.0 for no decay")
+    patterns = []
+    for pair in value:
+        if not (isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise ValueError(f"{short_repr(pair)} is no pair")
         try:
-            re.compile(pattern)
+            re.compile(pair[0])
         except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+            raise ValueError(f"{pair[0]!r} is no regular expression: {error}") from None
+        if pair[0] in patterns:
+            raise ValueError(f"{pair[0]!r} occurs twice")
+        patterns.append(pair[0])
     return tuple((pattern, _parse_coefficient(decay)) for pattern, decay in value)
 
 
@@ -103,7 +112,8 @@ def with_weight_decay(
       learning_rate: A number, a `Schedule`, or any callable of the step.
       weight_decay: Coefficient ``w``: a number of 0 or more, or a `Schedule`. Pairs of a regular
         expression and a coefficient give each parameter that of the first expression that is found
-        in its path; the others do not decay. `None` requires ``timescale``.
+        in its path; the others do not decay. Each expression must give its decay to a parameter.
+        `None` requires ``timescale``.
       coupling: One of the five.
       timescale: Averaging time of the parameters at the peak of the rate, in updates:
         ``k = 1 / timescale`` there. Replaces ``weight_decay``. Convert epochs by
@@ -119,8 +129,9 @@ def with_weight_decay(
 
     Raises:
       ValueError: If ``coupling`` is unknown, a decay is negative, both or neither of
-        ``weight_decay`` and ``timescale`` are given, an option has no meaning for the coupling, or
-        ``peak`` is missing for a schedule without a horizon.
+        ``weight_decay`` and ``timescale`` are given, an option has no meaning for the coupling,
+        ``peak`` is missing for a schedule without a horizon, a list of pairs is empty or has an
+        expression twice, or, when the state is made, an expression chooses no parameter.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax
@@ -170,7 +181,7 @@ def with_weight_decay(
     factor = factors.get(coupling)
     groups = weight_decay if isinstance(weight_decay, tuple) else ((None, weight_decay),)
     add_decay = inject_schedules(_add_cautious_decay if cautious else optax.add_decayed_weights)
-    patterns = [pattern for pattern, _ in groups]
+    patterns = [pattern for pattern, _ in groups if pattern is not None]
     decays = [
         add_decay(
             weight_decay=coefficient if factor is None else coefficient * factor,
@@ -180,7 +191,12 @@ def with_weight_decay(
     ]
     ordered = (*decays, direction) if coupling == "coupled" else (direction, *decays)
     chained = optax.chain(*ordered, scale_by_learning_rate(schedule))
-    return optax.with_extra_args_support(chained)
+
+    def init(params: optax.Params) -> optax.OptState:
+        _check_coverage(patterns, params)
+        return chained.init(params)
+
+    return optax.GradientTransformationExtraArgs(init, chained.update)
 
 
 def _add_cautious_decay(
@@ -210,8 +226,24 @@ def _add_cautious_decay(
     return decay if mask is None else optax.masked(decay, mask)
 
 
+def _first_match(patterns: Sequence[str], path: str) -> str | None:
+    return next((pattern for pattern in patterns if re.search(pattern, path)), None)
+
+
+def _check_coverage(patterns: Sequence[str], params: optax.Params) -> None:
+    """Raise ``ValueError`` if a pattern gives its decay to no parameter."""
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    used = {_first_match(patterns, path) for path in paths}
+    # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
+    if paths and (idle := [pattern for pattern in patterns if pattern not in used]):
+        raise ValueError(
+            f"with_weight_decay: the patterns {', '.join(map(repr, idle))} choose no parameter, as "
+            f"none or an earlier one matches; the paths are {', '.join(paths)}."
+        )
+
+
 def _group_mask(
-    patterns: Sequence[str | None], pattern: str, mask: Mask
+    patterns: Sequence[str], pattern: str, mask: Mask
 ) -> Callable[[optax.Params], optax.Params]:
     """Return the mask of the parameters whose first matching pattern is ``pattern``."""
 
@@ -220,9 +252,7 @@ def _group_mask(
 
         def first_matches(path: tuple[object, ...], leaf: object) -> bool:
             del leaf
-            text = path_name(path)
-            found = (one for one in patterns if one is not None and re.search(one, text))
-            return next(found, None) == pattern
+            return _first_match(patterns, path_name(path)) == pattern
 
         chosen = jax.tree_util.tree_map_with_path(first_matches, params)
         if allowed is None:

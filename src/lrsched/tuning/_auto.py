@@ -159,7 +159,7 @@ def auto(
     is_nearly_best = losses <= best + 0.01 * (initial - best)
     centre = np.exp(np.mean(np.log(peaks[is_nearly_best])))
     peak = float(np.asarray(scaling.horizon(centre, steps, probe_steps)))
-    if isinstance(warmup, str):  # "auto"
+    if isinstance(warmup, str):
         warmup = warmup_steps_at_critical_rate(
             *(training, peak, max(1, steps // 10), tested.range.low),
             normalize_seeds("auto", seeds),

@@ -456,10 +456,11 @@ def warmup_steps_at_critical_rate(
             )
             return after._replace(params=params), step + 1, limit >= peak / guess
 
-        _, steps, is_reached = jax.lax.while_loop(
+        _, num_updates, is_reached = jax.lax.while_loop(
             is_below, advance, (state, jnp.int32(0), jnp.asarray(False))
         )
-        return steps - is_reached
+        num_below: jax.Array = num_updates - is_reached
+        return num_below
 
     counts = jax.jit(jax.vmap(count, (0, None)))(jnp.asarray(seeds, jnp.uint32), training.data)
     return int(np.median(jax.device_get(counts)))

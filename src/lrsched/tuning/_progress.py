@@ -15,9 +15,9 @@ def progress_bar(name: str, total: int, is_wanted: bool) -> Iterator[Show]:
     """Show a bar with the remaining time on stderr, which says "compiling" until updates begin.
 
     Args:
-      name: What the bar is about.
+      name: Label of the bar.
       total: Number of updates.
-      is_wanted: Whether to show the bar at all. Without the package ``rich`` none is shown.
+      is_wanted: Whether to show the bar, if the package ``rich`` is installed.
 
     Yields:
       A function of the number of updates done, and of a status such as "compiling".
@@ -38,7 +38,10 @@ def progress_bar(name: str, total: int, is_wanted: bool) -> Iterator[Show]:
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     # On stderr, so that the output of a command can be piped. The file is that of now: a console
     # that is made at import would miss a replaced stderr.
-    with Progress(*columns, console=Console(file=sys.stderr)) as bars:
+    # In a notebook without ipywidgets, rich would warn at every bar; it prints plain text there.
+    has_widgets = importlib.util.find_spec("ipywidgets") is not None
+    console = Console(file=sys.stderr, force_jupyter=None if has_widgets else False)
+    with Progress(*columns, console=console) as bars:
         task = bars.add_task(f"{name}: compiling", total=total)
         yield lambda done, status="": bars.update(
             task, completed=done, description=f"{name}: {status}" if status else name

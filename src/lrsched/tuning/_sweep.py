@@ -223,7 +223,7 @@ def sweep(
 
 
 class _SweepGroup:
-    """The runs of one structure on their way through the lanes of a runner."""
+    """The runs of one structure, and their assignment to the lanes of a runner."""
 
     def __init__(
         self,
@@ -275,7 +275,7 @@ class _SweepGroup:
                 self.save()
 
     def save(self) -> None:
-        """Save what is needed to continue from here."""
+        """Save everything that a continuation needs."""
         arrays = {
             **flatten_arrays("results", self.results),
             **flatten_arrays("states", self.states),

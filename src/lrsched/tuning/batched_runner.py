@@ -368,7 +368,7 @@ class _Programs:
         if groups > 1 and self._plan.loop == "device":
             mapped = jax.lax.map(function, grouped)
         else:
-            # Without the loop of `lax.map`, for the sake of convolutions on a CPU (see `advance`).
+            # No loop of `lax.map`: convolutions inside a loop are slow on a CPU (see `advance`).
             results = [function(jax.tree.map(lambda x, i=i: x[i], grouped)) for i in range(groups)]
             mapped = jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), mapped)
@@ -632,7 +632,7 @@ def _update_jaxpr(training: Training, example: RunSpec) -> str:
 
 
 def _fits_in_memory(runner: BatchedRunner, device: Device) -> bool:
-    stats = device.memory_stats() or {}  # a CPU reports none: it is taken to have enough
+    stats = device.memory_stats() or {}  # a CPU reports no limit, and is assumed to have enough
     free = stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)
     return bool(runner.memory_bytes() <= 0.9 * free)
 
