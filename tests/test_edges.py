@@ -15,6 +15,7 @@ import pytest
 
 import lrsched
 from lrsched._schedule import REGISTRY
+from lrsched.arguments import in_range
 from lrsched.compat import optax, torch
 from lrsched.numerics import MAX_STEP
 from tests.fuzz import PORTS, STEPS, Fuzzer, evaluate_eagerly
@@ -211,3 +212,12 @@ def test_lists_that_are_no_numbers_are_refused():
             lrsched.table(values)
     with pytest.raises(TypeError, match="is not a step"):
         lrsched.cosine(0.2, 9)([[1], [2, 3]])
+
+
+def test_clamping_keeps_the_gradient_at_a_bound():
+    parse = in_range(ge=0, le=1)
+    for bound in (0.0, 1.0):
+        assert jax.grad(lambda x: 3 * parse(x))(bound) == 3
+    assert jnp.isnan(jax.jit(parse)(jnp.nan))
+    assert jax.jit(parse)(jnp.float32(-2)) == 0
+    assert jax.jit(parse)(jnp.float32(2)) == 1

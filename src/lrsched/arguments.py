@@ -352,9 +352,10 @@ def _next_above(bound: float) -> float:
 
 def _clamp(number: jax.Array, lowest: float, highest: float) -> jax.Array:
     """Return a traced number within bounds. One out of them would make NaN, as ``0 / steps``."""
+    # Not jnp.maximum, which halves the gradient at the bound itself, such as an ``end`` of 0.
     if lowest > -math.inf:
-        number = jnp.maximum(number, lowest)
-    return jnp.minimum(number, highest) if highest < math.inf else number
+        number = jnp.where(number < lowest, lowest, number)
+    return jnp.where(number > highest, highest, number) if highest < math.inf else number
 
 
 def _beyond_float32(value: float) -> str:

@@ -37,7 +37,8 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
       A dict of JSON-serialisable values, with the name of the schedule under ``"schedule"``.
 
     Raises:
-      ValueError: If ``schedule`` is none, or a parameter is a Python function or a traced number.
+      ValueError: If ``schedule`` is not a `Schedule`, or a parameter is a Python function or a
+        traced number.
 
     >>> import json, lrsched
     >>> text = json.dumps(lrsched.to_dict(lrsched.cosine(3e-4, steps=1_000)))
