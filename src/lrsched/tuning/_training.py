@@ -505,11 +505,11 @@ def check_loss(function: str, loss: Any, advice: str = "") -> jax.Array:
 
     Args:
       function: Name of the function that the message is from.
-      loss: What the loss function returned.
-      advice: End of the sentence on a loss that is no scalar.
+      loss: Value that the loss function returned.
+      advice: End of the sentence on a loss that is not a scalar.
 
     Raises:
-      ValueError: If the loss is no scalar or not a real floating-point number.
+      ValueError: If the loss is not a scalar or not a real floating-point number.
     """
     if loss is None or isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
         got = (

@@ -455,8 +455,8 @@ class SweepResult:
         for result in others:
             if not isinstance(result, SweepResult):
                 raise ValueError(
-                    f"collapse: a {type(result).__name__} is not accepted; pass the other sweeps one by "
-                    "one, as in collapse(sweep_2, sweep_3, floor=0.0)."
+                    f"collapse: a {type(result).__name__} is not accepted; pass the other sweeps "
+                    "one by one, as in collapse(sweep_2, sweep_3, floor=0.0)."
                 )
         curves = []
         for result in (self, *others):
