@@ -19,11 +19,13 @@ from lrsched.arguments import BASE_OPTIMIZER
 from lrsched.running.edit import all_sites, edit_sites
 from lrsched.transforms.composition import path_name, replace_nodes, states_of
 from lrsched.transforms.groups import FROZEN, LayerwiseDecayState, LearningRateGroupsState
+from lrsched.transforms.matrix import HyperballState
 from lrsched.transforms.rate import scale_rate
 
 _NUM_UPDATES: Final = 3  # The rate of the first one is 0 under most warmups.
 _MAX_CALLS: Final = 3 * 2**12
 _SMALLEST_COSINE: Final = 0.1
+_ROUNDING: Final = 16.0  # For three updates, each rounded a few times.
 # A rate before Adam is divided out where the gradients are far above Adam's eps. So two rates are
 # compared that are larger than any that is in use.
 _LARGE: Final = (2.0**9, 2.0**10)
@@ -106,8 +108,11 @@ def check_optimizer(
         return total
 
     total = total_of(state)
+    # On a sphere, a gradient along the weights moves them by rounding errors alone.
+    noise = _ROUNDING if any(states_of(HyperballState, state)) else 0.0
+    cosine = functools.partial(_descent_cosine, noise=noise)
     for path, change in jax.tree_util.tree_leaves_with_path(
-        jax.tree.map(_descent_cosine, total, gradients)
+        jax.tree.map(cosine, total, gradients, params)
     ):
         if change < -_SMALLEST_COSINE:
             name = path_name(path)
@@ -153,8 +158,17 @@ def check_optimizer(
         check_depends(f"scale of {type(controller.controller).__name__}", with_scale, (0.5, 1.0))
 
 
-def _descent_cosine(update: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Return the cosine between minus the update and the gradient; 0 for an update of 0."""
+def _descent_cosine(
+    update: jax.Array, gradient: jax.Array, param: jax.Array, noise: float
+) -> jax.Array:
+    """Return the cosine between minus the update and the gradient; 0 for an update of 0.
+
+    An update counts as 0 where its norm is at most ``noise`` units of rounding of the parameters.
+    """
+    if noise:
+        epsilon = jnp.finfo(param.dtype).eps  # type: ignore[no-untyped-call]
+        floor = noise * epsilon * jnp.linalg.norm(jnp.ravel(param))
+        update = jnp.where(jnp.linalg.norm(jnp.ravel(update)) > floor, update, 0)
     inner = jnp.sum(jnp.real(jnp.conj(gradient) * update))
     norms = jnp.sqrt(jnp.sum(jnp.abs(gradient) ** 2) * jnp.sum(jnp.abs(update) ** 2))
     return jnp.where(norms > 0, -inner / jnp.where(norms > 0, norms, 1), 0.0)
