@@ -95,6 +95,7 @@ OTHERS = {
     ),
     "MultiSteps": every(4, optax.chain(ADAM, RATE)),
     "apply_every": optax.chain(ADAM, RATE, optax.apply_every(4)),
+    "a clip after the rate": optax.chain(ADAM, RATE, optax.clip_by_global_norm(1.0)),
     "nothing moves": optax.set_to_zero(),
     "all groups are frozen": after_a_rate(lrsched.learning_rate_groups([], default=None)),
 }

@@ -5,7 +5,7 @@ state that tells of its rate. A few updates show the effect of an order.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import jax
@@ -23,12 +23,15 @@ from lrsched.transforms.matrix import HyperballState
 from lrsched.transforms.rate import scale_rate
 
 _NUM_UPDATES: Final = 3  # The rate of the first one is 0 under most warmups.
-_MAX_CALLS: Final = 3 * 2**12
+_MAX_CALLS: Final = 3 * 2**12  # Three updates of that many micro-batches; far above any in use.
 _SMALLEST_COSINE: Final = 0.1
-_ROUNDING: Final = 16.0  # For three updates, each rounded a few times.
-# A rate before Adam is divided out where the gradients are far above Adam's eps. So two rates are
-# compared that are larger than any that is in use.
-_LARGE: Final = (2.0**9, 2.0**10)
+# Updates that a rate multiplies change by a half where it is halved. Those of a small rate before
+# Adam change, too, by its eps, but less; and not at all where the rate is so large that the
+# gradients are far above eps. A clip behind the rate acts at large rates only.
+_SMALLEST_CHANGE: Final = 0.25
+_ROUNDING: Final = 0.01
+_LARGE: Final = 2.0**10
+_SPHERE_ROUNDING: Final = 16.0  # For three updates, each rounded a few times.
 _SIZE_NEED_NOT_ACT: Final = (
     CocobMethodState,  # A factor of all gradients cancels.
     *(AliGMethodState, MomoMethodState, PolyakMethodState),  # It is a cap.
@@ -109,7 +112,7 @@ def check_optimizer(
 
     total = total_of(state)
     # On a sphere, a gradient along the weights moves them by rounding errors alone.
-    noise = _ROUNDING if any(states_of(HyperballState, state)) else 0.0
+    noise = _SPHERE_ROUNDING if any(states_of(HyperballState, state)) else 0.0
     cosine = functools.partial(_descent_cosine, noise=noise)
     for path, change in jax.tree_util.tree_leaves_with_path(
         jax.tree.map(cosine, total, gradients, params)
@@ -123,13 +126,23 @@ def check_optimizer(
                 "inject_schedules(optax.adam)(rate)."
             )
 
+    def stays(scaled: Callable[[float], optax.OptState], factor: float, change: float) -> bool:
+        """Return whether updates are made, and none changes by more where a rate is halved."""
+        halved, whole = (jax.tree.leaves(total_of(scaled(x))) for x in (factor / 2, factor))
+        pairs = list(zip(halved, whole, strict=True))
+        moves = any(bool(jnp.any(leaf != 0)) for leaf in whole)
+        return moves and all(bool(jnp.all(jnp.abs(a - b) <= change * jnp.abs(b))) for a, b in pairs)
+
     def check_depends(
-        name: str, scaled: Callable[[float], optax.OptState], factors: Sequence[float] = _LARGE
+        name: str, scaled: Callable[[float], optax.OptState], has_bounds: bool = False
     ) -> None:
-        small, large = (jax.tree.leaves(total_of(scaled(factor))) for factor in factors)
-        pairs = list(zip(small, large, strict=True))
-        stays = [bool(jnp.all(jnp.abs(a - b) <= 0.01 * jnp.abs(b))) for a, b in pairs]
-        if all(stays) and any(bool(jnp.any(leaf != 0)) for leaf in large):
+        if has_bounds:  # A controller brings a large scale back, and a small one halfway.
+            is_divided_out = stays(scaled, 1.0, _ROUNDING)
+        else:
+            is_divided_out = stays(scaled, 1.0, _SMALLEST_CHANGE) and stays(
+                scaled, _LARGE, _ROUNDING
+            )
+        if is_divided_out:
             raise ValueError(
                 f"check_optimizer: no update depends on the {name}; a transform after it divides "
                 "it out: put it behind that one, as in chain(optax.scale_by_adam(), "
@@ -154,8 +167,8 @@ def check_optimizer(
         def with_scale(factor: float, node: ControllerState = controller) -> optax.OptState:
             return replace_nodes(state, [(node, lambda x: x._replace(scale=factor * x.scale))])
 
-        # Larger scales are beyond the bounds of the controller.
-        check_depends(f"scale of {type(controller.controller).__name__}", with_scale, (0.5, 1.0))
+        name = type(controller.controller).__name__
+        check_depends(f"scale of {name}", with_scale, has_bounds=True)
 
 
 def _descent_cosine(
