@@ -1,4 +1,4 @@
-"""What the trials say: medians with intervals, targets reached, profiles, ranks, usable rates."""
+"""Statistics of trials: medians with intervals, updates to a target, profiles, ranks and ranges."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -13,7 +13,14 @@ Key: TypeAlias = tuple[str, str, float]
 
 
 class Interval(NamedTuple):
-    """A median and the interval that holds the true one with at least this confidence."""
+    """Median of a sample and a confidence interval of the true median.
+
+    Attributes:
+      median: Median of the sample.
+      low: Lower end of the interval.
+      high: Upper end of the interval.
+      confidence: Probability that the interval contains the true median, between 0 and 1.
+    """
 
     median: float
     low: float
@@ -21,12 +28,20 @@ class Interval(NamedTuple):
     confidence: float
 
 
-def interval(values: np.ndarray, wanted: float = 0.9) -> Interval:
-    """The median of a sample with an interval of its order statistics, whatever the distribution.
+def interval(values: np.ndarray, min_confidence: float = 0.9) -> Interval:
+    """Return the median of a sample with a distribution-free interval of its order statistics.
 
-    The true median lies between the k-th smallest and the k-th greatest of n with probability
-    ``1 - 2 P(Binomial(n, 1/2) < k)``; k is the greatest for which that is what is wanted, or 1. Of
-    five values it is the least and the greatest, with 94 %.
+    The true median lies between the k-th smallest and the k-th greatest of n values with
+    probability ``1 - 2 P(Binomial(n, 1/2) < k)``, for any continuous distribution. k is the
+    greatest number whose probability is at least ``min_confidence``, or 1. For five values, the
+    interval extends from the least to the greatest, with 94 %.
+
+    Args:
+      values: Sample of shape ``(n,)``.
+      min_confidence: Minimum confidence, between 0 and 1. A small sample may not reach it.
+
+    Returns:
+      The `Interval`.
 
     >>> import numpy as np
     >>> from benchmarks.analysis import interval
@@ -35,7 +50,7 @@ def interval(values: np.ndarray, wanted: float = 0.9) -> Interval:
     """
     ordered = np.sort(values)
     k = 1
-    while _confidence(len(values), k + 1) >= wanted:
+    while _confidence(len(values), k + 1) >= min_confidence:
         k += 1
     median = float(ordered[(len(values) - 1) // 2] / 2 + ordered[len(values) // 2] / 2)
     return Interval(median, float(ordered[k - 1]), float(ordered[-k]), _confidence(len(values), k))
@@ -46,22 +61,24 @@ def _confidence(n: int, k: int) -> float:
 
 
 def overlap(one: Interval, other: Interval) -> bool:
-    """Whether two intervals share a value: the seeds do not tell the two apart.
+    """Return whether two intervals share a value, so that the seeds do not separate the medians.
 
-    Two that are infinite share infinity.
+    Infinite ends count as values: two intervals that end at infinity overlap.
     """
     return one.low <= other.high and other.low <= one.high
 
 
 def by_key(trials: Iterable[Trial]) -> dict[Key, Trial]:
-    """The trials by workload, policy and budget."""
+    """Return the trials by workload, policy and budget."""
     return {(trial.workload, trial.policy, trial.budget): trial for trial in trials}
 
 
 def steps_to(trial: Trial, target: float) -> np.ndarray:
-    """The updates until the validation loss was first seen at the target or below, for each seed.
+    """Return the number of updates until the validation loss first reaches the target.
 
-    Infinite where it never was.
+    Returns:
+      Numbers of updates, float64 of shape ``(seeds,)``; inf if no evaluation was at or below the
+      target.
     """
     reached = trial.curves["loss"] <= target
     steps = trial.evaluated[np.argmax(reached, axis=1)].astype(float)
@@ -69,35 +86,46 @@ def steps_to(trial: Trial, target: float) -> np.ndarray:
 
 
 def diverged(trial: Trial) -> int:
-    """How many of the scored runs ended with a loss that is not finite."""
+    """Return the number of scored runs with a non-finite final loss."""
     return int(np.count_nonzero(~np.isfinite(trial.final["loss"])))
 
 
 def score(trial: Trial) -> np.ndarray:
-    """The test metric at the end of each run, higher is better; that of a diverged run is -inf."""
+    """Return the final test metric of each scored run (higher is better); -inf if it diverged."""
     finite = np.isfinite(trial.final["loss"])
-    found: np.ndarray = np.where(finite, trial.final["test_metric"], -np.inf)
-    return found
+    scores: np.ndarray = np.where(finite, trial.final["test_metric"], -np.inf)
+    return scores
 
 
 def median_cost(trial: Trial, target: float, *, timed: bool = False) -> float:
-    """The median over the seeds of the updates to the target, or of their seconds.
+    """Return the median over the seeds of the updates to the target, or of their time.
 
-    Infinite where half of the runs or more never reach it. An update's seconds are those of
-    ``trial.seconds``: of one run while others run beside it.
+    Args:
+      trial: Trial with the validation losses.
+      target: Validation loss to reach.
+      timed: Whether to return seconds instead of updates. The time of an update is
+        ``trial.seconds["update"]``, measured while other runs execute beside it.
+
+    Returns:
+      The median; inf if at least half of the runs never reach the target.
     """
     steps = interval(steps_to(trial, target)).median
     return steps * trial.seconds["update"] if timed else steps
 
 
 def profile(costs: Mapping[str, Sequence[float]], factors: np.ndarray) -> dict[str, np.ndarray]:
-    """Performance profiles: the part of the problems that each one solves within a factor.
+    """Compute performance profiles: the fraction of problems solved within a factor of the best.
 
     Args:
-      costs: of each competitor on each problem, in the same order; infinite where it fails.
-      factors: of the least cost of a problem, 1 and above.
+      costs: Costs of each competitor, one per problem in the same order; inf for a failure.
+      factors: Factors of the lowest cost of a problem, at least 1, of shape ``(factors,)``.
 
-    Source: Dolan and Moré 2002 ("Benchmarking optimization software with performance profiles").
+    Returns:
+      A dict from competitor to fractions of shape ``(factors,)``.
+
+    References:
+      Dolan and Moré 2002, "Benchmarking optimization software with performance profiles",
+      arXiv cs/0102001.
 
     >>> import numpy as np
     >>> from benchmarks.analysis import profile
@@ -105,19 +133,26 @@ def profile(costs: Mapping[str, Sequence[float]], factors: np.ndarray) -> dict[s
     {'a': array([1., 1.]), 'b': array([0. , 0.5])}
     """
     least = np.min([list(values) for values in costs.values()], axis=0)
-    least = np.where(np.isfinite(least), least, 1.0)  # nobody solves it: all stay infinite
+    # If all competitors fail, 1 instead of inf keeps their ratios infinite (inf / inf is nan).
+    least = np.where(np.isfinite(least), least, 1.0)
     ratios = {name: np.asarray(values) / least for name, values in costs.items()}
     return {name: np.mean(r <= factors[:, None], axis=1) for name, r in ratios.items()}
 
 
 def ranks(trials: Sequence[Trial], budget: float) -> dict[str, float]:
-    """The mean rank of each policy over the workloads at one budget, by its median test loss."""
-    here = [trial for trial in trials if trial.budget == budget]
-    policies = list(dict.fromkeys(trial.policy for trial in here))
+    """Return the mean rank of each policy over the workloads at one budget.
+
+    Policies are ranked by the median test loss; equal ones share the mean of their ranks. Only
+    workloads with all policies count. Without such a workload, ranks are nan.
+    """
+    at_budget = [trial for trial in trials if trial.budget == budget]
+    policies = list(dict.fromkeys(trial.policy for trial in at_budget))
     rows = []
-    for workload in dict.fromkeys(trial.workload for trial in here):
+    for workload in dict.fromkeys(trial.workload for trial in at_budget):
         medians = {
-            t.policy: interval(t.final["test_loss"]).median for t in here if t.workload == workload
+            t.policy: interval(t.final["test_loss"]).median
+            for t in at_budget
+            if t.workload == workload
         }
         if len(medians) == len(policies):
             values = np.array([medians[policy] for policy in policies])
@@ -129,59 +164,67 @@ def ranks(trials: Sequence[Trial], budget: float) -> dict[str, float]:
 
 
 def shared(trials: Sequence[Trial]) -> list[Trial]:
-    """Those of the workloads that have every policy at every budget, so that ranks compare alike.
+    """Return the trials of the workloads that have every policy at every budget.
 
-    A workload without the greatest budget would change the ranks at all others but that one.
+    Ranks at different budgets are comparable only over the same workloads.
     """
     policies, budgets = ({getattr(t, name) for t in trials} for name in ("policy", "budget"))
-    found = by_key(trials)
-    whole = {
+    keys = by_key(trials)
+    complete = {
         workload
         for workload in {t.workload for t in trials}
-        if all((workload, policy, budget) in found for policy in policies for budget in budgets)
+        if all((workload, policy, budget) in keys for policy in policies for budget in budgets)
     }
-    return [t for t in trials if t.workload in whole]
+    return [t for t in trials if t.workload in complete]
 
 
 class Usable(NamedTuple):
-    """The rates between which a policy is usable; the ends of what was tried bound it."""
+    """Lowest and highest usable rate of a policy, within the range of the tuned rates."""
 
     low: float
     high: float
 
     @property
     def decades(self) -> float:
-        """The width."""
+        """Width of the range, in decades."""
         return float(np.log10(self.high / self.low)) if self.high > 0 else 0.0
 
 
 def usable(trial: Trial, least: float, part: float = 0.95) -> Usable:
-    """The rates whose loss falls by this part of what the best of all policies' falls.
+    """Return the range of rates whose decrease of the loss is close to the best one.
 
-    Between two rates that were tried the loss is taken to be a straight line over the logarithm.
+    The loss is interpolated linearly over the logarithm of the rate.
 
     Args:
-      trial: gives the rates and their losses.
-      least: the lowest loss of any policy on that workload and budget.
-      part: of the fall from the loss before the first update.
+      trial: Trial with the rates and their losses in the tuning.
+      least: Lowest loss of any policy on the same workload and budget.
+      part: Fraction of the decrease from ``trial.first`` to ``least`` that a usable rate reaches,
+        between 0 and 1.
+
+    Returns:
+      The range; an empty one is ``Usable(1, 1)``.
     """
-    bar = trial.first - part * (trial.first - least)
+    threshold = trial.first - part * (trial.first - least)
+    # The cap keeps the interpolation beside a diverged rate finite.
     x, y = np.log(trial.rates), np.minimum(trial.tuning["loss"].mean(axis=1), 10 * trial.first)
     fine = np.linspace(x[0], x[-1], 1000)
-    good = fine[np.interp(fine, x, y) <= bar]
+    good = fine[np.interp(fine, x, y) <= threshold]
     return Usable(float(np.exp(good[0])), float(np.exp(good[-1]))) if good.size else Usable(1, 1)
 
 
-def bounded(trial: Trial, found: Usable) -> bool:
-    """Whether the range ends on both sides inside of what was tried; else it is wider than seen."""
+def bounded(trial: Trial, usable_range: Usable) -> bool:
+    """Return whether both ends of a range are inside the tuned rates.
+
+    If not, the true range may be wider.
+    """
     ends = trial.rates[[0, -1]]
-    return bool(found.low > ends[0] * 1.001 and found.high < ends[1] / 1.001)
+    return bool(usable_range.low > ends[0] * 1.001 and usable_range.high < ends[1] / 1.001)
 
 
 def edge(trial: Trial) -> str:
-    """``"lowest"`` or ``"highest"`` if that of the rates was chosen: a better one may lie beyond.
+    """Return ``"lowest"`` or ``"highest"`` if that rate was selected, as a better one may exist.
 
-    Empty otherwise, and where there was no choice.
+    Returns ``""`` for a rate inside the range, and if only one rate was tried.
     """
     if len(trial.rates) == 1 or trial.rates[0] < trial.rate < trial.rates[-1]:
         return ""
@@ -189,19 +232,23 @@ def edge(trial: Trial) -> str:
 
 
 def shares(trial: Trial, least: float) -> np.ndarray:
-    """How far the loss fell at each rate, of the fall to the least loss; 1 is the best, 0 no fall.
+    """Return the decrease of the loss at each rate as a fraction of the best decrease.
 
     Args:
-      trial: gives the rates and their losses, the means over the tuning seeds.
-      least: the lowest loss of any policy on that workload and budget.
+      trial: Trial with the rates and their losses; the losses are means over the tuning seeds.
+      least: Lowest loss of any policy on the same workload and budget.
+
+    Returns:
+      Fractions between 0 (no decrease) and 1 (the best), float64 of shape ``(rates,)``.
     """
-    falls = trial.first - trial.tuning["loss"].mean(axis=1)
-    found: np.ndarray = np.clip(falls / max(trial.first - least, np.finfo(float).tiny), 0, 1)
-    return found
+    decreases = trial.first - trial.tuning["loss"].mean(axis=1)
+    best = max(trial.first - least, np.finfo(float).tiny)
+    fractions: np.ndarray = np.clip(decreases / best, 0, 1)
+    return fractions
 
 
 def least_loss(trials: Iterable[Trial], workload: str, budget: float) -> float:
-    """The lowest mean loss of any rate of any policy when they were tuned."""
+    """Return the lowest mean validation loss of any policy and rate in the tuning."""
     return min(
         float(trial.tuning["loss"].mean(axis=1).min())
         for trial in trials

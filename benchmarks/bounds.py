@@ -1,8 +1,8 @@
-"""Which shape has the least bound, and at which rate? `python -m benchmarks.bounds`.
+"""Convergence bounds of schedule shapes, without training: `python -m benchmarks bounds`.
 
-The comparison of Schaipp et al. 2025 (arXiv 2501.18965), with nothing trained: distance and
-gradient norms are 1. It draws docs/bounds.png, prints the tables of docs/theory.md and times
-the bound.
+Reproduces the comparison of Schaipp et al. 2025 (arXiv 2501.18965); the distance to the optimum
+and the gradient norms are 1. Draws docs/bounds.png, prints the tables of docs/theory.md and
+measures the time of the bound.
 """
 
 import time
@@ -27,22 +27,22 @@ STEPS, HORIZONS = 400, (400, 1600, 6400)
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw and to time."""
+    """Options of the benchmark."""
 
     out: Path = Path(__file__).parent.parent / "docs" / "bounds.png"
-    """The picture."""
+    """File of the figure."""
     base: int = 4000
-    """The length of the run that is extended ..."""
+    """Length of the run that is extended, in updates."""
     times: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0, 3.5)
-    """... to so many times its length."""
+    """Lengths of the extended runs, as multiples of the base."""
     timed: tuple[int, ...] = (10_000, 100_000, 1_000_000)
-    """The lengths that the bound is timed at."""
+    """Lengths of the schedules whose bound is timed, in updates."""
 
 
 def trapezoid(steps: int, cooldown: float) -> lrsched.Schedule:
-    """A plateau of 1, and a line to zero that takes this part of the whole."""
-    fall = round(cooldown * steps)
-    return lrsched.wsd(1.0, steps, warmup=0, cooldown=fall, ramp="linear")
+    """Return a constant rate of 1 with a linear cooldown to zero over a fraction of the steps."""
+    cooldown_steps = round(cooldown * steps)
+    return lrsched.wsd(1.0, steps, warmup=0, cooldown=cooldown_steps, ramp="linear")
 
 
 SHAPES: dict[str, Callable[[int], lrsched.Schedule]] = {
@@ -58,15 +58,16 @@ FRACTIONS = tuple(np.linspace(0, 1, 21).tolist())
 
 @dataclass(frozen=True)
 class Extension:
-    """A run of WSD, 20 %, that is made ``times`` as long.
+    """Extension of a WSD run with a cooldown of 20 % to a longer horizon.
 
     Attributes:
-      times: the new length over the old one.
-      rate: the best rate of the same fraction, over that of the shorter run.
-      cooldown: the fraction at which the shorter run's rate is best.
-      factor: what the rate is multiplied by from where the shorter run cooled down, for the same.
-      bounds: at the end, over that of the tuned linear: the shorter run's rate and fraction kept;
-        the fraction changed; the rate lowered.
+      times: Ratio of the new to the old length.
+      rate: Ratio of the new to the old optimal rate, if the cooldown fraction stays at 20 %.
+      cooldown: Cooldown fraction for which the old rate stays optimal.
+      factor: Multiplier of the rate, from the start of the old cooldown, for which the old peak
+        stays optimal.
+      bounds: Final bounds over that of a tuned linear decay, with the old peak: with the old
+        cooldown fraction, with ``cooldown``, and with ``factor``.
     """
 
     times: float
@@ -77,20 +78,20 @@ class Extension:
 
 
 def extended(base: int, times: float) -> Extension:
-    """What the bound says of it."""
+    """Compute the rate, the cooldown and the bounds of an extended run."""
     steps, short, start = round(times * base), trapezoid(base, 0.2), round(0.8 * base)
 
-    def of_factor(factor: float) -> lrsched.Schedule:
-        rest = trapezoid(steps - start, 0.2 * steps / (steps - start))
-        return lrsched.constant(1.0, start) >> factor * rest
+    def with_factor(factor: float) -> lrsched.Schedule:
+        remaining = trapezoid(steps - start, 0.2 * steps / (steps - start))
+        return lrsched.constant(1.0, start) >> factor * remaining
 
     cooldown = theory.match_optimal_rate(lambda cooldown: trapezoid(steps, cooldown), short)
-    factor = theory.match_optimal_rate(of_factor, short, (0.2, 1.0), to_steps=steps)
+    factor = theory.match_optimal_rate(with_factor, short, (0.2, 1.0), to_steps=steps)
     rate = theory.optimal_rate(short)
     linear = theory.final_bound(lrsched.linear(1.0, 0.0, steps)).optimal_values
-    kept = trapezoid(steps, 0.2), trapezoid(steps, cooldown), of_factor(factor)
+    schedules = trapezoid(steps, 0.2), trapezoid(steps, cooldown), with_factor(factor)
     same, longer, lower = (
-        float(theory.final_bound(shape, steps).at(rate) / linear) for shape in kept
+        float(theory.final_bound(schedule, steps).at(rate) / linear) for schedule in schedules
     )
     return Extension(
         times,
@@ -102,7 +103,7 @@ def extended(base: int, times: float) -> Extension:
 
 
 def draw(path: Path, extensions: Sequence[Extension]) -> None:
-    """Four panels: over the rate, along the run, over the cooldown, over the length."""
+    """Draw the bounds over the rate, the step, the cooldown fraction and the length of the run."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
         _shapes(axes[0, 0], axes[0, 1])
@@ -131,50 +132,54 @@ def _shapes(over_rate: Axes, along: Axes) -> None:
 def _cooldowns(ax: Axes) -> None:
     for steps, colour in zip(HORIZONS, COLOURS, strict=False):
         constant = theory.final_bound(lrsched.constant(1.0), steps)
-        found = [theory.final_bound(trapezoid(steps, part), steps) for part in FRACTIONS]
-        rates = [float(bound.optimal_rate / constant.optimal_rate) for bound in found]
-        values = [float(bound.optimal_values / constant.optimal_values) for bound in found]
+        bounds = [theory.final_bound(trapezoid(steps, cooldown), steps) for cooldown in FRACTIONS]
+        rates = [float(bound.optimal_rate / constant.optimal_rate) for bound in bounds]
+        values = [float(bound.optimal_values / constant.optimal_values) for bound in bounds]
         ax.plot(FRACTIONS, rates, color=colour, label=f"optimal rate, {steps} steps")
-        ax.plot(FRACTIONS, values, "--", color=colour, label="bound at it")
-    ax.set(xlabel="cooldown, as a part of the run", ylabel="over that of a constant rate")
+        ax.plot(FRACTIONS, values, "--", color=colour, label="bound at the optimal rate")
+    ax.set(xlabel="cooldown fraction", ylabel="ratio to a constant rate")
     ax.legend(fontsize=9)
 
 
 def _extensions(ax: Axes, extensions: Sequence[Extension]) -> None:
-    times = [1.0, *(found.times for found in extensions)]
+    times = [1.0, *(extension.times for extension in extensions)]
     curves = (
-        ("optimal rate, WSD with 20 %", 1.0, [found.rate for found in extensions]),
-        ("cooldown that keeps the rate", 0.2, [found.cooldown for found in extensions]),
-        ("factor that keeps the rate before", 1.0, [found.factor for found in extensions]),
+        ("optimal rate, 20 % cooldown", 1.0, [each.rate for each in extensions]),
+        ("cooldown fraction that keeps the rate", 0.2, [each.cooldown for each in extensions]),
+        ("later factor that keeps the peak", 1.0, [each.factor for each in extensions]),
     )
     for (label, first, values), colour in zip(curves, COLOURS, strict=False):
         ax.plot(times, [first, *values], "o-", color=colour, label=label)
-    ax.set(xlabel="length, over that of the first run", ylim=(0, 1.05))
+    ax.set(xlabel="length, as a multiple of the first run", ylim=(0, 1.05))
     ax.legend(fontsize=9)
 
 
 def seconds(steps: int) -> tuple[float, float, float]:
-    """Of one bound of all iterates, of its gradient, and the megabytes that it works in."""
+    """Measure the bound of all iterates.
+
+    Returns:
+      Seconds of the bound, seconds of its gradient, and temporary memory of the bound in MiB.
+    """
     rates = lrsched.linear(1.0, 0.0, steps)(np.arange(steps))
     program = jax.jit(lambda rates: theory.convergence_bound(rates).values).lower(rates).compile()
-    slope = jax.jit(jax.grad(lambda rates: theory.convergence_bound(rates).values.sum()))
-    slope = slope.lower(rates).compile()
+    gradient = jax.jit(jax.grad(lambda rates: theory.convergence_bound(rates).values.sum()))
+    gradient = gradient.lower(rates).compile()
     times = []
-    for function in (program, slope):
+    for function in (program, gradient):
         times.append(min(_timed(function, rates) for _ in range(5)))
     return times[0], times[1], program.memory_analysis().temp_size_in_bytes / 2**20
 
 
 def _timed(function: Callable[[jax.Array], jax.Array], rates: jax.Array) -> float:
-    begin = time.perf_counter()
+    start = time.perf_counter()
     jax.block_until_ready(function(rates))
-    return time.perf_counter() - begin
+    return time.perf_counter() - start
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Draws the picture and prints the tables."""
+    """Print the tables and draw the figure; `arguments` defaults to `sys.argv[1:]`."""
     options = tyro.cli(
-        Options, prog="python -m benchmarks.bounds", description=__doc__, args=arguments
+        Options, prog="python -m benchmarks bounds", description=__doc__, args=arguments
     )
     console = Console()
     shapes = Table("shape", "optimal rate", "bound", title=f"{STEPS} steps")
@@ -188,14 +193,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rate",
         "cooldown",
         "factor",
-        "rate kept",
+        "bound, same rate",
         "longer cooldown",
         "lower rate",
-        title=f"WSD with 20 %, {options.base} steps, extended; bounds over the tuned linear's",
+        title=f"WSD with 20 % cooldown, extended from {options.base} steps; bounds over that of a "
+        "tuned linear decay",
     )
-    for found in extensions:
-        numbers = (found.rate, found.cooldown, found.factor, *found.bounds)
-        longer.add_row(f"{found.times:g}", *(f"{number:.3f}" for number in numbers))
+    for extension in extensions:
+        numbers = (extension.rate, extension.cooldown, extension.factor, *extension.bounds)
+        longer.add_row(f"{extension.times:g}", *(f"{number:.3f}" for number in numbers))
     console.print(longer)
     speed = Table("steps", "bound, s", "gradient, s", "memory, MiB", title="All iterates")
     for steps in options.timed:

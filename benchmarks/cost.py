@@ -1,8 +1,9 @@
-"""What every adaptive method costs, beside optax's counterpart: `python -m benchmarks.cost`.
+"""Cost of every adaptive method and of its counterpart in optax: `python -m benchmarks cost`.
 
-It measures one update of a transformer's parameters on this machine, in ratio to optax's Adam.
-`--tpu` compiles the same update for TPUs instead, which needs none: `pip install -e ".[bench,tpu]"`
-brings the compiler. `--quality` trains with the options that make the state smaller.
+Measures the time of one update of a transformer's parameters on this machine, relative to optax's
+Adam. With `--tpu`, compiles the same update ahead of time for TPUs; this needs the compiler
+(`pip install -e ".[bench,tpu]"`) but no TPU. With `--quality`, trains with the options that make
+the state smaller.
 """
 
 import importlib.metadata
@@ -29,7 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 import lrsched
-from benchmarks.costs import interleaved_seconds, shown
+from benchmarks.costs import format_number, interleaved_seconds
 from benchmarks.policies import adam
 from benchmarks.runs import run_of
 from benchmarks.store import PACKAGES
@@ -39,10 +40,10 @@ from lrsched import tuning
 
 Transform: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 Cost: TypeAlias = dict[str, Any]
-"""What was found out about one transform, by the name of what it is."""
+"""Measurements of one transform, by name."""
 
 ADAM = adam(1e-3)
-OURS: dict[str, Transform] = {
+LRSCHED: dict[str, Transform] = {
     "adam": ADAM,
     "reduce_on_plateau(adam)": optax.chain(ADAM, lrsched.reduce_on_plateau()),
     "prodigy": lrsched.prodigy(),
@@ -86,19 +87,28 @@ OPTAX: dict[str, Transform] = {
     "schedule_free": optax.contrib.schedule_free(optax.adam(1e-3), 1e-3),
     "schedule_free_sgd": optax.contrib.schedule_free_sgd(),
     "schedule_free_adamw": optax.contrib.schedule_free_adamw(),
+    "muon": optax.contrib.muon(0.02, adam_learning_rate=1e-3),
 }
-TRANSFORMS = OURS | {f"optax {name}": transform for name, transform in OPTAX.items()}
+TRANSFORMS = LRSCHED | {f"optax {name}": transform for name, transform in OPTAX.items()}
 REFERENCE = "optax adam"
 TOPOLOGIES = ("v5e:2x4", "v5p:4x4x4")
 
 
 def twin(name: str) -> str:
-    """The name in `TRANSFORMS` of optax's counterpart, whether there is one or not."""
+    """Return the name that a counterpart in optax would have in `TRANSFORMS`."""
     return "optax " + name.partition("(")[0]
 
 
 def shapes(width: int = 256, blocks: int = 6) -> dict[str, jax.ShapeDtypeStruct]:
-    """The parameters of a transformer: 50 arrays, 5.3 million numbers by default."""
+    """Return the parameters of a transformer; by default 50 arrays with 5.3 million entries.
+
+    Args:
+      width: Width of the model.
+      blocks: Number of transformer blocks.
+
+    Returns:
+      A dict of float32 `jax.ShapeDtypeStruct`.
+    """
     block = {
         "norm": (width,),
         "attention": (width, 3 * width),
@@ -109,13 +119,13 @@ def shapes(width: int = 256, blocks: int = 6) -> dict[str, jax.ShapeDtypeStruct]
         "down": (4 * width, width),
         "down bias": (width,),
     }
-    every = {f"{i} {name}": shape for i in range(blocks) for name, shape in block.items()}
-    every |= {"embedding": (8 * width, width), "norm": (width,)}
-    return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in every.items()}
+    arrays = {f"{i} {name}": shape for i in range(blocks) for name, shape in block.items()}
+    arrays |= {"embedding": (8 * width, width), "norm": (width,)}
+    return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in arrays.items()}
 
 
 def step_of(transform: Transform) -> Callable[..., tuple[optax.Params, optax.OptState]]:
-    """One update with given gradients and a given loss."""
+    """Return the function ``(params, state, gradients, value) -> (params, state)``."""
     update = optax.with_extra_args_support(transform).update
 
     def step(params: Any, state: Any, gradients: Any, value: Any) -> tuple[Any, Any]:
@@ -126,17 +136,22 @@ def step_of(transform: Transform) -> Callable[..., tuple[optax.Params, optax.Opt
 
 
 def arguments_of(transform: Transform, params: Any) -> tuple[Any, ...]:
-    """What describes the parameters, the state, the gradients and the loss of a step."""
+    """Return the shapes and dtypes of the arguments of a step (see `step_of`)."""
     state = jax.eval_shape(transform.init, params)
     return params, state, params, jax.ShapeDtypeStruct((), jnp.float32)
 
 
 def compiled(transform: Transform, params: Any, devices: Sequence[Any] = ()) -> Any:
-    """The step compiled for one device, or for several with every array in as many equal parts.
+    """Return the compiled step, with all arrays sharded over the devices along their first axis.
 
-    What cannot be divided by its first axis is on all devices: scalars, every 11th parameter.
+    Scalars and arrays whose first axis is not divisible by the number of devices are replicated.
+
+    Args:
+      transform: Transform of the step.
+      params: Shapes and dtypes of the parameters.
+      devices: Devices of the mesh. Defaults to the first device.
     """
-    given = arguments_of(transform, params)
+    arguments = arguments_of(transform, params)
     mesh = Mesh(np.array(devices or jax.devices()[:1]), ("data",))
 
     def sharding(leaf: Any) -> NamedSharding:
@@ -146,18 +161,21 @@ def compiled(transform: Transform, params: Any, devices: Sequence[Any] = ()) -> 
     def sharded(leaf: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding(leaf))
 
-    results = jax.tree.map(sharding, given[:2])
+    results = jax.tree.map(sharding, arguments[:2])
     step = jax.jit(step_of(transform), donate_argnums=(0, 1), out_shardings=results)
-    return step.lower(*jax.tree.map(sharded, given)).compile()
+    return step.lower(*jax.tree.map(sharded, arguments)).compile()
 
 
 def state_size(transform: Transform, params: Any) -> float:
-    """The state's bytes in multiples of the parameters'."""
+    """Return the size of the state, as a multiple of the size of the parameters."""
     return size(jax.eval_shape(transform.init, params)) / size(params)
 
 
 def collectives_of(name: str, width: int = 256, devices: int = 8) -> Cost:
-    """The same of a transform on several of the host's devices, in a process of its own."""
+    """Count the collectives of a step over several CPU devices.
+
+    Must run in a new process, as the number of CPU devices cannot change later.
+    """
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     program = compiled(TRANSFORMS[name], shapes(width), jax.devices())
@@ -165,56 +183,62 @@ def collectives_of(name: str, width: int = 256, devices: int = 8) -> Cost:
 
 
 def ratios(programs: Mapping[str, Any], params: Any, rounds: int) -> dict[str, list[float]]:
-    """Quartiles of the time of an update over that of `REFERENCE` in the same round.
+    """Return the quartiles of the update time over that of `REFERENCE` in the same round.
 
-    A round runs every program once, in an order of its own.
+    Each round runs every program once, in a random order.
     """
     random = np.random.default_rng(0)
     value = jnp.ones([], jnp.float32)
     arrays = {k: random.normal(0, 0.02, p.shape).astype(p.dtype) for k, p in params.items()}
     gradients = jax.tree.map(lambda p: jnp.array(p / 100), arrays)
+    # Each program donates its carry, so each needs its own copy of the parameters.
     carries = {
-        name: (own := jax.tree.map(jnp.array, arrays), jax.jit(TRANSFORMS[name].init)(own))
+        name: (copy := jax.tree.map(jnp.array, arrays), jax.jit(TRANSFORMS[name].init)(copy))
         for name in programs
     }
     seconds = interleaved_seconds(
         programs, carries, (gradients, value), track(range(rounds), "time"), random
     )
     return {
-        name: np.quantile(own / seconds[REFERENCE], [0.25, 0.5, 0.75]).tolist()
-        for name, own in seconds.items()
+        name: np.quantile(times / seconds[REFERENCE], [0.25, 0.5, 0.75]).tolist()
+        for name, times in seconds.items()
     }
 
 
 def on_tpu(name: str, topology: str) -> Cost:
-    """The same step compiled ahead of time for so many TPUs, with no TPU here."""
+    """Compile the step ahead of time for a TPU topology and count its traffic and collectives.
+
+    Returns:
+      "copies_moved" and "least", the traffic and its lower bound in copies of the parameters;
+      "cycles", the estimate of the compiler; and the numbers of collectives.
+    """
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     params = shapes(width=4096, blocks=2)
     program = compiled(TRANSFORMS[name], params, devices).as_text()
     transform = TRANSFORMS[name]
-    goal = least(step_of(transform), *arguments_of(transform, params)) / size(params)
+    lower_bound = least(step_of(transform), *arguments_of(transform, params)) / size(params)
     copies = moved(program) * len(devices) / size(params)
     return {
         "copies_moved": copies,
-        "least": goal,
+        "least": lower_bound,
         "cycles": cycles(program),
         **collectives(program),
     }
 
 
 def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
-    """Time, state and bytes of each transform here, and its all-reduces over 8 devices."""
+    """Measure time, state size, memory traffic and collectives (over 8 devices) of transforms."""
     params = shapes()
     programs = {name: compiled(TRANSFORMS[name], params) for name in track(names, "compile")}
     times = ratios(programs, params, rounds)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        waits = dict(zip(names, track(pool.map(collectives_of, names), "shard"), strict=True))
+        counts = dict(zip(names, track(pool.map(collectives_of, names), "shard"), strict=True))
     return {
         name: {
             "time_ratio": times[name],
             "state": state_size(TRANSFORMS[name], params),
             "bytes": programs[name].cost_analysis()["bytes accessed"] / size(params),
-            **waits[name],
+            **counts[name],
         }
         for name in names
     }
@@ -229,38 +253,39 @@ NARROW: dict[str, tuple[Callable[..., Transform], float]] = {
 
 
 def quality(console: Console, seeds: int) -> None:
-    """Trains the digits with the options that make Prodigy's state smaller, and Adam beside it."""
+    """Train on digits with the options that make Prodigy's state smaller, and with Adam."""
     workload = WORKLOADS["digits-mlp"]
     data, steps = workload.data(), workload.steps
-    found = Table(title=f"{workload.title}: {steps} updates of half a cosine, {seeds} seeds")
+    results = Table(title=f"{workload.title}: {steps} updates of half a cosine, {seeds} seeds")
     for heading in ("optimizer", "state / parameters", "validation loss", "validation metric"):
-        found.add_column(heading)
+        results.add_column(heading)
     for name, (optimizer, rate) in NARROW.items():
         run = run_of(workload, data, optimizer)
         rows = tuning.sweep(run, [lrsched.cosine(rate, steps)], seeds=seeds, progress=False).table
-        found.add_row(
+        results.add_row(
             name,
             f"{state_size(optimizer(rate), shapes()):.2f}",
             *(f"{rows[key].mean():.4f} ± {rows[key].std():.4f}" for key in ("loss", "metric")),
         )
-    console.print(found)
+    console.print(results)
 
 
 def table(title: str, costs: Mapping[str, Cost]) -> Table:
-    """One row for each of ours, optax's numbers beside."""
+    """Return a table with one row per transform of lrsched, and optax's numbers beside it."""
     result = Table(title=title)
     columns = [key for key in costs[REFERENCE] if key != "other_collectives"]
     result.add_column("transform", no_wrap=True)
     for column in columns:
         result.add_column(column.replace("_", " "), justify="right")
-        if column != "least":  # of a step that writes nothing before its sums, as ours
+        # The lower bound holds for steps that compute their sums first, as those of lrsched do.
+        if column != "least":
             result.add_column("optax", justify="right")
-    for name in [name for name in OURS if name in costs]:
-        theirs = costs.get(twin(name), {})
+    for name in [name for name in LRSCHED if name in costs]:
+        counterpart = costs.get(twin(name), {})
         cells = [
-            shown(known.get(key))
+            format_number(cost.get(key))
             for key in columns
-            for known in ((costs[name],) if key == "least" else (costs[name], theirs))
+            for cost in ((costs[name],) if key == "least" else (costs[name], counterpart))
         ]
         result.add_row(name, *cells)
     return result
@@ -268,24 +293,24 @@ def table(title: str, costs: Mapping[str, Cost]) -> Table:
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure, and where to write it."""
+    """Options of the benchmark."""
 
     tpu: bool = False
-    """Compile for TPUs rather than measure here."""
+    """Whether to compile for TPUs instead of measuring on this machine."""
     quality: bool = False
-    """Train with a smaller state rather than measure here."""
+    """Whether to train with a smaller state instead of measuring the cost."""
     rounds: int = 60
-    """How often every update is timed."""
+    """Number of timed updates of every transform."""
     seeds: int = 5
-    """Runs of each optimizer with `--quality`."""
-    transforms: tuple[str, ...] = tuple(OURS)
-    """Which of ours; optax's counterparts come with them."""
+    """Number of runs of each optimizer with `--quality`."""
+    transforms: tuple[str, ...] = tuple(LRSCHED)
+    """Names of the transforms of lrsched. Their counterparts in optax are added."""
     out: Path = Path(__file__).parent / "results"
-    """Where the numbers go, as JSON."""
+    """Folder of the JSON file with the numbers."""
 
 
 def run(options: Options, console: Console) -> None:
-    """Measures, shows the tables and writes the numbers."""
+    """Measure the costs, print the tables and write the numbers."""
     if options.quality:
         quality(console, options.seeds)
         return
@@ -298,8 +323,8 @@ def run(options: Options, console: Console) -> None:
         }
     else:
         costs = {f"this machine, {os.cpu_count()} cores": on_this_machine(names, options.rounds)}
-    for title, found in costs.items():
-        console.print(table(title, found))
+    for title, by_transform in costs.items():
+        console.print(table(title, by_transform))
     versions = {name: importlib.metadata.version(name) for name in PACKAGES[:5]}
     record = {"versions": versions, "platform": platform.platform(), "costs": costs}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -309,9 +334,9 @@ def run(options: Options, console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; `arguments` stands for `sys.argv[1:]`."""
+    """Run the command line; `arguments` defaults to `sys.argv[1:]`."""
     options = tyro.cli(
-        Options, prog="python -m benchmarks.cost", description=__doc__, args=arguments
+        Options, prog="python -m benchmarks cost", description=__doc__, args=arguments
     )
     run(options, Console())
 

@@ -1,4 +1,4 @@
-"""Times of programs that take turns, and the table that every command of costs prints."""
+"""Interleaved timing of programs, and the table that the cost benchmarks print and write."""
 
 import json
 import time
@@ -14,15 +14,15 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class CostTable:
-    """A table with all that is needed to print it anywhere, and to make it again.
+    """Table of measurements, with the command that reproduces it.
 
     Attributes:
-      title: what is compared.
-      command: makes it again.
-      caption: how it was measured.
-      columns: their headings.
-      rows: cells, as they are shown.
-      versions: of the packages that matter.
+      title: Title of the table.
+      command: Command that reproduces the table.
+      caption: Description of the measurement.
+      columns: Headings of the columns.
+      rows: Formatted cells, one list per row.
+      versions: Versions of the measured packages, by name.
     """
 
     title: str
@@ -32,28 +32,28 @@ class CostTable:
     rows: list[list[str]]
     versions: dict[str, str]
 
-    def shown(self) -> Table:
-        """For the terminal."""
+    def render(self) -> Table:
+        """Return the table for the terminal."""
         table = Table(title=self.title, caption=self.caption, caption_justify="left")
-        for place, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if place == 0 else "right")
+        for index, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if index == 0 else "right")
         for row in self.rows:
             table.add_row(*row)
         return table
 
     def write(self, path: Path) -> None:
-        """Writes it as JSON, from which the report takes it."""
+        """Write the table as JSON, which `python -m benchmarks report` reads."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1))
 
 
-def shown(value: Any) -> str:
-    """A number, or the median and the quartiles of one."""
+def format_number(value: Any) -> str:
+    """Format a number, or ``[lower quartile, median, upper quartile]``; None becomes "-"."""
     if value is None:
         return "-"
     if isinstance(value, list):
-        low, middle, high = value
-        return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        low, median, high = value
+        return f"{median:.2f} ({low:.2f} to {high:.2f})"
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
@@ -70,10 +70,10 @@ def interleaved_seconds(
 
     Args:
       programs: Compiled functions ``(*carry, *arguments) -> carry``, by name.
-      carries: Their first carries, which are donated and replaced.
+      carries: Initial carries, by name. They are donated, and replaced by the results.
       arguments: Further arguments of all programs.
-      rounds: The rounds.
-      random: Generator of the orders.
+      rounds: Iterable with one item per round, such as a progress bar over a range.
+      random: Random generator of the orders.
     """
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in rounds:

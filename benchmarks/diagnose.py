@@ -1,8 +1,8 @@
-"""How often `lrsched.diagnose` is right: runs made wrong on purpose, as a confusion table.
+"""Accuracy of `lrsched.diagnose` on runs with known faults: `python -m benchmarks diagnose`.
 
-Small models are trained at 1/30 to 30 times their best peak, without a warmup, with a decay that
-ends too early, with a frozen group and with a layer whose rate is far too high. All runs of a
-problem are one program.
+Trains small models at 1/30 to 30 times their best peak, without a warmup, with a decay that ends
+too early, with a frozen group, and with a layer whose rate is far too high. Prints the first
+findings in a confusion table. All runs of a problem are one compiled program.
 """
 
 import functools
@@ -32,12 +32,12 @@ WARMUP = 30
 
 
 class Problem(NamedTuple):
-    """A model and its data.
+    """Model, loss and data.
 
     Attributes:
-      init: ``key -> params``, a dict of layers.
-      loss: ``(params, batch) -> loss``.
-      data: Arrays with an axis of examples.
+      init: Function ``key -> params``; the parameters are a dict of layers.
+      loss: Function ``(params, batch) -> loss``.
+      data: Arrays with a leading axis of examples.
     """
 
     init: Callable[[jax.Array], Any]
@@ -100,7 +100,15 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
 
 
 class Run(NamedTuple):
-    """What is varied. All scalars but ``factors``, of shape ``(layers,)``."""
+    """Settings of a run that vary, as leaves that `jax.vmap` batches.
+
+    Attributes:
+      peak: Peak rate, float32 scalar.
+      warmup: Number of warmup steps, int32 scalar.
+      end: Step at which the decay reaches zero, int32 scalar.
+      factors: Multipliers of the updates of each layer, float32 of shape ``(layers,)``.
+      seed: Seed of the parameters and the mini-batches, uint32 scalar.
+    """
 
     peak: Any
     warmup: Any
@@ -111,7 +119,7 @@ class Run(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def trainer(problem_name: str, optimizer_name: str) -> Callable[[Run], tuple[Any, jax.Array]]:
-    """Return the compiled function from runs to the states of their health and their losses."""
+    """Return the compiled function from batched runs to their health records and final losses."""
     problem, make = PROBLEMS[problem_name](), OPTIMIZERS[optimizer_name]
 
     def train(run: Run, data: Any) -> tuple[Any, jax.Array]:
@@ -132,8 +140,8 @@ def trainer(problem_name: str, optimizer_name: str) -> Callable[[Run], tuple[Any
 
         def step(carry: Any, t: jax.Array) -> tuple[Any, None]:
             params, state = carry
-            at = jax.random.randint(jax.random.fold_in(key, t), (BATCH,), 0, len(data[1]))
-            batch = jax.tree.map(lambda x: x[at], data)
+            indices = jax.random.randint(jax.random.fold_in(key, t), (BATCH,), 0, len(data[1]))
+            batch = jax.tree.map(lambda x: x[indices], data)
             value, gradients = jax.value_and_grad(problem.loss)(params, batch)
             updates, state = optimizer.update(gradients, state, params, value=value)
             return (optax.apply_updates(params, updates), state), None
@@ -147,12 +155,12 @@ def trainer(problem_name: str, optimizer_name: str) -> Callable[[Run], tuple[Any
 
 
 def num_layers(problem_name: str) -> int:
-    """Return the number of layers, which are the groups."""
+    """Return the number of layers of a problem; each layer is a group of `record_health`."""
     return len(PROBLEMS[problem_name]().init(jax.random.key(0)))
 
 
 def stacked(runs: Sequence[Run]) -> Run:
-    """Return runs as one, with a leading axis."""
+    """Stack runs into one `Run` whose leaves have a leading axis of runs."""
     peak, warmup, end, factors, seed = (np.stack(x) for x in zip(*runs, strict=True))
     return Run(
         np.float32(peak),
@@ -171,7 +179,7 @@ BEST = {
     ("teacher", "Adam"): 0.06,
     ("teacher", "SGD, momentum"): 0.1,
 }
-"""Best peak of a grid of half decades, by the final loss of two seeds."""
+"""Best peak of each problem and optimizer: grid of half decades, mean final loss of two seeds."""
 
 
 def cases(problem: str, optimizer: str, seeds: Sequence[int]) -> list[tuple[str, Run]]:
@@ -199,17 +207,17 @@ def cases(problem: str, optimizer: str, seeds: Sequence[int]) -> list[tuple[str,
 FACTORS = (1 / 30, 1 / 10, 1 / 3, 1, 3, 30)
 
 
-class Judged(NamedTuple):
-    """A run, what is wrong with it, and what `lrsched.diagnose` says first.
+class Diagnosed(NamedTuple):
+    """Run with a known fault, and the first finding of `lrsched.diagnose`.
 
     Attributes:
-      problem: The problem and the optimizer.
+      problem: Names of the problem and the optimizer.
       case: Name of the fault.
-      truth: The right findings. A rate is "good" if the loss falls by 95 % of the best fall,
-        else "too low" or "too high".
-      said: The first finding, or "good".
+      truth: Correct findings. A rate is "good" if its decrease of the loss is at least 95 % of the
+        best decrease, otherwise "too low" or "too high".
+      said: Kind of the first finding, or "good" without a finding.
       loss: Final loss on all examples.
-      sentences: All findings.
+      sentences: Text of all findings.
     """
 
     problem: str
@@ -221,7 +229,7 @@ class Judged(NamedTuple):
 
     @property
     def is_right(self) -> bool:
-        """Whether the first finding is right."""
+        """Whether the first finding is correct."""
         return self.said in self.truth
 
 
@@ -236,8 +244,17 @@ TRUTH = {
 RATES = tuple(f"{factor:.3g} x" for factor in FACTORS)
 
 
-def judge(problem: str, optimizer: str, seeds: Sequence[int]) -> list[Judged]:
-    """Train all cases of a problem, and judge each by its state alone."""
+def diagnose_cases(problem: str, optimizer: str, seeds: Sequence[int]) -> list[Diagnosed]:
+    """Train all cases of a problem and diagnose each run from its health record.
+
+    Args:
+      problem: Name in `PROBLEMS`.
+      optimizer: Name in `OPTIMIZERS`.
+      seeds: Seeds of the runs of each case.
+
+    Returns:
+      One row per case and seed.
+    """
     named = cases(problem, optimizer, seeds)
     states, losses = trainer(problem, optimizer)(stacked([run for _, run in named]))
     means = [
@@ -251,65 +268,66 @@ def judge(problem: str, optimizer: str, seeds: Sequence[int]) -> list[Judged]:
             return TRUTH[name]
         if loss <= means[best] + 0.05 * (initial - means[best]):
             return ("good",)
-        # A run that is not finite is a rate that is too high.
+        # A rate that is too high may end in non-finite values.
         return ("too low",) if RATES.index(name) < best else ("too high", "not finite")
 
     rows = []
     for i, (name, _) in enumerate(named):
-        found = lrsched.diagnose(jax.tree.map(lambda leaf, i=i: leaf[i], states))
-        said = found.findings[0].kind if found.findings else "good"
+        diagnosis = lrsched.diagnose(jax.tree.map(lambda leaf, i=i: leaf[i], states))
+        said = diagnosis.findings[0].kind if diagnosis.findings else "good"
         loss = float(losses[i])
         title = f"{problem}, {optimizer}"
-        rows.append(Judged(title, name, truth(name, loss), said, loss, str(found)))
+        rows.append(Diagnosed(title, name, truth(name, loss), said, loss, str(diagnosis)))
     return rows
 
 
-def confusion(rows: Sequence[Judged]) -> Table:
-    """Return what was said for each case and its truth."""
+def confusion(rows: Sequence[Diagnosed]) -> Table:
+    """Return a table that counts the first findings of each case."""
     said = list(dict.fromkeys(["good", *(row.said for row in rows)]))
     right = sum(row.is_right for row in rows)
     table = Table(
-        *("case", "right answer", *said, "right"),
-        title=f"First finding of {len(rows)} runs: {right} are right",
+        *("case", "correct finding", *said, "correct"),
+        title=f"First finding of {len(rows)} runs: {right} are correct",
     )
     for case in (*RATES, *TRUTH):
         for truth in dict.fromkeys(row.truth for row in rows if row.case == case):
-            these = [row for row in rows if (row.case, row.truth) == (case, truth)]
-            counts = Counter(row.said for row in these)
+            selected = [row for row in rows if (row.case, row.truth) == (case, truth)]
+            counts = Counter(row.said for row in selected)
             table.add_row(
                 case,
                 " or ".join(truth),
                 *(str(counts[name] or "") for name in said),
-                f"{sum(row.is_right for row in these)} / {len(these)}",
+                f"{sum(row.is_right for row in selected)} / {len(selected)}",
             )
     return table
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to train."""
+    """Options of the benchmark."""
 
     seeds: tuple[int, ...] = (100, 101)
-    """Seeds; the thresholds were set on the seeds 0 and 1."""
+    """Seeds of the runs. The thresholds of `lrsched.diagnose` were chosen on the seeds 0 and 1."""
     verbose: bool = False
     """Whether to print the findings of each run."""
     out: Path = Path(__file__).parent / "results" / "diagnose.json"
-    """Where the rows are written."""
+    """JSON file of the rows."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, judges, prints the table."""
+    """Train and diagnose all cases, print the table and write the rows."""
     options = tyro.cli(
         Options, prog="python -m benchmarks diagnose", description=__doc__, args=arguments
     )
     use("cpu")
     console, rows = Console(), []
     for problem, optimizer in BEST:
-        found = judge(problem, optimizer, options.seeds)
-        rows.extend(found)
-        console.print(f"{problem}, {optimizer}: {sum(r.is_right for r in found)} of {len(found)}")
+        new = diagnose_cases(problem, optimizer, options.seeds)
+        rows.extend(new)
+        right = sum(row.is_right for row in new)
+        console.print(f"{problem}, {optimizer}: {right} of {len(new)} are correct")
         if options.verbose:
-            for row in found:
+            for row in new:
                 mark = "" if row.is_right else "  WRONG"
                 console.print(f"{row.case}, loss {row.loss:.3g}{mark}\n{row.sentences}\n")
     console.print(confusion(rows))

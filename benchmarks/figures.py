@@ -1,4 +1,4 @@
-"""The pictures of a study, drawn by matplotlib."""
+"""Figures of a study in matplotlib: rates and losses over a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +31,10 @@ STYLE: dict[str, Any] = {
 }
 
 
-def courses(trials: Sequence[Trial], budget: float = 1.0) -> Figure:
-    """The rate that each policy applied, over the losses that it led to: a column a workload.
+def curves(trials: Sequence[Trial], budget: float = 1.0) -> Figure:
+    """Plot the applied rate, the training loss and the validation loss of each policy.
 
-    Lines are medians over the seeds, in bands of their intervals.
+    Each workload has a column. Lines are medians over the seeds; bands are their intervals.
     """
     here = [trial for trial in trials if trial.budget == budget] or list(trials)
     names = list(dict.fromkeys(trial.workload for trial in here))
@@ -50,7 +50,7 @@ def courses(trials: Sequence[Trial], budget: float = 1.0) -> Figure:
         for column, name in zip(axes.T, names, strict=True):
             chosen = [trial for trial in here if trial.workload == name]
             column[0].set_title(f"{WORKLOADS[name].title}, {len(chosen[0].seeds)} seeds")
-            draw_courses(column, chosen)
+            draw_curves(column, chosen)
         for label, first in zip(
             ("learning rate applied", "training loss", "validation loss"), axes[:, 0], strict=True
         ):
@@ -61,26 +61,30 @@ def courses(trials: Sequence[Trial], budget: float = 1.0) -> Figure:
     return figure
 
 
-def draw_courses(axes: Sequence[Axes], trials: Sequence[Trial]) -> None:
-    """Rate, training loss and validation loss of one workload's policies, one under another."""
+def draw_curves(axes: Sequence[Axes], trials: Sequence[Trial]) -> None:
+    """Plot the policies of one workload on three axes: rate, training and validation loss."""
     rate, training, validation = axes
     for trial, colour in zip(trials, np.resize(COLOURS, len(trials)), strict=True):
         steps, rates = rate_of(trial)
         rate.plot(steps, rates, color=colour, label=trial.policy)
-        parts = trial.curves["train_loss"].shape[1]
-        middles = (np.arange(parts) + 0.5) * trial.steps / parts
+        num_bins = trial.curves["train_loss"].shape[1]
+        middles = (np.arange(num_bins) + 0.5) * trial.steps / num_bins
         band(training, middles, trial.curves["train_loss"], colour)
         band(validation, trial.evaluated, trial.curves["loss"], colour)
     training.set_yscale("log")
     validation.set(xlabel="update", xlim=(0, trials[0].steps))
-    # The first losses are tens of times the last; with them in view the last would look the same.
+    # The initial losses are tens of times the final ones: a range that shows both would hide the
+    # differences between the final losses.
     lowest = np.min([np.median(trial.curves["loss"], axis=0) for trial in trials])
     if np.isfinite(lowest) and lowest > 0:
         validation.set_ylim(0.7 * lowest, 2.5 * lowest)
 
 
 def rate_of(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
-    """The rate over a run: the schedule's, or what an adaptive one was seen at."""
+    """Return steps and rates of a run: the schedule, or the recorded rates if they depend on data.
+
+    Recorded rates are medians over the seeds, one per evaluation.
+    """
     policy = POLICIES[trial.policy]
     if policy.optimizer is not adam:
         return trial.evaluated, np.median(trial.curves["learning_rate"], axis=0)
@@ -89,15 +93,23 @@ def rate_of(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
 
 
 def band(axes: Axes, x: np.ndarray, curves: np.ndarray, colour: str, **style: Any) -> None:
-    """The medians of curves over the seeds, and their intervals; a gap where they are infinite."""
-    found = np.array([interval(column)[:3] for column in curves.T])
-    found = np.where(np.isfinite(found), found, np.nan)
-    axes.plot(x, found[:, 0], color=colour, **style)
-    axes.fill_between(x, found[:, 1], found[:, 2], color=colour, alpha=0.12, linewidth=0)
+    """Plot the medians over the seeds with a band of their intervals.
+
+    Args:
+      axes: Axes to draw on.
+      x: Positions of shape ``(points,)``.
+      curves: Values of shape ``(seeds, points)``. The line has a gap at non-finite medians.
+      colour: Colour of the line and of the band.
+      **style: Further arguments of the line.
+    """
+    medians, lows, highs = np.array([interval(column)[:3] for column in curves.T]).T
+    medians, lows, highs = (np.where(np.isfinite(y), y, np.nan) for y in (medians, lows, highs))
+    axes.plot(x, medians, color=colour, **style)
+    axes.fill_between(x, lows, highs, color=colour, alpha=0.12, linewidth=0)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes it, and lets go of it."""
+    """Write the figure to a file and close it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)

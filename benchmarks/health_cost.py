@@ -1,8 +1,8 @@
-"""What `record_health` and `noise_scale` add to a step of a transformer: `health-cost`.
+"""Overhead of `record_health` and `noise_scale`: `python -m benchmarks health-cost`.
 
-Every step is a forward and backward pass and an Adam update of a small causal transformer. The
-variants take turns, so that a busy machine slows all of them alike; each ratio is the median over
-the turns of the times in one turn.
+A step is a forward pass, a backward pass and an Adam update of a small causal transformer. The
+variants are interleaved, so that other load slows all of them alike. Each ratio is a median over
+the turns.
 """
 
 import functools
@@ -28,14 +28,18 @@ from benchmarks.workloads.transformer import Block
 
 @dataclass(frozen=True)
 class Options:
-    """The size of the step."""
+    """Options of the benchmark."""
 
     width: int = 256
+    """Width of the model."""
     layers: int = 4
+    """Number of transformer blocks."""
     tokens: int = 128
+    """Length of a sequence."""
     batch: int = 8
+    """Number of sequences of a mini-batch."""
     turns: int = 30
-    """Times that each variant is measured."""
+    """Number of timings of each variant."""
 
 
 class Model(nnx.Module):
@@ -49,7 +53,7 @@ class Model(nnx.Module):
         self.head = nnx.Linear(options.width, 256, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits of the next byte."""
+        """Return the logits of the next byte."""
         x = self.embed(x)
         for block in self.blocks:
             x = block(x)
@@ -71,25 +75,25 @@ VARIANTS: dict[str, tuple[Callable[[], Any], str]] = {
         "MultiSteps(adam, 2)",
     ),
 }
-"""Each variant, and the one that it is compared to."""
+"""Factory of each variant, and the name of the variant that it is compared with."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and prints the ratios."""
+    """Measure and print the ratios; `arguments` defaults to `sys.argv[1:]`."""
     options = tyro.cli(
         Options, prog="python -m benchmarks health-cost", description=__doc__, args=arguments
     )
     use("cpu")
-    console, ratios = Console(), measured(options)
-    table = Table("step", "over", "ratio", "lower quartile", "upper quartile")
+    console, ratios = Console(), time_ratios(options)
+    table = Table("step", "baseline", "ratio", "lower quartile", "upper quartile")
     for name, (_, baseline) in VARIANTS.items():
         if baseline and baseline != name:
-            low, middle, high = statistics.quantiles(ratios[name], n=4)
-            table.add_row(name, baseline, f"{middle:.3f}", f"{low:.3f}", f"{high:.3f}")
+            low, median, high = statistics.quantiles(ratios[name], n=4)
+            table.add_row(name, baseline, f"{median:.3f}", f"{low:.3f}", f"{high:.3f}")
     console.print(table)
 
 
-def measured(options: Options) -> dict[str, list[float]]:
+def time_ratios(options: Options) -> dict[str, list[float]]:
     """Return the ratio of each variant to its baseline in each turn."""
     graph, start = nnx.split(Model(options, nnx.Rngs(0)))
     start = nnx.to_pure_dict(start)
@@ -117,10 +121,12 @@ def measured(options: Options) -> dict[str, list[float]]:
     for turn in range(options.turns + 1):
         for name, (step, carry) in list(steps.items()):
             begin = time.perf_counter()
-            for _ in range(2):  # an update of MultiSteps is two calls
+            # Two calls make one update of MultiSteps; the other variants are timed alike.
+            for _ in range(2):
                 carry = step(*carry)
             jax.block_until_ready(carry)
-            if turn:  # the first one compiles
+            # The first turn compiles.
+            if turn:
                 times[name].append(time.perf_counter() - begin)
             steps[name] = step, carry
     return {

@@ -1,8 +1,9 @@
-"""Loss laws on published pretraining curves, in protocols that fix what is seen and predicted.
+"""Protocols that test loss laws on published pretraining curves.
 
-`python -m benchmarks predict --curves DIRECTORY` runs them. The directory has one directory of CSV
-files (``step, lr, loss``) for each model: "25M" and "100M" (Luo et al. 2025, arXiv 2503.12811) and
-"llama-124M" (Schaipp et al. 2025, arXiv 2501.18965).
+A protocol fixes the fitted and the predicted runs; `python -m benchmarks predict --curves
+DIRECTORY` runs all protocols. The directory has one directory of CSV files (``step, lr, loss``) for
+each model: "25M" and "100M" (Luo et al. 2025, arXiv 2503.12811) and "llama-124M" (Schaipp et al.
+2025, arXiv 2501.18965).
 """
 
 import re
@@ -34,7 +35,14 @@ FOLDS = 3
 
 
 class Run(NamedTuple):
-    """A run of the 124M study."""
+    """Run of the 124M study.
+
+    Attributes:
+      peak: Peak rate.
+      shape: Name of the schedule, as in the file name.
+      steps: Number of updates.
+      curve: Rates and recorded training losses.
+    """
 
     peak: float
     shape: str
@@ -137,14 +145,14 @@ def row_of(name: str, law: str, runs: Sequence[Run], predicted: np.ndarray) -> d
 
 
 def splits(runs: Sequence[Run]) -> dict[str, list[tuple[list[Run], list[Run]]]]:
-    """Return the protocols: for each its pairs of what is seen and what is predicted."""
+    """Return the protocols: lists of pairs of fitted runs and predicted runs, by name."""
     peaks = sorted({run.peak for run in runs})
     shapes = sorted({run.shape for run in runs})
     result: dict[str, list[tuple[list[Run], list[Run]]]] = {}
     left_out = result.setdefault("unseen shapes, seen peak", [])
     for peak in peaks:
         for fold in range(FOLDS):
-            # The constant run is the trunk of all cooldowns and always seen.
+            # The constant run is the trunk of all cooldowns, so it is always fitted.
             unseen = [s for i, s in enumerate(shapes) if i % FOLDS == fold and s != "constant"]
             at_peak = [run for run in runs if run.peak == peak]
             left_out.append(
@@ -169,7 +177,7 @@ def splits(runs: Sequence[Run]) -> dict[str, list[tuple[list[Run], list[Run]]]]:
 
 
 def judge(runs: Sequence[Run], laws: Sequence[str]) -> list[dict[str, Any]]:
-    """Run every protocol with every law."""
+    """Fit every law in every protocol and score its predictions."""
     rows = []
     for name, pairs in splits(runs).items():
         for law in laws:
@@ -186,7 +194,7 @@ def judge(runs: Sequence[Run], laws: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def judge_early(runs: Sequence[Run], law: str = "auto") -> dict[str, Any]:
-    """Predict ends from the first third of a run and three finished short runs of its peak."""
+    """Predict final losses from the first third of a run and three short runs with its peak."""
     targets, predicted = [], []
     for run in runs:
         if run.steps < 35_000 or run.shape not in ("cos-zero", "wsd-linear-0.2", "wsd-linear-0.8"):
@@ -218,8 +226,8 @@ def judge_early(runs: Sequence[Run], law: str = "auto") -> dict[str, Any]:
 def noise_floor(runs: Sequence[Run]) -> float:
     """Estimate the noise of a final loss from the records of the constant runs.
 
-    It is the standard deviation of second differences of the last 40 records over ``sqrt(6)``: a
-    lower bound of the deviation between seeds, which this study does not have.
+    The estimate is the standard deviation of the second differences of the last 40 records over
+    ``sqrt(6)``. It is a lower bound of the deviation between seeds, as the study has one seed.
     """
     ends = [
         np.diff(np.asarray(run.curve.losses)[-40:], n=2).std() / np.sqrt(6)
@@ -230,13 +238,14 @@ def noise_floor(runs: Sequence[Run]) -> float:
 
 
 def judge_bound(runs: Sequence[Run]) -> dict[str, float]:
-    """Compare what the convergence bound says with the 124M runs.
+    """Compare the predictions of the convergence bound with the 124M runs.
 
     Returns:
-      ``peaks``: rank correlation over shapes and horizons of the best peak by the bound with how
-      much the higher of two peaks gains; ``ranks``: mean rank correlation of the bound at each
-      shape's best peak with the lower final loss of the two peaks, each horizon apart;
-      ``same_peak``: the same at one peak that is the bound's best for a constant rate.
+      ``pairs``: the number of schedules with two peaks. ``peaks``: the rank correlation, over
+      schedules, between the optimal peak of the bound and the gain of the higher peak. ``ranks``:
+      the rank correlation between the bound at the optimal peak of each shape and the lower final
+      loss of the two peaks, a mean over horizons. ``same_peak``: the same with the bound at the
+      peak that is optimal for a constant rate.
     """
     ends = {(run.peak, run.shape, run.steps): run for run in runs}
     low, high = sorted({run.peak for run in runs})
@@ -274,7 +283,7 @@ def judge_bound(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def alternatives(runs: Sequence[Run]) -> theory.ComparisonResult:
-    """Answer the question of docs/theory.md: a longer run, or another cooldown?"""
+    """Predict the final losses of a longer run and of other cooldowns, as in docs/theory.md."""
     peak = max(run.peak for run in runs)
     wanted = (("constant", 50_000), ("wsd-linear-0.2", 25_000), ("cos-zero", 25_000))
     seen = [run.curve for run in runs if run.peak == peak and (run.shape, run.steps) in wanted]
@@ -288,7 +297,7 @@ def alternatives(runs: Sequence[Run]) -> theory.ComparisonResult:
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table with one row a protocol and law."""
+    """Return a table with one row per protocol and law."""
     names = ("protocol", "law", "RMS", "bias", "rank", "worst rank", "within 95 %", "s a fit")
     table = Table(*names, title="124M: final losses of unseen runs")
     for row in rows:
@@ -317,7 +326,7 @@ def draw(
     for row, colour in zip(chosen, COLOURS, strict=False):
         predicted = np.array(row["predicted"])
         left.plot(row["seen"], predicted[:, 0], "o", ms=3, color=colour, label=row["protocol"])
-        # The intervals are of 95 %: the errors over half their width, times 1.96, as normal scores.
+        # Errors over half the width of the 95 % interval: at most 1 for a covered loss.
         half = (predicted[:, 2] - predicted[:, 1]) / 2
         scores = np.sort(np.abs(predicted[:, 0] - row["seen"]) / half)
         middle.plot(scores, np.arange(1, len(scores) + 1) / len(scores), color=colour)

@@ -1,9 +1,9 @@
-"""What each policy for non-finite gradients costs: `python -m benchmarks.nonfinite_cost`.
+"""Cost of each policy for non-finite gradients: `python -m benchmarks nonfinite-cost`.
 
-The step is whole: loss, gradients and update of a perceptron of 4.7 million parameters. Every
-method that optax has too is compared with optax's, with the same policy: `"propagate"` and `"zero"`
-with the method alone, `"skip"` also with `optax.apply_if_finite` around it. `--tpu` compiles the
-steps for a TPU instead and compares the compiler's estimates of their cycles.
+The step computes the loss, the gradients and the update of a perceptron with 4.7 million
+parameters. Each method is compared with its counterpart in optax: `"propagate"` and `"zero"` with
+the method alone, `"skip"` also with `optax.apply_if_finite` around it. With `--tpu`, compiles the
+steps for a TPU and compares the compiler's estimates of their cycles.
 """
 
 import importlib.metadata
@@ -27,7 +27,7 @@ from rich.console import Console
 import lrsched
 from benchmarks.cost import TRANSFORMS, twin
 from benchmarks.costs import CostTable, interleaved_seconds
-from benchmarks.traffic import cycles
+from benchmarks.traffic import cycles, moved
 
 POLICIES = ("propagate", "zero", "skip")
 WIDTHS = (784, 1536, 1536, 768, 10)
@@ -43,16 +43,17 @@ METHODS: dict[str, Callable[..., Any]] = {
     "cocob": lrsched.cocob,
     "schedule_free(adam)": partial(lrsched.schedule_free, optax.adam(1e-3), 1e-3),
     "schedule_free_adamw": lrsched.schedule_free_adamw,
+    "muon": partial(lrsched.muon, 0.02, 1e-3),
 }
 """Factories that take ``nonfinite``; `benchmarks.cost` has optax's counterparts."""
 
 
 def transforms_of(name: str) -> dict[str, optax.GradientTransformation]:
     """Return the transforms that one row compares, by the name of their column."""
-    create, peer = METHODS[name], TRANSFORMS[twin(name)]
+    create, counterpart = METHODS[name], TRANSFORMS[twin(name)]
     return {
-        "optax": peer,
-        "apply_if_finite": optax.apply_if_finite(peer, max_consecutive_errors=100),
+        "optax": counterpart,
+        "apply_if_finite": optax.apply_if_finite(counterpart, max_consecutive_errors=100),
         **{policy: create(nonfinite=policy) for policy in POLICIES},
     }
 
@@ -106,75 +107,87 @@ def time_ratios(name: str, rounds: int) -> dict[str, float]:
         programs[column] = step_of(transform)
         carries[column] = programs[column](*carries[column], *data)
     seconds = interleaved_seconds(programs, carries, data, range(rounds), np.random.default_rng(0))
-    return {column: float(np.median(own / seconds["optax"])) for column, own in seconds.items()} | {
-        "over_guarded": float(np.median(seconds["skip"] / seconds["apply_if_finite"]))
-    }
+    ratios = {name: float(np.median(times / seconds["optax"])) for name, times in seconds.items()}
+    return ratios | {"over_guarded": float(np.median(seconds["skip"] / seconds["apply_if_finite"]))}
 
 
-def cycle_ratios(name: str, device: Any) -> dict[str, float]:
-    """Return each step's cycles over optax's, as the compiler for TPUs estimates them."""
+def tpu_ratios(name: str, device: Any) -> dict[str, tuple[float, float]]:
+    """Return the cycles and the bytes of each step over those of optax's.
+
+    The compiler for TPUs estimates the cycles. The estimate counts the arithmetic of a loop, and
+    not that of an update inside a matrix product, so the bytes of main memory stand beside it.
+    """
     sharding = SingleDeviceSharding(device)
     counts = {}
     for column, transform in transforms_of(name).items():
         params = parameters()
-        given = (params, jax.eval_shape(transform.init, params), *batch())
-        described = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), given
+        arguments = (params, jax.eval_shape(transform.init, params), *batch())
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments
         )
-        counts[column] = cycles(step_of(transform).lower(*described).compile().as_text())
-    return {column: count / counts["optax"] for column, count in counts.items()} | {
-        "over_guarded": counts["skip"] / counts["apply_if_finite"]
-    }
+        program = step_of(transform).lower(*shapes).compile().as_text()
+        counts[column] = np.array([cycles(program), moved(program)])
+    ratios = {column: count / counts["optax"] for column, count in counts.items()}
+    ratios["over_guarded"] = counts["skip"] / counts["apply_if_finite"]
+    return {column: tuple(ratio.tolist()) for column, ratio in ratios.items()}
 
 
-def results_table(measured: Mapping[str, Mapping[str, float]], options: "Options") -> CostTable:
+def results_table(measured: Mapping[str, Mapping[str, Any]], options: "Options") -> CostTable:
     """Return the table of the ratios."""
     columns = (*POLICIES, "apply_if_finite", "over_guarded")
-    where = "cycles of the TPU compiler" if options.tpu else f"time on {os.cpu_count()} cores"
+    where = (
+        "cycles of the TPU compiler (bytes moved)"
+        if options.tpu
+        else f"time on {os.cpu_count()} cores"
+    )
+
+    def cell(ratio: float | tuple[float, float]) -> str:
+        return "{:.2f} ({:.2f})".format(*ratio) if isinstance(ratio, tuple) else f"{ratio:.2f}"
+
     return CostTable(
         title=f"Whole step over optax's, {where}",
-        command="python -m benchmarks.nonfinite_cost" + " --tpu" * options.tpu,
+        command="python -m benchmarks nonfinite-cost" + " --tpu" * options.tpu,
         caption="over_guarded: skip over optax.apply_if_finite around optax's method",
         columns=["method", *columns],
-        rows=[[name, *(f"{row[key]:.2f}" for key in columns)] for name, row in measured.items()],
+        rows=[[name, *(cell(row[key]) for key in columns)] for name, row in measured.items()],
         versions={name: importlib.metadata.version(name) for name in ("jax", "optax")},
     )
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure, and where to write it."""
+    """Options of the benchmark."""
 
     tpu: bool = False
-    """Compile for a TPU rather than measure here."""
+    """Whether to compile for a TPU instead of measuring on this machine."""
     rounds: int = 60
-    """How often every step is timed."""
+    """Number of timings of every step."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Which methods."""
+    """Names of the methods."""
     out: Path = Path(__file__).parent / "results"
-    """Where the table goes, as JSON."""
+    """Folder of the JSON file with the table."""
 
 
 def run(options: Options, console: Console) -> None:
-    """Measure, show the table and write it."""
+    """Measure the ratios, print the table and write it."""
     if options.tpu:
         topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x4")
-        measure = partial(cycle_ratios, device=topology.devices[0])
+        measure = partial(tpu_ratios, device=topology.devices[0])
     else:
         measure = partial(time_ratios, rounds=options.rounds)
-    measured = {}
+    measured: dict[str, Mapping[str, Any]] = {}
     for name in options.methods:
         measured[name] = measure(name)
         console.print(name, measured[name])
     table = results_table(measured, options)
-    console.print(table.shown())
+    console.print(table.render())
     table.write(options.out / ("nonfinite-cost-tpu.json" if options.tpu else "nonfinite-cost.json"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; ``arguments`` stands for ``sys.argv[1:]``."""
+    """Run the command line; `arguments` defaults to `sys.argv[1:]`."""
     options = tyro.cli(
-        Options, prog="python -m benchmarks.nonfinite_cost", description=__doc__, args=arguments
+        Options, prog="python -m benchmarks nonfinite-cost", description=__doc__, args=arguments
     )
     run(options, Console())
 

@@ -1,4 +1,4 @@
-"""Where benchmarks run: a CPU's cores as a device each, or an accelerator."""
+"""Platform of the benchmarks: the cores of a CPU as one device each, or accelerators."""
 
 import os
 from contextlib import suppress
@@ -7,10 +7,15 @@ import jax
 
 
 def use(platform: str) -> None:
-    """Chooses "cpu" or "gpu"; the number of devices is settled once anything has been computed.
+    """Select the platform, and one device per core on a CPU.
+
+    The number of CPU devices cannot change after the first computation; it then stays as it is.
+
+    Args:
+      platform: Either "cpu" or "gpu".
 
     Raises:
-      SystemExit: jax finds no device of the kind.
+      SystemExit: If JAX finds no device of the platform.
     """
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -22,5 +27,6 @@ def use(platform: str) -> None:
         jax.devices()
     except RuntimeError as error:
         raise SystemExit(
-            f"platform={platform!r}: jax finds no such device; is jax[cuda12] installed?"
+            f"platform={platform!r} is not available: JAX finds no such device; "
+            "install jax[cuda12] or pass --platform cpu."
         ) from error

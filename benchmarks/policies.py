@@ -1,4 +1,4 @@
-"""The learning-rate policies: a schedule for a rate and a budget, and what uses it."""
+"""Learning-rate policies: a schedule for a given peak rate and budget, and its optimizer."""
 
 import math
 from collections.abc import Callable
@@ -10,40 +10,42 @@ import optax
 import lrsched
 
 Schedules: TypeAlias = Callable[[float, int], lrsched.Schedule]
-"""``(rate, steps) -> schedule``, whose highest value is the rate."""
+"""``(rate, steps) -> schedule``. The highest value of the schedule is the rate."""
 Optimizer: TypeAlias = Callable[[Any], optax.GradientTransformation]
-"""``schedule -> transform``; policies that share one share its compiled programs."""
+"""``schedule -> transform``. Policies with the same optimizer share its compiled programs."""
 
 
 def adam(schedule: Any) -> optax.GradientTransformationExtraArgs:
-    """Adam at the rate of the schedule."""
+    """Return Adam with the rate of the schedule."""
     return optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(schedule))
 
 
 def adam_and(controller: Callable[[], optax.GradientTransformation]) -> Optimizer:
-    """Adam at the rate of the schedule, scaled by a controller."""
+    """Return a factory of Adam with the rate of the schedule, scaled by a controller."""
     return lambda schedule: optax.chain(adam(schedule), controller())
 
 
 def on_plateau() -> optax.GradientTransformation:
-    """Halves the rate when the mean training loss of 20 updates has not fallen for 3 such means.
+    """Return a controller that halves the rate when the mean training loss stops falling.
 
-    One mini-batch's loss is too noisy to judge by.
+    The means are over 20 updates, as the loss of one mini-batch is too noisy. The rate is halved
+    after three means without an improvement.
     """
     return lrsched.reduce_on_plateau(factor=0.5, patience=3, rtol=0.01, accumulation_size=20)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A schedule for each rate and budget, and the optimizer it drives.
+    """Schedule for each rate and budget, and the optimizer that applies it.
 
     Attributes:
-      family: its kind, for tables and colours.
-      schedule: ``(rate, steps) -> schedule``.
-      optimizer: ``schedule -> transform``.
-      around: the middle of the rates that it is tuned over; 1 for a method that finds the rate
-        itself, None for the workload's.
-      sees_validation: whether it follows the evaluations of a run, which tuning then makes too.
+      family: Family of the policy, for tables and colours.
+      schedule: Factory ``(rate, steps) -> schedule``.
+      optimizer: Factory ``schedule -> transform``.
+      around: Geometric centre of the rates of the tuning. 1 for an adaptive method; None for the
+        centre of the workload.
+      sees_validation: Whether the policy follows the validation metrics of a run. If so, the runs
+        of the tuning are evaluated as often as the scored runs.
     """
 
     family: str
@@ -54,42 +56,42 @@ class Policy:
 
 
 def constant(rate: float, steps: int) -> lrsched.Schedule:
-    """The rate all along."""
+    """Return a schedule with the same rate at all steps."""
     return lrsched.constant(rate)
 
 
 def step_decay(rate: float, steps: int) -> lrsched.Schedule:
-    """Three equal stages, each at a tenth of the rate before."""
+    """Return three stages of equal length; each divides the rate of the previous one by 10."""
     return lrsched.step_decay(rate, factor=0.1, every=math.ceil(steps / 3))
 
 
-def after_warmup(rest: Schedules) -> Schedules:
-    """A linear rise over a twentieth of the budget, then the rest."""
+def after_warmup(decay: Schedules) -> Schedules:
+    """Return `decay` after a linear warmup over 5 % of the budget."""
 
     def schedule(rate: float, steps: int) -> lrsched.Schedule:
-        rise = math.ceil(steps / 20)
-        return lrsched.warmup(rise) * rate >> rest(rate, steps - rise)
+        warmup_steps = math.ceil(steps / 20)
+        return lrsched.warmup(warmup_steps) * rate >> decay(rate, steps - warmup_steps)
 
     return schedule
 
 
-def stable_decay(shape: str) -> Schedules:
-    """A linear rise, the rate, and a fall to zero of that shape over the last fifth."""
-    return lambda rate, steps: lrsched.wsd(rate, steps, warmup=0.05, cooldown=0.2, ramp=shape)
+def stable_decay(ramp: str) -> Schedules:
+    """Return warmup-stable-decay with a warmup of 5 % and a cooldown to zero of 20 %."""
+    return lambda rate, steps: lrsched.wsd(rate, steps, warmup=0.05, cooldown=0.2, ramp=ramp)
 
 
 def restarts(rate: float, steps: int) -> lrsched.Schedule:
-    """Three half cosines to zero, each after a short rise."""
+    """Return three half cosines to zero, each after a short warmup."""
     return lrsched.cosine_restarts(rate, math.ceil(steps / 3), warmup=steps // 60)
 
 
 def triangles(rate: float, steps: int) -> lrsched.Schedule:
-    """Three triangles from a tenth of the rate."""
+    """Return three triangular cycles between a tenth of the rate and the rate."""
     return lrsched.triangular(rate / 10, rate, up_steps=max(1, steps // 6))
 
 
 def inverse_sqrt(rate: float, steps: int) -> lrsched.Schedule:
-    """The rate, and then its fall with the square root of the step."""
+    """Return a constant rate for 5 % of the budget, then a decay with ``1 / sqrt(step)``."""
     return lrsched.inverse_sqrt(rate, max(1, steps // 20))
 
 
@@ -97,7 +99,7 @@ cosine = after_warmup(lrsched.cosine)
 linear = after_warmup(lambda rate, steps: lrsched.linear(rate, 0.0, steps))
 
 
-def _finding(
+def _adaptive(
     method: Callable[..., Any], schedule: Schedules = cosine, around: float | None = 1.0
 ) -> Policy:
     return Policy("finds the rate", schedule, method, around)
@@ -111,8 +113,8 @@ POLICIES: dict[str, Policy] = {
     "inverse-sqrt": Policy("decay", after_warmup(inverse_sqrt)),
     "wsd": Policy("warmup-stable-decay", stable_decay("1-sqrt")),
     **{
-        f"wsd-{shape}": Policy("warmup-stable-decay", stable_decay(shape))
-        for shape in ("linear", "cosine", "mirror-cosine", "square", "exponential")
+        f"wsd-{ramp}": Policy("warmup-stable-decay", stable_decay(ramp))
+        for ramp in ("linear", "cosine", "mirror-cosine", "square", "exponential")
     },
     "one-cycle": Policy("cyclic", lrsched.one_cycle),
     "restarts": Policy("cyclic", restarts),
@@ -127,14 +129,14 @@ POLICIES: dict[str, Policy] = {
         adam_and(lrsched.reduce_on_overfitting),
         sees_validation=True,
     ),
-    "hypergradient": _finding(lambda rate: lrsched.hypergradient(optax.scale_by_adam(), rate)),
-    "prodigy": _finding(lrsched.prodigy),
-    "dadapt": _finding(lrsched.dadapt_adamw),
-    "dog": _finding(lrsched.dog, constant),
-    "mechanic": _finding(lambda rate: lrsched.mechanize(adam(rate)), around=None),
+    "hypergradient": _adaptive(lambda rate: lrsched.hypergradient(optax.scale_by_adam(), rate)),
+    "prodigy": _adaptive(lrsched.prodigy),
+    "dadapt": _adaptive(lrsched.dadapt_adamw),
+    "dog": _adaptive(lrsched.dog, constant),
+    "mechanic": _adaptive(lambda rate: lrsched.mechanize(adam(rate)), around=None),
     "schedule-free": Policy(
         "averages", after_warmup(constant), lrsched.schedule_free_adamw, around=None
     ),
 }
 SIX = ("constant", "step", "cosine", "wsd", "one-cycle", "plateau")
-"""What the quick study compares."""
+"""Policies of the quick study."""

@@ -1,11 +1,11 @@
-"""Loss laws fitted to a few runs predict others: `python -m benchmarks.predict`.
+"""Prediction of losses by laws that are fitted to a few runs: `python -m benchmarks predict`.
 
-Without ``--curves`` Flax models are trained here, with Adam and one peak for all schedules: each
-law is fitted to the mean training loss under a constant rate, a half cosine and one step down, and
-predicts the others. Then the schedule that the law predicts to be best is run against a half cosine
-and WSD, each of the three at the best of the same peaks, on seeds of their own.
+Without ``--curves``, trains Flax models with Adam and the same peak for all schedules. Each law is
+fitted to the mean training loss of three schedules (constant, half cosine, step decay) and predicts
+the others. Then the schedule that the law predicts to be best is compared with a half cosine and
+WSD, each at the best of the same peaks and on new seeds.
 
-With ``--curves DIRECTORY`` nothing is trained: published pretraining curves are predicted in the
+With ``--curves DIRECTORY``, trains nothing and predicts published pretraining curves in the
 protocols of `benchmarks.law_protocols`.
 """
 
@@ -40,33 +40,33 @@ RECORDS = 40
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """Options of the benchmark."""
 
     curves: Path | None = None
-    """The directory with a directory of CSV files for each model size; nothing is trained then."""
+    """Directory with a directory of CSV files for each model size. If set, nothing is trained."""
     workloads: tuple[str, ...] = ("topics-lm", "mnist-vit")
-    """What is trained."""
+    """Names of the workloads."""
     steps: int = 400
-    """Updates of a run; two of the schedules have twice as many."""
+    """Number of updates of a run. Two of the schedules have twice as many."""
     seeds: int = 3
-    """Runs under each schedule, whose mean is a curve."""
+    """Number of runs with each schedule. Their mean is a curve."""
     tuning_seeds: int = 2
-    """Runs of each peak, for each of the three that are compared in the end."""
+    """Number of runs of each peak in the final comparison of three schedules."""
     final_seeds: int = 5
-    """Runs at its best peak, of each of the three."""
+    """Number of runs of each of the three schedules at its best peak."""
     factors: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """The peaks that are tried, over the workload's rate."""
+    """Peaks of the final comparison, as multiples of the rate of the workload."""
     out: Path = Path(__file__).parent / "results" / "predict.png"
-    """The picture; the numbers go beside it as JSON."""
+    """File of the figure. The numbers are written next to it as JSON."""
 
 
 def schedules(peak: float, steps: int) -> dict[str, lrsched.Schedule]:
-    """All that are run at one peak, with the same warmup."""
+    """Return all schedules by name, with the same peak and the same warmup."""
     warmup = steps // 10
     rise = lrsched.warmup(warmup) * peak
 
-    def stepped(part: float) -> lrsched.Schedule:
-        return rise >> lrsched.piecewise_constant([peak, part * peak], [steps // 2 - warmup])
+    def stepped(factor: float) -> lrsched.Schedule:
+        return rise >> lrsched.piecewise_constant([peak, factor * peak], [steps // 2 - warmup])
 
     def cosine(length: int, end: float) -> lrsched.Schedule:
         return rise >> lrsched.cosine(peak, length - warmup, end=end * peak)
@@ -88,47 +88,67 @@ def schedules(peak: float, steps: int) -> dict[str, lrsched.Schedule]:
 
 
 def length_of(name: str, steps: int) -> int:
-    """The updates of the run of that name."""
+    """Return the number of updates of a schedule, by its name."""
     return 2 * steps if "twice" in name else steps
 
 
-def tabled(schedule: lrsched.Schedule, steps: int) -> lrsched.Schedule:
-    """The same rates as a table: schedules of one structure are trained by one program."""
+def as_table(schedule: lrsched.Schedule, steps: int) -> lrsched.Schedule:
+    """Return a schedule as a table, so that one compiled program trains all schedules."""
     return lrsched.table(np.asarray(schedule(np.arange(steps))))
 
 
-def trained(
+def train(
     run: tuning.Training, shapes: Sequence[lrsched.Schedule], steps: int, seeds: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training losses in windows, ``(schedules, seeds, windows)``, and the final held-out ones."""
-    found = tuning.sweep(
+    """Train with schedules.
+
+    Returns:
+      Mean training losses in windows, of shape ``(schedules, seeds, windows)``, and final
+      validation losses, of shape ``(schedules, seeds)``.
+    """
+    result = tuning.sweep(
         run, shapes, steps=steps, seeds=seeds, num_loss_records=RECORDS, progress=False
     )
-    each = found.train_loss.reshape(len(shapes), len(seeds), -1)
-    return each, found.validation_loss[:, -1].reshape(each.shape[:2])
+    losses = result.train_loss.reshape(len(shapes), len(seeds), -1)
+    return losses, result.validation_loss[:, -1].reshape(losses.shape[:2])
 
 
-def predicted(workload: Any, run: tuning.Training, options: Options) -> dict[str, Any]:
-    """The curves of all schedules, and what each law makes of those that it has not seen."""
+def train_and_score(workload: Any, run: tuning.Training, options: Options) -> dict[str, Any]:
+    """Train with all schedules and score the predictions of the laws.
+
+    Returns:
+      "curves" by name, and the items of `score_laws`.
+    """
     named, curves = schedules(workload.around, options.steps), {}
     for length in (options.steps, 2 * options.steps):
         names = [name for name in named if length_of(name, options.steps) == length]
-        shapes = [tabled(named[name], 2 * options.steps) for name in names]
-        losses, _ = trained(run, shapes, length, range(options.seeds))
-        # A window's mean is of the losses before each of its updates: it belongs halfway.
+        shapes = [as_table(named[name], 2 * options.steps) for name in names]
+        losses, _ = train(run, shapes, length, range(options.seeds))
+        # The mean over a window approximates the loss at its middle.
         window = -(-length // RECORDS)
-        at = window * np.arange(losses.shape[-1]) + window // 2
-        kept = at > options.steps // 10
+        steps = window * np.arange(losses.shape[-1]) + window // 2
+        after_warmup = steps > options.steps // 10
         for name, each in zip(names, losses.mean(axis=1), strict=True):
             rates = np.asarray(named[name](np.arange(length)))
-            curves[name] = theory.LossCurve(rates, at[kept], each[kept])
-    return {"curves": curves, **judged(curves, SEEN)}
+            curves[name] = theory.LossCurve(rates, steps[after_warmup], each[after_warmup])
+    return {"curves": curves, **score_laws(curves, SEEN)}
 
 
-def judged(
+def score_laws(
     curves: Mapping[str, theory.LossCurve], seen: Sequence[str], named: Sequence[str] = LAWS
 ) -> dict[str, Any]:
-    """Each law, fitted to some curves, on the others; and what knows no schedule."""
+    """Fit each law to some curves and score its predictions of the others.
+
+    The mean of the fitted curves, which ignores the schedule, is scored as a baseline.
+
+    Args:
+      curves: Loss curves by name.
+      seen: Names of the fitted curves.
+      named: Names of the laws.
+
+    Returns:
+      "rows" with scores, "laws" by name, and "unseen", the names of the predicted curves.
+    """
     unseen = [name for name in curves if name not in seen]
     observed = np.array([_end(curves[name].losses) for name in unseen])
     rows, laws = [], {}
@@ -153,7 +173,7 @@ def judged(
     errors = [guess - curves[name].losses for guess, name in zip(guesses, unseen, strict=True)]
     rows.append(
         _row(
-            "mean of the seen",
+            "mean of the fitted",
             np.array([np.abs(error).mean() for error in errors]),
             np.array(
                 [
@@ -186,15 +206,18 @@ def _row(
 
 
 def _end(losses: Any) -> float:
-    """The mean of the last records, a twentieth of them."""
+    """Return the mean of the last 5 % of the records."""
     losses = np.asarray(losses)
     return float(losses[-max(1, len(losses) // 20) :].mean())
 
 
-def contested(
+def compare_schedules(
     workload: Any, run: tuning.Training, law: theory.LossLaw, options: Options
 ) -> dict[str, Any]:
-    """The best schedule by the law against others, each at its best peak, by the training loss."""
+    """Compare the schedule that is optimal by a law with others, each at its best peak.
+
+    The peaks are selected by the final training loss.
+    """
     steps, peak = options.steps, workload.around
     warmup = steps // 10
     best = theory.optimise(law, steps, peak=peak, warmup=warmup)
@@ -203,19 +226,19 @@ def contested(
         "cosine to zero": lambda factor: schedules(factor * peak, steps)["cosine to zero"],
         "WSD, 1-sqrt": lambda factor: schedules(factor * peak, steps)["WSD, 1-sqrt"],
     }
-    tried = [tabled(shape(f), 2 * steps) for shape in shapes.values() for f in options.factors]
+    tried = [as_table(shape(f), 2 * steps) for shape in shapes.values() for f in options.factors]
     seeds = range(100, 100 + options.tuning_seeds)
-    losses, _ = trained(run, tried, steps, seeds)
+    losses, _ = train(run, tried, steps, seeds)
     ends = np.array([[_end(one) for one in each] for each in losses]).mean(axis=1)
     ends = np.where(np.isfinite(ends), ends, np.inf).reshape(len(shapes), -1)
     factors = [options.factors[i] for i in ends.argmin(axis=1)]
     finals = [
-        tabled(shape(factor), 2 * steps)
+        as_table(shape(factor), 2 * steps)
         for shape, factor in zip(shapes.values(), factors, strict=True)
     ]
-    losses, held_out = trained(run, finals, steps, range(200, 200 + options.final_seeds))
+    losses, held_out = train(run, finals, steps, range(200, 200 + options.final_seeds))
     at_ends = np.array([[_end(one) for one in each] for each in losses])
-    # At the peak of the curves, whichever is best, the law's own words can be checked.
+    # The law is fitted at factor 1, so its predictions are compared with the losses at factor 1.
     same = list(options.factors).index(1.0) if 1.0 in options.factors else 0
     predicted_ends = [
         float(law.final_loss(np.asarray(shape(1.0)(np.arange(steps))))) for shape in shapes.values()
@@ -234,14 +257,14 @@ def contested(
     }
 
 
-def of_the_papers(directory: Path, console: Console) -> dict[str, Any]:
-    """Run the protocols on the curves of Luo et al."""
-    found: dict[str, Any] = {}
+def predict_luo(directory: Path, console: Console) -> dict[str, Any]:
+    """Predict the curves of Luo et al. and print the scores."""
+    results: dict[str, Any] = {}
     for size in sorted(path for path in directory.iterdir() if path.is_dir()):
         if "llama" in size.name:
             continue
         curves = law_protocols.read_luo(size)
-        result = judged(curves, law_protocols.PAPER, law_protocols.LAWS)
+        result = score_laws(curves, law_protocols.PAPER, law_protocols.LAWS)
         triples = {}
         for triple in law_protocols.TRIPLES:
             law = theory.fit_loss_law([curves[name] for name in triple])
@@ -265,19 +288,19 @@ def of_the_papers(directory: Path, console: Console) -> dict[str, Any]:
             }
             for row in compared.table
         }
-        found[size.name] = {**result, "curves": curves, "triples": triples, "contest": contest}
-    return found
+        results[size.name] = {**result, "curves": curves, "triples": triples, "contest": contest}
+    return results
 
 
-def of_the_124m(directory: Path, console: Console, path: Path) -> dict[str, Any]:
-    """Run the protocols on the runs of the 124M study."""
+def predict_124m(directory: Path, console: Console, path: Path) -> dict[str, Any]:
+    """Run the protocols on the runs of the 124M study and print the scores."""
     runs = law_protocols.read_schaipp(directory)
     rows = law_protocols.judge(runs, ("auto", "multi-power"))
     console.print(law_protocols.show(rows))
     early, bound = law_protocols.judge_early(runs), law_protocols.judge_bound(runs)
     floor = law_protocols.noise_floor(runs)
     console.print(f"From the first third: {early}\nThe bound: {bound}\nNoise: {floor:.4f}")
-    # CPU time: the wall time depends on what else the machine does.
+    # CPU time: the wall time depends on the load of the machine.
     began = time.process_time()
     theory.fit_loss_law([run.curve for run in runs[:20]])
     seconds = time.process_time() - began
@@ -294,7 +317,7 @@ def of_the_124m(directory: Path, console: Console, path: Path) -> dict[str, Any]
 
 
 def show(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row a law."""
+    """Return a table with one row per law."""
     table = Table("law", "MAE", "worst", "R2", "final", "rank", "within", "fit, s", title=title)
     for row in rows:
         table.add_row(
@@ -310,10 +333,11 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def show_contest(title: str, found: Mapping[str, Any]) -> Table:
-    """A row a schedule."""
-    table = Table("schedule", "peak", "training", "held out", "predicted", "measured", title=title)
-    for name, row in found.items():
+def show_contest(title: str, results: Mapping[str, Any]) -> Table:
+    """Return a table with one row per compared schedule."""
+    headings = ("schedule", "peak", "training", "validation", "predicted", "measured")
+    table = Table(*headings, title=title)
+    for name, row in results.items():
         table.add_row(
             name,
             f"x{row['factor']:g}",
@@ -327,15 +351,15 @@ def show_contest(title: str, found: Mapping[str, Any]) -> Table:
     return table
 
 
-def draw(found: Mapping[str, Any], path: Path) -> None:
-    """A row for each: curves and their predictions, final losses, and the schedules compared."""
-    size = 15, 4.4 * len(found)
-    figure, axes = plt.subplots(len(found), 3, figsize=size, squeeze=False, layout="constrained")
-    for (title, result), (left, middle, right) in zip(found.items(), axes, strict=True):
+def draw(results: Mapping[str, Any], path: Path) -> None:
+    """Draw curves with predictions, final losses and compared schedules, one row per workload."""
+    size = 15, 4.4 * len(results)
+    figure, axes = plt.subplots(len(results), 3, figsize=size, squeeze=False, layout="constrained")
+    for (title, result), (left, middle, right) in zip(results.items(), axes, strict=True):
         law = result["laws"]["auto"]
         names = result["unseen"]
-        shown = np.resize(COLOURS, len(names))
-        for name, colour in zip(names, shown, strict=True):
+        colours = np.resize(COLOURS, len(names))
+        for name, colour in zip(names, colours, strict=True):
             curve = result["curves"][name]
             left.plot(curve.steps, curve.losses, color=colour, alpha=0.35, linewidth=2.5)
             line = np.asarray(law.predict(curve.rates, at=curve.steps))
@@ -344,20 +368,20 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         typical = np.concatenate([np.asarray(result["curves"][name].losses) for name in names])
         left.set_ylim(0.98 * ends.min() if ends.min() > 1 else 0, np.quantile(typical, 0.93))
         left.set(xlabel="update", ylabel="training loss")
-        left.set_title(f"{title}: seen (bands), predicted (lines)", fontsize=10)
+        left.set_title(f"{title}: measured (bands), predicted (lines)", fontsize=10)
         left.legend(frameon=False, fontsize=6.5, ncols=2)
         for row, colour, marker in zip(result["rows"][:3], COLOURS, "o^s", strict=False):
             middle.plot(row["observed"], row["ends"], marker, color=colour, label=row["law"], ms=5)
         span = [min(result["rows"][0]["observed"]), max(result["rows"][0]["observed"])]
         middle.plot(span, span, color="#888888", linewidth=0.8)
-        middle.set(xlabel="final loss, seen", ylabel="final loss, predicted")
-        middle.set_title("schedules that no law was fitted to", fontsize=10)
+        middle.set(xlabel="final loss, measured", ylabel="final loss, predicted")
+        middle.set_title("schedules without a fitted curve", fontsize=10)
         middle.legend(frameon=False)
         for (name, row), colour in zip(result["contest"].items(), COLOURS, strict=False):
             loss = f", loss {np.mean(row['training']):.4f}" if "training" in row else ""
             right.plot(row["rates"], color=colour, label=f"{name}{loss}")
         right.set(xlabel="update", ylabel="learning rate")
-        right.set_title("what the law likes best", fontsize=10)
+        right.set_title("best schedule by the law", fontsize=10)
         right.legend(frameon=False, fontsize=8)
         for ax in (left, middle, right):
             ax.spines[["top", "right"]].set_visible(False)
@@ -367,8 +391,8 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def plain(value: Any) -> Any:
-    """For JSON; what the numbers were made from is left out."""
+def to_json(value: Any) -> Any:
+    """Convert a result for JSON: losses of curves, parameters and standard errors of laws."""
     if isinstance(value, theory.LossCurve):
         return {"steps": value.steps.tolist(), "losses": value.losses.tolist()}
     if isinstance(value, theory.LossLaw):
@@ -379,37 +403,37 @@ def plain(value: Any) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the tables, draws the picture."""
+    """Run the comparison, print the tables, draw the figure and write the numbers."""
     options = tyro.cli(
-        Options, prog="python -m benchmarks.predict", description=__doc__, args=arguments
+        Options, prog="python -m benchmarks predict", description=__doc__, args=arguments
     )
     console, began = Console(width=110), time.perf_counter()
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     if options.curves:
         large = options.curves / "llama-124M"
         if large.is_dir():
             path = options.out.with_name(options.out.stem + "-124M.png")
-            extra = {"124M": of_the_124m(large, console, path)}
-        found = of_the_papers(options.curves, console)
+            extra = {"124M": predict_124m(large, console, path)}
+        results = predict_luo(options.curves, console)
     else:
         use("cpu")
         console.print("About 18 minutes on two busy cores.")
         for name in options.workloads:
             workload = WORKLOADS[name]
             run = run_of(workload, workload.data(), optax.adam)
-            result = predicted(workload, run, options)
+            result = train_and_score(workload, run, options)
             console.print(show(workload.title, result["rows"]))
             console.print(result["laws"]["auto"].numbers)
-            result["contest"] = contested(workload, run, result["laws"]["auto"], options)
+            result["contest"] = compare_schedules(workload, run, result["laws"]["auto"], options)
             console.print(show_contest(workload.title, result["contest"]))
-            found[workload.title] = result
-    if found:
-        draw(found, options.out)
+            results[workload.title] = result
+    if results:
+        draw(results, options.out)
     seconds = time.perf_counter() - began
-    record = {"seconds": seconds, "found": found, **extra}
-    options.out.with_suffix(".json").write_text(json.dumps(record, indent=1, default=plain))
-    console.print(f"Wrote {options.out} and its numbers beside it, after {seconds:.0f} s")
+    record = {"seconds": seconds, "found": results, **extra}
+    options.out.with_suffix(".json").write_text(json.dumps(record, indent=1, default=to_json))
+    console.print(f"Wrote {options.out} and its numbers as JSON next to it, after {seconds:.0f} s")
 
 
 if __name__ == "__main__":

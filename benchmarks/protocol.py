@@ -1,18 +1,19 @@
-"""How policies are compared: each is tuned alike, then scored on runs and a split of their own.
+"""Protocol of the comparison: every policy is tuned alike, then scored with other seeds.
 
 For a policy, a workload and a budget:
 
-1. **Tune.** The same number of rates for every policy, from the same draw: one from each of as many
-   equal parts of three decades, uniform in the logarithm, around 1 for a method that finds the rate
-   itself and around the workload's own rate for all others. The one whose final validation loss,
-   the mean over `tuning_seeds` runs, is the lowest is taken, at each budget anew.
-2. **Score.** Runs of other seeds at that rate. What is reported is their median, with the interval
-   of order statistics that holds the true median with the stated confidence, on the test split,
-   which nothing was chosen on.
+1. **Tuning.** Every policy is tried at the same number of rates from the same random draw. The
+   draw divides three decades into equal intervals on a logarithmic axis and takes one rate from
+   each. The centre is 1 for an adaptive method, and the rate of the workload for all other
+   policies. At each budget, the rate with the lowest final validation loss is selected; the loss
+   is the mean over `tuning_seeds` runs.
+2. **Scoring.** Runs with other seeds use that rate. The report states their median on the test
+   split, which was not used for any selection, with the interval of order statistics that contains
+   the true median with the stated confidence.
 
-Members of one seed start from the same parameters and see the same mini-batches under every policy.
-A seed decides all of it, so a trial can be run again, and is known by its content: the program (its
-jaxpr), the data, the schedules' values and the seeds (`Bench.digest`).
+Runs with the same seed have the same initial parameters and the same mini-batches under every
+policy. A seed determines a trial completely, so a trial is identified by its content: the program
+(its jaxpr), the data, the values of the schedules and the seeds (`Bench.digest`).
 """
 
 import hashlib
@@ -33,19 +34,19 @@ from benchmarks.workloads.base import Data, Workload
 from lrsched import tuning
 
 RECORDS = 40
-"""Means of the training loss that are kept of a run."""
+"""Number of means of the training loss that are stored for each run."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The tuning budget and the seeds, the same for every policy.
+    """Tuning budget and seeds, equal for all policies.
 
     Attributes:
-      rates: how many are tried.
-      decades: the width of the range that they are drawn from.
-      seeds: runs that are scored.
-      tuning_seeds: runs of each rate; None for the workload's own number.
-      seed: decides the draw and all seeds.
+      rates: Number of rates that are tried.
+      decades: Width of the range of the rates, in decades.
+      seeds: Number of scored runs.
+      tuning_seeds: Number of tuning runs per rate. None for the number of the workload.
+      seed: Seed of the draw, from which all other seeds are derived.
     """
 
     rates: int = 9
@@ -61,49 +62,53 @@ class Protocol:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
 
     def draw(self, around: float) -> np.ndarray:
-        """The rates to try, in rising order; one rate is the middle itself."""
+        """Draw the rates of the tuning, in ascending order; a single rate equals `around`."""
         if self.rates == 1:
             return np.array([around])
-        places = np.arange(self.rates) + np.random.default_rng(self.seed).uniform(size=self.rates)
-        return around * 10 ** (self.decades * (places / self.rates - 0.5))
+        offsets = np.arange(self.rates) + np.random.default_rng(self.seed).uniform(size=self.rates)
+        return around * 10 ** (self.decades * (offsets / self.rates - 0.5))
 
     def tuned_on(self, workload: Workload) -> list[int]:
-        """The seeds of the runs that choose the rate."""
+        """Return the seeds of the tuning runs."""
         return self._seeds(0, self.tuning_seeds or workload.tuning_seeds)
 
     def scored_on(self) -> list[int]:
-        """The seeds of the runs that are reported, none of them tuned on."""
+        """Return the seeds of the scored runs, which differ from all seeds of the tuning."""
         return self._seeds(_HALF, self.seeds)
 
     def _seeds(self, first: int, count: int) -> list[int]:
         return [2 * _HALF * self.seed + first + i for i in range(count)]
 
 
+# Each `seed` owns 1000 consecutive seeds: the first half for tuning, the second for scoring.
 _HALF = 500
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one policy on one workload with one budget.
+    """Result of one policy on one workload at one budget.
 
     Attributes:
-      workload: its name.
-      policy: its name.
-      budget: the multiple of the workload's steps.
-      steps: updates of a run.
-      batch_size: examples of an update.
-      first: the validation loss before the first update, the median over the seeds.
-      rates: those that were tried.
-      tuning: at the end of those runs, by name, ``(rates, tuning seeds)``.
-      rate: the one chosen.
-      schedule: in words, at that rate.
-      evaluated: the updates done at each evaluation, ``(evaluations,)``.
-      curves: of the scored runs, ``(seeds, evaluations)`` by name; of "train_loss" the means over
-        equal parts of the run. Infinite after a run has diverged.
-      seeds: of the scored runs.
-      seconds: "compile"; "update", one update of one run with everything, others running beside it.
-      digest: of all that went in.
-      made_on: versions and machine.
+      workload: Name of the workload.
+      policy: Name of the policy.
+      budget: Length of a run, as a multiple of the workload's number of updates.
+      steps: Number of updates of a run.
+      batch_size: Number of examples of a mini-batch.
+      first: Validation loss before the first update, the median over the seeds.
+      rates: Tuned rates in ascending order, of shape ``(rates,)``.
+      tuning: Final "loss" on the validation split and final "test_metric" of the tuning runs, each
+        of shape ``(rates, tuning_seeds)``.
+      rate: Selected rate.
+      schedule: Representation of the schedule at the selected rate.
+      evaluated: Number of updates before each evaluation, of shape ``(evaluations,)``.
+      curves: Metrics of the scored runs by name, each of shape ``(seeds, evaluations)``;
+        "train_loss" has means over segments of equal length instead. Values after a run has
+        diverged are inf.
+      seeds: Seeds of the scored runs.
+      seconds: Compilation time of the tuning ("compile"), and the time of one update of one run
+        while other runs execute beside it ("update"), both in seconds.
+      digest: SHA-256 of all inputs, see `Bench.digest`.
+      made_on: Versions and machine of the measurement.
     """
 
     workload: str
@@ -125,15 +130,15 @@ class Trial:
 
     @property
     def final(self) -> dict[str, np.ndarray]:
-        """The last of each curve, one a seed."""
+        """Last value of each curve, of shape ``(seeds,)``."""
         return {name: curve[:, -1] for name, curve in self.curves.items()}
 
 
 class Bench:
-    """A workload with its data and the programs compiled so far, one an optimizer.
+    """Workload with its data and one compiled program per optimizer.
 
-    Every schedule is handed over as a table of its values, of one length for all budgets, so that
-    all policies with one optimizer, and all their budgets, are one program.
+    Every schedule is passed as a table of its values, padded to the same length for all budgets.
+    All policies with the same optimizer therefore share one compiled program at all budgets.
     """
 
     def __init__(
@@ -147,34 +152,47 @@ class Bench:
 
     @cached_property
     def data(self) -> Data:
-        """The splits."""
+        """Splits of the workload."""
         return self.workload.data()
 
     def rates(self, policy: str) -> np.ndarray:
-        """Those that the policy is tuned over."""
+        """Return the rates that a policy is tuned over, in ascending order."""
         return self.protocol.draw(POLICIES[policy].around or self.workload.around)
 
     def digest(self, policy: str, budget: float) -> str:
-        """What a trial is made of, in 64 letters: the same trial is not run twice."""
-        found = hashlib.sha256()
+        """Return the SHA-256 of everything that a trial depends on, as 64 hexadecimal digits.
+
+        A trial whose digest is stored is not run again.
+        """
+        sha = hashlib.sha256()
         chosen, steps = POLICIES[policy], self.workload.steps_of(budget)
         if chosen.optimizer not in self._programs:
             self._programs[chosen.optimizer] = self._program(chosen.optimizer)
         for rate in self.rates(policy):
-            found.update(np.asarray(chosen.schedule(float(rate), steps)(np.arange(steps))))
+            sha.update(np.asarray(chosen.schedule(float(rate), steps)(np.arange(steps))))
         seeds = self.protocol.tuned_on(self.workload), self.protocol.scored_on()
         facts = steps, seeds, self.workload.evaluations, chosen.sees_validation, self._data_digest
-        found.update(repr((self._programs[chosen.optimizer], facts)).encode())
-        return found.hexdigest()
+        sha.update(repr((self._programs[chosen.optimizer], facts)).encode())
+        return sha.hexdigest()
 
     def trial(self, policy: str, budget: float, made_on: dict[str, Any]) -> Trial:
-        """Tunes and scores."""
+        """Tune and score a policy.
+
+        Args:
+          policy: Name of the policy.
+          budget: Multiple of the workload's number of updates.
+          made_on: Versions and machine, as `store.made_on` returns them.
+
+        Returns:
+          The trial.
+        """
         workload, protocol = self.workload, self.protocol
         steps, rates = workload.steps_of(budget), self.rates(policy)
         schedule = POLICIES[policy].schedule
-        looks = workload.evaluations if POLICIES[policy].sees_validation else 1
+        # A policy that follows the validation metrics must see them in the tuning as well.
+        evaluations = workload.evaluations if POLICIES[policy].sees_validation else 1
         tables = [self._table(schedule(float(rate), steps), steps) for rate in rates]
-        tuned = self._sweep(policy, tables, steps, protocol.tuned_on(workload), looks)
+        tuned = self._sweep(policy, tables, steps, protocol.tuned_on(workload), evaluations)
         shape = len(rates), -1
         losses = tuned.table["loss"].reshape(shape).astype(np.float64)
         best = int(np.argmin(losses.mean(axis=1)))
@@ -182,8 +200,9 @@ class Bench:
             policy, tables[best : best + 1], steps, protocol.scored_on(), workload.evaluations
         )
         diverged = scored.table["diverged"][:, None]
-        whole = -(-steps // -(-steps // RECORDS))
-        curves = {**scored.metrics, "train_loss": scored.train_loss[:, :whole]}
+        # The segments have ceil(steps / RECORDS) updates, so fewer than RECORDS may be filled.
+        num_filled = -(-steps // -(-steps // RECORDS))
+        curves = {**scored.metrics, "train_loss": scored.train_loss[:, :num_filled]}
         return Trial(
             workload.name,
             policy,
@@ -207,14 +226,15 @@ class Bench:
         )
 
     def probe(self) -> tuple[float, float]:
-        """Seconds of compiling Adam's program, and of one update of one run, by a short look."""
+        """Measure the compilation of Adam's program and one update of one run, in seconds."""
         steps = min(map(self.workload.steps_of, self.budgets))
         tables = [self._table(lrsched.constant(1e-4), steps)] * len(jax.devices())
-        found = [self._sweep("constant", tables, steps, [0]) for _ in range(2)]
-        return found[0].compile_seconds, found[1].run_seconds / steps / len(tables)
+        # The first sweep compiles; the second one measures the updates alone.
+        first, second = (self._sweep("constant", tables, steps, [0]) for _ in range(2))
+        return first.compile_seconds, second.run_seconds / steps / len(tables)
 
     def run(self, optimizer: Optimizer) -> tuning.Training:
-        """The workload under an optimizer."""
+        """Return the training of the workload with an optimizer, cached by optimizer."""
         if optimizer not in self._runs:
             self._runs[optimizer] = run_of(self.workload, self.data, optimizer)
         return self._runs[optimizer]
@@ -223,16 +243,17 @@ class Bench:
     def _first(self) -> float:
         run = self.run(POLICIES["constant"].optimizer)
         assert run.evaluate is not None
-        judge = run.evaluate
+        evaluate = run.evaluate
 
         @jax.jit
-        def before(seed: jax.Array) -> jax.Array:
-            to_init, _ = jax.random.split(jax.random.key(seed))
-            state = run.init(lrsched.constant(0.0), to_init)
-            loss: jax.Array = judge(state, run.validation)[1]["loss"]
+        def initial_loss(seed: jax.Array) -> jax.Array:
+            init_key, _ = jax.random.split(jax.random.key(seed))
+            state = run.init(lrsched.constant(0.0), init_key)
+            loss: jax.Array = evaluate(state, run.validation)[1]["loss"]
             return loss
 
-        return float(np.median([before(jnp.uint32(seed)) for seed in self.protocol.scored_on()]))
+        seeds = self.protocol.scored_on()
+        return float(np.median([initial_loss(jnp.uint32(seed)) for seed in seeds]))
 
     def _table(self, schedule: lrsched.Schedule, steps: int) -> lrsched.Schedule:
         values = np.asarray(schedule(np.arange(steps)))
@@ -259,7 +280,8 @@ class Bench:
 
     @cached_property
     def _plan(self) -> tuning.ExecutionPlan | None:
-        """Always the same on a CPU, so that the bits are; an accelerator's is measured."""
+        """Execution plan of the sweeps; None measures the fastest one."""
+        # A fixed plan on the CPU makes the results bitwise reproducible.
         if jax.default_backend() != "cpu":
             return None
         return (
@@ -270,26 +292,27 @@ class Bench:
 
     @cached_property
     def _data_digest(self) -> str:
-        found = hashlib.sha256()
+        sha = hashlib.sha256()
         for leaf in jax.tree.leaves(self.data):
-            found.update(np.ascontiguousarray(leaf))
-        return found.hexdigest()
+            sha.update(np.ascontiguousarray(leaf))
+        return sha.hexdigest()
 
     def _program(self, optimizer: Optimizer) -> str:
-        """Everything that a run computes, as text."""
+        """Return the jaxpr of a whole run as text, with the digests of its constants."""
         run = self.run(optimizer)
         assert run.evaluate is not None
 
-        def all_of_it(schedule: lrsched.Schedule, key: jax.Array, data: Any) -> Any:
+        def whole_run(schedule: lrsched.Schedule, key: jax.Array, data: Any) -> Any:
             state = run.init(schedule, key)
             state, loss = run.step(state, run.batch(data, key, jnp.int32(0)))
             return run.evaluate(state, run.validation), loss
 
         example = self._table(lrsched.constant(0.0), 1)
-        made = jax.make_jaxpr(all_of_it)(example, jax.random.key(0), run.data)
+        program = jax.make_jaxpr(whole_run)(example, jax.random.key(0), run.data)
         consts = [
             hashlib.sha256(np.ascontiguousarray(x)).hexdigest()
-            for x in made.consts
+            for x in program.consts
             if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
         ]
-        return re.sub(r" at 0x[0-9a-f]+", "", f"{made} {consts}")
+        # Addresses of functions in the text differ between processes.
+        return re.sub(r" at 0x[0-9a-f]+", "", f"{program} {consts}")

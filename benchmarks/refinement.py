@@ -1,8 +1,8 @@
-"""What schedule do the gradients of a run ask for? `python -m benchmarks.refinement`.
+"""Schedules refined by the gradient norms of a run: `python -m benchmarks refinement`.
 
-The norms of the gradients are recorded over a run of each workload with Adam at a rate that goes to
-zero in a line, without a warmup, and the schedule is refined by them (arXiv 2310.07831). It draws
-docs/refinement.png. The refined schedule is then run beside others, each at its own best peak.
+Records the gradient norms of a run of each workload with Adam and a linear decay to zero without
+warmup, refines the schedule by them (Defazio et al. 2023, arXiv 2310.07831), and draws
+docs/refinement.png. Then compares the refined schedule with others, each at its best peak.
 """
 
 from collections.abc import Sequence
@@ -28,33 +28,39 @@ from lrsched import theory, tuning
 
 @dataclass(frozen=True)
 class Options:
-    """What to run."""
+    """Options of the benchmark."""
 
     workloads: tuple[str, ...] = ("topics-lm", "mnist-vit")
-    """The runs whose gradients are recorded."""
+    """Workloads whose gradient norms are recorded."""
     compared: tuple[str, ...] = ("mnist-vit",)
-    """Those whose refined schedule is run."""
+    """Workloads on which the refined schedules are compared with others."""
     scale: float = 1.0
-    """What the budgets are multiplied by."""
+    """Factor of the number of updates."""
     rates: int = 7
-    """Peaks of each schedule, a factor of 10**(1/3) apart, around the workload's own."""
+    """Number of peaks of each schedule, in ratios of 10**(1/3) around the rate of the workload."""
     seeds: int = 3
-    """Runs of each peak."""
+    """Number of runs of each peak."""
     out: Path = Path(__file__).parent.parent / "docs" / "refinement.png"
-    """The picture."""
+    """File of the figure."""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A run's norms, and the schedules that they ask for, of a peak of 1."""
+class Refinement:
+    """Gradient norms of a run, and the schedules that they imply.
+
+    Attributes:
+      workload: Workload of the run.
+      norms: Refinement norms.
+      refined: Refined schedules with a peak of 1, by the name of the norm.
+    """
 
     workload: Workload
     norms: lrsched.RecordedNorms
     refined: dict[str, lrsched.Schedule]
 
 
-def recorded(workload: Workload) -> Recorded:
-    """Trains once, and refines by the norms seen."""
+def refine(workload: Workload) -> Refinement:
+    """Train once with a linear decay and refine the schedule by the recorded norms."""
 
     def optimizer(rate: lrsched.Schedule) -> optax.GradientTransformation:
         return optax.chain(
@@ -67,7 +73,7 @@ def recorded(workload: Workload) -> Recorded:
     schedule, key = lrsched.linear(workload.around, 0.0, workload.steps), jax.random.key(0)
 
     @jax.jit
-    def trained(schedule: lrsched.Schedule) -> optax.OptState:
+    def train(schedule: lrsched.Schedule) -> optax.OptState:
         def step(
             state: tuning.TrainingState, i: jax.Array
         ) -> tuple[tuning.TrainingState, jax.Array]:
@@ -76,35 +82,39 @@ def recorded(workload: Workload) -> Recorded:
         state, _ = jax.lax.scan(step, run.init(schedule, key), np.arange(workload.steps))
         return state.opt_state
 
-    norms = lrsched.recorded_norms(trained(schedule))
+    norms = lrsched.recorded_norms(train(schedule))
     refined = {
         norm: theory.refine(
             workload.steps, lrsched.points(norms.steps, getattr(norms, norm)), norm=norm
         )
         for norm in ("l1", "l2")
     }
-    return Recorded(workload, norms, refined)
+    return Refinement(workload, norms, refined)
 
 
-def compared(found: Recorded, options: Options) -> dict[str, tuple[float, np.ndarray]]:
-    """The best peak of each schedule, and its validation losses, one a seed."""
-    workload, steps = found.workload, found.workload.steps
+def compare(refinement: Refinement, options: Options) -> dict[str, tuple[float, np.ndarray]]:
+    """Sweep the peak of each schedule.
+
+    Returns:
+      A dict from schedule to its best peak and the validation losses there, of shape ``(seeds,)``.
+    """
+    workload, steps = refinement.workload, refinement.workload.steps
     run = run_of(workload, workload.data(), optax.adam)
     shapes = {
         "constant": lrsched.constant(1.0),
         "linear to zero": lrsched.linear(1.0, 0.0, steps),
         "cosine, 5 % warmup": lrsched.warmup(steps // 20) * lrsched.cosine(1.0, steps),
         "WSD, 20 % cooldown": lrsched.wsd(1.0, steps, warmup=0.05, cooldown=0.2),
-        "refined, l1": found.refined["l1"],
-        "refined, l2": found.refined["l2"],
+        "refined, l1": refinement.refined["l1"],
+        "refined, l2": refinement.refined["l2"],
     }
-    # As tables, which are of one structure, all schedules are one program.
+    # Tables have the same tree structure, so that one compiled program runs all schedules.
     tables = {name: shape(np.arange(steps + 1)) for name, shape in shapes.items()}
-    third = np.arange(options.rates) - options.rates // 2
-    peaks = workload.around * 10 ** (third / 3)
+    exponents = (np.arange(options.rates) - options.rates // 2) / 3
+    peaks = workload.around * 10**exponents
     schedules = [lrsched.table(peak * values) for values in tables.values() for peak in peaks]
-    swept = tuning.sweep(run, schedules, steps=steps, seeds=options.seeds)
-    losses = swept.table["loss"].reshape(len(shapes), len(peaks), options.seeds)
+    result = tuning.sweep(run, schedules, steps=steps, seeds=options.seeds)
+    losses = result.table["loss"].reshape(len(shapes), len(peaks), options.seeds)
     best = losses.mean(axis=2).argmin(axis=1)
     return {
         name: (float(peaks[i]), of_shape[i])
@@ -112,25 +122,25 @@ def compared(found: Recorded, options: Options) -> dict[str, tuple[float, np.nda
     }
 
 
-def draw(path: Path, all_found: Sequence[Recorded]) -> None:
-    """A row a workload: the norms, and the schedules that they ask for."""
+def draw(path: Path, refinements: Sequence[Refinement]) -> None:
+    """Draw the gradient norms and the refined schedules, one row per workload."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            len(all_found),
+            len(refinements),
             2,
-            figsize=(12, 3.6 * len(all_found)),
+            figsize=(12, 3.6 * len(refinements)),
             squeeze=False,
             layout="constrained",
         )
-        for (left, right), found in zip(axes, all_found, strict=True):
-            steps = np.arange(found.workload.steps + 1)
+        for (left, right), each in zip(axes, refinements, strict=True):
+            steps = np.arange(each.workload.steps + 1)
             for norm, colour in zip(("l1", "l2"), (COLOURS[2], COLOURS[4]), strict=True):
-                sizes = getattr(found.norms, norm)
-                left.plot(found.norms.steps, sizes / np.median(sizes), color=colour, label=norm)
-                values = found.refined[norm](steps)
+                norms = getattr(each.norms, norm)
+                left.plot(each.norms.steps, norms / np.median(norms), color=colour, label=norm)
+                values = each.refined[norm](steps)
                 right.plot(steps, values, color=colour, label=f"refined, {norm}")
             right.plot(steps, 1 - steps / steps[-1], "--", color="#999999", label="linear")
-            left.set(yscale="log", ylabel="norm over its median", title=found.workload.title)
+            left.set(yscale="log", ylabel="norm over its median", title=each.workload.title)
             right.set(ylabel="rate over its peak")
             left.legend(fontsize=10)
             right.legend(fontsize=10)
@@ -142,25 +152,25 @@ def draw(path: Path, all_found: Sequence[Recorded]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Records, refines, draws, and compares."""
+    """Refine the schedules, draw the figure, print the results and compare the schedules."""
     options = tyro.cli(
-        Options, prog="python -m benchmarks.refinement", description=__doc__, args=arguments
+        Options, prog="python -m benchmarks refinement", description=__doc__, args=arguments
     )
     use("cpu")
-    console, chosen = Console(), [WORKLOADS[name] for name in options.workloads]
-    all_found = [recorded(replace(w, steps=w.steps_of(options.scale))) for w in chosen]
-    draw(options.out, all_found)
-    for found in all_found:
-        name = found.workload.name
-        for norm, schedule in found.refined.items():
-            rates = np.asarray(schedule(np.arange(found.workload.steps + 1)))
+    console, workloads = Console(), [WORKLOADS[name] for name in options.workloads]
+    refinements = [refine(replace(w, steps=w.steps_of(options.scale))) for w in workloads]
+    draw(options.out, refinements)
+    for each in refinements:
+        name = each.workload.name
+        for norm, schedule in each.refined.items():
+            rates = np.asarray(schedule(np.arange(each.workload.steps + 1)))
             console.print(
                 f"{name}, {norm}: begins at {rates[0]:.2f} of the peak, which is at "
-                f"{rates.argmax() / found.workload.steps:.0%} of the run"
+                f"{rates.argmax() / each.workload.steps:.0%} of the run"
             )
         if name in options.compared:
-            table = Table("schedule", "best peak", "validation loss", title=found.workload.title)
-            for shape, (peak, losses) in compared(found, options).items():
+            table = Table("schedule", "best peak", "validation loss", title=each.workload.title)
+            for shape, (peak, losses) in compare(each, options).items():
                 table.add_row(shape, f"{peak:.2g}", f"{losses.mean():.4f} ± {losses.std():.4f}")
             console.print(table)
 

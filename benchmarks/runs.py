@@ -1,4 +1,4 @@
-"""Workloads as runs for `lrsched.tuning`, and what their sweeps say of a rate."""
+"""Workloads as `lrsched.tuning.Training`, and the sweeps over their rates."""
 
 import dataclasses
 from collections.abc import Callable
@@ -41,10 +41,20 @@ def run_of(
     model: Callable[[nnx.Rngs], nnx.Module] | None = None,
     batch_size: int | None = None,
 ) -> tuning.Training:
-    """A workload's model and loss under an optimizer.
+    """Return the training of a workload with an optimizer.
 
     Its metrics are "loss" and "metric" on the validation split, "test_loss" and "test_metric" on
-    the test split, and the "learning_rate" last applied.
+    the test split, and "learning_rate", the most recently applied rate.
+
+    Args:
+      workload: Workload that provides the loss and the metric.
+      data: Splits of the workload.
+      optimizer: Factory ``schedule -> transform``.
+      model: Factory of another model. Defaults to the model of the workload.
+      batch_size: Number of examples of a mini-batch. Defaults to that of the workload.
+
+    Returns:
+      A `Training` for `lrsched.tuning.sweep`.
     """
 
     def loss_fn(model: nnx.Module, batch: Split) -> jax.Array:
@@ -52,10 +62,10 @@ def run_of(
 
     def metric(model: nnx.Module, held_out: tuple[Split, Split]) -> dict[str, jax.Array]:
         scores = {}
-        for prefix, part in zip(("", "test_"), held_out, strict=True):
-            outputs = model(part.inputs)  # type: ignore[operator]
-            scores[f"{prefix}loss"] = workload.loss(outputs, part.targets)
-            scores[f"{prefix}metric"] = workload.metric(outputs, part.targets)
+        for prefix, split in zip(("", "test_"), held_out, strict=True):
+            outputs = model(split.inputs)  # type: ignore[operator]
+            scores[f"{prefix}loss"] = workload.loss(outputs, split.targets)
+            scores[f"{prefix}metric"] = workload.metric(outputs, split.targets)
         return scores
 
     run = tuning.training(
@@ -67,24 +77,29 @@ def run_of(
         validation=(data.validation, data.test),
         metric=metric,
     )
-    judge = run.evaluate
-    assert judge is not None
+    evaluate_splits = run.evaluate
+    assert evaluate_splits is not None
 
     def evaluate(state: Any, held_out: Any) -> tuple[Any, Any]:
-        told, scores = judge(state, held_out)
-        return told, {**scores, "learning_rate": lrsched.learning_rate(state.opt_state)}
+        new_state, scores = evaluate_splits(state, held_out)
+        return new_state, {**scores, "learning_rate": lrsched.learning_rate(state.opt_state)}
 
     return dataclasses.replace(run, evaluate=evaluate)
 
 
-def swept(
+def final_losses(
     run: tuning.Training, shape: str, rates: Any, steps: int, seeds: int, progress: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The final validation and training loss of every rate, ``(rates, seeds)``."""
+    """Train with every rate and return the final losses.
+
+    Returns:
+      The validation losses and the training losses, each float64 of shape ``(rates, seeds)``. The
+      training loss is the mean over the last 5 % of the run. The loss of a diverged run is inf.
+    """
     schedules = [SHAPES[shape](float(rate), steps) for rate in rates]
-    found = tuning.sweep(run, schedules, steps=steps, seeds=seeds, progress=progress)
-    tail = found.train_loss[:, -max(1, found.train_loss.shape[1] // 20) :].mean(axis=1)
-    losses = np.where(np.isfinite(found.table["loss"]), found.table["loss"], np.inf)
+    result = tuning.sweep(run, schedules, steps=steps, seeds=seeds, progress=progress)
+    tail = result.train_loss[:, -max(1, result.train_loss.shape[1] // 20) :].mean(axis=1)
+    losses = np.where(np.isfinite(result.table["loss"]), result.table["loss"], np.inf)
     training = np.where(np.isfinite(tail), tail, np.inf)
     return losses.reshape(len(rates), seeds), training.reshape(len(rates), seeds)
 
@@ -92,9 +107,10 @@ def swept(
 def best_and_usable(
     rates: np.ndarray, losses: np.ndarray, first: float, part: float = 0.95
 ) -> tuple[float, float, float]:
-    """The rate with the least loss, and the least and greatest of those that are usable.
+    """Return the best rate, and the lowest and the highest usable rate.
 
-    Usable is a rate whose loss falls, from ``first``, by 95 % of what the best one's falls.
+    A rate is usable if the loss decreases from ``first`` by at least the fraction ``part`` of the
+    decrease at the best rate.
     """
     mean = losses.mean(axis=1)
     least = mean.min()

@@ -1,9 +1,9 @@
-"""Do the papers' rules carry a rate to another size? `python -m benchmarks.scaling_rules`.
+"""Transfer of the rate to other sizes by published rules: `python -m benchmarks scaling-rules`.
 
-The best peak of linear-to-zero is found by brute force at each of several batch sizes, horizons
-and widths of an MLP on digits. The exponent of a power law through them, with its 95 % interval,
-stands beside the rule's, and the loss at the peak that the rule carries over from the smallest size
-beside the best.
+Sweeps the peak of a linear decay to zero at several batch sizes, horizons and widths of an MLP on
+digits. Compares the exponent of a power law through the best peaks, with its 95 % interval, with
+the exponent of the rule. Compares the loss at the peak that the rule predicts from the smallest
+size with the best loss.
 """
 
 import json
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.platforms import use
-from benchmarks.runs import run_of, swept
+from benchmarks.runs import final_losses, run_of
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.digits_mlp import mlp
 from lrsched import scaling
@@ -30,19 +30,29 @@ STEPS, BATCH, WIDTH = 300, 32, 64
 
 @dataclass(frozen=True)
 class Options:
-    """How much to measure."""
+    """Options of the benchmark."""
 
     rates: int = 25
-    """Rates of each sweep, over four decades."""
+    """Number of rates of each sweep, over four decades."""
     seeds: int = 4
-    """Runs of each rate."""
+    """Number of runs of each rate."""
     out: Path = Path(__file__).parent / "results" / "scaling-rules.json"
-    """The numbers."""
+    """JSON file of the numbers."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One rule on one optimizer."""
+    """Scaling rule and the experiment that tests it.
+
+    Attributes:
+      title: Title of the row.
+      optimizer: Factory of the optimizer.
+      around: Geometric centre of the rates of the sweeps.
+      sizes: Sizes, in ascending order.
+      size: Varied quantity, "batch", "steps" or "width".
+      rule: Function ``(rate, new_size, old_size) -> new_rate``.
+      exponent: Exponent of the rule.
+    """
 
     title: str
     optimizer: Callable[..., optax.GradientTransformation]
@@ -93,8 +103,8 @@ CASES = (
 )
 
 
-def measured(case: Case, options: Options) -> dict[str, Any]:
-    """The best peak at each size, and the loss at the one that the rule carries over."""
+def measure(case: Case, options: Options) -> dict[str, Any]:
+    """Measure the best peak and loss at each size, and the loss at the peak of the rule."""
     workload = WORKLOADS["digits-mlp"]
     data = workload.data()
     rates = np.geomspace(case.around / 100, case.around * 100, options.rates)
@@ -108,9 +118,9 @@ def measured(case: Case, options: Options) -> dict[str, Any]:
             size if case.size == "batch" else BATCH,
         )
         steps = size if case.size == "steps" else STEPS
-        found, _ = swept(run, "linear to zero", rates, steps, options.seeds)
-        best.append(scaling.best_rate(rates, found))
-        losses.append(found.mean(axis=1))
+        validation, _ = final_losses(run, "linear to zero", rates, steps, options.seeds)
+        best.append(scaling.best_rate(rates, validation))
+        losses.append(validation.mean(axis=1))
     law = scaling.fit_power_law(case.sizes, best)
     peaks = np.exp(np.mean(np.log(best), axis=1)).tolist()
     carried = [case.rule(peaks[0], size, case.sizes[0]) for size in case.sizes]
@@ -131,9 +141,9 @@ def measured(case: Case, options: Options) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Sweeps, and prints the table."""
+    """Run the sweeps, print the table and write the numbers."""
     options = tyro.cli(
-        Options, prog="python -m benchmarks.scaling_rules", description=__doc__, args=arguments
+        Options, prog="python -m benchmarks scaling-rules", description=__doc__, args=arguments
     )
     use("cpu")
     console, rows = Console(), []
@@ -141,25 +151,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rule",
         "sizes",
         "best peaks",
-        "carried over",
+        "peaks of the rule",
         "exponent",
-        "rule's",
-        "loss at best",
-        "loss carried",
-        title="Rules of scaling, MLP on digits",
+        "exponent of the rule",
+        "best loss",
+        "loss of the rule",
+        title="Scaling rules, MLP on digits",
     )
     for case in CASES:
-        found = measured(case, options)
-        rows.append(found)
+        result = measure(case, options)
+        rows.append(result)
         table.add_row(
-            found["title"],
-            ", ".join(map(str, found["sizes"])),
-            ", ".join(f"{x:.2g}" for x in found["peaks"]),
-            ", ".join(f"{x:.2g}" for x in found["carried"]),
-            "{:.2f} ({:.2f} to {:.2f})".format(found["exponent"], *found["interval"]),
-            f"{found['rule']:g}",
-            ", ".join(f"{x:.3f}" for x in found["best loss"]),
-            ", ".join(f"{x:.3f}" for x in found["carried loss"]),
+            result["title"],
+            ", ".join(map(str, result["sizes"])),
+            ", ".join(f"{x:.2g}" for x in result["peaks"]),
+            ", ".join(f"{x:.2g}" for x in result["carried"]),
+            "{:.2f} ({:.2f} to {:.2f})".format(result["exponent"], *result["interval"]),
+            f"{result['rule']:g}",
+            ", ".join(f"{x:.3f}" for x in result["best loss"]),
+            ", ".join(f"{x:.3f}" for x in result["carried loss"]),
         )
     console.print(table)
     options.out.parent.mkdir(parents=True, exist_ok=True)

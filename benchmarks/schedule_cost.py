@@ -1,8 +1,8 @@
-"""What a schedule costs, and what a change of one does: `python -m benchmarks schedules`.
+"""Cost of schedules, and traces after a change of the rate: `python -m benchmarks schedules`.
 
-First each schedule beside its counterpart in optax: one value outside of jit, one value of a
-compiled function, one update of a compiled step that uses it, and the size of its program. They are
-timed in turn, in one run. Then how often a step is traced when something about the rate changes.
+Compares each schedule with its counterpart in optax: one value outside of jit, one value of a
+compiled function, one update of a compiled step, and the size of the program. The two are timed
+alternately in one process. Then counts the traces of a train step after a change of the rate.
 """
 
 import time
@@ -30,9 +30,9 @@ Schedule: TypeAlias = Callable[[Any], Any]
 
 
 def cycles(count: int) -> list[dict[str, Any]]:
-    """So many of optax's cosine cycles."""
-    one = {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 10, "decay_steps": 100}
-    return [one] * count
+    """Return the arguments of `count` equal cycles of `optax.sgdr_schedule`."""
+    cycle = {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 10, "decay_steps": 100}
+    return [cycle] * count
 
 
 PAIRS: dict[str, tuple[Schedule, Schedule]] = {
@@ -68,23 +68,23 @@ PAIRS: dict[str, tuple[Schedule, Schedule]] = {
 
 
 def program_size(schedule: Schedule) -> int:
-    """Lines of the lowered program of one value."""
+    """Return the number of lines of StableHLO that compute one value."""
     return len(jax.jit(lambda step: schedule(step)).lower(jnp.int32(3)).as_text().splitlines())
 
 
 def eager(schedule: Schedule) -> Callable[[], Any]:
-    """One value for a Python number, outside of jit, as a logger asks for it."""
+    """Return a call that evaluates the schedule at a Python int outside of jit, as loggers do."""
     return lambda: float(schedule(1234))
 
 
 def jitted(schedule: Schedule) -> Callable[[], Any]:
-    """One value of a compiled function."""
+    """Return a call that evaluates the schedule in a compiled function."""
     function, step = jax.jit(lambda step: schedule(step)), jnp.int32(1234)
     return lambda: jax.block_until_ready(function(step))
 
 
 def in_step(schedule: Schedule) -> Callable[[], Any]:
-    """Many updates of SGD on 64 numbers in one compiled loop."""
+    """Return a call of a compiled loop of `UPDATES` updates of 64 parameters by SGD."""
     if isinstance(schedule, lrsched.Schedule):
         transform = lrsched.scale_by_learning_rate(schedule)
     else:
@@ -101,27 +101,42 @@ def in_step(schedule: Schedule) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(loop(carry))
 
 
-def in_turn(calls: Sequence[Callable[[], Any]], rounds: int, seconds: float) -> np.ndarray:
-    """Seconds of each call, ``(rounds, calls)``: every round runs each for about so long."""
+def interleaved_calls(
+    calls: Sequence[Callable[[], Any]], rounds: int, seconds: float
+) -> np.ndarray:
+    """Measure the time of each call in each round.
+
+    Unlike `costs.interleaved_seconds`, repeats each call within a round, as one evaluation of a
+    schedule is too short for the clock.
+
+    Args:
+      calls: Functions without arguments.
+      rounds: Number of rounds.
+      seconds: Approximate time of each call's repetitions in a round, in seconds.
+
+    Returns:
+      Seconds per call, float64 of shape ``(rounds, calls)``.
+    """
     counts = []
     for call in calls:
+        # The first call compiles and is not timed.
         call()
-        began = time.perf_counter()
+        start = time.perf_counter()
         call()
-        counts.append(max(1, min(1000, int(seconds / (time.perf_counter() - began)))))
-    found = np.empty((rounds, len(calls)))
-    for row in found:
-        for place in np.random.default_rng(0).permutation(len(calls)):
-            began = time.perf_counter()
-            for _ in range(counts[place]):
-                calls[place]()
-            row[place] = (time.perf_counter() - began) / counts[place]
-    return found
+        counts.append(max(1, min(1000, int(seconds / (time.perf_counter() - start)))))
+    times = np.empty((rounds, len(calls)))
+    for row in times:
+        for index in np.random.default_rng(0).permutation(len(calls)):
+            start = time.perf_counter()
+            for _ in range(counts[index]):
+                calls[index]()
+            row[index] = (time.perf_counter() - start) / counts[index]
+    return times
 
 
 def evaluation(rounds: int, seconds: float) -> CostTable:
-    """Every pair, in every way to use it."""
-    ways: dict[str, tuple[Callable[[Schedule], Callable[[], Any]], float]] = {
+    """Measure each pair of schedules outside of jit, in a compiled function and in a step."""
+    modes: dict[str, tuple[Callable[[Schedule], Callable[[], Any]], float]] = {
         "eager, µs": (eager, 1e6),
         "jitted, µs": (jitted, 1e6),
         "in a step, ns": (in_step, 1e9 / UPDATES),
@@ -129,34 +144,36 @@ def evaluation(rounds: int, seconds: float) -> CostTable:
     rows = []
     for name, pair in PAIRS.items():
         row = [name]
-        for way, scale in ways.values():
-            found = in_turn([way(schedule) for schedule in pair], rounds, seconds) * scale
-            ours, theirs = np.median(found, axis=0)
-            ratio = np.median(found[:, 1] / found[:, 0])
-            row.append(f"{ours:.3g} : {theirs:.3g} ({ratio:.2g}x)")
+        for create_call, scale in modes.values():
+            calls = [create_call(schedule) for schedule in pair]
+            times = interleaved_calls(calls, rounds, seconds) * scale
+            lrsched_time, optax_time = np.median(times, axis=0)
+            ratio = np.median(times[:, 1] / times[:, 0])
+            row.append(f"{lrsched_time:.3g} : {optax_time:.3g} ({ratio:.2g}x)")
         rows.append([*row, " : ".join(f"{program_size(schedule):,}" for schedule in pair)])
     return CostTable(
-        title="One value of a schedule, ours : optax's",
+        title="One value of a schedule, lrsched : optax",
         command="python -m benchmarks schedules",
-        caption="Medians, timed in turn; in brackets optax's time over ours. Eager: a float of one "
-        "step outside of jit. In a step: an update of 64 numbers by SGD in a compiled loop, all of "
-        "it. Program: lines of StableHLO.",
-        columns=["schedule", *ways, "program, lines"],
+        caption="Medians of interleaved times; optax's time over lrsched's in brackets. Eager: one "
+        "value as a float, outside of jit. In a step: a whole update of 64 parameters by SGD in a "
+        "compiled loop. Program: lines of StableHLO.",
+        columns=["schedule", *modes, "program, lines"],
         rows=rows,
         versions=versions(),
     )
 
 
 def traces() -> CostTable:
-    """How often a train step is traced anew when something about its rate changes."""
+    """Count the traces of a train step after each change of its rate."""
     rows = []
     for name, change in CHANGES.items():
-        rows.append([name, str(ours_after(change)), *theirs_after(name)])
+        rows.append([name, str(lrsched_traces(change)), *optax_traces(name)])
     return CostTable(
         title="Traces of a train step after a change",
         command="python -m benchmarks schedules",
-        caption="Further traces of a jitted step, each a compilation. optax.adam(schedule): a new "
-        "closure is a new step. inject_hyperparams: a number can be set, a schedule is a closure.",
+        caption="Number of further traces of a jitted step; each trace compiles. "
+        "optax.adam(schedule): a new schedule needs a new step. inject_hyperparams: a number can "
+        "be set, but a new schedule needs a new step.",
         columns=["change", "lrsched", "optax.adam(schedule)", "inject_hyperparams"],
         rows=rows,
         versions=versions(),
@@ -167,8 +184,8 @@ Change: TypeAlias = Callable[[Any], Any]
 CHANGES: dict[str, Change] = {
     "another peak": lambda state: lrsched.set_schedule(state, lrsched.cosine(0.2, STEPS)),
     "another horizon": lambda state: lrsched.set_schedule(state, lrsched.cosine(0.1, 2 * STEPS)),
-    "the rate held by hand": lambda state: lrsched.set_learning_rate(state, 0.01),
-    "the rate halved by hand": lambda state: lrsched.scale_learning_rate(state, 0.5),
+    "the rate overridden manually": lambda state: lrsched.set_learning_rate(state, 0.01),
+    "the rate halved manually": lambda state: lrsched.scale_learning_rate(state, 0.5),
     f"{PEAKS} peaks, one after another": lambda state: [
         lrsched.set_schedule(state, lrsched.cosine(float(peak), STEPS))
         for peak in np.geomspace(1e-4, 1e-1, PEAKS)
@@ -176,8 +193,8 @@ CHANGES: dict[str, Change] = {
 }
 
 
-class Counted:
-    """A jitted step that counts its traces."""
+class TraceCounter:
+    """Jitted train step that counts its traces in `count`."""
 
     def __init__(self, transform: optax.GradientTransformation) -> None:
         self.count = 0
@@ -192,13 +209,13 @@ class Counted:
         self._step = jax.jit(step)
 
     def run(self, state: Any) -> Any:
-        """One step; returns the new state."""
+        """Run one step and return the new state."""
         return self._step(self.params, state)[1]
 
 
-def ours_after(change: Change) -> int:
-    """Further traces of a step whose state holds the schedule."""
-    step = Counted(
+def lrsched_traces(change: Change) -> int:
+    """Return the number of further traces of a step that has its schedule in the state."""
+    step = TraceCounter(
         optax.chain(
             optax.scale_by_adam(), lrsched.scale_by_learning_rate(lrsched.cosine(0.1, STEPS))
         )
@@ -210,23 +227,27 @@ def ours_after(change: Change) -> int:
     return step.count - 1
 
 
-def theirs_after(change: str) -> tuple[str, str]:
-    """The same of a closure that is made anew, and of injected numbers where they can do it."""
+def optax_traces(change: str) -> tuple[str, str]:
+    """Return the numbers of further traces of `optax.adam(schedule)` and `inject_hyperparams`.
+
+    A change of the schedule needs a new step in both. A change of the rate sets an injected
+    hyperparameter in the latter.
+    """
     peaks = np.geomspace(1e-4, 1e-1, PEAKS if change.startswith(str(PEAKS)) else 1)
     closures = 0
     for peak in peaks:
-        step = Counted(optax.adam(optax.cosine_decay_schedule(float(peak), STEPS)))
+        step = TraceCounter(optax.adam(optax.cosine_decay_schedule(float(peak), STEPS)))
         step.run(step.state)
         closures += step.count
     injected = partial(optax.inject_hyperparams(optax.adam))
     if change in ("another peak", "another horizon") or change.startswith(str(PEAKS)):
         count = 0
         for peak in peaks:
-            step = Counted(injected(optax.cosine_decay_schedule(float(peak), STEPS)))
+            step = TraceCounter(injected(optax.cosine_decay_schedule(float(peak), STEPS)))
             step.run(step.state)
             count += step.count
         return str(closures), str(count)
-    step = Counted(injected(0.1))
+    step = TraceCounter(injected(0.1))
     state = step.run(step.state)
     rates = {**state.hyperparams, "learning_rate": jnp.float32(0.05)}
     step.run(state._replace(hyperparams=rates))
@@ -234,31 +255,31 @@ def theirs_after(change: str) -> tuple[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Of what is measured."""
+    """Return the versions of the measured packages."""
     return {name: version(name) for name in ("jax", "optax")}
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much to measure."""
+    """Options of the benchmark."""
 
     rounds: int = 11
-    """How often each is timed."""
+    """Number of timings of each schedule."""
     seconds: float = 0.02
-    """The time of each in a round."""
+    """Approximate time of each schedule in a round, in seconds."""
     out: Path = RESULTS
-    """The folder of the tables' numbers."""
+    """Folder of the JSON files with the tables."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the tables and writes them."""
+    """Measure, print the tables and write them; `arguments` defaults to `sys.argv[1:]`."""
     options = tyro.cli(Options, prog="python -m benchmarks schedules", args=arguments)
     console = Console()
     for name, table in {
         "schedules": evaluation(options.rounds, options.seconds),
         "traces": traces(),
     }.items():
-        console.print(table.shown())
+        console.print(table.render())
         table.write(options.out / f"{name}.json")
 
 

@@ -1,4 +1,4 @@
-"""Trials on disk: one file per trial, named by its digest, and one file per study to share."""
+"""Trials on disk: one file per trial, named by its digest, and one file per study for sharing."""
 
 import dataclasses
 import gzip
@@ -22,7 +22,7 @@ PACKAGES = ("lrsched-jax", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-le
 
 
 def made_on() -> dict[str, Any]:
-    """Return the versions and the machine on which numbers are measured."""
+    """Return the versions of the packages and a description of this machine."""
     return {
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in PACKAGES},
@@ -36,10 +36,10 @@ def made_on() -> dict[str, Any]:
 
 
 class Store:
-    """The trials run so far, by digest.
+    """Folder of the completed trials, by digest.
 
-    The digest covers what a trial computes. The name of the folder covers what computes it (jax's
-    version, the kind of device), so that the numbers of a GPU never replace those of a CPU.
+    The digest covers the computation of a trial. The name of the folder contains the version of JAX
+    and the kind of device, so that the results of a GPU never replace those of a CPU.
     """
 
     def __init__(self, folder: Path = RESULTS / "trials") -> None:
@@ -49,7 +49,7 @@ class Store:
     def load(self, digest: str) -> Trial | None:
         """Return the trial, or ``None`` if it has not been run or its file is damaged.
 
-        A damaged file is one trial to run again: a warning names it.
+        A warning names a damaged file; its trial runs again.
         """
         file = self._folder / f"{digest}.json"
         try:
@@ -105,36 +105,36 @@ def write_study(path: Path, name: str, protocol: Protocol, trials: Sequence[Tria
 
 def read_study(path: Path) -> tuple[str, Protocol, list[Trial]]:
     """Return the name, the protocol and the trials of a study."""
-    found = json.loads(gzip.decompress(path.read_bytes()))
-    trials = [from_json(trial) for trial in found["trials"]]
-    return found["study"], Protocol(**found["protocol"]), trials
+    content = json.loads(gzip.decompress(path.read_bytes()))
+    trials = [from_json(trial) for trial in content["trials"]]
+    return content["study"], Protocol(**content["protocol"]), trials
 
 
 def to_json(trial: Trial) -> dict[str, Any]:
-    """Return numbers, lists and strings; non-finite numbers become "inf" or "nan"."""
+    """Return the trial as JSON values; non-finite numbers become strings, "inf" or "nan"."""
 
-    def plain(value: Any) -> Any:
+    def to_plain(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: plain(inner) for name, inner in value.items()}
+            return {name: to_plain(inner) for name, inner in value.items()}
         if isinstance(value, np.ndarray):
-            return [plain(inner) for inner in value.tolist()]
+            return [to_plain(inner) for inner in value.tolist()]
         if isinstance(value, list):
-            return [plain(inner) for inner in value]
+            return [to_plain(inner) for inner in value]
         if isinstance(value, float):
             return float(f"{value:.7g}") if np.isfinite(value) else str(value)
         return value
 
-    found: dict[str, Any] = plain(
+    content: dict[str, Any] = to_plain(
         {field.name: getattr(trial, field.name) for field in dataclasses.fields(trial)}
     )
-    return found
+    return content
 
 
-def from_json(found: dict[str, Any]) -> Trial:
-    """Return the trial that `to_json` received."""
+def from_json(content: dict[str, Any]) -> Trial:
+    """Return the trial from the values that `to_json` returned."""
     arrays = {
-        name: {key: np.array(values, float) for key, values in found[name].items()}
+        name: {key: np.array(values, float) for key, values in content[name].items()}
         for name in ("tuning", "curves")
     }
-    plain = {"rates": np.array(found["rates"]), "evaluated": np.array(found["evaluated"])}
-    return Trial(**{**found, **arrays, **plain, "first": float(found["first"])})
+    lists = {"rates": np.array(content["rates"]), "evaluated": np.array(content["evaluated"])}
+    return Trial(**{**content, **arrays, **lists, "first": float(content["first"])})

@@ -1,7 +1,7 @@
-"""Studies: policies on workloads at budgets, with progress, resumed where they were stopped.
+"""Studies: policies on workloads at budgets, with a progress bar; an interrupted study resumes.
 
-`quick` and `full` are studies with settings of their own, `run` is any other; what has been run
-with the same content is not run again.
+`quick` and `full` have preset options; `run` studies one workload. Stored trials with the same
+digest are not run again.
 """
 
 import time
@@ -25,38 +25,38 @@ from benchmarks.workloads import WORKLOADS
 
 @dataclass(frozen=True)
 class Study:
-    """What to compare, how, and where to write it."""
+    """Options of a study."""
 
     workloads: tuple[str, ...] = tuple(WORKLOADS)[:7]
-    """Names of the workloads, by default those whose data pip brings; one whose data is not here is
-    left out, and said."""
+    """Names of the workloads. Defaults to those whose data pip installs. A workload without data on
+    this machine is skipped with a message."""
     policies: tuple[str, ...] = tuple(POLICIES)
     """Names of the learning-rate policies."""
     budgets: tuple[float, ...] = ()
-    """Multiples of each workload's updates; by default the workload's own."""
+    """Multiples of each workload's number of updates. Defaults to the budgets of the workload."""
     rates: int = 9
-    """How many rates each policy is tuned over."""
+    """Number of rates that each policy is tuned over."""
     seeds: int = 5
-    """Runs that are scored."""
+    """Number of scored runs."""
     tuning_seeds: int | None = None
-    """Runs of each rate that choose it; by default the workload's own number."""
+    """Number of tuning runs per rate. Defaults to the number of the workload."""
     seed: int = 0
-    """Decides the draw of the rates and all other seeds."""
+    """Seed of the draw of the rates, from which all other seeds are derived."""
     platform: Literal["cpu", "gpu"] = "cpu"
-    """Where to run."""
+    """Platform of the runs."""
     out: Path = RESULTS / "run"
-    """The files: this path with .json.gz and .png."""
+    """Path of the results without extension; .json.gz and .png are appended."""
 
     def __post_init__(self) -> None:
-        for what, names, known in (
+        for what, names, choices in (
             ("workload", self.workloads, WORKLOADS),
             ("policy", self.policies, POLICIES),
         ):
             if not names:
-                raise ValueError(f"no {what} given; choose from {', '.join(known)}")
+                raise ValueError(f"no {what} given; choose from {', '.join(choices)}")
             for name in names:
-                if name not in known:
-                    raise ValueError(f"unknown {what} {name!r}; choose from {', '.join(known)}")
+                if name not in choices:
+                    raise ValueError(f"unknown {what} {name!r}; choose from {', '.join(choices)}")
         for budget in self.budgets:
             if not 0 < budget <= 1000:
                 raise ValueError(f"budgets must be above 0 and at most 1000, not {budget:g}")
@@ -64,7 +64,7 @@ class Study:
 
     @property
     def protocol(self) -> Protocol:
-        """The tuning budget and the seeds."""
+        """Tuning budget and seeds."""
         return Protocol(
             rates=self.rates, seeds=self.seeds, tuning_seeds=self.tuning_seeds, seed=self.seed
         )
@@ -83,41 +83,50 @@ FULL = Study(out=RESULTS / "full")
 
 @dataclass(frozen=True)
 class Run:
-    """One workload under some policies."""
+    """Options of a study of one workload."""
 
     workload: Annotated[str, tyro.conf.Positional]
-    """Its name."""
+    """Name of the workload."""
     policy: tuple[str, ...] = tuple(POLICIES)
-    """Names of the policies."""
+    """Names of the learning-rate policies."""
     seeds: int = 5
-    """Runs that are scored."""
+    """Number of scored runs."""
     budget: tuple[float, ...] = (1.0,)
-    """Multiples of the workload's updates."""
+    """Multiples of the workload's number of updates."""
     rates: int = 9
-    """How many rates each policy is tuned over; with 1, none is tuned."""
+    """Number of rates that each policy is tuned over. With 1, no policy is tuned."""
     tuning_seeds: int | None = None
-    """Runs of each rate that choose it; by default the workload's own number."""
+    """Number of tuning runs per rate. Defaults to the number of the workload."""
     seed: int = 0
-    """Decides the draw of the rates and all other seeds."""
+    """Seed of the draw of the rates, from which all other seeds are derived."""
     platform: Literal["cpu", "gpu"] = "cpu"
-    """Where to run."""
+    """Platform of the runs."""
     out: Path = RESULTS / "run"
-    """The files: this path with .json.gz and .png."""
+    """Path of the results without extension; .json.gz and .png are appended."""
 
     def __post_init__(self) -> None:
         _ = self.study
 
     @property
     def study(self) -> Study:
-        """The same as a study."""
-        given = asdict(self)
+        """Equivalent study."""
+        options = asdict(self)
         names = {"workload": "workloads", "policy": "policies", "budget": "budgets"}
-        given["workload"] = (self.workload,)
-        return Study(**{names.get(name, name): value for name, value in given.items()})
+        options["workload"] = (self.workload,)
+        return Study(**{names.get(name, name): value for name, value in options.items()})
 
 
 def conduct(study: Study, console: Console, *, announce: bool = False) -> list[Trial]:
-    """Runs what has not been run, shows each table when it is known, and writes the files."""
+    """Run the missing trials, print one table per workload and budget, and write the files.
+
+    Args:
+      study: Options of the study.
+      console: Console for the tables, the progress bar and the messages.
+      announce: Whether to measure and print an estimate of the time first.
+
+    Returns:
+      All trials of the study, stored ones included.
+    """
     use(study.platform)
     store, facts = Store(), made_on()
     benches = [
@@ -126,10 +135,10 @@ def conduct(study: Study, console: Console, *, announce: bool = False) -> list[T
         if _is_here(name, console)
     ]
     if not benches:
-        raise SystemExit("The data of none of the workloads is on this machine.")
+        raise SystemExit("None of the workloads has its data on this machine.")
     if announce:
         _announce(benches, study.policies, store, console)
-    found: list[Trial] = []
+    results: list[Trial] = []
     columns = (
         SpinnerColumn(),
         *Progress.get_default_columns(),
@@ -145,27 +154,27 @@ def conduct(study: Study, console: Console, *, announce: bool = False) -> list[T
         ]
         for bench, bar in zip(benches, bars, strict=True):
             progress.start_task(bar)
-            here = []
+            of_workload = []
             for policy in study.policies:
                 for budget in bench.budgets:
-                    here.append(_trial(bench, policy, budget, store, facts))
+                    of_workload.append(_trial(bench, policy, budget, store, facts))
                     progress.advance(bar)
             for budget in bench.budgets:
-                console.print(tables.trials([t for t in here if t.budget == budget]))
-            found += here
+                console.print(tables.trials([t for t in of_workload if t.budget == budget]))
+            results += of_workload
     name = study.out.name
-    write_study(study.out.with_suffix(".json.gz"), name, study.protocol, found)
-    figures.save(figures.courses(found), study.out.with_suffix(".png"))
+    write_study(study.out.with_suffix(".json.gz"), name, study.protocol, results)
+    figures.save(figures.curves(results), study.out.with_suffix(".png"))
     console.print(f"Wrote {study.out.with_suffix('.json.gz')} and {study.out.with_suffix('.png')}")
-    return found
+    return results
 
 
 def _trial(
     bench: Bench, policy: str, budget: float, store: Store, facts: dict[str, object]
 ) -> Trial:
-    known = store.load(bench.digest(policy, budget))
-    if known is not None:
-        return known
+    stored = store.load(bench.digest(policy, budget))
+    if stored is not None:
+        return stored
     trial = bench.trial(policy, budget, facts)
     store.save(trial)
     return trial
@@ -174,7 +183,7 @@ def _trial(
 def _is_here(name: str, console: Console) -> bool:
     workload = WORKLOADS[name]
     if not workload.is_here():
-        console.print(f"Left out: {name}, whose data is not on this machine ({workload.source}).")
+        console.print(f"Skipped {name}: its data is not on this machine ({workload.source}).")
         return False
     return True
 
@@ -182,8 +191,8 @@ def _is_here(name: str, console: Console) -> bool:
 def _announce(
     benches: Sequence[Bench], policies: Sequence[str], store: Store, console: Console
 ) -> None:
-    """Says how long it will take, by a short look at every workload."""
-    began, total = time.perf_counter(), 0.0
+    """Print an estimate of the time, measured with short runs of every workload."""
+    start, total = time.perf_counter(), 0.0
     for bench in benches:
         missing = [
             (policy, budget)
@@ -191,34 +200,34 @@ def _announce(
             for budget in bench.budgets
             if store.load(bench.digest(policy, budget)) is None
         ]
-        compiling, updating = bench.probe() if missing else (0.0, 0.0)
+        compile_seconds, update_seconds = bench.probe() if missing else (0.0, 0.0)
         protocol = bench.protocol
         runs = protocol.rates * len(protocol.tuned_on(bench.workload)) + protocol.seeds
         updates = sum(bench.workload.steps_of(budget) for _, budget in missing) * runs
         programs = len({POLICIES[policy].optimizer for policy, _ in missing})
-        seconds = programs * compiling + updates * updating
+        seconds = programs * compile_seconds + updates * update_seconds
         console.print(f"{bench.workload.title}: {len(missing)} trials, {seconds / 60:.0f} min")
         total += seconds
     console.print(
-        f"All of it takes about {total / 60:.0f} minutes on {len(jax.devices())} devices "
-        f"(found out in {time.perf_counter() - began:.0f} s)."
+        f"The study takes about {total / 60:.0f} minutes on {len(jax.devices())} devices "
+        f"(estimated in {time.perf_counter() - start:.0f} s)."
     )
 
 
 def run(arguments: Sequence[str]) -> None:
-    """`python -m benchmarks run WORKLOAD`: one workload, tuned and scored."""
+    """Run `python -m benchmarks run WORKLOAD`: tune and score policies on one workload."""
     options = tyro.cli(Run, prog="python -m benchmarks run", args=arguments)
     conduct(options.study, Console())
 
 
 def quick(arguments: Sequence[str]) -> None:
-    """`python -m benchmarks quick`: six policies on two workloads, in less than 3 minutes."""
+    """Run `python -m benchmarks quick`: six policies on two workloads, under 3 minutes."""
     conduct(
         tyro.cli(Study, prog="python -m benchmarks quick", default=QUICK, args=arguments), Console()
     )
 
 
 def full(arguments: Sequence[str]) -> None:
-    """`python -m benchmarks full`: everything; it says how long it will take."""
+    """Run `python -m benchmarks full`: print an estimate of the time, then run all policies."""
     study = tyro.cli(Study, prog="python -m benchmarks full", default=FULL, args=arguments)
     conduct(study, Console(), announce=True)

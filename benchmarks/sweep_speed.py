@@ -1,16 +1,16 @@
-"""64 learning rates, trained in every way there is: `python -m benchmarks.sweep_speed`.
+"""Time of training with 64 learning rates: `python -m benchmarks sweep-speed`.
 
-An MLP (64-128-128-10) on digits, Adam, 300 updates of 128 examples, the same for all:
+Trains an MLP (64-128-128-10) on digits with Adam for 300 updates of 128 examples, with:
 
-* ``fresh loop``, ``fresh scan``: optax, compiled anew for each rate, as ``optax.adam(rate)`` is;
-* ``inject``: ``optax.inject_hyperparams``, compiled once, one rate after the other;
-* ``vmap``: the same, all rates in one ``jax.vmap``;
-* ``torch``: PyTorch's loop, if it is installed;
-* ``lrsched``: `lrsched.tuning.sweep`, on one device and on one for each core.
+* ``fresh loop``, ``fresh scan``: ``optax.adam(rate)``, which is compiled again for each rate;
+* ``inject``: ``optax.inject_hyperparams``, compiled once, one rate after another;
+* ``vmap``: the same, with all rates in one ``jax.vmap``;
+* ``torch``: a loop in PyTorch, if it is installed;
+* ``lrsched``: `lrsched.tuning.sweep`, on one device and on one device per core.
 
-All of them in one run, one after another, several times; the best time of each counts. Then the
-range test beside torch-lr-finder's (``pip install -e ".[bench,peers]"`` brings both), and the sweep
-on 1, 2, 4 and 8 host devices, with its collectives.
+All methods run in the same process, one after another, several times; the shortest time counts.
+Then the range test is compared with that of torch-lr-finder (`pip install -e ".[bench,peers]"`
+installs PyTorch and torch-lr-finder), and the sweep runs on 1, 2, 4 and 8 CPU devices.
 """
 
 import itertools
@@ -47,22 +47,22 @@ COLLECTIVE = r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatt
 
 @dataclass(frozen=True)
 class Options:
-    """How much to measure."""
+    """Options of the benchmark."""
 
     members: int = 64
-    """Learning rates, from 1e-4 to 1e-1."""
+    """Number of learning rates, from 1e-4 to 1e-1."""
     rounds: int = 3
-    """How often each way is measured; those that compile for each rate, once."""
+    """Number of timings of each method. Methods that compile for each rate are timed once."""
     skip_fresh: bool = False
-    """Leave out what compiles for each rate: minutes."""
+    """Whether to skip the methods that compile for each rate, which take minutes."""
     devices: int | None = None
-    """Only the sweep, on so many host devices, and print what it took as JSON."""
+    """Number of CPU devices. If set, run only the sweep on them and print its result as JSON."""
     out: Path = Path(__file__).parent / "results" / "sweep-speed.json"
-    """The numbers."""
+    """JSON file of the numbers."""
 
 
 def params(key: jax.Array) -> list[dict[str, jax.Array]]:
-    """The layers."""
+    """Return the initial weights and biases of the layers, float32."""
     keys = jax.random.split(key, len(SIZES) - 1)
     return [
         {"w": jax.random.normal(key, (a, b)) / a**0.5, "b": jnp.zeros(b)}
@@ -71,28 +71,28 @@ def params(key: jax.Array) -> list[dict[str, jax.Array]]:
 
 
 def loss_fn(params: list[dict[str, jax.Array]], batch: Any) -> jax.Array:
-    """The mean cross-entropy of a batch."""
+    """Return the mean cross-entropy of a mini-batch."""
     hidden, labels = batch
-    for place, layer in enumerate(params):
+    for index, layer in enumerate(params):
         hidden = hidden @ layer["w"] + layer["b"]
-        hidden = jax.nn.relu(hidden) if place < len(params) - 1 else hidden
+        hidden = jax.nn.relu(hidden) if index < len(params) - 1 else hidden
     return cross_entropy(hidden, labels)
 
 
 def examples() -> tuple[Any, jax.Array]:
-    """The data, and the examples of each batch."""
+    """Return the data, and the indices of each mini-batch, int32 of shape ``(STEPS, BATCH)``."""
     train = load().train
     order = jax.random.randint(jax.random.key(1), (STEPS, BATCH), 0, len(train.targets))
     return jax.tree.map(jnp.asarray, tuple(train)), order
 
 
 def step_of(optimizer: optax.GradientTransformation, data: Any) -> Callable[..., Any]:
-    """One update."""
+    """Return the function ``(carry, indices) -> (carry, loss)`` of one update."""
 
-    def step(carry: Any, chosen: jax.Array) -> tuple[Any, jax.Array]:
+    def step(carry: Any, indices: jax.Array) -> tuple[Any, jax.Array]:
         weights, state = carry
         loss, gradients = jax.value_and_grad(loss_fn)(
-            weights, jax.tree.map(lambda x: x[chosen], data)
+            weights, jax.tree.map(lambda x: x[indices], data)
         )
         updates, state = optimizer.update(gradients, state, weights)
         return (optax.apply_updates(weights, updates), state), loss
@@ -101,25 +101,29 @@ def step_of(optimizer: optax.GradientTransformation, data: Any) -> Callable[...,
 
 
 def fresh(rates: np.ndarray, is_scan: bool) -> tuple[float, float]:
-    """Seconds of compiling, a step or the scan of all of them for each rate, and of running."""
+    """Compile and run a step, or a scan over all steps, for each rate.
+
+    Returns:
+      Compilation time and run time, in seconds.
+    """
     data, order = examples()
-    compiling, began = 0.0, time.perf_counter()
+    compile_seconds, start = 0.0, time.perf_counter()
     for rate in rates:
         optimizer, weights = optax.adam(float(rate)), params(jax.random.key(0))
         carry = weights, optimizer.init(weights)
         step = step_of(optimizer, data)
-        at = time.perf_counter()
+        compile_start = time.perf_counter()
         if is_scan:
             scan = jax.jit(partial(jax.lax.scan, step)).lower(carry, order).compile()
-            compiling += time.perf_counter() - at
+            compile_seconds += time.perf_counter() - compile_start
             jax.block_until_ready(scan(carry, order))
         else:
-            once = jax.jit(step, donate_argnums=0).lower(carry, order[0]).compile()
-            compiling += time.perf_counter() - at
-            for chosen in np.asarray(order):
-                carry, loss = once(carry, chosen)
+            compiled = jax.jit(step, donate_argnums=0).lower(carry, order[0]).compile()
+            compile_seconds += time.perf_counter() - compile_start
+            for indices in np.asarray(order):
+                carry, loss = compiled(carry, indices)
             loss.block_until_ready()
-    return compiling, time.perf_counter() - began - compiling
+    return compile_seconds, time.perf_counter() - start - compile_seconds
 
 
 def _injected(data: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -138,48 +142,60 @@ def _injected(data: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 def inject(rates: np.ndarray) -> tuple[float, float]:
-    """Seconds of compiling, and of running."""
+    """Measure one program with an injected rate, run once per rate.
+
+    Returns:
+      Compilation time and run time, in seconds.
+    """
     data, order = examples()
-    began = time.perf_counter()
+    start = time.perf_counter()
     compiled = jax.jit(_injected(data)).lower(jnp.float32(0), order).compile()
-    compiling = time.perf_counter() - began
+    compile_seconds = time.perf_counter() - start
     for rate in rates:
         compiled(jnp.float32(rate), order).block_until_ready()
-    return compiling, time.perf_counter() - began - compiling
+    return compile_seconds, time.perf_counter() - start - compile_seconds
 
 
 def vmap(rates: np.ndarray) -> tuple[float, float]:
-    """Seconds of compiling, and of running."""
+    """Measure one program that trains with all rates in a `jax.vmap`.
+
+    Returns:
+      Compilation time and run time, in seconds.
+    """
     data, order = examples()
-    began = time.perf_counter()
+    start = time.perf_counter()
     batched = jax.jit(jax.vmap(_injected(data), in_axes=(0, None)))
     compiled = batched.lower(jnp.float32(rates), order).compile()
-    compiling = time.perf_counter() - began
+    compile_seconds = time.perf_counter() - start
     compiled(jnp.float32(rates), order).block_until_ready()
-    return compiling, time.perf_counter() - began - compiling
+    return compile_seconds, time.perf_counter() - start - compile_seconds
 
 
 def torch(rates: np.ndarray) -> tuple[float, float]:
-    """Seconds of compiling (none), and of running."""
+    """Measure a loop in PyTorch.
+
+    Returns:
+      Compilation time (zero) and run time, in seconds.
+    """
     import torch as pytorch
 
     data, order = examples()
     inputs, targets = (pytorch.tensor(np.asarray(x)) for x in data)
-    chosen = pytorch.tensor(np.asarray(order)).long()
-    began = time.perf_counter()
+    indices = pytorch.tensor(np.asarray(order)).long()
+    start = time.perf_counter()
     for rate in rates:
         model = torch_model()
         optimizer = pytorch.optim.Adam(model.parameters(), lr=float(rate))
-        for batch in chosen:
+        for batch in indices:
             optimizer.zero_grad()
             loss = pytorch.nn.functional.cross_entropy(model(inputs[batch]), targets[batch].long())
             loss.backward()
             optimizer.step()
-    return 0.0, time.perf_counter() - began
+    return 0.0, time.perf_counter() - start
 
 
 def torch_model() -> Any:
-    """The same network."""
+    """Return the same network in PyTorch."""
     from torch import nn
 
     pairs = [nn.Linear(a, b) for a, b in itertools.pairwise(SIZES)]
@@ -187,13 +203,17 @@ def torch_model() -> Any:
     return nn.Sequential(*layers[:-1])
 
 
-def ours(rates: np.ndarray, devices: int) -> tuple[float, float]:
-    """Seconds of compiling and choosing the plan, and of running."""
+def lrsched_sweep(rates: np.ndarray, devices: int) -> tuple[float, float]:
+    """Measure `lrsched.tuning.sweep` on a number of devices.
+
+    Returns:
+      Time of the compilation and of the choice of the plan, and run time, in seconds.
+    """
     mesh = jax.make_mesh((devices,), ("runs",), devices=jax.devices()[:devices])
-    found = tuning.sweep(
+    result = tuning.sweep(
         _run(), [constant(float(rate)) for rate in rates], steps=STEPS, mesh=mesh, progress=False
     )
-    return found.compile_seconds, found.run_seconds
+    return result.compile_seconds, result.run_seconds
 
 
 def _run() -> tuning.Training:
@@ -204,15 +224,20 @@ def _run() -> tuning.Training:
 
 
 def range_tests() -> dict[str, float]:
-    """Seconds of a range test of 100 updates: ours, with its compilation and again, and torch's."""
-    run, found = _run(), {}
+    """Measure range tests of 100 updates: of lrsched, and of torch-lr-finder if installed.
+
+    Returns:
+      A dict from description to seconds. lrsched is measured with its compilation and again.
+    """
+    run, times = _run(), {}
     for seeds in (1, 8):
         for name in ("with its compilation", "again"):
-            began = time.perf_counter()
+            start = time.perf_counter()
+            # The huge divergence_factor disables the early stop, so that all tests do equal work.
             tuning.range_test(
                 run, low=1e-7, high=10.0, steps=100, seeds=seeds, divergence_factor=1e30
             )
-            found[f"lrsched, seeds: {seeds}, {name}"] = time.perf_counter() - began
+            times[f"lrsched, seeds: {seeds}, {name}"] = time.perf_counter() - start
     if find_spec("torch_lr_finder"):
         import torch as pytorch
         from torch_lr_finder import LRFinder
@@ -224,14 +249,14 @@ def range_tests() -> dict[str, float]:
         model = torch_model()
         optimizer = pytorch.optim.Adam(model.parameters(), lr=1e-7)
         finder = LRFinder(model, optimizer, pytorch.nn.CrossEntropyLoss())
-        began = time.perf_counter()
+        start = time.perf_counter()
         finder.range_test(batches, end_lr=10, num_iter=100, diverge_th=1e30)
-        found["torch-lr-finder"] = time.perf_counter() - began
-    return found
+        times["torch-lr-finder"] = time.perf_counter() - start
+    return times
 
 
 def on_devices(count: int, rates: np.ndarray) -> dict[str, Any]:
-    """The sweep on so many host devices."""
+    """Measure the run time of the sweep on several CPU devices, and count its collectives."""
     run, mesh = _run(), jax.make_mesh((count,), ("runs",), devices=jax.devices()[:count])
     schedules = [constant(float(rate)) for rate in rates]
     plan = tuning.ExecutionPlan(1, max(1, min(8, len(rates) // count)))
@@ -244,9 +269,9 @@ def on_devices(count: int, rates: np.ndarray) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, and prints the tables."""
+    """Measure, print the tables and write the numbers."""
     options = tyro.cli(
-        Options, prog="python -m benchmarks.sweep_speed", description=__doc__, args=arguments
+        Options, prog="python -m benchmarks sweep-speed", description=__doc__, args=arguments
     )
     rates = np.logspace(-4, -1, options.members)
     cores = options.devices or os.cpu_count() or 1
@@ -255,12 +280,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(on_devices(options.devices, rates)))
         return
     console = Console()
-    ways: dict[str, Callable[[np.ndarray], tuple[float, float]]] = {
+    methods: dict[str, Callable[[np.ndarray], tuple[float, float]]] = {
         "inject": inject,
         "vmap": vmap,
         **({"torch": torch} if find_spec("torch") else {}),
-        "lrsched, 1 device": lambda rates: ours(rates, 1),
-        f"lrsched, {cores} devices": lambda rates: ours(rates, cores),
+        "lrsched, 1 device": lambda rates: lrsched_sweep(rates, 1),
+        f"lrsched, {cores} devices": lambda rates: lrsched_sweep(rates, cores),
     }
     slow = {
         "fresh loop": partial(fresh, is_scan=False),
@@ -268,19 +293,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     if options.skip_fresh:
         slow = {}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in [*slow, *ways]}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in [*slow, *methods]}
     for turn in range(options.rounds):
-        for name, way in [*(slow.items() if turn == 0 else ()), *ways.items()]:
-            times[name].append(way(rates))
+        for name, method in [*(slow.items() if turn == 0 else ()), *methods.items()]:
+            times[name].append(method(rates))
     best = {
-        name: (min(t[0] for t in found), min(t[1] for t in found)) for name, found in times.items()
+        name: (min(compiling for compiling, _ in pairs), min(running for _, running in pairs))
+        for name, pairs in times.items()
     }
-    ours_all = sum(best[f"lrsched, {cores} devices"])
-    table = Table("way", "compile, s", "run, s", "both, s", "over ours", title="A sweep")
+    lrsched_total = sum(best[f"lrsched, {cores} devices"])
+    table = Table(
+        "method", "compile, s", "run, s", "total, s", "over lrsched's total", title="A sweep"
+    )
     for name, (compiling, running) in best.items():
-        both = compiling + running
+        total = compiling + running
         table.add_row(
-            name, f"{compiling:.2f}", f"{running:.2f}", f"{both:.2f}", f"{both / ours_all:.1f}"
+            name,
+            f"{compiling:.2f}",
+            f"{running:.2f}",
+            f"{total:.2f}",
+            f"{total / lrsched_total:.1f}",
         )
     console.print(table)
     tests = range_tests()
@@ -288,19 +320,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, seconds in tests.items():
         table.add_row(name, f"{seconds:.3f}")
     console.print(table)
-    spread = {}
-    table = Table("host devices", "run, s", "collectives", title=f"Devices, on {cores} cores")
+    by_devices = {}
+    table = Table("CPU devices", "run, s", "collectives", title=f"Devices, on {cores} cores")
     for count in (1, 2, 4, 8):
         command = [sys.executable, "-m", "benchmarks.sweep_speed", "--devices", str(count)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        spread[count] = json.loads(done.stdout.splitlines()[-1])
-        table.add_row(
-            str(count), f"{spread[count]['seconds']:.2f}", str(spread[count]["collectives"])
-        )
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = by_devices[count] = json.loads(process.stdout.splitlines()[-1])
+        table.add_row(str(count), f"{result['seconds']:.2f}", str(result["collectives"]))
     console.print(table)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(
-        json.dumps({"sweep": times, "range tests": tests, "devices": spread}, indent=1)
+        json.dumps({"sweep": times, "range tests": tests, "devices": by_devices}, indent=1)
     )
 
 

@@ -12,10 +12,12 @@ from benchmarks.workloads import WORKLOADS
 
 
 def workloads() -> Table:
-    """What can be trained."""
-    found = Table("workload", "is", "updates", "budgets", "data", "here", title="Workloads")
+    """Return the table of the workloads."""
+    table = Table(
+        "workload", "model and data", "updates", "budgets", "source", "available", title="Workloads"
+    )
     for name, workload in WORKLOADS.items():
-        found.add_row(
+        table.add_row(
             name,
             workload.title,
             f"{workload.steps} of {workload.batch_size}",
@@ -23,27 +25,27 @@ def workloads() -> Table:
             workload.source,
             "yes" if workload.is_here() else "no",
         )
-    return found
+    return table
 
 
 def policies() -> Table:
-    """How its rate can be chosen."""
-    found = Table("policy", "kind", "at a rate of 1 over 1000 updates", title="Policies")
+    """Return the table of the policies."""
+    table = Table("policy", "family", "schedule for rate 1 and 1000 updates", title="Policies")
     for name, policy in POLICIES.items():
-        found.add_row(name, policy.family, repr(policy.schedule(1.0, 1000)))
-    return found
+        table.add_row(name, policy.family, repr(policy.schedule(1.0, 1000)))
+    return table
 
 
-def trials(found: Sequence[Trial]) -> Table:
-    """One row a policy: medians over the seeds, with their intervals."""
-    workload, first = WORKLOADS[found[0].workload], found[0]
+def trials(results: Sequence[Trial]) -> Table:
+    """Return a table with one row per policy: medians over the seeds, with their intervals."""
+    workload, first = WORKLOADS[results[0].workload], results[0]
     metric = workload.metric.__name__
     confidence = interval(first.final["loss"]).confidence
     table = Table(
         title=f"{workload.title}: {first.steps} updates of {first.batch_size} examples, "
         f"{len(first.seeds)} seeds at the best of {len(first.rates)} rates",
-        caption=f"Medians; in brackets {confidence:.0%} intervals. Usable: rates within 95 % of "
-        "the greatest fall of the loss.",
+        caption=f"Medians; {confidence:.0%} intervals in brackets. Usable: rates whose decrease of "
+        "the loss is at least 95 % of the best one.",
         caption_justify="left",
     )
     table.add_column("policy", no_wrap=True)
@@ -51,9 +53,9 @@ def trials(found: Sequence[Trial]) -> Table:
         table.add_column(
             f"{heading} {workload.target:g}" if heading == "steps to" else heading, justify="right"
         )
-    least = least_loss(found, first.workload, first.budget)
-    for trial in found:
-        cells = map(shown, (trial.final["loss"], trial.final["test_loss"], score(trial)))
+    least = least_loss(results, first.workload, first.budget)
+    for trial in results:
+        cells = map(format_interval, (trial.final["loss"], trial.final["test_loss"], score(trial)))
         reached = median_cost(trial, workload.target)
         width = usable(trial, least)
         table.add_row(
@@ -66,7 +68,7 @@ def trials(found: Sequence[Trial]) -> Table:
     return table
 
 
-def shown(values: np.ndarray, form: Callable[[float], str] = "{:.4g}".format) -> str:
-    """A median with its interval."""
-    found = interval(values)
-    return f"{form(found.median)} [{form(found.low)}, {form(found.high)}]"
+def format_interval(values: np.ndarray, form: Callable[[float], str] = "{:.4g}".format) -> str:
+    """Return the median of values with its interval in brackets."""
+    result = interval(values)
+    return f"{form(result.median)} [{form(result.low)}, {form(result.high)}]"

@@ -1,4 +1,4 @@
-"""What a step moves: counted in a program for TPUs, and the least that there is to move."""
+"""Memory traffic of a train step: counted in a compiled TPU program, and its lower bound."""
 
 import math
 import re
@@ -10,45 +10,47 @@ from jax.extend.core import Jaxpr, Var
 
 
 def bytes_of(array: Any) -> int:
-    """The bytes of an array, or of what describes one."""
+    """Return the size of an array or a `jax.ShapeDtypeStruct`, in bytes."""
     return math.prod(array.shape) * array.dtype.itemsize
 
 
 def size(tree: Any) -> int:
-    """The bytes of all arrays of a tree."""
+    """Return the total size of the arrays of a tree, in bytes."""
     return sum(map(bytes_of, jax.tree.leaves(tree)))
 
 
-def least(step: Callable[..., Any], *given: Any) -> int:
-    """The bytes that a step moves at least which writes nothing before its sums are known.
+def least(step: Callable[..., Any], *arguments: Any) -> int:
+    """Return the minimum traffic of a step that computes its sums before it writes, in bytes.
 
-    That is every array that the sums read, and then every one that the results read and every
-    result, once each. What is returned as it was given is free.
+    The step reads each array that its sums need once. Then it reads each array that the new arrays
+    need once, and writes each new array once. An argument that is returned unchanged is not
+    counted.
     """
-    program = jax.make_jaxpr(step)(*given).jaxpr
-    made = [result for result in program.outvars if isinstance(result, Var)]
-    results = [result for result in made if result not in program.invars]
+    program = jax.make_jaxpr(step)(*arguments).jaxpr
+    variables = [result for result in program.outvars if isinstance(result, Var)]
+    results = [result for result in variables if result not in program.invars]
     scalars = [result for result in results if not result.aval.ndim]
     arrays = [result for result in results if result.aval.ndim]
+    # The second pass has the sums: it stops at scalars and reads only the arrays beside them.
     first = _read(program, scalars, through_scalars=True)
     second = _read(program, arrays, through_scalars=False)
     return sum(bytes_of(variable.aval) for variable in (*first, *second, *arrays))
 
 
 def _read(program: Jaxpr, results: Sequence[Any], through_scalars: bool) -> list[Any]:
-    """The arrays given to a program that these results are made of."""
+    """Return the array arguments of a program on which the results depend."""
     needed = set(results)
     for equation in reversed(program.eqns):
-        if any(made in needed and (made.aval.ndim or through_scalars) for made in equation.outvars):
-            needed.update(used for used in equation.invars if isinstance(used, Var))
-    return [given for given in program.invars if given in needed and given.aval.ndim]
+        if any(out in needed and (out.aval.ndim or through_scalars) for out in equation.outvars):
+            needed.update(operand for operand in equation.invars if isinstance(operand, Var))
+    return [argument for argument in program.invars if argument in needed and argument.aval.ndim]
 
 
 def collectives(program: str) -> dict[str, int]:
-    """How often the devices wait for each other: all-reduces, and what else there is."""
-    found = re.findall(r" (all-[a-z]+|reduce-scatter|collective-[a-z]+)(?:-start)?\(", program)
-    reductions = sum(name == "all-reduce" for name in found)
-    return {"all_reduces": reductions, "other_collectives": len(found) - reductions}
+    """Count the collective operations of a compiled program: all-reduces, and all others."""
+    names = re.findall(r" (all-[a-z]+|reduce-scatter|collective-[a-z]+)(?:-start)?\(", program)
+    reductions = sum(name == "all-reduce" for name in names)
+    return {"all_reduces": reductions, "other_collectives": len(names) - reductions}
 
 
 INSTRUCTION = re.compile(r"%(\S+) = (.+?) ([a-z][a-z0-9-]*)\((.*?)\)(?:,|$)", re.M)
@@ -57,12 +59,12 @@ FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "all-r
 
 
 def moved(program: str) -> float:
-    """The bytes that a program for a TPU reads from its main memory and writes to it.
+    """Return the main-memory traffic of a compiled TPU program, in bytes.
 
-    Counted is, of every instruction of the entry computation that moves data, the size of all
-    operands and results in main memory. An array that a fusion reads is counted as a whole and
-    once; what is in the on-chip memories (`S(1)` and above in its layout) is not. A copy or a slice
-    on to the chip counts once, as a read, and the instruction that uses it not at all.
+    Sums the sizes of all operands and results in main memory over the instructions of the entry
+    computation that move data. An array that a fusion reads counts once and as a whole. Arrays in
+    on-chip memory (`S(1)` and above in their layout) do not count. A copy or a slice to on-chip
+    memory counts once, as a read; the instructions that use it do not count.
     """
     entry = program[program.index("\nENTRY ") :]
     types: dict[str, str] = {}
@@ -75,13 +77,13 @@ def moved(program: str) -> float:
             arrays = [match.group(0) for match in ARRAY.finditer(kind)]
             total += array_bytes(arrays[operation == "slice-start"])
         elif operation not in FREE and not operation.endswith("-done"):
-            arrays = [match.group(0) for part in (kind, *read) for match in ARRAY.finditer(part)]
+            arrays = [match.group(0) for text in (kind, *read) for match in ARRAY.finditer(text)]
             total += sum(array_bytes(array) for array in arrays if "S(" not in array)
     return total
 
 
 def array_bytes(kind: str) -> int:
-    """The size of an array such as `f32[512,64]{1,0:T(8,128)}`."""
+    """Return the size of an array type such as `f32[512,64]{1,0:T(8,128)}`, in bytes."""
     match = ARRAY.match(kind)
     assert match is not None
     letters, bits, shape, _ = match.groups()
@@ -90,5 +92,5 @@ def array_bytes(kind: str) -> int:
 
 
 def cycles(program: str) -> int:
-    """The compiler's estimate for all instructions of a program for a TPU, one after the other."""
+    """Return the compiler's estimate of the cycles of a TPU program, summed over instructions."""
     return sum(map(int, re.findall(r'estimated_cycles":"(\d+)', program)))

@@ -1,8 +1,8 @@
-"""Which rules of transfer keep the best rate? `python -m benchmarks transfer-rules`.
+"""Accuracy of the rules that transfer a rate between sizes: `python -m benchmarks transfer-rules`.
 
-Finds the best peak of Adam at several widths, batch sizes and lengths by brute force. Compares it
-with the one that a rule of `lrsched.scaling.transfer` carries over from the smallest size. A rule
-keeps the rate if the 95 % interval of their ratio, over seeds, is within a factor of 1.5.
+Sweeps the peak of Adam at several widths, batch sizes and lengths. Compares the best peak with the
+prediction of a rule of `lrsched.scaling.transfer` from the smallest size. A rule keeps the rate if
+the 95 % interval of their ratio over seeds is within a factor of 1.5.
 """
 
 import json
@@ -32,26 +32,26 @@ HEADS, LENGTH, VOCABULARY = 4, 32, 16
 
 @dataclass(frozen=True)
 class Options:
-    """How much to measure."""
+    """Options of the benchmark."""
 
     mlp_widths: tuple[int, ...] = (64, 128, 256, 512)
     """Widths of the MLP."""
     transformer_widths: tuple[int, ...] = (64, 128, 256, 512)
     """Widths of the transformer."""
     rates: int = 10
-    """Number of rates of each sweep, each twice the one before."""
+    """Number of rates of each sweep, in ratios of 2."""
     lowest: float = 1.5e-4
-    """Lowest rate."""
+    """Lowest rate of each sweep."""
     seeds: int = 4
-    """Runs of each rate."""
+    """Number of runs of each rate."""
     mlp_steps: int = 200
-    """Updates of the MLP."""
+    """Number of updates of the MLP."""
     transformer_steps: int = 60
-    """Updates of the transformer."""
+    """Number of updates of the transformer."""
     only: str = ""
-    """Part of the names of the rules to measure, such as "batch". Empty measures all."""
+    """Substring of the names of the rules to measure, such as "batch". Empty measures all."""
     out: Path = Path(__file__).parent / "results" / "transfer-rules.json"
-    """File for the numbers."""
+    """JSON file of the numbers."""
 
 
 class Problem(NamedTuple):
@@ -133,7 +133,8 @@ def transformer() -> Problem:
         batch, length, width = x.shape
         parts = jnp.split(normalize(x) @ params["hidden_qkv"], 3, axis=-1)
         q, k, v = (part.reshape(batch, length, HEADS, width // HEADS) for part in parts)
-        # 1/d, as muP asks for, equal to 1/sqrt(d) at the base width; both models have it.
+        # muP's attention scale 1/d instead of 1/sqrt(d), equal at the base width. The standard
+        # parametrisation uses it as well, so that the models differ in the rates only.
         scale = (base / HEADS) ** 0.5 / (width // HEADS)
         scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) * scale
         scores = jnp.where(jnp.tril(jnp.ones((length, length), bool)), scores, -1e9)
@@ -158,16 +159,16 @@ def transformer() -> Problem:
 
 
 class Setting(NamedTuple):
-    """One size of one problem.
+    """Size of a problem and hyperparameters of its runs.
 
     Attributes:
       width: Width of the model.
-      batch: Examples of one update.
-      steps: Updates.
-      base: Width that muP's multipliers refer to.
+      batch: Number of examples of a mini-batch.
+      steps: Number of updates.
+      base: Base width of muP's multipliers.
       mup: Whether the model has muP's initialisation and output multiplier.
       adam: Hyperparameters of Adam.
-      groups: Multipliers of the rate.
+      groups: Patterns of parameter names with multipliers of their rate.
     """
 
     width: int
@@ -227,18 +228,19 @@ def peaks(rates: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.array(best)
 
 
-def ratio_interval(carried: np.ndarray, best: np.ndarray) -> tuple[float, float, float]:
-    """Return the geometric mean of carried over best, and its 95 % interval over seeds."""
-    logs = np.log(carried) - np.log(best)
+def ratio_interval(predicted: np.ndarray, best: np.ndarray) -> tuple[float, float, float]:
+    """Return the geometric mean of predicted over best rates, and its 95 % interval over seeds."""
+    logs = np.log(predicted) - np.log(best)
     if np.isnan(logs).any():
         return (np.nan, np.nan, np.nan)
+    # Quantiles 0.975 of Student's t distribution, by the number of seeds.
     quantile = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}[len(logs)]
-    reach = quantile * logs.std(ddof=1) / len(logs) ** 0.5
-    return tuple(np.exp([logs.mean(), logs.mean() - reach, logs.mean() + reach]).tolist())
+    half_width = quantile * logs.std(ddof=1) / len(logs) ** 0.5
+    return tuple(np.exp([logs.mean(), logs.mean() - half_width, logs.mean() + half_width]).tolist())
 
 
 def verdict(low: float, high: float) -> str:
-    """Return whether the interval is within the factor, outside of it, or neither."""
+    """Return a text: the interval is within `FACTOR`, outside of it, or overlaps its end."""
     if np.isnan(low):
         return "beyond the sweep"
     if low >= 1 / FACTOR and high <= FACTOR:
@@ -247,7 +249,15 @@ def verdict(low: float, high: float) -> str:
 
 
 class Case(NamedTuple):
-    """One rule on one problem."""
+    """Rule on a problem.
+
+    Attributes:
+      problem: Name of the problem.
+      rule: Name of the rule.
+      sizes: Sizes, in ascending order.
+      settings: Setting at each size.
+      factors: Learning rate that the rule predicts at each size, for a rate of 1 at the smallest.
+    """
 
     problem: str
     rule: str
@@ -257,14 +267,14 @@ class Case(NamedTuple):
 
 
 def cases(options: Options) -> list[Case]:
-    """Return every rule with its settings and the factors by which it moves the rate."""
-    found = []
+    """Return every rule on every problem, with its settings and predicted rates."""
+    result = []
 
     def add(problem: str, rule: str, sizes: Sequence[int], at: Callable[..., Setting], **how: Any):
         moved = [how["move"](size, sizes[0]) for size in sizes]
         settings = tuple(at(size, one) for size, one in zip(sizes, moved, strict=True))
         factors = tuple(one.hyperparameters["learning_rate"] for one in moved)
-        found.append(Case(problem, rule, tuple(sizes), settings, factors))
+        result.append(Case(problem, rule, tuple(sizes), settings, factors))
 
     def moved_by(rule: str | None, field: str) -> Callable[..., Any]:
         def move(size: int, base: int) -> Any:
@@ -310,11 +320,11 @@ def cases(options: Options) -> list[Case]:
     for rule in (None, "horizon"):
         name = f"length: {rule or 'same rate'}"
         add("MLP", name, lengths, at_length, move=moved_by(rule, "tokens"))
-    return found
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Sweep, print the table, and write the numbers."""
+    """Run the sweeps, print the table and write the numbers."""
     options = tyro.cli(
         Options, prog="python -m benchmarks transfer-rules", description=__doc__, args=arguments
     )
@@ -323,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known: dict[str, np.ndarray] = {}
     rows = []
     table = Table(
-        "model", "rule", "sizes", "best peaks", "carried / best", "verdict at the largest"
+        "model", "rule", "sizes", "best peaks", "predicted / best", "verdict at the largest"
     )
     started = time.monotonic()
     for case in cases(options):
@@ -331,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         best, ratios = [], []
         for setting in case.settings:
-            # Rules that differ in the carried rate only share a sweep.
+            # Rules that differ only in the predicted rate share a sweep.
             key = case.problem + repr(
                 setting._replace(
                     adam={k: v for k, v in setting.adam.items() if k != "learning_rate"}

@@ -1,9 +1,9 @@
-"""Ours beside the peers': the same weights, the same mini-batches: `python -m benchmarks twins`.
+"""Loss curves of lrsched, optax and PyTorch from the same weights: `python -m benchmarks twins`.
 
-An MLP on digits is trained by optax's and PyTorch's schedules and optimizers, and by their
-counterparts here; the two curves of the training loss must overlay. It is done in float64, as the
-rounding of float32 grows in training; our rates are float32 there as well. PyTorch's rows come with
-it: ``pip install torch``.
+Trains an MLP on digits with schedules and optimizers of optax and PyTorch, and with their
+counterparts in lrsched, on the same mini-batches. The two curves of the training loss must agree.
+Training is in float64, as rounding errors of float32 grow over a run; the rates of lrsched stay
+float32. The rows of PyTorch need `pip install torch`.
 """
 
 import functools
@@ -43,25 +43,31 @@ Scheduler: TypeAlias = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Twin:
-    """A name, ours, and the peer's that it must follow."""
+    """Pair of an optimizer of another library and its counterpart in lrsched.
+
+    Attributes:
+      name: Name in the other library.
+      port: Factory of the counterpart in lrsched.
+      original: Factory of the original.
+    """
 
     name: str
-    ours: Optimizer
-    theirs: Optimizer
+    port: Optimizer
+    original: Optimizer
 
 
-def at(schedule: Any) -> Optimizer:
-    """Adam at this schedule, whichever is asked for."""
+def with_adam(schedule: Any) -> Optimizer:
+    """Return a factory of Adam with this schedule; the factory ignores its argument."""
     return lambda _: adam(schedule)
 
 
-def optax_at(schedule: Any) -> Optimizer:
-    """Optax's Adam at a schedule of optax's."""
+def with_optax_adam(schedule: Any) -> Optimizer:
+    """Return a factory of optax's Adam with this schedule of optax."""
     return lambda _: optax.adam(schedule)
 
 
-def always(transform: optax.GradientTransformation) -> Optimizer:
-    """A transform that has its rate already."""
+def fixed(transform: optax.GradientTransformation) -> Optimizer:
+    """Return a factory of a transform that already has its rate."""
     return lambda _: transform
 
 
@@ -69,18 +75,18 @@ CYCLES = [{"init_value": 0.0, "peak_value": RATE, "warmup_steps": 10, "decay_ste
 OPTAX = (
     Twin(
         "warmup_cosine_decay_schedule",
-        at(from_optax.warmup_cosine_decay_schedule(0.0, RATE, 20, STEPS)),
-        optax_at(optax.warmup_cosine_decay_schedule(0.0, RATE, 20, STEPS)),
+        with_adam(from_optax.warmup_cosine_decay_schedule(0.0, RATE, 20, STEPS)),
+        with_optax_adam(optax.warmup_cosine_decay_schedule(0.0, RATE, 20, STEPS)),
     ),
     Twin(
         "cosine_onecycle_schedule",
-        at(from_optax.cosine_onecycle_schedule(STEPS, RATE)),
-        optax_at(optax.cosine_onecycle_schedule(STEPS, RATE)),
+        with_adam(from_optax.cosine_onecycle_schedule(STEPS, RATE)),
+        with_optax_adam(optax.cosine_onecycle_schedule(STEPS, RATE)),
     ),
     Twin(
         "sgdr_schedule",
-        at(from_optax.sgdr_schedule(CYCLES)),
-        optax_at(optax.sgdr_schedule(CYCLES)),
+        with_adam(from_optax.sgdr_schedule(CYCLES)),
+        with_optax_adam(optax.sgdr_schedule(CYCLES)),
     ),
     Twin(
         "contrib.reduce_on_plateau",
@@ -91,15 +97,15 @@ OPTAX = (
     ),
     Twin(
         "contrib.prodigy",
-        always(lrsched.prodigy(bias_correction=True)),
-        always(optax.contrib.prodigy()),
+        fixed(lrsched.prodigy(bias_correction=True)),
+        fixed(optax.contrib.prodigy()),
     ),
     Twin(
         "contrib.dadapt_adamw",
-        always(lrsched.dadapt_adamw(bias_correction=True)),
-        always(optax.contrib.dadapt_adamw()),
+        fixed(lrsched.dadapt_adamw(bias_correction=True)),
+        fixed(optax.contrib.dadapt_adamw()),
     ),
-    Twin("contrib.dog", always(lrsched.dog()), always(optax.contrib.dog())),
+    Twin("contrib.dog", fixed(lrsched.dog()), fixed(optax.contrib.dog())),
     Twin(
         "contrib.mechanize",
         lambda _: lrsched.mechanize(adam(RATE)),
@@ -107,8 +113,8 @@ OPTAX = (
     ),
     Twin(
         "contrib.schedule_free_adamw",
-        always(lrsched.schedule_free_adamw(RATE)),
-        always(optax.contrib.schedule_free_adamw(RATE)),
+        fixed(lrsched.schedule_free_adamw(RATE)),
+        fixed(optax.contrib.schedule_free_adamw(RATE)),
     ),
 )
 TORCH: dict[str, dict[str, Any]] = {
@@ -122,54 +128,62 @@ TORCH: dict[str, dict[str, Any]] = {
     "OneCycleLR": {"max_lr": RATE, "total_steps": STEPS},
     "ReduceLROnPlateau": {"factor": 0.5, "patience": 20},
 }
-"""Of PyTorch's schedulers, the arguments that both are given."""
+"""Arguments of each scheduler of PyTorch and of its port."""
 
 
 def model(rngs: nnx.Rngs) -> nnx.Module:
-    """The MLP on digits, its weights NumPy's, so that no version of Flax changes them."""
-    made, random = mlp(rngs), np.random.default_rng(0)
-    for layer in made.layers:  # type: ignore[attr-defined]
+    """Return the MLP on digits with weights from NumPy, which do not depend on Flax's version."""
+    network, random = mlp(rngs), np.random.default_rng(0)
+    for layer in network.layers:  # type: ignore[attr-defined]
         if isinstance(layer, nnx.Linear):
             fan_in, fan_out = layer.kernel.shape
             kernel = random.normal(size=(fan_in, fan_out)) / fan_in**0.5
             layer.kernel = nnx.Param(jnp.asarray(kernel))
             layer.bias = nnx.Param(jnp.zeros(fan_out))
-    return made
+    return network
 
 
 def run_under(optimizer: Optimizer) -> tuning.Training:
-    """The training run under an optimizer, in float64 where that is enabled."""
+    """Return the training with an optimizer; the inputs are float64 if JAX enables it."""
     data = WORKLOAD.data()
-    parts = (Split(np.asarray(part.inputs, np.float64), part.targets) for part in data)
-    return run_of(WORKLOAD, Data(*parts), optimizer, model)
+    splits = (Split(np.asarray(split.inputs, np.float64), split.targets) for split in data)
+    return run_of(WORKLOAD, Data(*splits), optimizer, model)
 
 
 def losses(optimizer: Optimizer, steps: int = STEPS) -> np.ndarray:
-    """The training loss before each update, ``(steps,)``."""
+    """Train with an optimizer and return the loss before each update, of shape ``(steps,)``."""
     run = run_under(optimizer)
 
     @jax.jit
-    def all_of_it(order: jax.Array) -> jax.Array:
+    def train(data_key: jax.Array) -> jax.Array:
         def update(state: Any, step: jax.Array) -> tuple[Any, jax.Array]:
-            return run.step(state, run.batch(run.data, order, step))
+            return run.step(state, run.batch(run.data, data_key, step))
 
         state = run.init(lrsched.constant(RATE), jax.random.key(0))
         losses: jax.Array = jax.lax.scan(update, state, jnp.arange(steps))[1]
         return losses
 
-    return np.asarray(all_of_it(jax.random.key(1)))
+    return np.asarray(train(jax.random.key(1)))
 
 
 @functools.cache
 def batches(steps: int) -> tuple[np.ndarray, ...]:
-    """All mini-batches, in the order of the updates."""
+    """Return the mini-batches of `losses`: inputs and targets of shape ``(steps, batch, ...)``."""
     run = run_under(adam)
-    one = partial(run.batch, run.data, jax.random.key(1))
-    return tuple(map(np.asarray, jax.jit(jax.vmap(one))(jnp.arange(steps))))
+    batch = partial(run.batch, run.data, jax.random.key(1))
+    return tuple(map(np.asarray, jax.jit(jax.vmap(batch))(jnp.arange(steps))))
 
 
 def torch_losses(scheduler: Scheduler | None, steps: int = STEPS) -> np.ndarray:
-    """The same of PyTorch's Adam under a scheduler of its own, or at a constant rate."""
+    """Train with PyTorch's Adam.
+
+    Args:
+      scheduler: Factory of the scheduler. None for a constant rate.
+      steps: Number of updates.
+
+    Returns:
+      The loss before each update, of shape ``(steps,)``.
+    """
     import torch
 
     weights = [np.asarray(x) for x in jax.tree.leaves(nnx.state(model(nnx.Rngs(0)), nnx.Param))]
@@ -182,42 +196,46 @@ def torch_losses(scheduler: Scheduler | None, steps: int = STEPS) -> np.ndarray:
         layers += [layer, torch.nn.ReLU()]
     network = torch.nn.Sequential(*layers[:-1])
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-    follows = scheduler(optimizer) if scheduler else None
-    found = []
+    lr_scheduler = scheduler(optimizer) if scheduler else None
+    values = []
     for batch in zip(*batches(steps), strict=True):
         inputs, targets = map(torch.tensor, batch)
         loss = torch.nn.functional.cross_entropy(network(inputs), targets.long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found.append(loss.item())
-        if isinstance(follows, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            follows.step(loss.item())
-        elif follows:
-            follows.step()
-    return np.array(found)
+        values.append(loss.item())
+        if isinstance(lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            lr_scheduler.step(loss.item())
+        elif lr_scheduler:
+            lr_scheduler.step()
+    return np.array(values)
 
 
 def torch_scheduler(name: str) -> Scheduler:
-    """PyTorch's scheduler with the arguments of `TORCH`; none of them moves the momentum."""
+    """Return PyTorch's scheduler with the arguments of `TORCH` and a constant momentum."""
     import torch
 
-    fixed = {"cycle_momentum": False} if name in ("CyclicLR", "OneCycleLR") else {}
+    options = {"cycle_momentum": False} if name in ("CyclicLR", "OneCycleLR") else {}
     factory = getattr(torch.optim.lr_scheduler, name)
-    return lambda optimizer: factory(optimizer, **TORCH[name], **fixed)
+    return lambda optimizer: factory(optimizer, **TORCH[name], **options)
 
 
-def like_torch(name: str) -> Optimizer:
-    """The same of ours."""
-    own_rate = name in ("CyclicLR", "OneCycleLR")
-    made = getattr(from_torch, name)(*(() if own_rate else (RATE,)), **TORCH[name])
-    if isinstance(made, lrsched.Schedule):
-        return at(made)
-    return lambda _: told_afterwards(optax.chain(adam(RATE), made))
+def port_of_torch(name: str) -> Optimizer:
+    """Return Adam with the port of a scheduler of PyTorch."""
+    has_rate = name in ("CyclicLR", "OneCycleLR")
+    port = getattr(from_torch, name)(*(() if has_rate else (RATE,)), **TORCH[name])
+    if isinstance(port, lrsched.Schedule):
+        return with_adam(port)
+    return lambda _: observe_after_update(optax.chain(adam(RATE), port))
 
 
-def told_afterwards(transform: Any) -> optax.GradientTransformationExtraArgs:
-    """Hands the loss on after the update, as ``optimizer.step(); scheduler.step(loss)`` does."""
+def observe_after_update(transform: Any) -> optax.GradientTransformationExtraArgs:
+    """Pass the loss to the controllers after the update.
+
+    This is the order of ``optimizer.step(); scheduler.step(loss)``: the loss of a mini-batch first
+    changes the rate of the next update.
+    """
 
     def update(gradients: Any, state: Any, params: Any = None, *, value: Any) -> tuple[Any, Any]:
         updates, state = transform.update(gradients, state, params)
@@ -226,54 +244,58 @@ def told_afterwards(transform: Any) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(transform.init, update)
 
 
-def apart(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """The greatest difference over the mean loss: in the first hundred updates, and in all."""
-    differences = np.abs(ours - theirs) / theirs.mean()
+def max_differences(port: np.ndarray, original: np.ndarray) -> tuple[float, float]:
+    """Return the maximum difference of two curves relative to the mean loss of the original.
+
+    Returns:
+      The maximum over the first 100 updates, and over all updates.
+    """
+    differences = np.abs(port - original) / original.mean()
     return float(differences[:100].max()), float(differences.max())
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much to compare."""
+    """Options of the benchmark."""
 
     steps: int = STEPS
-    """Updates."""
+    """Number of updates."""
     out: Path = RESULTS / "twins.json"
-    """The table's numbers; the curves go beside it."""
+    """JSON file of the table. The curves are written next to it, with the suffix .curves.json."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains every pair, and prints how far they are apart."""
+    """Train every pair, print the differences and write them."""
     options = tyro.cli(Options, prog="python -m benchmarks twins", args=arguments)
     jax.config.update("jax_enable_x64", True)
     console, steps = Console(), options.steps
     rows, curves = [], {}
 
-    def compare(peer: str, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-        early, whole = apart(ours, theirs)
-        curves[f"{peer} {name}"] = {"ours": ours.tolist(), "theirs": theirs.tolist()}
-        rows.append([peer, name, f"{early:.1e}", f"{whole:.1e}"])
+    def compare(library: str, name: str, port: np.ndarray, original: np.ndarray) -> None:
+        early, overall = max_differences(port, original)
+        curves[f"{library} {name}"] = {"ours": port.tolist(), "theirs": original.tolist()}
+        rows.append([library, name, f"{early:.1e}", f"{overall:.1e}"])
 
     for twin in OPTAX:
-        compare("optax", twin.name, losses(twin.ours, steps), losses(twin.theirs, steps))
+        compare("optax", twin.name, losses(twin.port, steps), losses(twin.original, steps))
     versions = {name: version(name) for name in ("jax", "optax")}
     if find_spec("torch"):
         versions["torch"] = version("torch")
-        compare("torch", "constant rate", losses(at(RATE), steps), torch_losses(None, steps))
+        compare("torch", "constant rate", losses(with_adam(RATE), steps), torch_losses(None, steps))
         for name in TORCH:
-            theirs = torch_losses(torch_scheduler(name), steps)
-            compare("torch", name, losses(like_torch(name), steps), theirs)
+            original = torch_losses(torch_scheduler(name), steps)
+            compare("torch", name, losses(port_of_torch(name), steps), original)
     table = CostTable(
-        title="Ours beside the peers', same weights and batches",
+        title="Ports of lrsched and originals, same weights and mini-batches",
         command="python -m benchmarks twins",
-        caption=f"MLP on digits, Adam at {RATE:g}, {steps} updates in float64: the greatest "
-        "difference of the training losses over their mean. Optax's mechanize has other numbers by "
-        "design; the docstring of ours says which.",
-        columns=["peer", "theirs", "first 100 updates", f"all {steps}"],
+        caption=f"MLP on digits, Adam at {RATE:g}, {steps} updates in float64: maximum difference "
+        "of the training losses over their mean. mechanize deviates from optax by design; its "
+        "docstring lists the deviations.",
+        columns=["library", "original", "first 100 updates", f"all {steps}"],
         rows=rows,
         versions=versions,
     )
-    console.print(table.shown())
+    console.print(table.render())
     table.write(options.out)
     options.out.with_suffix(".curves.json").write_text(json.dumps(curves))
 

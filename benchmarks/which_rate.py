@@ -1,8 +1,8 @@
-"""Which learning rate? Measured, beside the guides' advice: `python -m benchmarks which-rate`.
+"""Best and usable rates against common advice: `python -m benchmarks which-rate`.
 
-Every number is a final validation loss of a sweep on a real workload: of each optimizer, of data
-sets and of models of several sizes. Then what a range test and `tuning.auto` suggest, beside the
-best rate by brute force.
+Sweeps the rate of several optimizers on real workloads, and for data sets and models of several
+sizes. Compares the best rate of each sweep, by its final validation loss, with common advice, with
+the suggestions of a range test and with `tuning.auto`.
 """
 
 import json
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.figures import COLOURS, STYLE
 from benchmarks.platforms import use
-from benchmarks.runs import OPTIMIZERS, RANGES, SHAPES, best_and_usable, run_of, swept
+from benchmarks.runs import OPTIMIZERS, RANGES, SHAPES, best_and_usable, final_losses, run_of
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Data, Split
 from benchmarks.workloads.digits_mlp import mlp
@@ -32,27 +32,27 @@ ADVICE = {
     "Adam": (1e-4, 1e-2),
     "RMSProp": (1e-3, 5e-2),
 }
-"""What guides commonly say."""
+"""Lowest and highest rate that guides commonly recommend."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to sweep."""
+    """Options of the benchmark."""
 
     steps: int = 600
-    """Updates of every run; of the convolutional network, half of them."""
+    """Number of updates of every run. Half of them for the convolutional network."""
     rates: int = 25
-    """Rates of a sweep; of the convolutional network, half of them."""
+    """Number of rates of a sweep. Half of them for the convolutional network."""
     seeds: int = 3
-    """Runs of each rate; of the convolutional network, two at most."""
+    """Number of runs of each rate. At most two for the convolutional network."""
     workloads: tuple[str, ...] = ("digits-mlp", "mnist-cnn")
-    """Where optimizers are compared; sizes are compared on the first."""
+    """Workloads on which optimizers are compared. Sizes are compared on the first one."""
     out: Path = Path(__file__).parent / "results" / "which-rate.png"
-    """The picture; the numbers go beside it as JSON."""
+    """File of the figure. The numbers are written next to it as JSON."""
 
 
 def optimizers(options: Options, console: Console) -> list[dict[str, Any]]:
-    """The usable range of each optimizer, and what is suggested, on each workload."""
+    """Measure best, usable and suggested rates of each optimizer on each workload."""
     rows = []
     for name in options.workloads:
         workload, heavy = WORKLOADS[name], not WORKLOADS[name].scan
@@ -68,7 +68,7 @@ def optimizers(options: Options, console: Console) -> list[dict[str, Any]]:
             first = float(np.nanmean(tested.losses[:, 0]))
             chosen = tuning.auto(run, steps, low=low, high=high)
             for shape in SHAPES:
-                losses, training = swept(run, shape, rates, steps, seeds)
+                losses, training = final_losses(run, shape, rates, steps, seeds)
                 best, least, most = best_and_usable(rates, losses, first)
                 rows.append(
                     {
@@ -98,7 +98,7 @@ def optimizers(options: Options, console: Console) -> list[dict[str, Any]]:
 
 
 def sizes(options: Options, console: Console) -> list[dict[str, Any]]:
-    """The best and the usable rates of Adam and gradient descent by data and by model size."""
+    """Measure best and usable rates of Adam and gradient descent by data and model size."""
     workload = WORKLOADS[options.workloads[0]]
     data, rows = workload.data(), []
     examples = len(data.train.targets)
@@ -110,15 +110,15 @@ def sizes(options: Options, console: Console) -> list[dict[str, Any]]:
         *(("width", width, data, partial(mlp, width=width)) for width in (16, 64, 256, 1024)),
     ]
     for optimizer in ("gradient descent", "Adam"):
-        for what, size, some, model in cases:
+        for what, size, splits, model in cases:
             low, high = RANGES[optimizer]
             rates = np.geomspace(low * 30, high, options.rates)
-            run = run_of(workload, some, OPTIMIZERS[optimizer], model)
+            run = run_of(workload, splits, OPTIMIZERS[optimizer], model)
             seeds = 1 if size >= 1024 and what == "width" else options.seeds
             steps = options.steps // 2 if what == "width" else options.steps
-            losses, training = swept(run, "linear to zero", rates, steps, seeds)
+            losses, training = final_losses(run, "linear to zero", rates, steps, seeds)
             best, least, most = best_and_usable(rates, losses, np.log(10))
-            place = int(np.argmin(losses.mean(axis=1)))
+            index = int(np.argmin(losses.mean(axis=1)))
             rows.append(
                 {
                     "optimizer": optimizer,
@@ -126,8 +126,8 @@ def sizes(options: Options, console: Console) -> list[dict[str, Any]]:
                     "size": size,
                     "best": best,
                     "usable": [least, most],
-                    "validation at best": float(losses.mean(axis=1)[place]),
-                    "training at best": float(training.mean(axis=1)[place]),
+                    "validation at best": float(losses.mean(axis=1)[index]),
+                    "training at best": float(training.mean(axis=1)[index]),
                     "rates": rates.tolist(),
                     "validation": losses.mean(axis=1).tolist(),
                 }
@@ -139,10 +139,10 @@ def sizes(options: Options, console: Console) -> list[dict[str, Any]]:
 def right_verdicts(
     tested: tuning.RangeTestResult, rates: np.ndarray, least: float, most: float
 ) -> list[int]:
-    """Return how often the verdict on a rate is right, and the number of rates.
+    """Return the number of rates with a correct verdict, and the number of rates.
 
-    The truth is the usable range by final losses. A verdict is of a range test, which trains for
-    200 updates and does not know the schedule.
+    The reference is the usable range by final losses. The verdict comes from a range test, which
+    trains for 200 updates and does not know the schedule.
     """
     right = sum(
         tested.verdict(float(rate)).verdict
@@ -153,20 +153,20 @@ def right_verdicts(
 
 
 def _fewer(data: Data, examples: int) -> Data:
-    chosen = np.random.default_rng(0).permutation(len(data.train.targets))[:examples]
-    return data._replace(train=Split(*(array[chosen] for array in data.train)))
+    indices = np.random.default_rng(0).permutation(len(data.train.targets))[:examples]
+    return data._replace(train=Split(*(array[indices] for array in data.train)))
 
 
-def tables(found: dict[str, Any]) -> list[Table]:
-    """The three tables."""
+def tables(results: dict[str, Any]) -> list[Table]:
+    """Return the tables by optimizer, of the suggestions and by size."""
     by_optimizer = Table(
         "workload",
         "optimizer",
         "shape",
         "best",
         "usable",
-        "guides say",
-        "best is in it",
+        "common advice",
+        "contains the best",
         title="Usable rates",
     )
     suggested = Table(
@@ -180,9 +180,9 @@ def tables(found: dict[str, Any]) -> list[Table]:
         "valley",
         "slide",
         "verdicts right",
-        title="Suggested peaks over the best of linear to zero, by brute force",
+        title="Suggested peaks over the best peak of a sweep, linear to zero",
     )
-    for row in found["optimizers"]:
+    for row in results["optimizers"]:
         advice = ADVICE.get(row["optimizer"])
         by_optimizer.add_row(
             row["workload"],
@@ -204,7 +204,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
             )
     by_size = Table(
         "optimizer",
-        "of",
+        "varied",
         "size",
         "best",
         "usable",
@@ -212,7 +212,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
         "training loss",
         title="By data set and model size",
     )
-    for row in found["sizes"]:
+    for row in results["sizes"]:
         by_size.add_row(
             row["optimizer"],
             row["what"],
@@ -225,27 +225,27 @@ def tables(found: dict[str, Any]) -> list[Table]:
     return [by_optimizer, suggested, by_size]
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
-    """Losses over rates: by optimizer, with the guides' advice; by data set and model size."""
-    titles = list(dict.fromkeys(row["workload"] for row in found["optimizers"]))
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Draw final losses over rates, by optimizer (with the common advice) and by size."""
+    titles = list(dict.fromkeys(row["workload"] for row in results["optimizers"]))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
         for ax, title in zip(axes[0], titles, strict=False):
             chosen = [
                 row
-                for row in found["optimizers"]
+                for row in results["optimizers"]
                 if row["workload"] == title and row["shape"] == "linear to zero"
             ]
             for colour, row in zip(COLOURS, chosen, strict=False):
                 _curve(ax, row, row["optimizer"], colour)
                 if advice := ADVICE.get(row["optimizer"]):
                     ax.plot(advice, [row["first"]] * 2, color=colour, linewidth=6, alpha=0.4)
-            ax.set_title(f"{title}: optimizers; bars: what guides say")
+            ax.set_title(f"{title}: optimizers; bars: common advice")
         for ax, what in zip(axes[1], ("examples", "width"), strict=True):
             for optimizer, style in (("gradient descent", "--"), ("Adam", "-")):
                 chosen = [
                     row
-                    for row in found["sizes"]
+                    for row in results["sizes"]
                     if row["what"] == what and row["optimizer"] == optimizer
                 ]
                 for colour, row in zip(COLOURS, chosen, strict=False):
@@ -262,24 +262,24 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
 def _curve(ax: Any, row: dict[str, Any], label: str, colour: str, **style: Any) -> None:
     losses = np.array(row["validation"])
-    there = np.isfinite(losses)
-    ax.plot(np.array(row["rates"])[there], losses[there], label=label, color=colour, **style)
+    finite = np.isfinite(losses)
+    ax.plot(np.array(row["rates"])[finite], losses[finite], label=label, color=colour, **style)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Sweeps, prints the tables, draws the picture."""
+    """Run the sweeps, print the tables, draw the figure and write the numbers."""
     options = tyro.cli(
         Options, prog="python -m benchmarks which-rate", description=__doc__, args=arguments
     )
     use("cpu")
     console = Console()
-    found = {
+    results = {
         "optimizers": optimizers(options, console),
         "sizes": sizes(options, console),
         "devices": len(jax.devices()),
     }
-    for table in tables(found):
+    for table in tables(results):
         console.print(table)
-    draw(found, options.out)
-    options.out.with_suffix(".json").write_text(json.dumps(found, indent=1))
-    console.print(f"Wrote {options.out} and its numbers beside it")
+    draw(results, options.out)
+    options.out.with_suffix(".json").write_text(json.dumps(results, indent=1))
+    console.print(f"Wrote {options.out} and its numbers as JSON next to it")

@@ -3,10 +3,10 @@
     python examples/finetuning.py --shots 20
 
 Requires the extra ``bench``: flax, scikit-learn and tyro. An MLP learns the digits 0 to 4 and is
-then tuned, with a new head, on a few images each of the digits 5 to 9. The peak of each way is the
-best of ten by the loss on a validation set, because a way that lowers the rate of some layers may
-need a higher peak. The accuracy on a test set is the mean of all seeds with its standard error. On
-these few images, one rate for all layers is best; this depends on the task.
+then tuned, with a new head, on a few images each of the digits 5 to 9. The peak of each variant is
+the best of ten by the loss on a validation set, because a variant that lowers the rate of some
+layers may need a higher peak. The accuracy on a test set is the mean of all seeds with its standard
+error. On these few images, one rate for all layers is best; this depends on the task.
 """
 
 import functools
@@ -52,7 +52,7 @@ def loss_of(params, x, y):
 
 
 def trained(params, x, y, way, schedule, key, steps):
-    """The parameters and the optimizer's state after some updates, each of 20 examples."""
+    """Train on mini-batches of 20 examples; return the parameters and the optimizer state."""
     optimizer = optax.chain(
         optax.scale_by_adam(), lrsched.scale_by_learning_rate(schedule), WAYS[way]
     )
@@ -97,15 +97,15 @@ def main(
 
     print(f"{'way':<30}  peak      loss   accuracy")
     grid, keys = np.float32(np.geomspace(1e-3, 1.0, peaks)), jax.random.split(key, seeds)
-    found = {}
+    results = {}
     for way in ways:
         runs = jax.vmap(jax.vmap(functools.partial(run, way), (None, 0)), (0, None))
         losses, accuracies, rates = jax.jit(runs)(grid, keys)
         best = int(jnp.argmin(losses.mean(axis=1)))
         mean, error = accuracies[best].mean(), accuracies[best].std() / seeds**0.5
         print(f"{way:<30}  {grid[best]:.1e}  {losses[best].mean():.4f}  {mean:.3f} ± {error:.3f}")
-        found[way] = float(grid[best]), losses, accuracies, rates
-    return found
+        results[way] = float(grid[best]), losses, accuracies, rates
+    return results
 
 
 if __name__ == "__main__":

@@ -52,12 +52,14 @@ class Transformer(nn.Module):
 model = Transformer()
 
 
-# The peak is configuration: traced, it would belong to its caller and could not leave the function.
+# The peak must be static: TrainState returns the transform as static data, which may not contain a
+# traced value.
 @functools.partial(jax.jit, static_argnames="peak")
 def fresh_state(peak):
     transform = optax.chain(
         optax.scale_by_adam(b2=0.99),
-        lrsched.scale_by_learning_rate(lrsched.warmup(40) * peak),  # without an end
+        # A schedule without a horizon: the length of the run is not fixed yet.
+        lrsched.scale_by_learning_rate(lrsched.warmup(40) * peak),
     )
     params = model.init(jax.random.key(0), jnp.zeros((1, LENGTH), jnp.int32))
     return TrainState.create(apply_fn=model.apply, params=params, tx=transform)
@@ -108,18 +110,18 @@ def main(
         return trained(lrsched.start_cooldown(restored, updates, ramp=shape), updates)
 
     print(f"checkpoint {path}\n branch               updates  last rate  validation loss")
-    found = {}
+    results = {}
 
     def report(name, updates, state):
-        found[name] = float(lrsched.learning_rate(state)), float(validation_loss(state.params))
-        print(" {:<20} {:>7}  {:9.2e}  {:15.4f}".format(name, stable + updates, *found[name]))
+        results[name] = float(lrsched.learning_rate(state)), float(validation_loss(state.params))
+        print(" {:<20} {:>7}  {:9.2e}  {:15.4f}".format(name, stable + updates, *results[name]))
 
     report("checkpoint", 0, state)
     for updates in cooldowns:
         report(f"none over {updates}", updates, trained(state, updates))
         for shape in shapes:
             report(f"{shape} over {updates}", updates, annealed(updates, shape))
-    return found
+    return results
 
 
 if __name__ == "__main__":

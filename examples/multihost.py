@@ -35,7 +35,8 @@ def loss_of(params, batch):
 
 
 def train(process: int, port: int, steps: int, peak: float):
-    jax.config.update("jax_platforms", "cpu")  # two processes cannot share one accelerator
+    # Two processes cannot share one accelerator.
+    jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=process)
     mesh = Mesh(np.array(jax.devices()), ("data",))

@@ -40,7 +40,8 @@ def loss_fn(model, images, labels):
 def train_step(model, optimizer, images, labels):
     (loss, _), gradients = nnx.value_and_grad(loss_fn, has_aux=True)(model, images, labels)
     optimizer.update(model, gradients)
-    return loss, lrsched.learning_rate(optimizer.opt_state)  # what this update applied
+    # After the update, the state has the rate that this update applied.
+    return loss, lrsched.learning_rate(optimizer.opt_state)
 
 
 def main(steps: int = 400, peak: float = 5e-3, batch_size: int = 32, lines: int = 10):

@@ -29,8 +29,8 @@ def loss_fn(model, batch):
     return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
 
 
-def judge(model, held_out):
-    """Return the validation loss, which ranks the trials, and the test loss, which does not."""
+def evaluate(model, held_out):
+    """Return the validation loss, which ranks the trials, and the test loss."""
     validation, test = held_out
     return {"loss": loss_fn(model, validation), "test": loss_fn(model, test)}
 
@@ -59,7 +59,7 @@ def main(trials: int = 64, batch: int = 16, steps: int = 200, seeds: int = 8):
         data,
         batch_size=32,
         validation=(validation, test),
-        metric=judge,
+        metric=evaluate,
     )
     tuning.search(run, study, propose, n_trials=trials, trials_per_batch=batch, progress=False)
 

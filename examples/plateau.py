@@ -47,7 +47,7 @@ def accuracies(state):
     return is_right[VALIDATION].mean(), is_right[TEST].mean()
 
 
-def train(is_told, epochs, rate, patience, seed):
+def train(observes, epochs, rate, patience, seed):
     transform = optax.chain(
         optax.trace(decay=0.9),
         lrsched.scale_by_learning_rate(rate),
@@ -60,7 +60,8 @@ def train(is_told, epochs, rate, patience, seed):
         state = train_epoch(state, jax.random.fold_in(jax.random.key(seed), epoch))
         validation, test = accuracies(state)
         history.append((float(lrsched.learning_rate(state)), float(validation), float(test)))
-        if is_told:  # a rule that is shown nothing changes nothing
+        # A controller without observations keeps its scale at 1.
+        if observes:
             state = lrsched.observe(state, validation)
     return history
 

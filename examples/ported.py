@@ -30,21 +30,22 @@ from sklearn.datasets import load_digits
 import lrsched
 from lrsched.compat import torch
 
-PEAK, DECAY = 2e-3, 0.01  # AdamW's decay in PyTorch; optax has 1e-4
+# The default weight decay of AdamW in PyTorch; that of optax is 1e-4.
+PEAK, DECAY = 2e-3, 0.01
 images, labels = load_digits(return_X_y=True)
 images, labels = jnp.asarray(images / 16, jnp.bfloat16), jnp.asarray(labels)
 training, held_out = np.split(np.random.default_rng(0).permutation(len(images)), [1400])
 model = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(10)])
 
 
-def as_it_stood(warmup, steps):
+def pytorch_schedule(warmup, steps):
     """Return the schedule of the PyTorch script."""
     first = torch.LinearLR(PEAK, start_factor=0.01, total_iters=warmup)
     then = torch.CosineAnnealingLR(PEAK, T_max=steps - warmup)
     return torch.SequentialLR(PEAK, [first, then], milestones=[warmup])
 
 
-def with_an_end(warmup, steps):
+def extensible_schedule(warmup, steps):
     """Return the same curve with an end: PyTorch's cosine rises again and cannot be extended."""
     return lrsched.linear(0.01 * PEAK, PEAK, warmup) >> lrsched.cosine(PEAK, steps - warmup)
 
@@ -78,8 +79,8 @@ def trained(state, until, log):
 
 
 def main(steps: int = 200, warmup: int = 20, saved_at: int = 120, cooldown: int = 40):
-    schedule, until = with_an_end(warmup, steps), np.arange(steps + 1)
-    off = np.abs(schedule(until) - as_it_stood(warmup, steps)(until)).max() / PEAK
+    schedule, until = extensible_schedule(warmup, steps), np.arange(steps + 1)
+    off = np.abs(schedule(until) - pytorch_schedule(warmup, steps)(until)).max() / PEAK
     print(f"{schedule}\nwithin {off:.0e} of PyTorch's\n update      rate  held out")
 
     log: list[float] = []
@@ -87,8 +88,8 @@ def main(steps: int = 200, warmup: int = 20, saved_at: int = 120, cooldown: int 
         tempfile.TemporaryDirectory() as folder,
         ocp.CheckpointManager(Path(folder).absolute()) as checkpoints,
     ):
-        # The schedule is configuration: as an argument of jit its numbers would be traced, and a
-        # transform that is built of traced numbers follows them and cannot leave the function.
+        # The schedule must not be an argument of jit: TrainState returns the transform as static
+        # data, which may not contain traced values.
         make_state = functools.partial(new_state, schedule)
         state = trained(jax.jit(make_state)(), saved_at, log)
         checkpoints.save(saved_at, args=ocp.args.StandardSave(state))

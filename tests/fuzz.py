@@ -120,7 +120,7 @@ TRANSFORMS = [
 
 
 def cyclic() -> dict[str, Any]:
-    """A mapping that holds itself."""
+    """Return a mapping that contains itself."""
     data: dict[str, Any] = {"schedule": "shift", "steps": 1}
     data["inner"] = data
     return data
@@ -134,7 +134,7 @@ def deep(depth: int) -> dict[str, Any]:
 
 
 def bomb() -> dict[str, Any]:
-    """A list of 9**9 values in 9 lists."""
+    """Return a nested list of 9**9 values that is built of 9 list objects."""
     values: list[Any] = [1.0] * 9
     for _ in range(8):
         values = [values] * 9
@@ -142,7 +142,7 @@ def bomb() -> dict[str, Any]:
 
 
 def is_one_curve(schedule: lrsched.Schedule) -> bool:
-    """Whether no number is a list for ``vmap``."""
+    """Return whether a schedule has no batched parameters."""
     try:
         return is_concrete_scalar(schedule)
     except (TypeError, ValueError):
@@ -187,7 +187,7 @@ class Fuzzer:
         self.folder = Path(tempfile.gettempdir())
 
     def value(self, depth: int = 0) -> Any:
-        """A number, a string, a list, a schedule, or something that nothing accepts."""
+        """Return a number, a string, a list, a schedule, or an object that no argument accepts."""
         pick, choose = self.random.random(), self.random.choice
         if pick < 0.4:
             return choose(INTS)
@@ -202,7 +202,7 @@ class Fuzzer:
         return choose(WRONG)
 
     def argument(self, argument_type: ArgumentType | None, default: Any, depth: int = 0) -> Any:
-        """A value that is of the right type more often than not."""
+        """Return a value for an argument, usually one of the correct type."""
         kind, choose = str(argument_type), self.random.choice
         if self.random.random() < self.wrong:
             return self.value(depth)
@@ -254,7 +254,7 @@ class Fuzzer:
             return None
 
     def call(self, function: Callable[..., Any]) -> Any:
-        """The result of a function with random arguments, or None where they were refused."""
+        """Return the result of a function with random arguments, or None if it refuses them."""
         signature, types = SIGNATURES[function]
         arguments = self.arguments(signature, types, 2)
         self.shown = f"{function.__name__}({short_repr(arguments)[:300]})"
@@ -332,7 +332,7 @@ class Fuzzer:
         return self.outcome("from_dict", lambda: lrsched.from_dict(data), (ValueError,))
 
     def file(self) -> str:
-        """A file for the command line: JSON or YAML, of which some characters are replaced."""
+        """Read a JSON or YAML file with some characters replaced, and return the outcome."""
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             is_bomb = self.random.random() < 0.01
             text = YAML_BOMB if is_bomb else json.dumps(self.data(has_bomb=False))[:20_000]
@@ -346,7 +346,11 @@ class Fuzzer:
         return "left out"
 
     def data(self, has_bomb: bool = True) -> Any:
-        """A mapping that may describe a schedule. A bomb is too large to be written out."""
+        """Return a mapping that may describe a schedule.
+
+        Args:
+          has_bomb: Whether the mapping may be a bomb, which is too large to write to a file.
+        """
         pick = self.random.random()
         if pick < 0.02:
             hostile = [cyclic, lambda: deep(1000), lambda: deep(20), *([bomb] if has_bomb else [])]
@@ -442,7 +446,7 @@ class Fuzzer:
 
 
 def main() -> int:
-    """Run the fuzzer and print what became of the inputs."""
+    """Run the fuzzer and print the number of inputs for each outcome."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=20_000, help="number of inputs")
     parser.add_argument("--seed", type=int, default=1, help="seed of the inputs")

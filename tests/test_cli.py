@@ -364,6 +364,10 @@ def test_doctor_finds_nothing_here(run):
         (("list", "cosine"), "argument 'cosine' is not known; see lrsched list --help"),
         (("sweep", "--rates", "1", "--png", "x.png"), "give several --rates, or --runs"),
         (("range-test", "--steps", "0"), "--steps: 0 is not accepted"),
+        (("bound", "constant(0.0, 70)"), "every rate is 0"),
+        (("show", __file__), "a file of a schedule must end in .json, .yaml or .yml"),
+        (("convert", "--from", "megatron", "--lr '3e-4 --train-iters 9"), "quotation mark"),
+        (("convert", "--from", "megatron", "--lr 1e-3 --train-iters 9 --decoupled-lr 1"), "second"),
     ],
 )
 def test_errors_are_one_line_on_stderr_and_exit_code_2(arguments, message, run):
@@ -385,6 +389,12 @@ MERGES = "a: &a {x: 1, y: 2}\n" + "".join(
     for before, after in zip("abcdefgh", "bcdefghi", strict=True)
 )
 HOSTILE = {
+    "many schedules.json": (
+        lambda: json.dumps(
+            {"schedule": "join", "operands": [{"schedule": "warmup", "steps": 3}] * 9000}
+        ),
+        "at most 128 schedules",
+    ),
     "an alias bomb.yaml": (yaml_bomb, "stand for more than 100,000 values"),
     "merged aliases.yaml": (lambda: MERGES, "stand for more than 100,000 values"),
     "a cycle.yaml": (
@@ -400,7 +410,7 @@ HOSTILE = {
     ),
     "a huge integer.json": (
         lambda: '{"schedule": "constant", "value": ' + "9" * 10_000 + "}",
-        "is not JSON that can be read",
+        "is not JSON that can be read: an integer has too many digits.",
     ),
     "a large integer.json": (
         lambda: '{"schedule": "cosine", "peak": 1, "steps": ' + "9" * 400 + "}",
@@ -453,6 +463,26 @@ def test_yaml_aliases_of_a_reasonable_size_are_read(run, tmp_path):
     file = tmp_path / "alias.yaml"
     file.write_text("schedule: linear\ninit: &peak 1.0\nend: *peak\nsteps: 4\n")
     assert run("show", str(file), "--json")["rates"] == [1.0] * 5
+
+
+def test_a_byte_order_mark_is_skipped(run, tmp_path):
+    file = tmp_path / "windows.json"
+    file.write_text('{"schedule": "constant", "value": 0.2, "steps": 2}', "utf-8-sig")
+    assert run("show", str(file), "--json")["rates"] == pytest.approx([0.2] * 3)
+
+
+def test_a_section_of_olmo_needs_the_rate(run, tmp_path):
+    file = tmp_path / "olmo.yaml"
+    file.write_text("_CLASS_: olmo_core.optim.CosWithWarmup\nwarmup: 30\n")
+    convert = ("convert", "--from", "olmo", str(file), "--steps", "700")
+    assert "pass it by --base-lr" in run(*convert, code=2)
+    expected = configs.from_olmo({"_CLASS_": "CosWithWarmup", "warmup": 30}, 2e-4, 700)
+    assert run(*convert, "--base-lr", "2e-4").splitlines()[0] == repr(expected)
+
+
+def test_a_pasted_command_of_megatron_is_read(run):
+    command = "torchrun pretrain_gpt.py --bf16 --lr 3e-4 --train-iters 70 --lr-decay-style linear"
+    assert run("convert", "--from", "megatron", command).startswith("linear(init=0.0003,")
 
 
 def test_the_name_of_the_picture_that_is_written_is_printed(run, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 
 import lrsched
 from lrsched._schedule import REGISTRY
+from lrsched.arguments import in_range
 from lrsched.compat import optax, torch
 from lrsched.numerics import MAX_STEP
 from tests.fuzz import PORTS, STEPS, Fuzzer, evaluate_eagerly
@@ -151,3 +152,72 @@ def test_functions_have_the_shape_and_dtype_of_a_schedule(shape, is_wide):
                 value = schedule(np.full(shape, 7))
                 assert value.dtype == jnp.float32, name
                 assert value.shape == shape, name
+
+
+@pytest.mark.parametrize("number", [-3, 0])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: lrsched.cosine(0.2, n, exponent=1.0 * n),
+        lambda n: lrsched.inverse_sqrt(0.2, timescale=n),
+        lambda n: lrsched.inverse_time(0.2, 1.0 * n, every=n),
+        lambda n: lrsched.exponential(0.2, 1.0 * n, every=n),
+        lambda n: lrsched.exp_hyperbolic(0.2, 9, max_steps=12, end=1.0 * n),
+        lambda n: lrsched.noam(0.2, n, warmup=n),
+        lambda n: lrsched.rex(0.2, 9, beta=1.0 - n),
+        lambda n: lrsched.wsd(0.2, n, warmup=n, cooldown=n),
+        lambda n: lrsched.stretch(lrsched.cosine(0.2, 9), n),
+        lambda n: lrsched.staircase(lrsched.cosine(0.2, 9), n),
+        lambda n: lrsched.cosine_restarts(0.2, 5, growth=n),
+        lambda n: torch.StepLR(0.2, n),
+        lambda n: torch.ExponentialLR(0.2, gamma=1.0 * n),
+    ],
+)
+def test_traced_numbers_out_of_range_are_clamped(make, number):
+    steps = jnp.array([0, 1, 4, 100, MAX_STEP])
+    rates = jax.jit(lambda n: make(n)(steps))(number)
+    assert np.isfinite(rates).all()
+    assert (rates >= 0).all()
+    assert (rates <= 0.2 * (1 + 1e-6)).all()
+
+
+def test_a_schedule_whose_function_has_an_if_names_the_way():
+    @lrsched.schedule(name="edges.stairs")
+    def stairs(step, peak):
+        return peak if step < 3 else 0.5 * peak
+
+    with pytest.raises(ValueError, match=r"edges.stairs: .*jnp.where.*lrsched.table"):
+        stairs(0.2)(5)
+    REGISTRY.pop("edges.stairs")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda step: {0: 0.2, 1: 0.1}[step], "jnp.where"),
+        (lambda step: step[0], "calling it with a step fails"),
+        (lambda step: [][3], "calling it with a step fails: list index out of range"),
+        (np.cos, "jnp.where"),
+    ],
+)
+def test_a_function_that_fails_is_refused_when_it_is_passed(function, message):
+    with pytest.raises(ValueError, match=message) as error:
+        lrsched.from_function(function)
+    assert "\n" not in str(error.value)
+
+
+def test_lists_that_are_no_numbers_are_refused():
+    for values in ([True, 0.2], [[1.0], [1.0, 2.0]]):
+        with pytest.raises(ValueError, match="a list of one or more finite numbers"):
+            lrsched.table(values)
+    with pytest.raises(TypeError, match="is not a step"):
+        lrsched.cosine(0.2, 9)([[1], [2, 3]])
+
+
+def test_clamping_keeps_the_gradient_at_a_bound():
+    parse = in_range(ge=0, le=1)
+    for bound in (0.0, 1.0):
+        assert jax.grad(lambda x: 3 * parse(x))(bound) == 3
+    assert jnp.isnan(jax.jit(parse)(jnp.nan))
+    assert jax.jit(parse)(jnp.float32(-2)) == 0
+    assert jax.jit(parse)(jnp.float32(2)) == 1

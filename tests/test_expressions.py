@@ -182,3 +182,41 @@ def test_a_call_of_a_library_becomes_ours(library, call, expected):
 def test_what_has_no_schedule_says_why(library, call, message):
     with pytest.raises(ValueError, match=message):
         parse_call(call, library)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    return StepLR(optimizer, 40)",
+        "self.scheduler: LRScheduler = StepLR(optimizer, 40)",
+        "return [optimizer], [StepLR(optimizer, 40)]",
+        "return {'optimizer': optimizer, 'lr_scheduler': StepLR(optimizer, 40)}",
+        "{'optimizer': opt, 'lr_scheduler': {'scheduler': StepLR(opt, 40), 'interval': 'step'}}",
+        "dict(scheduler=StepLR(optimizer, 40), interval='epoch')",
+        "StepLR(torch.optim.AdamW(model.parameters(), lr=3e-4), 40)",
+    ],
+)
+def test_what_a_training_script_returns_is_read(text):
+    assert parse_call(text, "torch", base_lr=0.3) == lrsched.step_decay(0.3, 0.1, every=40)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{'scheduler': StepLR(optimizer, 3), 'interval': 'batch'}", "interval='batch' is not"),
+        ("StepLR(optimizer, 3, gamma=math.sqrt(-2))", "'math.sqrt\\(-2\\)' is not accepted"),
+        ("StepLR(optimizer, " + "7" * 9000 + ")", "an integer has too many digits"),
+        ("StepLR(optimizer, \udc80)", "it has an invalid character"),
+        ("[" + "StepLR(optimizer, 3), " * 200 + "]", "at most 128 calls"),
+        (7, "7 is not accepted; an expression must be a string"),
+        (b"StepLR(3)", "an expression must be a string"),
+    ],
+)
+def test_hostile_texts_are_refused_in_one_short_line(text, message):
+    for read in (lambda: parse_call(text, "torch"), lambda: parse(text)):
+        with pytest.raises(ValueError, match=r"(?s).+") as error:
+            read()
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 600
+    with pytest.raises(ValueError, match=message):
+        parse_call(text, "torch")

@@ -125,3 +125,17 @@ def test_no_legal_number_gives_nan_or_infinity(make):
 def test_a_divisor_that_float32_flushes_to_zero_is_refused(tiny):
     with pytest.raises(ValueError, match=f"final_div_factor={tiny} is not accepted"):
         lrsched.one_cycle(1.0, 100, final_div_factor=tiny)
+
+
+def test_many_schedules_in_one_mapping_are_refused():
+    one = {"schedule": "constant", "value": 0.1, "steps": 2}
+    assert lrsched.from_dict({"schedule": "join", "operands": [one] * 90}).horizon == 180
+    with pytest.raises(ValueError, match="at most 128 schedules"):
+        lrsched.from_dict({"schedule": "multiply", "operands": [one] * 4000})
+
+
+def test_what_is_no_schedule_is_not_written():
+    with pytest.raises(ValueError, match=r"to_dict: schedule=0\.2 is not accepted"):
+        lrsched.to_dict(0.2)
+    with pytest.raises(ValueError, match="its name must be a string"):
+        lrsched.from_dict({"schedule": 7})

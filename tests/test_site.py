@@ -81,7 +81,7 @@ def test_what_is_counted_is_what_was_measured(name):
 
 @pytest.mark.parametrize("name", adaptive.transforms())
 def test_the_metric_that_a_row_names_is_the_one_that_is_asked_for(name):
-    transform, params = adaptive.made(name), jnp.ones(2)
+    transform, params = adaptive.with_defaults(name), jnp.ones(2)
     state = transform.init(params)
     is_rule = isinstance(state, lrsched.ControllerState)
 
@@ -108,7 +108,7 @@ def test_the_porting_page_has_every_name_of_a_peer(peer):
 def test_a_ported_call_is_the_translated_one(peer, name):
     call = porting.CALLS[peer][name]
     assert call.startswith(f"{name}(")
-    made = porting.made(peer, call)
+    made = porting.evaluate(peer, call)
     if isinstance(made, lrsched.Schedule) and "lambda" not in call:
         assert made == parse_call(call, peer, porting.RATE)
 

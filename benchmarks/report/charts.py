@@ -1,8 +1,8 @@
-"""The charts of the page.
+"""Charts of the report.
 
-What begins with `draw_` draws on axes that are given: alone (`panel`) for the page, whose panels
-flow with the window, or beside each other (`grid`) for the docs. Colours are names here: the page
-turns each into one of its theme.
+Functions that start with `draw_` draw on given axes: on a single figure (`panel`) for the page,
+which arranges its panels by the width of the window, or on a grid of axes (`grid`) for the
+documentation. `svg.inline` replaces the colours with variables of the page's theme.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,10 @@ from benchmarks.policies import POLICIES
 from benchmarks.protocol import Trial
 
 INK, MUTED, GRID, FAINT = "#1c2430", "#5b6572", "#e3e6ea", "#c3c9d1"
-"""Of text; of what is beside the point; of the grid; of the policies that a panel is not about."""
+"""Colours of text, of secondary text, of grid lines, and of policies in the background."""
 SERIES = ("#006bbf", "#a73600", "#009e71", "#c060a0", "#b88a00", "#252877")
-"""Any two differ by 23 of CIELAB's units or more, also under protanopia and deuteranopia, and
-each from white by a contrast of 3 or more."""
+"""Colours of lines. Any two differ by at least 23 CIELAB units, also under protanopia and
+deuteranopia; each has a contrast of at least 3 to white."""
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1)))
 MARKERS = "os^Dvp"
 PANEL: dict[str, Any] = {
@@ -51,48 +51,54 @@ PANEL: dict[str, Any] = {
     "ytick.color": MUTED,
     "ytick.major.size": 0,
 }
-"""Of every chart."""
+"""Matplotlib parameters of all charts."""
 
 
 def families(policies: Sequence[str]) -> dict[str, list[str]]:
-    """The policies by family, both in the order of `POLICIES`."""
-    found: dict[str, list[str]] = {}
+    """Group policies by family; families and policies are in the order of `POLICIES`."""
+    by_family: dict[str, list[str]] = {}
     for name, policy in POLICIES.items():
         if name in policies:
-            found.setdefault(policy.family, []).append(name)
-    return found
+            by_family.setdefault(policy.family, []).append(name)
+    return by_family
 
 
 def groups(policies: Sequence[str]) -> dict[str, list[str]]:
-    """The same for panels: families that have but one policy share one."""
-    whole = families(tuple(POLICIES))
-    lone = [family for family, names in whole.items() if len(names) == 1]
-    found: dict[str, list[str]] = {}
+    """Group policies by panel: one per family, and one for all families with a single policy."""
+    all_families = families(tuple(POLICIES))
+    single = [family for family, names in all_families.items() if len(names) == 1]
+    by_panel: dict[str, list[str]] = {}
     for family, names in families(policies).items():
-        title = ", ".join(lone) if family in lone else family
-        found.setdefault(title, []).extend(names)
-    return found
+        title = ", ".join(single) if family in single else family
+        by_panel.setdefault(title, []).extend(names)
+    return by_panel
 
 
 def style_of(policy: str) -> dict[str, Any]:
-    """The line of a policy among those of its panel, the same in all charts."""
+    """Return the line style of a policy, unique in its panel and the same in all charts."""
     names = next(names for names in groups(tuple(POLICIES)).values() if policy in names)
-    place = names.index(policy)
+    index = names.index(policy)
     return {
-        "color": SERIES[place % len(SERIES)],
-        "linestyle": DASHES[place % len(DASHES)],
-        "marker": MARKERS[place % len(MARKERS)],
+        "color": SERIES[index % len(SERIES)],
+        "linestyle": DASHES[index % len(DASHES)],
+        "marker": MARKERS[index % len(MARKERS)],
     }
 
 
 def family_colour(policy: str) -> str:
-    """The colour of a policy among those of all families."""
-    place = list(families(tuple(POLICIES))).index(POLICIES[policy].family)
-    return (INK, *SERIES)[place % (1 + len(SERIES))]
+    """Return the colour of the family of a policy."""
+    index = list(families(tuple(POLICIES))).index(POLICIES[policy].family)
+    return (INK, *SERIES)[index % (1 + len(SERIES))]
 
 
 def panel(width: float = 340, height: float = 215, **margins: float) -> Figure:
-    """An empty chart of so many CSS pixels, with margins in them: left, right, top, bottom."""
+    """Return an empty figure for one chart.
+
+    Args:
+      width: Width, in CSS pixels.
+      height: Height, in CSS pixels.
+      **margins: Margins "left", "right", "top" and "bottom", in CSS pixels.
+    """
     figure = Figure(figsize=(width / 72, height / 72))
     edges = {"left": 46.0, "right": 106.0, "top": 26.0, "bottom": 38.0, **margins}
     figure.subplots_adjust(
@@ -106,7 +112,16 @@ def panel(width: float = 340, height: float = 215, **margins: float) -> Figure:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
-    """The nearest places (least squares) that keep order and gap, inside of the ends if they can.
+    """Move positions apart by least squares, keeping their order.
+
+    Args:
+      places: Positions.
+      gap: Minimum distance between neighbours.
+      low: Minimum of the new positions.
+      high: Maximum of the new positions, if there is room for all gaps.
+
+    Returns:
+      New positions in the order of ``places``.
 
     >>> from benchmarks.report.charts import spread
     >>> spread([0.5, 0.5, 0.0], gap=0.2, low=0.0, high=1.0)
@@ -114,20 +129,21 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> np.n
     """
     order = np.argsort(places, kind="stable")
     steps = gap * np.arange(len(order))
-    found = isotonic_regression(np.asarray(places)[order] - steps).x
-    found = np.clip(found, low, max(low, high - steps[-1])) + steps
-    back = np.empty_like(found)
-    back[order] = found
-    return back
+    # Without the required gaps, the constraint is that positions do not decrease.
+    ascending = isotonic_regression(np.asarray(places)[order] - steps).x
+    ascending = np.clip(ascending, low, max(low, high - steps[-1])) + steps
+    result = np.empty_like(ascending)
+    result[order] = ascending
+    return result
 
 
 def label_ends(ax: Axes, ends: Mapping[str, tuple[float, str]], size: float = 10.5) -> None:
-    """Names to the right of the axes, each led to the height where its line ends.
+    """Write names to the right of the axes, each connected with the end of its line.
 
     Args:
-      ax: whose limits are set.
-      ends: a height in data and a colour by name.
-      size: of the letters.
+      ax: Axes with their final limits.
+      ends: Height of the end in data coordinates and colour, by name.
+      size: Font size, in points.
     """
     if not ends:
         return
@@ -154,13 +170,13 @@ def draw_lines(
     about: Sequence[str],
     **style: Any,
 ) -> None:
-    """The lines of some policies in their styles, before faint ones of all others.
+    """Draw the lines of some policies in their styles, and faint lines of all others behind them.
 
     Args:
-      ax: where.
-      lines: x and y by policy.
-      about: the policies.
-      style: of all lines.
+      ax: Axes to draw on.
+      lines: Coordinates x and y, by policy.
+      about: Policies in the foreground.
+      **style: Line properties of all lines.
     """
     for name, (x, y) in lines.items():
         if name not in about:
@@ -170,7 +186,7 @@ def draw_lines(
 
 
 def end_of(y: np.ndarray) -> float:
-    """The last finite value, or 0."""
+    """Return the last finite value, or 0 if there is none."""
     finite = y[np.isfinite(y)]
     return float(finite[-1]) if finite.size else 0.0
 
@@ -178,20 +194,20 @@ def end_of(y: np.ndarray) -> float:
 def label_lines(
     ax: Axes, lines: Mapping[str, tuple[np.ndarray, np.ndarray]], about: Sequence[str]
 ) -> None:
-    """The names of these policies, where their lines end."""
+    """Write the names of policies at the ends of their lines."""
     label_ends(ax, {name: (end_of(lines[name][1]), style_of(name)["color"]) for name in about})
 
 
 def draw_profile(
     ax: Axes, profiles: Mapping[str, np.ndarray], factors: np.ndarray, about: Sequence[str]
 ) -> None:
-    """Performance profiles: the part of the workloads that is solved within a factor."""
+    """Draw performance profiles: the fraction of workloads solved within a factor of the best."""
     lines = {}
-    for name, parts in profiles.items():
-        changes = np.flatnonzero(np.diff(parts, prepend=-1.0))
+    for name, fractions in profiles.items():
+        changes = np.flatnonzero(np.diff(fractions, prepend=-1.0))
         lines[name] = (
             np.append(factors[changes], factors[-1]),
-            np.append(parts[changes], parts[-1]),
+            np.append(fractions[changes], fractions[-1]),
         )
     draw_lines(ax, lines, about, drawstyle="steps-post", marker="")
     ax.set(xscale="log", xlim=(1, factors[-1]), ylim=(-0.03, 1.03))
@@ -207,27 +223,33 @@ def draw_profile(
 def draw_budgets(
     ax: Axes, means: Mapping[float, Mapping[str, float]], about: Sequence[str]
 ) -> None:
-    """Slopes: the mean rank of each policy at each budget, the lowest on top."""
+    """Draw the mean rank of each policy over the budgets, with the lowest rank on top."""
     order = sorted(means)
     last = means[order[-1]]
-    places = np.arange(len(order))
-    lines = {name: (places, np.array([means[b][name] for b in order])) for name in last}
+    positions = np.arange(len(order))
+    lines = {name: (positions, np.array([means[b][name] for b in order])) for name in last}
     draw_lines(ax, lines, about, clip_on=False)
-    everything = np.array([y for _, y in lines.values()])
-    ax.set(xlim=(0, places[-1]), ylim=(everything.max() + 0.3, everything.min() - 0.3))
-    ax.set_xticks(places, [f"x{budget:g}" for budget in order])
+    values = np.array([y for _, y in lines.values()])
+    ax.set(xlim=(0, positions[-1]), ylim=(values.max() + 0.3, values.min() - 0.3))
+    ax.set_xticks(positions, [f"x{budget:g}" for budget in order])
     ends = {name: (last[name], style_of(name)["color"]) for name in about}
     label_ends(ax, {f"{name} {end[0]:.1f}": end for name, end in ends.items()})
 
 
 def widths(ranges: Mapping[str, Mapping[str, tuple[Usable, bool]]]) -> Figure:
-    """The decades of rates that a policy is usable in: a dot a workload, a bar to their median.
+    """Draw the width of the usable rates of each policy.
+
+    A bar shows the median over the workloads; each marker shows one workload.
 
     Args:
-      ranges: by policy and workload, each with whether it is bounded by what was tried.
+      ranges: Usable range by policy and workload, with whether both ends are inside the tuned
+        rates.
+
+    Returns:
+      The figure.
     """
     medians = {
-        name: float(np.median([found.decades for found, _ in by_workload.values()]))
+        name: float(np.median([usable.decades for usable, _ in by_workload.values()]))
         for name, by_workload in ranges.items()
     }
     names = sorted(medians, key=medians.__getitem__)
@@ -238,8 +260,8 @@ def widths(ranges: Mapping[str, Mapping[str, tuple[Usable, bool]]]) -> Figure:
         colour, median = family_colour(name), medians[name]
         ax.barh(place, median, height=0.62, color=colour, alpha=0.28, linewidth=0)
         ax.plot([median] * 2, [place - 0.31, place + 0.31], color=colour, linewidth=2.4)
-        for found, is_bounded in ranges[name].values():
-            ax.plot(found.decades, place, "o" if is_bounded else ">", clip_on=False, **dot)
+        for usable, is_bounded in ranges[name].values():
+            ax.plot(usable.decades, place, "o" if is_bounded else ">", clip_on=False, **dot)
         side = ax.get_yaxis_transform()
         ax.text(1.03, place, f"{median:.1f}", va="center", transform=side, size=10.5)
     ax.set_yticks(range(len(names)), names, color=INK)
@@ -249,10 +271,17 @@ def widths(ranges: Mapping[str, Mapping[str, tuple[Usable, bool]]]) -> Figure:
 
 
 def draw_shares(
-    ax: Axes, relative: np.ndarray, found: Mapping[str, np.ndarray], about: Sequence[str]
+    ax: Axes, relative: np.ndarray, medians: Mapping[str, np.ndarray], about: Sequence[str]
 ) -> None:
-    """How much of the best fall of the loss each rate brings: the median over the workloads."""
-    lines = {name: (relative, values) for name, values in found.items()}
+    """Draw the decrease of the loss at each rate, as a fraction of the best decrease.
+
+    Args:
+      ax: Axes to draw on.
+      relative: Rates over the centre of their range, of shape ``(rates,)``.
+      medians: Median fractions over the workloads by policy, of shape ``(rates,)``.
+      about: Policies in the foreground.
+    """
+    lines = {name: (relative, values) for name, values in medians.items()}
     ax.axhline(0.95, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
     draw_lines(ax, lines, about)
     ax.set(xscale="log", ylim=(-0.03, 1.03))
@@ -263,22 +292,25 @@ def draw_shares(
 
 
 def median_shares(trials: Sequence[Trial], least: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """The medians over the workloads of the shares of each rate, by policy.
+    """Return the median over the workloads of `analysis.shares`, by policy.
 
     Args:
-      trials: of one budget, all with the same draw of rates.
-      least: the lowest loss of any policy, by workload.
+      trials: Trials at one budget, with the same draw of rates.
+      least: Lowest loss of any policy, by workload.
+
+    Returns:
+      A dict from policy to fractions of shape ``(rates,)``.
     """
-    found: dict[str, list[np.ndarray]] = {}
+    by_policy: dict[str, list[np.ndarray]] = {}
     for trial in trials:
-        found.setdefault(trial.policy, []).append(shares(trial, least[trial.workload]))
-    return {name: np.median(values, axis=0) for name, values in found.items()}
+        by_policy.setdefault(trial.policy, []).append(shares(trial, least[trial.workload]))
+    return {name: np.median(values, axis=0) for name, values in by_policy.items()}
 
 
 def draw_sensitivity(
     ax: Axes, relative: np.ndarray, trials: Sequence[Trial], about: Sequence[str]
 ) -> None:
-    """The final validation loss against the rate, for one workload; a cross where it diverged."""
+    """Draw the final validation loss over the rate on one workload; crosses mark divergence."""
     lines, first = {}, max(trial.first for trial in trials)
     for trial in trials:
         losses = trial.tuning["loss"].mean(axis=1)
@@ -297,12 +329,19 @@ def draw_sensitivity(
     label_lines(ax, lines, about)
 
 
-def draw_course(
+def draw_curves(
     losses: Axes, rates: Axes, trials: Sequence[Trial], about: Sequence[str], *, points: int = 120
 ) -> None:
-    """The validation loss of one workload's policies, over the rate that each applied.
+    """Draw the validation losses on one workload, and the applied rates below them.
 
-    Medians over the seeds, in bands of their intervals; the rate at so many points at most.
+    Lines are medians over the seeds; bands are their intervals.
+
+    Args:
+      losses: Axes of the losses.
+      rates: Axes of the rates.
+      trials: Trials of all policies on the workload.
+      about: Policies in the foreground.
+      points: Maximum number of points of a line of rates.
     """
     lines = {}
     for trial in trials:
@@ -314,13 +353,13 @@ def draw_course(
         style = style_of(trial.policy) | {"marker": ""}
         band(losses, trial.evaluated, trial.curves["loss"], style["color"], linewidth=0)
         steps, applied = rate_of(trial)
-        some = np.unique(np.linspace(0, len(steps) - 1, points).round().astype(int))
-        rates.plot(steps[some], applied[some], **style)
+        indices = np.unique(np.linspace(0, len(steps) - 1, points).round().astype(int))
+        rates.plot(steps[indices], applied[indices], **style)
         highest.append(float(np.nanmax(np.where(np.isfinite(applied), applied, 0))))
-    seen = [float(np.nanmin(y)) for _, y in lines.values() if np.isfinite(y).any()]
+    lowest = [float(np.nanmin(y)) for _, y in lines.values() if np.isfinite(y).any()]
     first = max(trial.first for trial in trials)
-    _losses(losses, min(seen, default=first), first)
-    # Methods apply rates of their own orders of magnitude; one linear axis would hide most.
+    _losses(losses, min(lowest, default=first), first)
+    # Adaptive methods apply rates of different magnitudes; a linear axis would hide most of them.
     if min(highest) > 0 and max(highest) / min(highest) > 20:
         rates.set_yscale("log")
         rates.set_ylim(1e-3 * min(highest), 2 * max(highest))
@@ -339,7 +378,7 @@ def draw_course(
 
 
 def _losses(ax: Axes, low: float, high: float) -> None:
-    """Limits and marks of losses: logarithmic where they span much."""
+    """Set the limits and ticks of an axis of losses, logarithmic for ratios above 3."""
     if not (0 < low < high and high / low > 3):
         margin = 0.06 * max(abs(high - low), 1e-3 * abs(high), np.finfo(float).tiny)
         ax.set_ylim(low - margin, high + margin)
@@ -347,8 +386,8 @@ def _losses(ax: Axes, low: float, high: float) -> None:
         return
     ax.set_yscale("log")
     ax.set_ylim(low / 1.12, high * 1.05)
-    parts = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)
-    ax.yaxis.set_major_locator(LogLocator(subs=parts, numticks=8))
+    multiples = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)
+    ax.yaxis.set_major_locator(LogLocator(subs=multiples, numticks=8))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(short))
 
@@ -360,7 +399,7 @@ def _decades(ax: Axes) -> None:
 
 
 def short(value: float, _: object = None) -> str:
-    """A few letters: 0.05, 1e-4."""
+    """Format a number with few characters, such as 0.05 or 1e-4."""
     if value != 0 and not 1e-3 <= abs(value) < 1e4:
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
     return f"{value:.3g}"
@@ -372,7 +411,14 @@ def grid(
     xlabel: str = "",
     ylabel: str = "",
 ) -> Figure:
-    """Charts beside each other as one picture, each with its title."""
+    """Return a figure with a grid of titled charts.
+
+    Args:
+      panels: Function that draws on axes, by title.
+      columns: Maximum number of columns.
+      xlabel: Common label of the horizontal axes.
+      ylabel: Common label of the vertical axes.
+    """
     rows = -(-len(panels) // columns)
     columns = min(columns, len(panels))
     with plt.rc_context(PANEL):

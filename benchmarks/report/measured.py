@@ -1,7 +1,7 @@
-"""Tables of what things cost, from the JSON files of the commands that measured it.
+"""Cost tables from the JSON files of the cost benchmarks.
 
-A file that a `CostTable` has written is a table as it is. Those of commands that write numbers in
-another shape are turned into such tables here; any other file is none.
+A file that `CostTable.write` wrote is read as it is. The files of `cost` and `sweep-speed`, which
+have more numbers, are converted to tables. All other files are ignored.
 """
 
 import json
@@ -10,37 +10,37 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.costs import CostTable, shown
+from benchmarks.costs import CostTable, format_number
 
 REFERENCE = "optax adam"
 
 
 def read(folder: Path) -> list[CostTable]:
-    """The tables of all files of the folder, in the order of their names."""
+    """Return the tables of all JSON files in a folder, in the order of the file names."""
     return [table for file in sorted(folder.glob("*.json")) for table in of_file(file)]
 
 
 def of_file(file: Path) -> list[CostTable]:
-    """The tables of a file; none if it is of another shape."""
-    found = json.loads(file.read_text())
-    if not isinstance(found, dict):
+    """Return the tables of a file; an empty list if it has no known format."""
+    content = json.loads(file.read_text())
+    if not isinstance(content, dict):
         return []
-    if found.keys() == {field.name for field in fields(CostTable)}:
-        return [CostTable(**found)]
-    for keys, make in _SHAPES.items():
-        if found.keys() >= set(keys):
-            return make(found)
+    if content.keys() == {field.name for field in fields(CostTable)}:
+        return [CostTable(**content)]
+    for keys, convert in _FORMATS.items():
+        if content.keys() >= set(keys):
+            return convert(content)
     return []
 
 
-def of_transforms(found: Mapping[str, Any]) -> list[CostTable]:
-    """Of ``python -m benchmarks cost``: a table a machine, optax's numbers beside ours."""
-    return [_of_machine(title, costs, found) for title, costs in found["costs"].items()]
+def of_transforms(content: Mapping[str, Any]) -> list[CostTable]:
+    """Return the tables of ``python -m benchmarks cost``, one per machine or TPU topology."""
+    return [_of_machine(title, costs, content) for title, costs in content["costs"].items()]
 
 
-def _of_machine(title: str, costs: Mapping[str, Any], found: Mapping[str, Any]) -> CostTable:
+def _of_machine(title: str, costs: Mapping[str, Any], content: Mapping[str, Any]) -> CostTable:
     keys = [key for key in costs[REFERENCE] if key != "other_collectives"]
-    # The least is of a step that writes nothing before its sums, as ours are.
+    # The lower bound holds for steps that compute their sums first, as those of lrsched do.
     paired = [key for key in keys if key != "least"]
     columns = ["transform"]
     for key in keys:
@@ -50,22 +50,22 @@ def _of_machine(title: str, costs: Mapping[str, Any], found: Mapping[str, Any]) 
         ]
     rows = []
     for name in (name for name in costs if not name.startswith("optax ")):
-        theirs = costs.get("optax " + name.partition("(")[0], {})
+        counterpart = costs.get("optax " + name.partition("(")[0], {})
         row = [name]
         for key in keys:
             row += [
-                shown(costs[name].get(key)),
-                *([shown(theirs.get(key))] if key in paired else []),
+                format_number(costs[name].get(key)),
+                *([format_number(counterpart.get(key))] if key in paired else []),
             ]
         rows.append(row)
     is_measured = "time_ratio" in keys
     caption = "One update of a transformer's parameters. " + (
-        "Time is in multiples of optax's Adam, in the same round: the median and the quartiles."
+        "Time is in multiples of optax's Adam in the same round: median and quartiles."
         if is_measured
         else "Compiled ahead of time for the TPUs, not run on them."
     )
     command = "python -m benchmarks cost" + ("" if is_measured else " --tpu")
-    return CostTable(f"Transforms, {title}", command, caption, columns, rows, found["versions"])
+    return CostTable(f"Transforms, {title}", command, caption, columns, rows, content["versions"])
 
 
 _HEADINGS = {
@@ -76,15 +76,15 @@ _HEADINGS = {
 }
 
 
-def of_sweeps(found: Mapping[str, Any]) -> list[CostTable]:
-    """Of ``python -m benchmarks sweep-speed``: ways to try rates, range tests, devices."""
+def of_sweeps(content: Mapping[str, Any]) -> list[CostTable]:
+    """Return the tables of ``python -m benchmarks sweep-speed``."""
     command = "python -m benchmarks sweep-speed"
     best = {
         name: (min(t[0] for t in times), min(t[1] for t in times))
-        for name, times in found["sweep"].items()
+        for name, times in content["sweep"].items()
     }
     fastest = min(sum(times) for name, times in best.items() if name.startswith("lrsched"))
-    ways = [
+    methods = [
         [
             name,
             *(f"{seconds:.2f}" for seconds in (*times, sum(times))),
@@ -92,22 +92,25 @@ def of_sweeps(found: Mapping[str, Any]) -> list[CostTable]:
         ]
         for name, times in best.items()
     ]
-    tests = [[name, f"{seconds:.3f}"] for name, seconds in found["range tests"].items()]
+    tests = [[name, f"{seconds:.3f}"] for name, seconds in content["range tests"].items()]
     devices = [
         [str(count), f"{row['seconds']:.2f}", str(row["collectives"])]
-        for count, row in found["devices"].items()
+        for count, row in content["devices"].items()
     ]
-    of_ways = ["way", "compile, s", "run, s", "both, s", "over ours"]
-    of_devices = ["host devices", "run, s", "collectives"]
-    caption = "The least of each part of several rounds; what compiles for each rate has one."
+    method_columns = ["method", "compile, s", "run, s", "total, s", "over lrsched's total"]
+    device_columns = ["CPU devices", "run, s", "collectives"]
+    caption = (
+        "Minimum of several rounds for each column; one round for methods that compile for each "
+        "rate."
+    )
     return [
-        CostTable("A sweep of rates", command, caption, of_ways, ways, {}),
+        CostTable("A sweep of rates", command, caption, method_columns, methods, {}),
         CostTable("A range test of 100 updates", command, "", ["range test", "seconds"], tests, {}),
-        CostTable("The sweep on host devices", command, "", of_devices, devices, {}),
+        CostTable("The sweep on CPU devices", command, "", device_columns, devices, {}),
     ]
 
 
-_SHAPES: dict[tuple[str, ...], Callable[[Mapping[str, Any]], list[CostTable]]] = {
+_FORMATS: dict[tuple[str, ...], Callable[[Mapping[str, Any]], list[CostTable]]] = {
     ("costs",): of_transforms,
     ("sweep", "range tests", "devices"): of_sweeps,
 }

@@ -1,4 +1,4 @@
-"""The page as a whole, and the pictures for the docs."""
+"""HTML page of the report, and the figures of the documentation."""
 
 import json
 from collections.abc import Sequence
@@ -21,65 +21,70 @@ HERE = Path(__file__).parent
 TITLE = "Learning-rate policies, tuned alike"
 
 
-def page(found: Findings, tables: Sequence[CostTable], home: str | None = None) -> str:
-    """Returns all of it as HTML; the same study gives the same page.
+def page(findings: Findings, tables: Sequence[CostTable], home: str | None = None) -> str:
+    """Return the page as HTML; the same study always gives the same page.
 
-    ``home`` is the address of the page to which the first line leads back, where there is one.
+    Args:
+      findings: Study to report.
+      tables: Tables of the cost benchmarks.
+      home: Address that the first line of the page links to. None for no link.
     """
     with mpl.rc_context(charts.PANEL):
         parts = {
-            "overview": ("Overview", _overview(found)),
-            "sensitivity": ("Which rates are usable", sections.sensitivity(found)),
-            "profiles": ("Updates to a target", sections.profiles(found)),
-            "budgets": ("Short and long runs", sections.budgets(found)),
-            "workloads": ("Workload by workload", sections.workloads(found)),
-            "costs": ("What it costs", sections.costs(tables)),
-            "method": ("How it was done", sections.method(found)),
+            "overview": ("Overview", _overview(findings)),
+            "sensitivity": ("Which rates are usable", sections.sensitivity(findings)),
+            "profiles": ("Updates to a target", sections.profiles(findings)),
+            "budgets": ("Short and long runs", sections.budgets(findings)),
+            "workloads": ("Workload by workload", sections.workloads(findings)),
+            "costs": ("Costs", sections.costs(tables)),
+            "method": ("Method", sections.method(findings)),
         }
     return Template((HERE / "page.html").read_text()).substitute(
         title=TITLE,
         style=(HERE / "style.css").read_text().strip(),
-        name=escape(found.name),
+        name=escape(findings.name),
         kicker="lrsched benchmarks" if home is None else f'<a href="{home}">lrsched benchmarks</a>',
-        lead=_lead(found),
-        summary=sections.summary(found),
+        lead=_lead(findings),
+        summary=sections.summary(findings),
         contents="".join(f'<li><a href="#{n}">{title}</a></li>' for n, (title, _) in parts.items()),
         sections="\n".join(
             f'<section class="{name}"><h2 id="{name}">{title}</h2>{body}</section>'
             for name, (title, body) in parts.items()
         ),
-        command=escape(command(found.name, found.protocol, found.trials)),
-        made=_made(found),
+        command=escape(command(findings.name, findings.protocol, findings.trials)),
+        made=_made(findings),
     )
 
 
-def _lead(found: Findings) -> str:
-    protocol = found.protocol
-    confidence = interval(found.here[0].final["loss"]).confidence
-    budgets = ", ".join(f"x{budget:g}" for budget in found.budgets)
+def _lead(findings: Findings) -> str:
+    protocol = findings.protocol
+    confidence = interval(findings.here[0].final["loss"]).confidence
+    budgets = ", ".join(f"x{budget:g}" for budget in findings.budgets)
+    num_policies = number(len(findings.policies), "policy")
+    num_workloads = number(len(findings.workloads), "workload")
+    num_budgets = number(len(findings.budgets), "training budget")
     return (
-        f"{number(len(found.policies), 'policy')} on {number(len(found.workloads), 'workload')} of "
-        f"real data at {number(len(found.budgets), 'training budget')} ({budgets}). Every policy "
-        f"has the same tuning budget: {number(protocol.rates, 'rate')} from the same draw, of "
-        "which the validation loss chooses one. Scores are medians of "
-        f"{number(protocol.seeds, 'run')} with other seeds on a test split that chose nothing, "
-        f"with {confidence:.0%} intervals."
+        f"{num_policies} on {num_workloads} of real data at {num_budgets} ({budgets}). Every "
+        f"policy has the same tuning budget: {number(protocol.rates, 'rate')} from the same draw, "
+        "of which the validation loss selects one. Scores are medians of "
+        f"{number(protocol.seeds, 'run')} with other seeds on a test split that was not used for "
+        f"the selection, with {confidence:.0%} intervals."
     )
 
 
-def _overview(found: Findings) -> str:
+def _overview(findings: Findings) -> str:
     return (
-        f"<p>At x{found.budget:g}. <b>Bold</b>: the best median. "
-        '<span class="near">marked</span>: its interval overlaps the best one\'s, so the seeds do '
-        "not tell the two apart. Small: the interval. Ranks are by the test loss, over the "
-        "workloads that have all policies at that budget.</p>" + sections.overview(found)
+        f"<p>Results at x{findings.budget:g}. <b>Bold</b>: the best median. "
+        '<span class="near">Marked</span>: the interval overlaps that of the best policy, so the '
+        "seeds do not separate the two. Small: the interval. Ranks are by the test loss, over the "
+        "workloads that have all policies at that budget.</p>" + sections.overview(findings)
     )
 
 
-def _made(found: Findings) -> str:
-    """Versions, machine and seed; every one if trials are of several."""
-    kinds = dict.fromkeys(json.dumps(trial.made_on, sort_keys=True) for trial in found.trials)
-    lines = [f"Seed {found.protocol.seed}."]
+def _made(findings: Findings) -> str:
+    """Return the seed, and the versions and machines of the trials."""
+    kinds = dict.fromkeys(json.dumps(trial.made_on, sort_keys=True) for trial in findings.trials)
+    lines = [f"Seed {findings.protocol.seed}."]
     for kind in map(json.loads, kinds):
         versions = ", ".join(f"{name} {version}" for name, version in kind["versions"].items())
         machine = ", ".join(f"{name} {value}" for name, value in kind["machine"].items())
@@ -87,58 +92,61 @@ def _made(found: Findings) -> str:
     return escape(" ".join(lines))
 
 
-def pictures(found: Findings, folder: Path) -> list[Path]:
-    """Writes the pictures that the docs show."""
-    drawn = {"courses": _courses(found), "profiles": _profiles(found)}
+def pictures(findings: Findings, folder: Path) -> list[Path]:
+    """Write the figures of the documentation and return their paths."""
+    drawn = {"courses": _curves(findings), "profiles": _profiles(findings)}
     with mpl.rc_context(charts.PANEL):
-        if len(found.protocol.draw(1.0)) > 1:
-            drawn |= {"sensitivity": _sensitivity(found), "usable": charts.widths(found.ranges)}
-        if len(found.shared_ranks) > 1:
-            drawn["budgets"] = _budgets(found)
+        if len(findings.protocol.draw(1.0)) > 1:
+            drawn |= {
+                "sensitivity": _sensitivity(findings),
+                "usable": charts.widths(findings.ranges),
+            }
+        if len(findings.shared_ranks) > 1:
+            drawn["budgets"] = _budgets(findings)
     for name, figure in drawn.items():
         figures.save(figure, folder / f"{name}.png")
     return [folder / f"{name}.png" for name in drawn]
 
 
-def _courses(found: Findings) -> Figure:
-    names = [name for name in found.workloads if found.of(name)][:3]
-    policies = [name for name in found.policies if name in SIX] or found.policies[:6]
-    return figures.courses(
-        [t for t in found.here if t.workload in names and t.policy in policies], found.budget
+def _curves(findings: Findings) -> Figure:
+    names = [name for name in findings.workloads if findings.of(name)][:3]
+    policies = [name for name in findings.policies if name in SIX] or findings.policies[:6]
+    return figures.curves(
+        [t for t in findings.here if t.workload in names and t.policy in policies], findings.budget
     )
 
 
-def _profiles(found: Findings) -> Figure:
-    drawn, factors = sections.profile_data(found, timed=False)
+def _profiles(findings: Findings) -> Figure:
+    drawn, factors = sections.profile_data(findings, timed=False)
     return charts.grid(
         {
             family: partial(charts.draw_profile, profiles=drawn, factors=factors, about=names)
             for family, names in charts.groups(list(drawn)).items()
         },
-        xlabel="updates to the target, times the fewest",
+        xlabel="updates to the target, as a multiple of the fewest",
         ylabel="workloads",
     )
 
 
-def _sensitivity(found: Findings) -> Figure:
-    medians = charts.median_shares(found.here, found.least)
-    relative = found.protocol.draw(1.0)
+def _sensitivity(findings: Findings) -> Figure:
+    medians = charts.median_shares(findings.here, findings.least)
+    relative = findings.protocol.draw(1.0)
     return charts.grid(
         {
-            family: partial(charts.draw_shares, relative=relative, found=medians, about=names)
+            family: partial(charts.draw_shares, relative=relative, medians=medians, about=names)
             for family, names in charts.groups(list(medians)).items()
         },
-        xlabel="rate, times the middle of what was tried",
-        ylabel="share of the best fall of the loss",
+        xlabel="rate, as a multiple of the centre of its range",
+        ylabel="fraction of the best decrease of the loss",
     )
 
 
-def _budgets(found: Findings) -> Figure:
-    means = found.shared_ranks
+def _budgets(findings: Findings) -> Figure:
+    means = findings.shared_ranks
     return charts.grid(
         {
             family: partial(charts.draw_budgets, means=means, about=names)
-            for family, names in charts.groups(found.policies).items()
+            for family, names in charts.groups(findings.policies).items()
         },
         xlabel="budget",
         ylabel="mean rank, lower is better",

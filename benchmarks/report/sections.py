@@ -1,4 +1,4 @@
-"""The sections of the page, each a function of what was found."""
+"""Sections of the page, each a function from the findings to HTML."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -23,49 +23,51 @@ from benchmarks.report.svg import VARIABLES, inline
 from benchmarks.workloads import WORKLOADS
 
 LOWEST, HIGHEST = "⤓", "⤒"
-"""Marks of a chosen rate at an edge of those that were tried."""
+"""Marks of a selected rate that is the lowest or the highest tuned rate."""
 FACTOR = 8.0
-"""The greatest in a performance profile."""
+"""Greatest factor of a performance profile."""
 
 
-def summary(found: Findings) -> str:
-    """The sentences that the numbers give."""
-    items = (f"<dt>{about}</dt><dd>{escape(text)}</dd>" for about, text in sentences(found))
+def summary(findings: Findings) -> str:
+    """Return the list of generated sentences."""
+    items = (f"<dt>{about}</dt><dd>{escape(text)}</dd>" for about, text in sentences(findings))
     return f'<dl class="findings">{"".join(items)}</dl>'
 
 
-def overview(found: Findings) -> str:
-    """The table of workloads and policies."""
-    metrics = {w: {t.policy: interval(score(t)) for t in found.of(w)} for w in found.workloads}
-    losses = {w: found.test_losses(w) for w in found.workloads}
-    shown = [workload for workload in found.workloads if losses[workload]]
+def overview(findings: Findings) -> str:
+    """Return the table of ranks and scores, with a row per policy and a column per workload."""
+    metrics = {
+        w: {t.policy: interval(score(t)) for t in findings.of(w)} for w in findings.workloads
+    }
+    losses = {w: findings.test_losses(w) for w in findings.workloads}
+    shown = [workload for workload in findings.workloads if losses[workload]]
     head = [
         '<tr><th rowspan="2" scope="col">policy</th>'
-        f'<th colspan="{len(found.budgets)}" scope="colgroup">mean rank at</th>',
+        f'<th colspan="{len(findings.budgets)}" scope="colgroup">mean rank at</th>',
         *(
             f'<th class="wrap" scope="col">{escape(WORKLOADS[workload].title)}</th>'
             for workload in shown
         ),
         "</tr><tr>",
-        *(f'<th scope="col">x{budget:g}</th>' for budget in found.budgets),
+        *(f'<th scope="col">x{budget:g}</th>' for budget in findings.budgets),
         *(
             f"<th>test {escape(WORKLOADS[workload].metric.__name__)}<br>test loss</th>"
             for workload in shown
         ),
         "</tr>",
     ]
-    best_ranks = {budget: min(means.values()) for budget, means in found.ranks.items()}
+    best_ranks = {budget: min(means.values()) for budget, means in findings.ranks.items()}
     body = []
-    for family, policies in charts.families(found.policies).items():
-        width = 1 + len(found.budgets) + len(shown)
+    for family, policies in charts.families(findings.policies).items():
+        width = 1 + len(findings.budgets) + len(shown)
         body.append(
             f'<tr class="family"><th scope="rowgroup">{escape(family)}</th>'
             f'<td colspan="{width - 1}"></td></tr>'
         )
         for policy in policies:
             cells = [f'<th scope="row">{escape(policy)}</th>']
-            for budget in found.budgets:
-                mean = found.ranks[budget].get(policy, np.nan)
+            for budget in findings.budgets:
+                mean = findings.ranks[budget].get(policy, np.nan)
                 text = f"{mean:.1f}" if np.isfinite(mean) else "-"
                 cells.append(
                     f"<td><b>{text}</b></td>" if mean == best_ranks[budget] else f"<td>{text}</td>"
@@ -74,14 +76,14 @@ def overview(found: Findings) -> str:
                 if policy not in losses[workload]:
                     cells.append("<td>-</td>")
                     continue
-                by_metric = {name: _turned(of) for name, of in metrics[workload].items()}
+                by_metric = {name: _negated(value) for name, value in metrics[workload].items()}
                 lines = [
                     _score(policy, metrics[workload], rivals(by_metric), "{:.3f}".format),
                     _score(policy, losses[workload], rivals(losses[workload]), loss),
                 ]
-                gone = diverged(found.by_key[workload, policy, found.budget])
+                gone = diverged(findings.by_key[workload, policy, findings.budget])
                 if gone:
-                    seeds = len(found.by_key[workload, policy, found.budget].seeds)
+                    seeds = len(findings.by_key[workload, policy, findings.budget].seeds)
                     lines.append(f'<span class="diverged">{gone} of {seeds} diverged</span>')
                 cells.append(f"<td>{'<br>'.join(lines)}</td>")
             body.append(f"<tr>{''.join(cells)}</tr>")
@@ -92,27 +94,27 @@ def overview(found: Findings) -> str:
     )
 
 
-def _turned(of: Interval) -> Interval:
-    """The same where less is better."""
-    return Interval(-of.median, -of.high, -of.low, of.confidence)
+def _negated(value: Interval) -> Interval:
+    """Return the interval of the negated values, for which lower is better."""
+    return Interval(-value.median, -value.high, -value.low, value.confidence)
 
 
 def _score(
     policy: str,
-    found: dict[str, Interval],
+    intervals: dict[str, Interval],
     leading: tuple[str, list[str]],
     form: Callable[[float], str],
 ) -> str:
     best, others = leading
-    text = with_interval(found[policy], form)
-    # Ties with the best to the last digit are as good as it.
-    if found[policy].median == found[best].median:
+    text = with_interval(intervals[policy], form)
+    # A policy whose median equals the best one is marked as best as well.
+    if intervals[policy].median == intervals[best].median:
         return f'<span class="best">{text}</span>'
     return f'<span class="near">{text}</span>' if policy in others else f"<span>{text}</span>"
 
 
 def loss(value: float) -> str:
-    """Three digits of a loss.
+    """Format a loss with three significant digits.
 
     >>> from benchmarks.report.sections import loss
     >>> loss(0.1), loss(2.0)
@@ -121,23 +123,24 @@ def loss(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def with_interval(of: Interval, form: Callable[[float], str] = loss) -> str:
-    """A median and the ends of its interval; infinite is written as diverged."""
+def with_interval(value: Interval, form: Callable[[float], str] = loss) -> str:
+    """Return a median with its interval as HTML; an infinite median becomes "diverged"."""
 
-    def one(value: float) -> str:
-        return form(value) if np.isfinite(value) else "∞" if value > 0 else "-∞"
+    def format_end(end: float) -> str:
+        return form(end) if np.isfinite(end) else "∞" if end > 0 else "-∞"
 
-    median = one(of.median) if np.isfinite(of.median) else "diverged"
-    return f"{median} <small>{one(of.low)} to {one(of.high)}</small>".replace("-", "\N{MINUS SIGN}")
+    median = format_end(value.median) if np.isfinite(value.median) else "diverged"
+    text = f"{median} <small>{format_end(value.low)} to {format_end(value.high)}</small>"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
-def profiles(found: Findings) -> str:
-    """Performance profiles of the updates to the targets, and of the seconds."""
-    names = dict.fromkeys(trial.workload for trial in found.whole)
+def profiles(findings: Findings) -> str:
+    """Return performance profiles of the updates to the targets, and of the time."""
+    names = dict.fromkeys(trial.workload for trial in findings.whole)
     if not names:
         return "<p>No workload has all policies, so there is nothing to compare.</p>"
     targets = ", ".join(f"{WORKLOADS[name].target:g} on {name}" for name in names)
-    costs = found.costs(timed=False)
+    costs = findings.costs(timed=False)
     unreached = [
         name
         for place, name in enumerate(names)
@@ -145,138 +148,141 @@ def profiles(found: Findings) -> str:
     ]
     note = f" No policy reached it on {', '.join(unreached)}." if unreached else ""
     return (
-        f"<p>How often a policy reaches the target (a validation loss of {escape(targets)}), by "
-        "the median of its runs, within a factor of the policy that needs the fewest updates. "
-        f"Left: how often it is the fastest; right: how often it gets there within {FACTOR:g} "
-        f"times the fewest. Faint: all other policies.{escape(note)}</p>"
-        + _profile_panels(found, timed=False)
-        + "<details><summary>The same by time</summary><p>Updates times the seconds of one update "
-        "of one run, as measured while the policy's runs trained side by side in one program: a "
-        "share of throughput, not the time of a run on its own, and with all else that the machine "
-        "did at that time.</p>" + _profile_panels(found, timed=True) + "</details>"
+        "<p>Fraction of the workloads on which a policy reaches the target (a validation loss of "
+        f"{escape(targets)}) within a factor of the fewest updates of any policy. The number of "
+        "updates is the median of the runs. The left end shows how often a policy is the fastest; "
+        f"the right end, how often it needs at most {FACTOR:g} times the fewest updates. Faint "
+        f"lines: all other policies.{escape(note)}</p>"
+        + _profile_panels(findings, timed=False)
+        + "<details><summary>Profiles of the time</summary><p>Number of updates times the seconds "
+        "of one update. The seconds are measured while the runs of a policy train side by side in "
+        "one program, so they are a share of the throughput, not the time of a single run. Other "
+        "load on the machine is included.</p>"
+        + _profile_panels(findings, timed=True)
+        + "</details>"
     )
 
 
-def profile_data(found: Findings, *, timed: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The profiles of all policies, and the factors that they are of."""
-    costs = found.costs(timed=timed)
+def profile_data(findings: Findings, *, timed: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the profiles of all policies, and their factors, of shape ``(97,)``."""
+    costs = findings.costs(timed=timed)
     factors = np.geomspace(1, FACTOR, 97)
     return profile(costs, factors), factors
 
 
-def _profile_panels(found: Findings, *, timed: bool) -> str:
-    drawn, factors = profile_data(found, timed=timed)
+def _profile_panels(findings: Findings, *, timed: bool) -> str:
+    drawn, factors = profile_data(findings, timed=timed)
     what = "seconds" if timed else "updates"
     figures = []
     for family, policies in charts.groups(list(drawn)).items():
         figure = charts.panel()
         ax = figure.add_subplot()
         charts.draw_profile(ax, drawn, factors, policies)
-        ax.set(title=family, xlabel=f"{what}, times the fewest")
+        ax.set(title=family, xlabel=f"{what}, as a multiple of the fewest")
         figures.append((figure, f"profile of {what}: {family}"))
     return panels(figures, f"profile-{what}")
 
 
-def budgets(found: Findings) -> str:
-    """How policies rank at each budget."""
-    means = found.shared_ranks
+def budgets(findings: Findings) -> str:
+    """Return the charts of the mean rank at each budget."""
+    means = findings.shared_ranks
     if len(means) < 2:
-        return "<p>The study has one budget, or no workload that has every policy at each.</p>"
+        return "<p>The study has one budget, or no workload with every policy at every budget.</p>"
     figures = []
-    for family, policies in charts.groups(found.policies).items():
+    for family, policies in charts.groups(findings.policies).items():
         figure = charts.panel(right=122)
         ax = figure.add_subplot()
         charts.draw_budgets(ax, means, policies)
         ax.set(title=family, xlabel="budget")
         figures.append((figure, f"mean rank at each budget: {family}"))
     return (
-        "<p>Mean ranks by the median test loss, the best on top, over the workloads that have "
-        f"every budget: {escape(', '.join(found.everywhere))}. Rates are tuned at each budget "
-        "anew. Where lines cross, the advice depends on the budget.</p>"
+        "<p>Mean ranks by the median test loss, with the best on top, over the workloads that have "
+        f"every budget: {escape(', '.join(findings.everywhere))}. Rates are tuned separately at "
+        "each budget. Where lines cross, the better policy depends on the budget.</p>"
         + panels(figures, "budgets")
     )
 
 
-def sensitivity(found: Findings) -> str:
-    """The usable rates, and what each rate brings."""
-    relative = found.protocol.draw(1.0)
+def sensitivity(findings: Findings) -> str:
+    """Return the charts of the usable rates, and of the decrease of the loss at each rate."""
+    relative = findings.protocol.draw(1.0)
     if len(relative) < 2:
-        return "<p>One rate was tried, so nothing is known about others.</p>"
-    widths = charts.widths(found.ranges)
-    medians = charts.median_shares(found.here, found.least)
+        return "<p>One rate was tried, so the study has no information about others.</p>"
+    widths = charts.widths(findings.ranges)
+    medians = charts.median_shares(findings.here, findings.least)
     by_family = []
     for family, policies in charts.groups(list(medians)).items():
         figure = charts.panel()
         ax = figure.add_subplot()
         charts.draw_shares(ax, relative, medians, policies)
-        ax.set(title=family, xlabel="rate, times the middle of its range")
-        by_family.append((figure, f"share of the best fall of the loss at each rate: {family}"))
+        ax.set(title=family, xlabel="rate, as a multiple of the centre")
+        by_family.append((figure, f"fraction of the best decrease at each rate: {family}"))
     return (
         '<div class="beside"><div>'
-        "<p>A rate is <b>usable</b> if the validation loss falls by 95 % or more of what it falls "
-        "by under the best rate of the best policy. The wider the range of usable rates, the less "
-        "a wrong guess costs. The bar is the median over the workloads; a circle is a workload, a "
-        "triangle one whose range goes on beyond the "
-        f"{found.protocol.decades:g} decades that were tried. Zero: no rate that was tried is "
+        "<p>A rate is <b>usable</b> if the decrease of the validation loss is at least 95 % of "
+        "that at the best rate of the best policy. The wider the range of usable rates, the less a "
+        "wrong guess costs. A bar is the median over the workloads. A circle is one workload; a "
+        "triangle is one whose range may continue outside the "
+        f"{findings.protocol.decades:g} decades of tuned rates. Zero means that no tuned rate is "
         "usable.</p>"
-        + legend(found)
+        + legend(findings)
         + "</div>"
         + panels([(widths, "decades of usable rates of each policy")], "widths", "single")
         + "</div>"
-        + "<p>What each rate brings: the fall of the loss as a share of the best one, the median "
-        "over the workloads. Rates are relative to the middle of what was tried: the workload's "
-        "own rate for Adam and what is built on it, 1 for methods that find the rate. Faint: all "
-        "other policies; dotted: 95 %.</p>"
+        + "<p>Decrease of the loss at each rate as a fraction of the best decrease; medians over "
+        "the workloads. Rates are relative to the centre of the tuned range, which is the rate of "
+        "the workload for Adam and transforms around Adam, and 1 for adaptive methods. Faint lines:"
+        " all other policies; dotted line: 95 %.</p>"
         + panels(by_family, "shares")
-        + f"<details><summary>Usable rates on every workload</summary>{_ranges(found)}</details>"
+        + f"<details><summary>Usable rates on every workload</summary>{_ranges(findings)}</details>"
     )
 
 
-def _ranges(found: Findings) -> str:
-    shown = [name for name in found.workloads if found.of(name)]
+def _ranges(findings: Findings) -> str:
+    shown = [name for name in findings.workloads if findings.of(name)]
     rows = [
-        [policy, f"{found.widths[policy]:.1f}"]
+        [policy, f"{findings.widths[policy]:.1f}"]
         + [_range(ranges[name]) if name in ranges else "-" for name in shown]
-        for policy, ranges in found.ranges.items()
+        for policy, ranges in findings.ranges.items()
     ]
     return table(["policy", "decades, median", *shown], rows, "Usable rates on every workload")
 
 
-def _range(found: tuple[Usable, bool]) -> str:
-    width, is_bounded = found
+def _range(bounded_range: tuple[Usable, bool]) -> str:
+    width, is_bounded = bounded_range
     if not width.decades:
         return "none"
     return f"{width.low:.1g} to {width.high:.1g}" + ("" if is_bounded else " +")
 
 
-def workloads(found: Findings) -> str:
-    """Curves, rates and scores of every workload, folded up."""
-    return "".join(_workload(found, name) for name in found.workloads if found.of(name))
+def workloads(findings: Findings) -> str:
+    """Return a collapsed section with curves, rates and scores for every workload."""
+    return "".join(_workload(findings, name) for name in findings.workloads if findings.of(name))
 
 
-def _workload(found: Findings, name: str) -> str:
-    workload, trials = WORKLOADS[name], found.of(name)
+def _workload(findings: Findings, name: str) -> str:
+    workload, trials = WORKLOADS[name], findings.of(name)
     first = trials[0]
     names = [trial.policy for trial in trials]
-    relative = found.protocol.draw(1.0)
-    courses, rates = [], []
+    relative = findings.protocol.draw(1.0)
+    curves, rates = [], []
     for family, policies in charts.groups(names).items():
         figure = charts.panel(340, 290)
         losses, applied = figure.subplots(2, 1, height_ratios=[2, 1])
-        charts.draw_course(losses, applied, trials, policies)
+        charts.draw_curves(losses, applied, trials, policies)
         losses.set_title(f"{family}: loss")
         applied.set_title("learning rate", size=11, weight="normal", color=charts.MUTED, pad=3)
         applied.set_xlabel("update")
-        courses.append((figure, f"{name}: validation loss and learning rate, {family}"))
+        curves.append((figure, f"{name}: validation loss and learning rate, {family}"))
         figure = charts.panel()
         ax = figure.add_subplot()
         charts.draw_sensitivity(ax, relative, trials, policies)
-        ax.set(title=family, xlabel="rate, times the middle of its range")
+        ax.set(title=family, xlabel="rate, as a multiple of the centre")
         rates.append((figure, f"{name}: final validation loss at each rate, {family}"))
-    best, others = rivals(found.test_losses(name))
+    best, others = rivals(findings.test_losses(name))
     sweep = (
-        "<h4>Final validation loss of every rate</h4><p>The middle is "
-        f"{workload.around:g} for Adam and what is built on it, 1 for methods that find the rate. "
+        "<h4>Final validation loss of every rate</h4><p>The centre of the rates is "
+        f"{workload.around:g} for Adam and transforms around Adam, and 1 for adaptive methods. "
         "Crosses: rates at which a run diverged.</p>" + panels(rates, f"rates-{name}")
         if len(relative) > 1
         else ""
@@ -286,19 +292,19 @@ def _workload(found: Findings, name: str) -> str:
         f"<span>{first.steps} updates of {first.batch_size} examples; best test loss: "
         f"{escape(best)}, {len(others)} of {len(trials) - 1} others tied</span></summary>"
         f"<p>{escape(_about(name))}</p>"
-        "<h4>Validation loss, and the learning rate beneath</h4><p>Medians over the seeds in bands "
-        "of their intervals; faint: all other policies. A line ends where half of the runs have "
+        "<h4>Validation loss and learning rate</h4><p>Lines are medians over the seeds; bands are "
+        "their intervals. Faint lines: all other policies. A line ends where half of the runs have "
         "diverged.</p>"
-        + panels(courses, f"courses-{name}")
+        + panels(curves, f"courses-{name}")
         + sweep
-        + "<h4>Chosen rates and scores</h4>"
-        + _scores(found, name)
+        + "<h4>Selected rates and scores</h4>"
+        + _scores(findings, name)
         + "</details>"
     )
 
 
 def _about(name: str) -> str:
-    """What the workload is made of."""
+    """Return the data, the target, the metric and the budgets of a workload."""
     workload = WORKLOADS[name]
     return (
         f"{name}. Data: {workload.source}. Target: a validation loss of {workload.target:g}. "
@@ -307,22 +313,23 @@ def _about(name: str) -> str:
     )
 
 
-def _scores(found: Findings, name: str) -> str:
+def _scores(findings: Findings, name: str) -> str:
     target = WORKLOADS[name].target
     rows = []
-    for trial in found.of(name):
+    for trial in findings.of(name):
         rates = []
-        for budget in found.budgets:
-            own = found.by_key.get((name, trial.policy, budget))
-            mark = {"lowest": LOWEST, "highest": HIGHEST, "": ""}[edge(own)] if own else ""
-            rates.append(f"{own.rate:.2g}{mark}" if own else "-")
+        for budget in findings.budgets:
+            at_budget = findings.by_key.get((name, trial.policy, budget))
+            mark = {"lowest": LOWEST, "highest": HIGHEST, "": ""}
+            text = f"{at_budget.rate:.2g}{mark[edge(at_budget)]}" if at_budget else "-"
+            rates.append(text)
         reached = interval(steps_to(trial, target))
         gone = diverged(trial)
         rows.append(
             [
                 trial.policy,
                 *rates,
-                _range(found.ranges[trial.policy][name]),
+                _range(findings.ranges[trial.policy][name]),
                 Html(with_interval(interval(trial.final["loss"]))),
                 Html(with_interval(interval(trial.final["test_loss"]))),
                 Html(with_interval(interval(score(trial)), "{:.3f}".format)),
@@ -333,7 +340,7 @@ def _scores(found: Findings, name: str) -> str:
         )
     headings = [
         "policy",
-        *(f"rate at x{budget:g}" for budget in found.budgets),
+        *(f"rate at x{budget:g}" for budget in findings.budgets),
         "usable",
         "validation loss",
         "test loss",
@@ -343,95 +350,95 @@ def _scores(found: Findings, name: str) -> str:
         "schedule",
     ]
     note = (
-        f"<p><small>{LOWEST} the lowest rate that was tried, {HIGHEST} the highest: a better one "
-        "may lie beyond. + the usable range goes on beyond what was tried.</small></p>"
+        f"<p><small>{LOWEST} the lowest tuned rate, {HIGHEST} the highest: a better rate may exist "
+        "outside the range. + the usable range may continue outside the tuned rates.</small></p>"
     )
-    return table(headings, rows, f"Chosen rates and scores on {name}") + note
+    return table(headings, rows, f"Selected rates and scores on {name}") + note
 
 
 def costs(tables: Sequence[CostTable]) -> str:
-    """A table a measurement."""
+    """Return the tables of the cost benchmarks, all but the first one collapsed."""
     if not tables:
-        return "<p>No measurements of costs lie beside the study.</p>"
-    parts = []
-    for place, found in enumerate(tables):
-        versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
-        parts.append(
-            f"<details{' open' if not place else ''}>"
-            f"<summary><b>{escape(found.title)}</b></summary>"
-            f"<p>{escape(found.caption)}</p>{table(found.columns, found.rows, found.title)}"
-            f"<p><small><code>{escape(found.command)}</code> {escape(versions)}</small></p>"
+        return "<p>No measurements of costs are stored with the study.</p>"
+    blocks = []
+    for index, each in enumerate(tables):
+        versions = ", ".join(f"{name} {version}" for name, version in each.versions.items())
+        blocks.append(
+            f"<details{' open' if not index else ''}>"
+            f"<summary><b>{escape(each.title)}</b></summary>"
+            f"<p>{escape(each.caption)}</p>{table(each.columns, each.rows, each.title)}"
+            f"<p><small><code>{escape(each.command)}</code> {escape(versions)}</small></p>"
             "</details>"
         )
-    return "".join(parts)
+    return "".join(blocks)
 
 
-def method(found: Findings) -> str:
-    """The protocol in full, the data, the limits."""
-    protocol = found.protocol
-    middle = next(trial for trial in found.here)
-    confidence = interval(middle.final["loss"]).confidence
-    evaluations = sorted({len(trial.evaluated) for trial in found.trials})
+def method(findings: Findings) -> str:
+    """Return the protocol, the sources of the data and the limits of the study."""
+    protocol = findings.protocol
+    confidence = interval(findings.here[0].final["loss"]).confidence
+    evaluations = sorted({len(trial.evaluated) for trial in findings.trials})
     sources = "".join(
         f"<li>{escape(WORKLOADS[name].title)}: {escape(WORKLOADS[name].source)}.</li>"
-        for name in found.workloads
+        for name in findings.workloads
     )
-    tuned = " or ".join(map(str, sorted({t.tuning["loss"].shape[1] for t in found.trials})))
+    tuned = " or ".join(map(str, sorted({t.tuning["loss"].shape[1] for t in findings.trials})))
     return f"""<ol>
-<li><b>Tuning.</b> Every policy has {number(protocol.rates, "rate")} to try on every workload at
-every budget, from the same draw: one from each of {protocol.rates} equal parts of
-{protocol.decades:g} decades, uniform in the logarithm, around the workload's own rate, or around 1
-for a method that finds the rate itself. Seeds that each is trained with: {tuned}. The lowest mean
-final validation loss chooses. Nothing else of a policy is tuned: warmups, cooldowns, factors and
-patience are as they are named.</li>
-<li><b>Scoring.</b> {number(protocol.seeds, "run")} with other seeds at the chosen rate. Reported is
-the median, with the interval of order statistics that holds the true median with a confidence of
-{confidence:.0%}, whatever the distribution. The test split chose nothing.</li>
-<li><b>Alike.</b> Runs of one seed begin with the same parameters and see the same mini-batches
-under every policy. The held-out splits are evaluated {" or ".join(map(str, evaluations))} times in
-a run, at equal distances.</li>
-<li><b>Ranks</b> are by the median test loss within a workload and a budget; their means are over
-the workloads that have all policies. <b>Profiles</b> are those of Dolan and Moré (2002).</li>
+<li><b>Tuning.</b> Every policy is tried at {number(protocol.rates, "rate")} on every workload at
+every budget, from the same draw: one from each of {protocol.rates} equal intervals of
+{protocol.decades:g} decades on a logarithmic axis. The centre is the rate of the workload, or 1 for
+an adaptive method. Number of seeds per rate: {tuned}. The rate with the lowest mean final
+validation loss is selected. Nothing else of a policy is tuned: warmups, cooldowns, factors and
+patience are fixed.</li>
+<li><b>Scoring.</b> {number(protocol.seeds, "run")} with other seeds use the selected rate. The
+report states the median, with the interval of order statistics that contains the true median with a
+confidence of {confidence:.0%}, for any continuous distribution. The test split is not used for the
+selection.</li>
+<li><b>Equal conditions.</b> Runs with the same seed have the same initial parameters and the same
+mini-batches under every policy. The held-out splits are evaluated
+{" or ".join(map(str, evaluations))} times in a run, at equal distances.</li>
+<li><b>Ranks</b> are by the median test loss on a workload at a budget; their means are over the
+workloads that have all policies. <b>Profiles</b> follow Dolan and Moré (2002).</li>
 </ol>
 <h3>Data</h3><ul>{sources}</ul>
 <h3>Limits</h3><ul>
-<li>Models and data are small, and runs are short: they say how policies differ here, not how they
-would for a large language model.</li>
-<li>Where intervals overlap, {number(protocol.seeds, "seed")} do not tell two policies apart; that
-does not make them equal.</li>
-<li>Between two tried rates the loss is taken to be a straight line over the logarithm, and the
-usable range goes from the first usable rate to the last, with whatever lies between.</li>
-<li>A target is seen reached at an evaluation, so updates to it are in steps of a
-{max(evaluations)}th of a run.</li>
-<li>Seconds are of runs side by side on one machine.</li>
-<li>Policies drive Adam, or are built on it or beside it; other optimizers may rank schedules
-otherwise.</li>
+<li>Models and data are small and runs are short. The differences between policies may not hold for
+a large language model.</li>
+<li>Where intervals overlap, {number(protocol.seeds, "seed")} do not separate two policies; this
+does not mean that they are equal.</li>
+<li>The loss is interpolated linearly over the logarithm of the rate. The usable range extends from
+the lowest usable rate to the highest, including unusable rates between them.</li>
+<li>Whether a target is reached is known at evaluations only, so the number of updates is a multiple
+of 1/{max(evaluations)} of a run.</li>
+<li>Seconds are measured with runs side by side on one machine.</li>
+<li>Policies drive Adam or wrap it, or are optimizers of their own. With other optimizers, schedules
+may rank differently.</li>
 </ul>
-<p>All trials, with every rate, seed and curve: <code>{escape(found.data)}</code>, as
+<p>The file <code>{escape(findings.data)}</code> has all trials, with every rate, seed and curve;
 <code>benchmarks.store.read_study</code> reads it.</p>"""
 
 
-def legend(found: Findings) -> str:
-    """The colours of the families."""
+def legend(findings: Findings) -> str:
+    """Return the legend of the colours of the families."""
     items = (
         f'<li><i style="background: {css(charts.family_colour(names[0]))}"></i>'
         f"{escape(family)}</li>"
-        for family, names in charts.families(found.policies).items()
+        for family, names in charts.families(findings.policies).items()
     )
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def css(colour: str) -> str:
-    """A colour of the charts as the page's variable."""
+    """Return the CSS variable of a colour of the charts."""
     return f"var(--{VARIABLES[colour]})"
 
 
 class Html(str):
-    """Words that are markup already."""
+    """Text that is already HTML and must not be escaped."""
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], label: str) -> str:
-    """A table whose first column stays while the others scroll."""
+    """Return an HTML table whose first column stays visible while the others scroll."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings)
     body = "".join(
         f'<tr><th scope="row">{_cell(row[0])}</th>'
@@ -447,14 +454,14 @@ def _cell(text: str) -> str:
 
 
 def scrolled(inner: str, label: str) -> str:
-    """In a box that scrolls sideways by itself, with the keyboard too."""
+    """Wrap HTML in a box that scrolls horizontally, with the keyboard as well."""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">{inner}</div>'
     )
 
 
 def panels(figures: Sequence[tuple[Figure, str]], name: str, kind: str = "panels") -> str:
-    """Charts beside each other as far as there is room."""
+    """Return charts in a row that wraps at the width of the page."""
     drawn = (
         f"<figure>{inline(figure, f'{name}-{place}', label)}</figure>"
         for place, (figure, label) in enumerate(figures)

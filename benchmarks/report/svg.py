@@ -1,4 +1,4 @@
-"""Charts as SVG inside of a page, in the colours of its theme."""
+"""Inline SVG of the charts, in the colours of the page's theme."""
 
 import io
 import re
@@ -12,23 +12,28 @@ from benchmarks.report.charts import FAINT, GRID, INK, MUTED, SERIES
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", FAINT: "faint"} | {
     colour: f"series-{place}" for place, colour in enumerate(SERIES)
 }
-"""The custom property of CSS for each colour that charts are drawn in."""
+"""CSS custom property of each colour of the charts."""
 
 
 def inline(figure: Figure, name: str, label: str) -> str:
-    """The figure as an ``<svg>`` element: text stays text, colours are the page's variables.
+    """Return a figure as an ``<svg>`` element.
+
+    Text stays text, and colours become the CSS variables of the page.
 
     Args:
-      figure: drawn in the colours of `charts`.
-      name: begins its ids, and is unique in the page.
-      label: what it shows, for those who hear it.
+      figure: Figure in the colours of `charts`.
+      name: Prefix of the ids, unique in the page.
+      label: Description for screen readers.
+
+    Returns:
+      The SVG element as text.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].strip()
-    # The style element would hold for the whole page, and the metadata names hosts.
+    # The style element would apply to the whole page, and the metadata has URLs of other hosts.
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.S)
     used = set(re.findall(r'(?:url\(|href=")#([\w-]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)

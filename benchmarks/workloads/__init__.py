@@ -1,4 +1,4 @@
-"""The workloads by name, one a file: first the cheap ones, whose data a dependency brings."""
+"""Workloads by name, one module each; those whose data pip installs come first."""
 
 from benchmarks.workloads import (
     cancer_logistic,

@@ -1,4 +1,4 @@
-"""What a workload is: data, a model, a loss, a metric and a budget."""
+"""Definition of a workload: data, model, loss, metric and budget."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from sklearn.model_selection import train_test_split
 
 Array: TypeAlias = jax.Array | np.ndarray
 Score: TypeAlias = Callable[[jax.Array, Array], jax.Array]
-"""A function of the model's outputs and the targets of a batch, averaged to a scalar."""
+"""Function ``(outputs, targets) -> scalar``, the mean over a mini-batch."""
 
 
 class Split(NamedTuple):
-    """Examples, leading axis first."""
+    """Inputs and targets, with a leading axis of examples."""
 
     inputs: Array
     targets: Array
 
 
 class Data(NamedTuple):
-    """Train on the first, choose on the second, report on the third."""
+    """Splits for the training, for the selection of the rate, and for the reported scores."""
 
     train: Split
     validation: Split
@@ -33,26 +33,26 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its data and its budget; nothing here depends on the learning rate but `around`.
+    """Model with its data and its budget. Only `around` depends on the learning rate.
 
     Attributes:
-      name: the name on the command line.
-      title: the name in tables and figures.
-      source: where the data is from, its licence, and how to get it where no dependency brings it.
-      data: loads the data, already normalised and split.
-      model: initialises the model, which maps a batch of inputs to outputs.
-      loss: what is minimised.
-      metric: what is reported beside the loss; its name heads the column.
-      batch_size: examples an update.
-      steps: the budget, in updates; other budgets are multiples of it.
-      around: the middle of the rates that policies are tuned over, unless they have their own.
-      target: the validation loss whose first sight is timed.
-      budgets: the multiples that the whole study goes through.
-      tuning_seeds: runs of each rate when it is chosen; one where a run takes seconds.
-      evaluations: of the held-out splits, at equal distances in a run.
-      scan: train in a loop on the device. Off for convolutions: XLA's CPU backend runs them 3 to 7
-        times slower inside a loop (jax issue 12868).
-      is_here: whether the data can be loaded on this machine.
+      name: Name on the command line.
+      title: Name in tables and figures.
+      source: Origin and licence of the data, and the command that installs it if pip does not.
+      data: Function that loads the data, normalised and split.
+      model: Factory of the model, which maps a mini-batch of inputs to outputs.
+      loss: Training loss.
+      metric: Reported metric. The name of the function is the heading of its column.
+      batch_size: Number of examples of a mini-batch.
+      steps: Number of updates of budget 1. Other budgets are multiples of it.
+      around: Geometric centre of the tuned rates, for policies without a centre of their own.
+      target: Validation loss for the number of updates to a target.
+      budgets: Multiples of `steps` in the full study.
+      tuning_seeds: Number of tuning runs per rate. 1 if a run takes seconds.
+      evaluations: Number of evaluations of the held-out splits, at equal distances in a run.
+      scan: Whether to train in a loop on the device. False for convolutions: XLA's CPU backend runs
+        them 3 to 7 times slower inside a loop (jax issue 12868).
+      is_here: Function that returns whether the data can be loaded on this machine.
     """
 
     name: str
@@ -73,19 +73,29 @@ class Workload:
     is_here: Callable[[], bool] = lambda: True
 
     def steps_of(self, budget: float) -> int:
-        """The updates of a multiple of the budget, one an evaluation at least."""
+        """Return the number of updates of a budget, at least one per evaluation."""
         return max(self.evaluations, round(budget * self.steps))
 
 
 def split(inputs: Array, targets: Array, held_out: int, by_class: bool = True) -> Data:
-    """Holds out twice `held_out` examples, alike in classes and always the same ones."""
-    rest, test = hold_out(Split(inputs, targets), held_out, by_class)
-    train, validation = hold_out(rest, held_out, by_class)
+    """Split examples into training, validation and test data, deterministically.
+
+    Args:
+      inputs: Inputs, with a leading axis of examples.
+      targets: Targets, with a leading axis of examples.
+      held_out: Number of examples of the validation split, and of the test split.
+      by_class: Whether the splits have the same proportions of classes.
+
+    Returns:
+      The three splits.
+    """
+    remaining, test = hold_out(Split(inputs, targets), held_out, by_class)
+    train, validation = hold_out(remaining, held_out, by_class)
     return Data(train, validation, test)
 
 
 def hold_out(examples: Split, held_out: int, by_class: bool = True) -> tuple[Split, Split]:
-    """Cuts examples in two, the second of `held_out`; always the same ones."""
+    """Return two splits of the examples, the second with `held_out` of them, deterministically."""
     inputs, other_inputs, targets, other_targets = train_test_split(
         *examples,
         test_size=held_out,
@@ -96,11 +106,11 @@ def hold_out(examples: Split, held_out: int, by_class: bool = True) -> tuple[Spl
 
 
 def cross_entropy(logits: jax.Array, labels: Array) -> jax.Array:
-    """Mean cross-entropy in nats, in float32 at least."""
+    """Return the mean cross-entropy in nats, at least in float32."""
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 
 def accuracy(logits: jax.Array, labels: Array) -> jax.Array:
-    """Fraction of examples whose largest logit is the label's."""
+    """Return the fraction of examples whose largest logit is that of the label."""
     return jnp.mean(logits.argmax(-1) == labels, dtype=jnp.float32)

@@ -1,4 +1,4 @@
-"""Logistic regression on scikit-learn's breast-cancer data: convex, where theory applies."""
+"""Logistic regression on scikit-learn's breast-cancer data: a convex problem."""
 
 import numpy as np
 from flax import nnx
@@ -8,15 +8,15 @@ from benchmarks.workloads.base import Data, Split, Workload, accuracy, cross_ent
 
 
 def load() -> Data:
-    """Returns 30 standardised numbers of each: 369 to train on, 100 + 100 held out."""
-    numbers, labels = load_breast_cancer(return_X_y=True)
-    data = split(numbers.astype(np.float32), labels.astype(np.int32), held_out=100)
+    """Return 30 standardised features and labels: 369 training, 100 + 100 held-out examples."""
+    features, labels = load_breast_cancer(return_X_y=True)
+    data = split(features.astype(np.float32), labels.astype(np.int32), held_out=100)
     mean, deviation = data.train.inputs.mean(axis=0), data.train.inputs.std(axis=0)
-    return Data(*(Split((part.inputs - mean) / deviation, part.targets) for part in data))
+    return Data(*(Split((each.inputs - mean) / deviation, each.targets) for each in data))
 
 
 def logistic(rngs: nnx.Rngs) -> nnx.Module:
-    """Two logits of one linear layer that begins at zero: 62 parameters."""
+    """Return a linear layer with two logits and zero initial weights: 62 parameters."""
     return nnx.Linear(30, 2, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
 
 

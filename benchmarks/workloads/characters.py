@@ -1,4 +1,4 @@
-"""Language models of characters: windows of a text, and a small causal transformer on them."""
+"""Character language models: windows of a text, and a small causal transformer."""
 
 from itertools import pairwise
 
@@ -12,31 +12,34 @@ from benchmarks.workloads.transformer import Block
 
 LENGTH, WIDTH, HEADS, LAYERS = 64, 32, 4, 2
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
-"""The newline and what of ASCII is printed; others are dropped."""
+"""Vocabulary: the newline and the printable ASCII characters. Others are dropped."""
 
 
 def windows(text: str, held_out: int) -> Data:
-    """Cuts a text into windows of 64 characters, whose targets are the characters that follow.
+    """Split a text into windows of 64 characters; the targets are the next characters.
 
-    The last windows are the test, as many before them are the validation.
+    The last windows are the test split; the windows before them are the validation split.
 
     Args:
-      text: the text.
-      held_out: the windows of each of the two.
+      text: Text to split.
+      held_out: Number of windows of the validation split, and of the test split.
+
+    Returns:
+      Splits whose inputs and targets are int32 of shape ``(windows, 64)``.
     """
-    places = {character: i for i, character in enumerate(CHARACTERS)}
-    codes = np.array([places[character] for character in text if character in places], np.int32)
+    indices = {character: i for i, character in enumerate(CHARACTERS)}
+    codes = np.array([indices[character] for character in text if character in indices], np.int32)
     count = (len(codes) - 1) // LENGTH
     whole = Split(
         codes[: count * LENGTH].reshape(-1, LENGTH),
         codes[1 : count * LENGTH + 1].reshape(-1, LENGTH),
     )
     ends = [0, count - 2 * held_out, count - held_out, count]
-    return Data(*(Split(*(part[a:b] for part in whole)) for a, b in pairwise(ends)))
+    return Data(*(Split(*(array[a:b] for array in whole)) for a, b in pairwise(ends)))
 
 
 class Transformer(nnx.Module):
-    """Two causal blocks of width 32: 33,760 parameters."""
+    """Causal transformer with two blocks of width 32: 33,760 parameters."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.embed = nnx.Embed(len(CHARACTERS), WIDTH, rngs=rngs)
@@ -46,7 +49,7 @@ class Transformer(nnx.Module):
         self.head = nnx.Linear(WIDTH, len(CHARACTERS), rngs=rngs)
 
     def __call__(self, characters: jax.Array) -> jax.Array:
-        """The logits of the character after each one."""
+        """Return the logits of the next character at each position."""
         x = self.embed(characters) + self.place[: characters.shape[-1]]
         for block in self.blocks:
             x = block(x)

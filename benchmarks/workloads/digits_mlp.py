@@ -1,4 +1,4 @@
-"""A small MLP on scikit-learn's 8x8 digits: 1,797 images, a few milliseconds an epoch."""
+"""Small MLP on scikit-learn's 8x8 digits: 1,797 images, a few milliseconds per epoch."""
 
 from functools import partial
 
@@ -11,13 +11,13 @@ from benchmarks.workloads.base import Data, Workload, accuracy, cross_entropy, s
 
 
 def load() -> Data:
-    """Returns the digits scaled from [0, 16] to [0, 1]: 1,197 to train on, 300 + 300 held out."""
+    """Return the digits scaled to [0, 1]: 1,197 training, 300 + 300 held-out examples."""
     pixels, labels = load_digits(return_X_y=True)
     return split((pixels / 16).astype(np.float32), labels.astype(np.int32), held_out=300)
 
 
 def mlp(rngs: nnx.Rngs, width: int = 64, dtype: DTypeLike | None = None) -> nnx.Module:
-    """Two hidden layers: 8,970 parameters where they are 64 wide. They compute in ``dtype``."""
+    """Return an MLP with two hidden layers that compute in ``dtype``; 8,970 parameters at 64."""
     linear = partial(nnx.Linear, dtype=dtype, rngs=rngs)
     return nnx.Sequential(
         linear(64, width), nnx.relu, linear(width, width), nnx.relu, linear(width, 10)

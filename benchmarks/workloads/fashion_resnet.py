@@ -1,4 +1,4 @@
-"""A small residual network on Fashion-MNIST as Debian packages it: 70,000 images of clothes."""
+"""Small residual network on Fashion-MNIST from its Debian package: 70,000 images of clothes."""
 
 from pathlib import Path
 
@@ -17,24 +17,24 @@ SHA256 = {
     "t10k-images-idx3": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""Of the decompressed files."""
+"""SHA-256 of the decompressed files."""
 HELD_OUT = 2_000
 WIDTH = 8
 
 
 def load() -> Data:
-    """Returns standardised 28x28x1 images: 58,000 to train on, 2,000 + 2,000 held out.
+    """Return standardised 28x28x1 images: 58,000 training, 2,000 + 2,000 held-out examples.
 
-    The validation is cut from the training images, alike in classes; the test is the first fifth
-    of the 10,000 test images, as a run looks at it often.
+    The validation split comes from the training images, with the same proportions of classes. The
+    test split is the first fifth of the 10,000 test images, as a run evaluates it often.
 
     Raises:
-      FileNotFoundError: the package is not installed; the message says how to get it.
-      ValueError: a file is another than the one that published figures are of.
+      FileNotFoundError: If the package is not installed. The message has the command.
+      ValueError: If the checksum of a file differs.
     """
     if not is_here():
         raise FileNotFoundError(
-            f"{FOLDER} is not here; get it with: apt-get install dataset-fashion-mnist"
+            f"{FOLDER} does not exist; get it with: apt-get install dataset-fashion-mnist"
         )
     train, validation = hold_out(part("train"), HELD_OUT)
     test = part("t10k")
@@ -42,24 +42,25 @@ def load() -> Data:
 
 
 def part(name: str) -> Split:
-    """The images and labels of one of the two parts, "train" or "t10k"."""
+    """Return the images and labels of "train" or "t10k"."""
     images = numbers(f"{name}-images-idx3")[..., None].astype(np.float32)
-    images = (images / 255 - 0.2860) / 0.3530  # mean and deviation of the training images
+    # Mean and standard deviation of the training images.
+    images = (images / 255 - 0.2860) / 0.3530
     return Split(images, numbers(f"{name}-labels-idx1").astype(np.int32))
 
 
 def numbers(name: str) -> np.ndarray:
-    """The content of a file."""
+    """Return the array in a file."""
     return idx(read(FOLDER / f"{name}-ubyte.gz", SHA256[name]))
 
 
 def is_here() -> bool:
-    """Whether the package is installed."""
+    """Return whether the package is installed."""
     return FOLDER.exists()
 
 
 class Residual(nnx.Module):
-    """Two 3x3 convolutions, each normalised, beside a 1x1 one where the shape changes."""
+    """Residual block of two normalised 3x3 convolutions, with a 1x1 shortcut if shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, rngs: nnx.Rngs) -> None:
         self.first = nnx.Conv(inputs, outputs, (3, 3), stride, use_bias=False, rngs=rngs)
@@ -95,7 +96,7 @@ class ResNet(nnx.Module):
         self.head = nnx.Linear(4 * WIDTH, 10, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Ten logits an image."""
+        """Return ten logits per image."""
         x = nnx.relu(self.norm(self.stem(images)))
         for block in self.blocks:
             x = block(x)

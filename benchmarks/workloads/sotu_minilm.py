@@ -1,7 +1,7 @@
-"""Fine-tuning all-MiniLM-L6-v2: of which era is a passage of a State of the Union speech?
+"""Fine-tuning of all-MiniLM-L6-v2: classify passages of State of the Union speeches by era.
 
-The top layer and a head of four classes are trained. What the five layers below make of the
-passages does not change, so it is computed once and kept in a file.
+Trains the top layer and a head of four classes. The outputs of the five frozen layers are computed
+once and stored in a file.
 """
 
 import hashlib
@@ -17,24 +17,24 @@ from benchmarks.workloads import files, minilm
 from benchmarks.workloads.base import Data, Split, Workload, accuracy, cross_entropy
 
 ERAS = (1850, 1900, 1950)
-"""The years in which the second, third and fourth era begin."""
+"""First years of the second, third and fourth era."""
 LENGTH, PASSAGES = 32, 16
 
 
 def load() -> Data:
-    """Returns float16 states of 32 tokens a passage: 2,800 to train on, 464 + 464 held out.
+    """Return float16 states of 32 tokens per passage: 2,800 training, 464 + 464 held-out examples.
 
     Raises:
-      FileNotFoundError: the speeches or the model are not here; the message says how to get them.
+      FileNotFoundError: If the speeches or the model are missing. The message has the command.
     """
     speeches = files.speeches()
     passages = np.concatenate([cut(tokens) for tokens in minilm.tokens([*speeches.values()])])
     years = [int(name[:4]) for name in speeches]
-    return by_speech(below(passages), np.digitize(years, ERAS).astype(np.int32))
+    return by_speech(frozen_states(passages), np.digitize(years, ERAS).astype(np.int32))
 
 
 def cut(tokens: Sequence[int]) -> np.ndarray:
-    """Sixteen passages of a speech, at equal distances, each between the marks of its ends."""
+    """Return sixteen passages of a speech at equal distances, each with start and end tokens."""
     start, *words, end = tokens
     length = LENGTH - 2
     begins = np.linspace(0, len(words) - length, PASSAGES).astype(int)
@@ -42,32 +42,41 @@ def cut(tokens: Sequence[int]) -> np.ndarray:
 
 
 def by_speech(passages: np.ndarray, eras: np.ndarray) -> Data:
-    """Holds out two of each eight speeches; eras are of speeches, of sixteen passages each."""
+    """Hold out two of every eight speeches: one for validation and one for the test.
+
+    Args:
+      passages: Passages, sixteen per speech.
+      eras: Labels, one per speech.
+
+    Returns:
+      The three splits, with one label per passage.
+    """
     turn = np.arange(len(passages)) // PASSAGES % 8
     whole = Split(passages, eras.repeat(PASSAGES))
     splits = (turn % 4 != 3, turn == 3, turn == 7)
     return Data(*(Split(*(array[which] for array in whole)) for which in splits))
 
 
-def below(passages: np.ndarray) -> np.ndarray:
-    """What the pretrained model but for its top layer makes of the passages, kept in a file."""
+def frozen_states(passages: np.ndarray) -> np.ndarray:
+    """Return the outputs of the five frozen layers, float16, from a file if they are stored."""
     path = files.folder() / f"minilm-{hashlib.sha256(passages.tobytes()).hexdigest()[:12]}.npy"
     if not path.exists():
         bert = minilm.pretrained(layers=5)
         states = nnx.jit(lambda bert, batch: bert(batch).astype(jnp.float16))
         batches = np.split(passages, range(64, len(passages), 64))
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.npy")  # another process may want it too
+        # Another process may compute the same file: write a private one and rename it.
+        unfinished = path.with_suffix(f".{os.getpid()}.npy")
         np.save(unfinished, np.concatenate([states(bert, batch) for batch in batches]))
         unfinished.replace(path)
     return np.load(path)
 
 
 class TopLayer(nnx.Module):
-    """The pretrained top layer, and a head that reads its first token: 1,776,004 parameters.
+    """Pretrained top layer and a head on its first token: 1,776,004 parameters.
 
-    The head is another with each seed, the layer is not. As BERT's classifiers do, it reads only
-    the token that marks the start, so the layer computes no other: a sixth of the work.
+    The seed changes the head only. As in BERT's classifiers, the head reads only the start token,
+    so the layer computes no other output, which takes a sixth of the work.
     """
 
     def __init__(self, rngs: nnx.Rngs) -> None:
@@ -75,7 +84,7 @@ class TopLayer(nnx.Module):
         self.head = nnx.Linear(384, len(ERAS) + 1, rngs=rngs)
 
     def __call__(self, states: jax.Array) -> jax.Array:
-        """Four logits a passage."""
+        """Return four logits per passage."""
         return self.head(self.layer(jnp.asarray(states, jnp.float32), read=1)[:, 0])
 
 

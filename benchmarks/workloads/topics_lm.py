@@ -1,4 +1,4 @@
-"""A character language model on the help topics that come with Python: 464,473 characters."""
+"""Character language model on the help topics of Python: 464,473 characters."""
 
 import hashlib
 import platform
@@ -9,39 +9,39 @@ from benchmarks.workloads.base import Data, Workload, accuracy, cross_entropy
 from benchmarks.workloads.characters import LENGTH, Transformer, windows
 
 PUBLISHED = "3.11.7"
-"""The CPython whose text the published figures are of."""
+"""Version of CPython whose text the published results use."""
 DIGESTS = {
     "3.11.2": "bb411fb6a1a704c61a1e655980bd9e3b42b7e0232dcb6ea275ed58a00672b676",
     "3.11.7": "b61d082f373f608306b71e4b69c64ac24b650139c6f185e038e420244affbc70",
     "3.12.1": "b227914cb5873dda6f2f3d48fc8c9ae9f348c926241b63ef6ce0bfe4b8ee19f7",
     "3.13.0": "94e2778ee65800415cf087a530f13705fe2cd52305575aef16b053574b6b7bcf",
 }
-"""The sha256 of the text of some versions: each has another text, which is another workload."""
+"""SHA-256 of the text of some versions. Results on different texts are not comparable."""
 
 
 def load() -> Data:
-    """Returns windows of 64 characters and the ones that follow: the last sixteenth is held out.
+    """Return windows of 64 characters and the next characters; the last sixteenth is held out.
 
-    It warns where the text is not the one of the published figures, and says which it is.
+    Warns if the text differs from that of the published results.
     """
-    found = text()
-    warn_of_another(found, platform.python_version())
-    return windows(found, held_out=len(found) // LENGTH // 32)
+    content = text()
+    warn_of_another(content, platform.python_version())
+    return windows(content, held_out=len(content) // LENGTH // 32)
 
 
 def text() -> str:
-    """The topics of this Python in the order of their names."""
+    """Return the help topics of this Python in the order of their names."""
     return "\n".join(topics[name] for name in sorted(topics)).encode("ascii", "ignore").decode()
 
 
 def version_of(text: str) -> str | None:
-    """The version of CPython that has this text, if it is listed."""
+    """Return the version of CPython with this text, or None if it is not listed."""
     digest = hashlib.sha256(text.encode()).hexdigest()
     return next((version for version, known in DIGESTS.items() if known == digest), None)
 
 
 def warn_of_another(text: str, python: str) -> None:
-    """Warns where a text is not that of the published figures; ``python`` is the version here."""
+    """Warn if a text is not that of the published results; ``python`` is the running version."""
     version = version_of(text)
     if version != PUBLISHED:
         whose = f"CPython {version}'s" if version else "none that is listed"

@@ -1,13 +1,13 @@
-"""The block of the small transformers, of images and of characters."""
+"""Transformer block of the image and character models."""
 
 import jax
 from flax import nnx
 
 
 class Block(nnx.Module):
-    """Attention and an MLP, each behind a normalisation and beside a residual.
+    """Pre-norm transformer block: attention and an MLP, each with a residual connection.
 
-    It has ``12 width**2 + 13 width`` parameters.
+    The block has ``12 width**2 + 13 width`` parameters.
     """
 
     def __init__(self, width: int, heads: int, rngs: nnx.Rngs, is_causal: bool = False) -> None:
@@ -19,7 +19,7 @@ class Block(nnx.Module):
         self.down = nnx.Linear(4 * width, width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Tokens of the same shape."""
+        """Return tokens of the same shape, ``(batch, length, width)``."""
         mask = nnx.make_causal_mask(x[..., 0]) if self.is_causal else None
         x = x + self.attention(self.before_attention(x), mask=mask)
         return x + self.down(nnx.gelu(self.up(self.before_mlp(x))))

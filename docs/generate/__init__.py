@@ -1,1 +1,1 @@
-"""What the site has beside the pages of this directory, made of the library when it is built."""
+"""Generated parts of the site: tables, galleries and reference pages, made from the library."""

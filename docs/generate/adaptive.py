@@ -1,6 +1,6 @@
 """State and cost of each transform, for the tables of docs/adaptive.md.
 
-The state is counted from the result of ``init``. The cost is that of the measured table at the end
+The state is counted from the result of ``init``. The cost comes from the measured table at the end
 of the page.
 """
 
@@ -18,7 +18,7 @@ import lrsched
 from lrsched.cli import listing
 
 BASE = optax.chain(optax.scale_by_adam(), lrsched.scale_by_learning_rate(1e-3))
-GIVEN: Mapping[str, Any] = {
+DEFAULTS: Mapping[str, Any] = {
     "base": BASE,
     "learning_rate": 1.0,
     "schedule": lrsched.wsd(1.0, 1000, 0, 0.2),
@@ -26,13 +26,19 @@ GIVEN: Mapping[str, Any] = {
 """Values of the arguments without a default, by name."""
 PARAMETERS = {"kernel": jnp.zeros((48, 80)), "bias": jnp.zeros(80)}
 RECORDERS = ("noise_scale", "record_health", "record_norms")
-"""Transforms that only record what they see."""
+"""Transforms that only record statistics."""
 ROW = re.compile(r"^\| `(\w+)` \|.*\|$", re.MULTILINE)
 MEASURED = re.compile(r"^\| `(\w+)(?:\(adam\))?` \|(.+)\|$", re.MULTILINE)
 
 
 class State(NamedTuple):
-    """Size of a state without that of the base: copies of the parameters, and other numbers."""
+    """Size of a state, without the state of the base optimizer.
+
+    Attributes:
+      copies: Number of copies of the parameters.
+      numbers: Number of other entries.
+      has_base: Whether the transform has a base optimizer.
+    """
 
     copies: float
     numbers: int
@@ -44,20 +50,20 @@ class State(NamedTuple):
 
 
 def transforms() -> list[str]:
-    """Return the public transforms of `lrsched.adaptive` that make or change a rate, or average."""
+    """Return the names of the public transforms, without those that only record statistics."""
     return [row["name"] for row in listing.transforms() if row["name"] not in RECORDERS]
 
 
-def made(name: str) -> optax.GradientTransformationExtraArgs:
+def with_defaults(name: str) -> optax.GradientTransformationExtraArgs:
     """Return a transform with its defaults."""
     return optax.with_extra_args_support(getattr(lrsched, name)(**_needed(name)))
 
 
 def state(name: str) -> State:
     """Return the size of the state of a transform."""
-    copies, numbers = _kept(made(name))
+    copies, numbers = _state_size(with_defaults(name))
     if "base" in _needed(name):
-        of_base, numbers_of_base = _kept(BASE)
+        of_base, numbers_of_base = _state_size(BASE)
         copies, numbers = copies - of_base, numbers - numbers_of_base
     has_base = "base" in inspect.signature(getattr(lrsched, name)).parameters
     return State(round(copies, 1), numbers, has_base)
@@ -65,11 +71,11 @@ def state(name: str) -> State:
 
 def _needed(name: str) -> dict[str, Any]:
     parameters = inspect.signature(getattr(lrsched, name)).parameters.values()
-    return {each.name: GIVEN[each.name] for each in parameters if each.default is each.empty}
+    return {each.name: DEFAULTS[each.name] for each in parameters if each.default is each.empty}
 
 
-def _kept(transform: optax.GradientTransformation) -> tuple[float, int]:
-    """Count copies of the parameters, and the numbers in arrays of other shapes."""
+def _state_size(transform: optax.GradientTransformation) -> tuple[float, int]:
+    """Count the copies of the parameters, and the entries of arrays with other shapes."""
     leaves = jax.tree.leaves(jax.eval_shape(transform.init, PARAMETERS))
     shapes = {leaf.shape for leaf in PARAMETERS.values()}
     copies = [leaf for leaf in leaves if leaf.shape in shapes or leaf.shape[1:] in shapes]

@@ -1,4 +1,4 @@
-"""The benchmarks' report, made of the study that is in the repository."""
+"""Report of the benchmarks, generated from the study in the repository."""
 
 import functools
 from pathlib import Path
@@ -13,12 +13,12 @@ STUDY = Path(__file__).parent.parent / "benchmarks/full.json.gz"
 def link() -> str:
     """Return the line of the benchmarks' page that links to the report."""
     return (
-        "**[The report](report.html)** has all of it on one page, workload by workload, with the "
+        "**[The report](report.html)** has all results on one page, workload by workload, with the "
         "curves of the losses."
     )
 
 
 @functools.cache
 def report() -> str:
-    """Return the report as HTML. A site that is served and rebuilt reads it once."""
+    """Return the report as HTML; cached, as a served site is rebuilt after each change."""
     return page(Findings(*read_study(STUDY), STUDY.name), (), home="benchmarks.html")

@@ -1,4 +1,4 @@
-"""Griffe's part of the reference: docstrings as Markdown, and signatures that decorators make."""
+"""Griffe extension of the reference: docstrings as Markdown, and signatures of factories."""
 
 import importlib
 import inspect
@@ -24,7 +24,7 @@ class Docstrings(griffe.Extension):
             func.returns = griffe.ExprName("Schedule", parent=func.parent)
 
     def on_module_members(self, *, mod: griffe.Module, **kwargs: Any) -> None:
-        """Replace a factory that is made of a class, ``dog = adaptive_transform(DoG)``.
+        """Replace a factory that a class defines, such as ``dog = adaptive_transform(DoG)``.
 
         Griffe reads the source, where such a factory is an attribute without a docstring. The
         function has the signature and the docstring of the class.

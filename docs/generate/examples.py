@@ -1,4 +1,4 @@
-"""The page of the examples: each script of examples/ with what it says about itself."""
+"""Page of the examples: each script of examples/ with its docstring."""
 
 import ast
 import textwrap
@@ -12,8 +12,8 @@ def pages() -> dict[str, str]:
     lines = [
         "# Examples",
         "",
-        "Scripts of the repository's `examples/`. Each is short, stands by itself and is run by a",
-        "test.",
+        "Scripts in `examples/` of the repository. Each one is short, needs no other script and",
+        "runs as a test.",
     ]
     for script in sorted(EXAMPLES.glob("[!_]*.py")):
         lines += ["", *_section(script)]

@@ -1,4 +1,4 @@
-"""What mkdocs calls while it builds the site; all of it is `docs.generate.pages`."""
+"""Hooks of mkdocs, which call `docs.generate.pages` while the site is built."""
 
 import sys
 from pathlib import Path
@@ -8,21 +8,23 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent))  # mkdocs runs this file by its path
+# mkdocs loads this file by its path, so the root of the repository is not importable.
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from docs.generate import pages
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made of the library alone."""
+    """Add the pages that have no file in docs/."""
     for path, content in pages.made().items():
         files.append(File.generated(config, path, content=content))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Put the generated parts where a page asks for them, and lead its links into the site."""
-    if page.parent is None:  # a tab of its own has no neighbours to list
+    """Insert the generated parts of a page, and point its links to pages of the site."""
+    # A page that is a tab by itself has no neighbours, so its navigation would be empty.
+    if page.parent is None:
         page.meta.setdefault("hide", ["navigation"])
     if page.file.src_uri.endswith(".ipynb"):
         return markdown  # its links are those of a page of the site already

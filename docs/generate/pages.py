@@ -9,17 +9,19 @@ from docs.generate import adaptive, benchmarks, examples, porting, recipes, refe
 PARTS: dict[str, Callable[[], str]] = {
     "report": benchmarks.link,
     "recipes": recipes.section,
+    "starting points": recipes.starting_points,
     "schedules": schedules.section,
     "other schedules": schedules.others,
-    **{f"porting {peer}": partial(porting.table, peer) for peer in porting.CALLS},
+    **{f"porting {library}": partial(porting.table, library) for library in porting.CALLS},
 }
 """Function that generates the part of a page below the line ``<!-- generated: NAME -->``."""
 WRITTEN: Mapping[str, Callable[[], str]] = {
     "schedules": schedules.table,
     "recipes": recipes.table,
+    "starting points": recipes.starting_points,
     **{name: part for name, part in PARTS.items() if name.startswith("porting")},
 }
-"""What the repository has of these parts, where pictures and links of the site do not work."""
+"""Functions for the parts that are written into the repository, without pictures and site links."""
 MARK = re.compile(
     r"^<!-- generated: ([\w ]+) -->$(?:\n(?:.*\n)*?<!-- end of \1 -->$)?", re.MULTILINE
 )
@@ -44,29 +46,29 @@ def made() -> dict[str, str]:
 
 
 def written(markdown: str) -> str:
-    """Return a page of docs/ as the repository has it, with its tables made again."""
+    """Return a page of docs/ with its generated tables updated, as stored in the repository."""
 
-    def part(found: re.Match[str]) -> str:
-        if found[1] not in WRITTEN:
-            return found[0]
+    def part(match: re.Match[str]) -> str:
+        if match[1] not in WRITTEN:
+            return match[0]
         # A link to a name in the reference is a link on the site only.
-        text = re.sub(r"\[(`[^`]+`|the&nbsp;same)\]\[[\w.]+\]", r"\1", WRITTEN[found[1]]())
-        return f"<!-- generated: {found[1]} -->\n\n{text}\n\n<!-- end of {found[1]} -->"
+        text = re.sub(r"\[(`[^`]+`|the&nbsp;same)\]\[[\w.]+\]", r"\1", WRITTEN[match[1]]())
+        return f"<!-- generated: {match[1]} -->\n\n{text}\n\n<!-- end of {match[1]} -->"
 
     return MARK.sub(part, markdown)
 
 
 def complete(path: str, markdown: str) -> str:
     """Return a page of docs/ as the site shows it."""
-    markdown = MARK.sub(lambda found: PARTS[found[1]](), markdown)
+    markdown = MARK.sub(lambda match: PARTS[match[1]](), markdown)
     if path == "adaptive.md":
         markdown = adaptive.with_state_and_cost(markdown)
-    return re.sub(r"\]\(\.\./([^)#]+)", lambda found: f"]({inside(found[1])}", markdown)
+    return re.sub(r"\]\(\.\./([^)#]+)", lambda match: f"]({inside(match[1])}", markdown)
 
 
 def inside(target: str) -> str:
     """Return the page of the site for a file of the repository."""
     for pattern, page in ELSEWHERE.items():
-        if found := re.fullmatch(pattern, target):
-            return found.expand(page)
+        if match := re.fullmatch(pattern, target):
+            return match.expand(page)
     raise ValueError(f"../{target} is not on the site; add it to docs.generate.pages.ELSEWHERE.")

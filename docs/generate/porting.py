@@ -1,4 +1,4 @@
-"""Tables of calls of other libraries with the ported call and its result, which is printed."""
+"""Tables of calls of other libraries, with the ported call and its printed result."""
 
 import ast
 import importlib
@@ -96,40 +96,40 @@ CALLS: Mapping[str, Mapping[str, str]] = {
         "ReduceLROnPlateau": "ReduceLROnPlateau(factor=0.5, patience=5)",
     },
 }
-"""A call of each name, as in a training script."""
-OURS = {"CyclicMomentum": "CyclicLR", "OneCycleMomentum": "OneCycleLR"}
-"""Names that only lrsched has: the momentum of a scheduler, which the original also changes."""
+"""Call of each function, as in a training script, by library and name."""
+MOMENTUM = {"CyclicMomentum": "CyclicLR", "OneCycleMomentum": "OneCycleLR"}
+"""Functions without an original: the momentum that a scheduler of the library also changes."""
 
 
 def table(library: str) -> str:
     """Return the Markdown table of a library: original call, ported call, result."""
     lines = [f"| {library} | lrsched | result |", "| --- | --- | --- |"]
     for name, call in CALLS[library].items():
-        theirs = f"the momentum of `{OURS[name]}`" if name in OURS else f"`{call}`"
-        ours, what = ported(library, call), made(library, call)
-        is_same = theirs == f"`{call}`" and ours == ast.unparse(ast.parse(call))
-        text = "the&nbsp;same" if is_same else f"`{ours}`"
-        shown = f"`{what}`" if isinstance(what, lrsched.Schedule) else "a transform"
-        lines.append(f"| {theirs} | [{text}][lrsched.compat.{library}.{name}] | {shown} |")
+        original = f"the momentum of `{MOMENTUM[name]}`" if name in MOMENTUM else f"`{call}`"
+        port, value = ported(library, call), evaluate(library, call)
+        is_same = original == f"`{call}`" and port == ast.unparse(ast.parse(call))
+        text = "the&nbsp;same" if is_same else f"`{port}`"
+        result = f"`{value}`" if isinstance(value, lrsched.Schedule) else "a transform"
+        lines.append(f"| {original} | [{text}][lrsched.compat.{library}.{name}] | {result} |")
     return "\n".join(lines)
 
 
-def made(library: str, call: str) -> Any:
+def evaluate(library: str, call: str) -> Any:
     """Return the result of the ported call, without timm's number of epochs."""
     module = importlib.import_module(f"lrsched.compat.{library}")
-    found = eval(ported(library, call), vars(module))
-    is_pair = isinstance(found, tuple) and isinstance(found[0], lrsched.Schedule)
-    return found[0] if is_pair else found
+    value = eval(ported(library, call), vars(module))
+    is_pair = isinstance(value, tuple) and isinstance(value[0], lrsched.Schedule)
+    return value[0] if is_pair else value
 
 
 def ported(library: str, call: str) -> str:
-    """Return the ported call: the optimizer is replaced by its rate."""
+    """Return the ported call, in which the rate replaces the optimizer."""
     module = importlib.import_module(f"lrsched.compat.{library}")
     return ast.unparse(_Ported(module).visit(ast.parse(call, mode="eval")))
 
 
 class _Ported(ast.NodeTransformer):
-    """Replace the optimizer by its rate, or drop it if the schedule sets the rate itself."""
+    """Replace the optimizer with its rate, or remove it if the schedule sets the rate itself."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module

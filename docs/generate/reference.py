@@ -1,4 +1,4 @@
-"""The pages of the API reference: every public name has one place on one of them."""
+"""Pages of the API reference. Each public name is on exactly one page."""
 
 import ast
 import importlib
@@ -13,7 +13,12 @@ import lrsched
 
 @dataclass(frozen=True)
 class Page:
-    """One page: its title, and the modules whose public names stand on it."""
+    """Page of the reference.
+
+    Attributes:
+      title: Title of the page.
+      modules: Modules whose public names are on the page, without the prefix ``lrsched.``.
+    """
 
     title: str
     modules: tuple[str, ...]
@@ -55,8 +60,8 @@ LIBRARY = (
 def path(package: ModuleType, name: str) -> str:
     """Return the full name of a public object.
 
-    Where a function and its module have one name, griffe finds the module, so the name within the
-    module is returned.
+    If a function and its module have the same name, griffe resolves the name to the module.
+    Therefore the name within the module is returned.
     """
     full = f"{package.__name__}.{name}"
     return f"{full}.{name}" if getattr(getattr(package, name), "__module__", "") == full else full
@@ -68,7 +73,7 @@ TOP = sorted(
         for name in lrsched.__all__
         if not inspect.ismodule(getattr(lrsched, name))
     ),
-    key=lambda found: found[1],
+    key=lambda pair: pair[1],
 )
 """Public names of `lrsched`, each with the module in which it is defined, sorted by module."""
 
@@ -99,19 +104,19 @@ def _documented(module: ModuleType) -> Iterator[str]:
     for node, after in zip(body, [*body[1:], None], strict=True):
         match node, after:
             case ((ast.FunctionDef(name=name) | ast.ClassDef(name=name)), _):
-                found = name
-            case ast.AnnAssign(target=ast.Name(id=found)), ast.Expr(value=ast.Constant()):
+                public_name = name
+            case ast.AnnAssign(target=ast.Name(id=public_name)), ast.Expr(value=ast.Constant()):
                 pass
             case _:
                 continue
-        if not found.startswith("_"):
-            yield found
+        if not public_name.startswith("_"):
+            yield public_name
 
 
 def pages() -> dict[str, str]:
     """Return the Markdown of each page by its path; mkdocstrings inserts the docstrings."""
-    made = {f"reference/{file}.md": _page(page) for file, page in PAGES.items()}
-    return made | {"reference/index.md": _index()}
+    content = {f"reference/{file}.md": _page(page) for file, page in PAGES.items()}
+    return content | {"reference/index.md": _index()}
 
 
 def markdown(text: str, near: str = "lrsched") -> str:
@@ -126,21 +131,21 @@ def markdown(text: str, near: str = "lrsched") -> str:
     """
     text = re.sub(r"^( *)>>> (?:.+\n?)+", _fenced, text, flags=re.MULTILINE)
     text = re.sub(r"::\n\n", ":\n\n", text)
-    return re.sub(r"(?<!`)`([\w.]+)`(?!`)", lambda found: _link(found, near), text)
+    return re.sub(r"(?<!`)`([\w.]+)`(?!`)", lambda match: _link(match, near), text)
 
 
-def _fenced(found: re.Match[str]) -> str:
-    space = found[1]
-    return f"{space}```pycon\n{found[0].rstrip()}\n{space}```\n"
+def _fenced(match: re.Match[str]) -> str:
+    space = match[1]
+    return f"{space}```pycon\n{match[0].rstrip()}\n{space}```\n"
 
 
-def _link(found: re.Match[str], near: str) -> str:
-    """Return a link to a public name: the nearest one, from the module outwards."""
-    name, packages = found[1], near.split(".")
+def _link(match: re.Match[str], near: str) -> str:
+    """Return a link to the nearest public name, searched from the module outwards."""
+    name, packages = match[1], near.split(".")
     inward = (".".join(packages[:depth]) for depth in range(len(packages), 0, -1))
     near_by = [f"{package}.{end}" for package in inward for end in (name, f"{name}.{name}")]
     target = next((full for full in (name, *near_by) if full in NAMES), PLACES.get(name))
-    return f"[`{name}`][{target}]" if target else found[0]
+    return f"[`{name}`][{target}]" if target else match[0]
 
 
 def _page(page: Page) -> str:

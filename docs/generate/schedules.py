@@ -1,4 +1,4 @@
-"""The gallery: every schedule with its picture, its formula, its use, its source and its code."""
+"""Gallery of the schedules: picture, formula, use, source and code of each."""
 
 import ast
 import inspect
@@ -70,7 +70,7 @@ def formula(name: str) -> tuple[str, str]:
 
 
 class _Plain(ast.NodeTransformer):
-    """Replace the short names of the gallery by those that a script uses."""
+    """Replace the short names of the gallery with those that a script uses."""
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id == "STEPS":
@@ -79,7 +79,7 @@ class _Plain(ast.NodeTransformer):
 
 
 def lines_of_code() -> dict[str, str]:
-    """Return the line that makes each picture, by its title."""
+    """Return the code of each schedule in the gallery, by its title."""
     tree = ast.parse(inspect.getsource(gallery))
     table = next(
         node.value
@@ -88,9 +88,9 @@ def lines_of_code() -> dict[str, str]:
     )
     code = {name: gallery.example(name) for name in gallery.missing()}
     return code | {
-        title.value: ast.unparse(_Plain().visit(made))
+        title.value: ast.unparse(_Plain().visit(expression))
         for schedules in table.values
-        for title, made in zip(schedules.keys, schedules.values, strict=True)
+        for title, expression in zip(schedules.keys, schedules.values, strict=True)
     }
 
 

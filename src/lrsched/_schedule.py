@@ -457,6 +457,19 @@ def is_function(value: object) -> bool:
 # outer trace, the program is inlined.
 
 
+NEEDS_NUMBERS: Final = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""Errors of a function that asks a tracer for its value. `TracerBoolConversionError` is one."""
+WRITE_IN_JAX: Final = (
+    "as a Python or NumPy number, as an if does; write it with jax.numpy (jnp.where), or pass its "
+    "values in a bounded run, lrsched.table([function(step) for step in range(steps)])"
+)
+"""What to do about `NEEDS_NUMBERS`, for messages."""
+
+
 @functools.partial(jax.jit, inline=True)
 def _evaluate(schedule: Schedule, step: ArrayLike) -> jax.Array:
     definition = schedule._structure.definition
@@ -466,7 +479,13 @@ def _evaluate(schedule: Schedule, step: ArrayLike) -> jax.Array:
     # fuses into the program.
     step = _hold(step, schedule.horizon)
     bound = inspect.BoundArguments(definition.signature, schedule.parameters)
-    value = jnp.asarray(definition.function(step, *bound.args, **bound.kwargs), jnp.float32)
+    try:
+        value = definition.function(step, *bound.args, **bound.kwargs)
+    except NEEDS_NUMBERS:
+        raise ValueError(
+            f"{definition.name}: its function needs the step or a parameter {WRITE_IN_JAX}."
+        ) from None
+    value = jnp.asarray(value, jnp.float32)
     # Products and interpolations of schedules stay finite: 0 * inf would be NaN.
     value = clip_finite(value)
     shape = jnp.broadcast_shapes(value.shape, step.shape)
@@ -530,7 +549,10 @@ def _as_step(step: ArrayLike) -> ArrayLike:
     """Return steps of the host within int32, as jax would wrap larger ones around."""
     if isinstance(step, jax.Array):
         return step
-    numbers = np.asarray(step)
+    try:
+        numbers = np.asarray(step)
+    except ValueError:  # a ragged list
+        numbers = np.asarray(None)
     if numbers.dtype.kind in "iu":
         if not np.can_cast(numbers.dtype, np.int32):
             numbers = np.minimum(np.maximum(numbers, 0), MAX_STEP)
@@ -678,7 +700,9 @@ def get_definition(name: object) -> ScheduleDefinition:
             importlib.import_module(_NAMESPACES[prefix])
         if name in REGISTRY:
             return REGISTRY[name]
-    near = difflib.get_close_matches(str(name)[:80], REGISTRY, n=3, cutoff=0.0)
+    if not isinstance(name, str):
+        raise ValueError(f"no schedule is called {short_repr(name)}; its name must be a string.")
+    near = difflib.get_close_matches(name[:80], REGISTRY, n=3, cutoff=0.0)
     raise ValueError(
         f"no schedule is called {short_repr(name)}; the nearest are {', '.join(near)}. One of your "
         "own must be imported before it is read back."

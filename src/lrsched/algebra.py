@@ -23,7 +23,14 @@ from lrsched._phases import (
     phase_starts,
     shift_phases,
 )
-from lrsched._schedule import PhaseStart, Schedule, is_number, schedule
+from lrsched._schedule import (
+    NEEDS_NUMBERS,
+    WRITE_IN_JAX,
+    PhaseStart,
+    Schedule,
+    is_number,
+    schedule,
+)
 from lrsched.arguments import (
     FINITE_FLOAT,
     ArgumentType,
@@ -46,20 +53,18 @@ def _parse_function(value: object) -> Callable[[jax.Array], ArrayLike]:
     try:
         # A shape and no array: schedules are made at import, and an array would start the backend
         # before jax.distributed.initialize can be called.
-        step = jax.ShapeDtypeStruct((), jnp.int32)  # type: ignore[no-untyped-call]
-        result = jax.eval_shape(value, step)
-    except (
-        jax.errors.ConcretizationTypeError,
-        jax.errors.TracerArrayConversionError,
-        jax.errors.TracerIntegerConversionError,
-    ):
-        raise ValueError(
-            "it needs the step as a Python or NumPy number, as an if does; write it with "
-            "jax.numpy (jnp.where), or pass its values in a bounded run, "
-            "lrsched.table([function(step) for step in range(steps)])"
-        ) from None
-    except TypeError as error:
-        raise ValueError(f"calling it with a step fails: {error}") from None
+        # A function of this call: JAX keeps a weak reference, which a ufunc does not allow.
+        result = jax.eval_shape(
+            lambda step: value(step),
+            jax.ShapeDtypeStruct((), jnp.int32),  # type: ignore[no-untyped-call]
+        )
+    except NEEDS_NUMBERS:
+        raise ValueError(f"it needs the step {WRITE_IN_JAX}") from None
+    except Exception as error:  # The function is the user's and may raise anything.
+        if "Tracer" in str(error):  # such as a dict that is looked up by the step
+            raise ValueError(f"it needs the step {WRITE_IN_JAX}") from None
+        message = " ".join(str(error).partition("\n\n")[0].split())
+        raise ValueError(f"calling it with a step fails: {message}") from None
     if not isinstance(result, jax.ShapeDtypeStruct):
         raise ValueError(f"it returns a {type(result).__name__} and no number")
     return value

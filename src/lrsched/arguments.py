@@ -2,7 +2,7 @@
 
 An annotation such as ``steps: PositiveInt`` states what a function accepts, for the reader and the
 type checker. It also validates the argument when the function is called and converts it into one
-canonical form. Traced values pass unchecked.
+canonical form. Traced numbers cannot be checked; they are clamped to the nearest accepted one.
 """
 
 import dataclasses
@@ -302,6 +302,8 @@ def in_range(
       A function that returns a Python float for a number, and float32 for an array. It raises
       ``ValueError`` or ``TypeError`` for a value out of bounds or above 2**126 in magnitude.
     """
+    lowest = max(ge, _next_above(gt))
+    highest = min(le, -_next_above(-lt))
 
     def is_within(values: float | np.ndarray) -> np.ndarray:
         # Exclusive bounds hold in float32 too: 1 - 1e-9 becomes 1.0 there, and 1e-40 becomes 0.0.
@@ -330,12 +332,30 @@ def in_range(
             raise ValueError(_beyond_float32(value))
         number = _parse_number(value, is_within, allow_infinite=allow_infinite)
         if isinstance(number, jax.Array):
-            return number.astype(jnp.promote_types(number.dtype, jnp.float32))
+            number = number.astype(jnp.promote_types(number.dtype, jnp.float32))
+            return _clamp(number, lowest, highest) if is_traced(number) else number
         if isinstance(number, np.ndarray):
             return _read_only(number.astype(np.float32))
         return float(number)
 
     return parse
+
+
+def _next_above(bound: float) -> float:
+    """Return the least float32 that is above an exclusive bound and not flushed to zero."""
+    if bound == 0:
+        return _SMALLEST_NORMAL
+    if bound == -math.inf:
+        return bound
+    return float(np.nextafter(np.float32(bound), np.float32(np.inf)))
+
+
+def _clamp(number: jax.Array, lowest: float, highest: float) -> jax.Array:
+    """Return a traced number within bounds. One out of them would make NaN, as ``0 / steps``."""
+    # Not jnp.maximum, which halves the gradient at the bound itself, such as an ``end`` of 0.
+    if lowest > -math.inf:
+        number = jnp.where(number < lowest, lowest, number)
+    return jnp.where(number > highest, highest, number) if highest < math.inf else number
 
 
 def _beyond_float32(value: float) -> str:
@@ -353,7 +373,8 @@ def _steps_from(least: int) -> Callable[[object], "chex.Numeric"]:
             if least <= value <= MAX_STEP:
                 return value
             raise ValueError
-        return _parse_number(value, lambda v: (v >= least) & (v <= MAX_STEP), integral=True)
+        number = _parse_number(value, lambda v: (v >= least) & (v <= MAX_STEP), integral=True)
+        return _clamp(number, least, math.inf) if least >= 0 and is_traced(number) else number
 
     return parse
 
@@ -362,12 +383,19 @@ def _as_vector(value: Any) -> Any:
     """Return numbers with at least one axis. A list that holds jax arrays is stacked."""
     if isinstance(value, list | tuple) and any(isinstance(item, jax.Array) for item in value):
         value = jnp.stack([jnp.asarray(item) for item in value])
-    if np.ndim(value) < 1:
+    try:
+        num_axes = np.ndim(value)
+    except ValueError:  # NumPy explains a ragged list in terms of its own.
+        raise ValueError("its lists differ in length") from None
+    if num_axes < 1:
         raise TypeError
     return value
 
 
 def _parse_floats(value: object) -> ArrayLike:
+    # NumPy reads True beside numbers as 1.0, which the type of the array no longer shows.
+    if isinstance(value, list | tuple) and any(isinstance(item, bool) for item in value):
+        raise TypeError
     numbers = _as_vector(value)
     if np.shape(numbers)[-1] == 0:
         raise ValueError
@@ -391,6 +419,8 @@ def _parse_steps_or_fraction(value: object) -> "chex.Numeric":
     if type(value) is float and 0 < value < 1:
         return value
     length = _parse_number(value, lambda values: (values >= 0) & (values <= MAX_STEP))
+    if is_traced(length):
+        return _clamp(length, 0, math.inf)
     if _is_unknown(length) or jnp.issubdtype(jnp.result_type(length), jnp.integer):
         return length
     values = np.asarray(length)
@@ -399,6 +429,11 @@ def _parse_steps_or_fraction(value: object) -> "chex.Numeric":
     if not np.all((values > 0) & (values < 1)):
         raise ValueError
     return length
+
+
+def _parse_cycle_growth(value: object) -> "chex.Numeric":
+    growth = _parse_number(value, lambda v: (v >= 1) & (v <= MAX_STEP))
+    return _clamp(growth, 1, math.inf) if is_traced(growth) else growth
 
 
 def instance_of(kind: type[R]) -> Callable[[object], R]:
@@ -454,7 +489,7 @@ POSITIVE_INT = ArgumentType(
 CYCLE_GROWTH = ArgumentType(
     "CycleGrowth",
     "a finite number of 1 or more (an int, or a float that rounds lengths to whole steps)",
-    lambda value: _parse_number(value, lambda v: (v >= 1) & (v <= MAX_STEP)),
+    _parse_cycle_growth,
     schema=_NUMBER | {"minimum": 1},
 )
 STEPS_OR_FRACTION = ArgumentType(
@@ -601,6 +636,16 @@ BASE_OPTIMIZER = ArgumentType(
 )
 BaseOptimizer: TypeAlias = Annotated[optax.GradientTransformation, BASE_OPTIMIZER]
 """The optax transform that an adaptive method wraps."""
+Direction: TypeAlias = Annotated[
+    optax.GradientTransformation,
+    ArgumentType(
+        "Direction",
+        "an optax transform without a rate, such as optax.scale_by_adam()",
+        _parse_optimizer,
+        static=True,
+    ),
+]
+"""A transform from gradients to a direction, which a rate multiplies afterwards."""
 DecayRate: TypeAlias = Annotated[
     float, ArgumentType("DecayRate", "a number from 0 to below 1", in_range(ge=0, lt=1))
 ]

@@ -9,12 +9,15 @@ import importlib
 import inspect
 import math
 import operator
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from lrsched._schedule import REGISTRY, Schedule, get_definition
 from lrsched.algebra import as_schedule, staircase
+from lrsched.arguments import short_repr
 from lrsched.compat import LIBRARIES
+from lrsched.serialize import MAX_SCHEDULES
 
 __all__ = ["LIBRARIES", "parse", "parse_call"]
 
@@ -22,6 +25,12 @@ _OWN_BASE_LR: Final = ("CyclicLR",)
 """Functions whose ``base_lr`` is an argument of the original as well, not the optimizer's rate."""
 _MAX_LENGTH: Final = 100_000
 _OPTIMIZER_NAMES: Final = ("optimizer", "opt", "optim")
+_OPTIMIZERS: Final = frozenset(
+    {"Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "Lion", "NAdam", "RAdam", "RMSprop", "SGD"}
+)
+"""Constructors that scripts call in the place of the optimizer."""
+_INTERVALS: Final = ("epoch", "step")
+"""Values of Lightning's ``interval``."""
 Factory: TypeAlias = Callable[..., Any]
 """Function that an expression may call."""
 
@@ -50,8 +59,21 @@ _NUMBER_FUNCTIONS: Final[Mapping[str, Factory]] = {
     "math.ceil": math.ceil,
     "math.floor": math.floor,
     "math.sqrt": math.sqrt,
+    "math.exp": math.exp,
+    "math.log": math.log,
+    "math.pow": lambda base, exponent: _power(base, exponent),
 }
 """Functions of numbers that training scripts apply to lengths: ``int(0.9 * total_steps)``."""
+
+
+_EXAMPLES: Final[Mapping[str, str]] = {
+    "keras": "CosineDecay(1e-3, decay_steps=1000)",
+    "optax": "cosine_decay_schedule(1e-3, decay_steps=1000)",
+    "timm": "CosineLRScheduler(optimizer, t_initial=300)",
+    "torch": "StepLR(optimizer, step_size=30)",
+    "transformers": 'get_scheduler("linear", optimizer, 100, 1000)',
+}
+"""A call of each library, for messages."""
 
 
 def parse(text: str) -> Schedule:
@@ -77,7 +99,7 @@ def parse(text: str) -> Schedule:
     value = _Reader(text, _find_factory).read()
     if isinstance(value, str):
         raise ValueError(
-            f"{text!r} is not accepted: it is a string; write the call without quotes."
+            f"{_shorten(text)!r} is not accepted: it is a string; write the call without quotes."
         )
     return as_schedule(value)
 
@@ -86,9 +108,11 @@ def parse_call(text: str, library: str, base_lr: float = 1.0) -> Schedule:
     """Return the schedule for a call of another library as it stands in a training script.
 
     Args:
-      text: A call such as ``CosineAnnealingLR(optimizer, T_max=50)``, an assignment of one, or
-        Lightning's ``{"scheduler": call, "interval": ...}``, whose ``frequency`` is applied. A
-        module's name before the call and the optimizer may be left out.
+      text: A call such as ``CosineAnnealingLR(optimizer, T_max=50)``, an assignment or a return of
+        one, or what Lightning's ``configure_optimizers`` returns: ``{"scheduler": call,
+        "interval": ...}``, whose ``frequency`` is applied, alone, under ``"lr_scheduler"``, or in
+        ``[optimizer], [scheduler]``. A module's name before the call and the optimizer may be left
+        out.
       library: ``"keras"``, ``"optax"``, ``"timm"``, ``"torch"`` or ``"transformers"``.
       base_lr: Learning rate of the optimizer, for calls that depend on one.
 
@@ -133,10 +157,7 @@ def parse_call(text: str, library: str, base_lr: float = 1.0) -> Schedule:
 
         return with_base_lr
 
-    value = _Reader(text, factory, has_optimizer=True).read()
-    frequency = 1
-    if isinstance(value, dict) and "scheduler" in value:
-        value, frequency = value["scheduler"], value.get("frequency", 1)
+    value, frequency = _unwrap(_Reader(text, factory, has_optimizer=True).read())
     if isinstance(value, tuple) and value and isinstance(value[0], Schedule):
         value = value[0]  # timm's create_scheduler_v2 returns the number of epochs beside it.
     if not isinstance(value, Schedule):
@@ -144,11 +165,41 @@ def parse_call(text: str, library: str, base_lr: float = 1.0) -> Schedule:
     return value if frequency == 1 else staircase(value, every=frequency)
 
 
+class _Optimizer:
+    """The value of an expression that names an optimizer."""
+
+
+def _unwrap(value: Any) -> tuple[Any, Any]:
+    """Return the scheduler and the frequency of what Lightning's ``configure_optimizers`` returns.
+
+    It returns the scheduler in a dictionary, beside the optimizer in a dictionary of the two, or in
+    a list beside a list of optimizers.
+    """
+    match value:
+        case [[*optimizers], [scheduler]] if _are_optimizers(optimizers):
+            value = scheduler
+        case {"lr_scheduler": scheduler}:
+            value = scheduler
+    if not (isinstance(value, dict) and "scheduler" in value):
+        return value, 1
+    interval = value.get("interval", "epoch")
+    if interval not in _INTERVALS:
+        raise ValueError(
+            f"parse_call: interval={interval!r} is not accepted; interval must be one of "
+            f"{', '.join(map(repr, _INTERVALS))}."
+        )
+    return value["scheduler"], value.get("frequency", 1)
+
+
+def _are_optimizers(values: list[object]) -> bool:
+    return bool(values) and all(isinstance(value, _Optimizer) for value in values)
+
+
 def _no_schedule(text: str, value: object, library: str) -> str:
     if hasattr(value, "init") and hasattr(value, "update"):
         return (
-            f"{text} follows a metric, so that it is a transform and no schedule; use it in Python "
-            f"from lrsched.compat.{library}."
+            f"{_shorten(text)} follows a metric, so that it is a transform and no schedule; use it "
+            f"in Python from lrsched.compat.{library}."
         )
     kinds: dict[type, str] = {
         dict: "a dictionary without a 'scheduler'",
@@ -157,8 +208,8 @@ def _no_schedule(text: str, value: object, library: str) -> str:
     }
     kind = kinds.get(type(value), "not a call")
     return (
-        f"{text} is not accepted, as it is {kind}; write one call, "
-        "such as StepLR(optimizer, step_size=30)."
+        f"{_shorten(text)} is not accepted, as it is {kind}; write one call, "
+        f"such as {_EXAMPLES[library]}."
     )
 
 
@@ -187,23 +238,43 @@ class _Reader:
     def __init__(
         self, text: str, factory: Callable[[str], Factory], has_optimizer: bool = False
     ) -> None:
-        self.text, self.factory, self.has_optimizer = text, factory, has_optimizer
+        # A line of a script is indented, and a text that begins with a space is a syntax error.
+        self.text = textwrap.dedent(text).strip() if isinstance(text, str) else text
+        self.factory, self.has_optimizer = factory, has_optimizer
+        self.num_schedules = 0
 
     def read(self) -> Any:
+        if not isinstance(self.text, str):
+            raise ValueError(
+                f"{short_repr(self.text)} is not accepted; an expression must be a string."
+            )
         if len(self.text) > _MAX_LENGTH:
             raise ValueError(f"the expression is longer than {_MAX_LENGTH} characters.")
         try:
             return self.value(self.expression())
         except SyntaxError as error:
-            raise ValueError(f"{self.text!r} is not an expression: {error.msg}.") from None
+            # Python's message about a long integer names a function of the interpreter.
+            is_long = error.msg.startswith("Exceeds the limit")
+            reason = "an integer has too many digits" if is_long else error.msg
+            raise ValueError(f"{_shorten(self.text)!r} is not an expression: {reason}.") from None
+        except UnicodeError:
+            raise ValueError(
+                f"{_shorten(self.text)!r} is not an expression: it has an invalid character."
+            ) from None
         except (RecursionError, MemoryError):
             raise ValueError("the expression is nested too deeply.") from None
         except (TypeError, ArithmeticError, AttributeError, LookupError) as error:
-            raise ValueError(f"{self.text!r} is not accepted: {error}.") from None
+            raise ValueError(f"{_shorten(self.text)!r} is not accepted: {error}.") from None
 
     def expression(self) -> ast.expr:
-        match ast.parse(self.text.strip()).body:
-            case [ast.Expr(value=node)] | [ast.Assign(value=node)]:  # `scheduler = StepLR(...)`
+        match ast.parse(self.text).body:
+            # `scheduler = StepLR(...)`, `self.scheduler: LRScheduler = ...` and `return ...`.
+            case [
+                ast.Expr(value=ast.expr() as node)
+                | ast.Assign(value=ast.expr() as node)
+                | ast.AnnAssign(value=ast.expr() as node)
+                | ast.Return(value=ast.expr() as node)
+            ]:
                 return node
         raise SyntaxError("it must be one expression")
 
@@ -222,7 +293,7 @@ class _Reader:
                 ]
                 result = dict(pairs)
                 if len(result) < len(pairs):
-                    raise ValueError(f"{self.text!r} has a key twice in one dictionary.")
+                    raise ValueError(f"{_shorten(self.text)!r} has a key twice in one dictionary.")
                 return result
             case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _SIGNS:
                 return _SIGNS[type(sign)](self.number(operand))
@@ -230,13 +301,19 @@ class _Reader:
                 return self.operation(op, left, right)
             case ast.Call(func=function, args=args, keywords=keywords):
                 return self.call(node, self.name(function), args, keywords)
+            case ast.Name() | ast.Attribute() if self.is_optimizer(node):
+                return _Optimizer()
         return self.refuse(node)
 
     def call(
         self, node: ast.Call, name: str, args: list[ast.expr], keywords: list[ast.keyword]
     ) -> Any:
         if name in _NUMBER_FUNCTIONS and not keywords:
-            return _NUMBER_FUNCTIONS[name](*map(self.number, args))
+            numbers = [self.number(arg) for arg in args]
+            try:
+                return _NUMBER_FUNCTIONS[name](*numbers)
+            except (TypeError, ValueError):  # as math.sqrt(-1), in the words of Python
+                return self.refuse(node)
         values = [self.value(arg) for arg in args if not self.is_optimizer(arg)]
         by_name: dict[str, object] = {}
         for keyword in keywords:
@@ -246,6 +323,14 @@ class _Reader:
                 raise ValueError(f"{name}: {keyword.arg} is passed twice; pass it once.")
             if not (self.has_optimizer and keyword.arg == "optimizer"):
                 by_name[keyword.arg] = self.value(keyword.value)
+        if name == "dict" and not values:
+            return by_name
+        self.num_schedules += 1
+        if self.num_schedules > MAX_SCHEDULES:
+            raise ValueError(
+                f"the expression is not accepted; it must have at most {MAX_SCHEDULES} calls "
+                "(points, piecewise_constant and table hold many rates in one)."
+            )
         try:
             return self.factory(name)(*values, **by_name)
         except TypeError as error:
@@ -275,13 +360,15 @@ class _Reader:
         return str(self.refuse(node))
 
     def is_optimizer(self, node: ast.expr) -> bool:
+        if self.has_optimizer and isinstance(node, ast.Call):
+            return ast.unparse(node.func).rpartition(".")[2] in _OPTIMIZERS
         if not self.has_optimizer or not isinstance(node, ast.Name | ast.Attribute):
             return False
         last = node.id if isinstance(node, ast.Name) else node.attr
         return last in _OPTIMIZER_NAMES or last.endswith("_optimizer")
 
     def refuse(self, node: ast.expr) -> Any:
-        segment = ast.get_source_segment(self.text.strip(), node) or ast.unparse(node)
+        segment = _shorten(ast.get_source_segment(self.text, node) or ast.unparse(node))
         if isinstance(node, ast.Name | ast.Attribute):
             hint = "; the optimizer may be left out" if self.has_optimizer else ""
             raise ValueError(
@@ -297,6 +384,10 @@ class _Reader:
             f"{segment!r} is not accepted; an expression has calls of schedules, >>, * and + of "
             "them, numbers, strings and lists."
         )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _is_number(value: object) -> bool:

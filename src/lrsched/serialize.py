@@ -22,6 +22,9 @@ MAX_DEPTH: Final = 32
 # A YAML file of a few hundred bytes can describe billions of values with aliases. A list of numbers
 # counts as one value.
 MAX_VALUES: Final = 100_000
+# XLA takes time quadratic in the number of schedules that are joined: seconds for a hundred, and
+# minutes for a thousand.
+MAX_SCHEDULES: Final = 128
 
 
 def to_dict(schedule: Schedule) -> dict[str, Any]:
@@ -34,7 +37,8 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
       A dict of JSON-serialisable values, with the name of the schedule under ``"schedule"``.
 
     Raises:
-      ValueError: If a parameter is a Python function or a traced number.
+      ValueError: If ``schedule`` is not a `Schedule`, or a parameter is a Python function or a
+        traced number.
 
     >>> import json, lrsched
     >>> text = json.dumps(lrsched.to_dict(lrsched.cosine(3e-4, steps=1_000)))
@@ -43,6 +47,11 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
     >>> lrsched.from_dict(json.loads(text))
     cosine(peak=0.0003, steps=1000)
     """
+    if not isinstance(schedule, Schedule):
+        raise ValueError(
+            f"to_dict: schedule={short_repr(schedule)} is not accepted; schedule must be a "
+            "Schedule, such as lrsched.constant(0.1)."
+        )
     definition = schedule._structure.definition
     plain = {name: _plain(definition.name, name, x) for name, x in schedule.parameters.items()}
     return {TAG: definition.name, **plain}
@@ -63,8 +72,8 @@ def from_dict(data: Mapping[str, Any]) -> Schedule:
 
     Raises:
       ValueError: If ``data`` names no registered schedule, a parameter is missing, not known or not
-        accepted, or the mapping is cyclic, nested deeper than 32 levels or has more than 100,000
-        values, of which a list of numbers is one.
+        accepted, or the mapping is cyclic, nested deeper than 32 levels or has more than 128
+        schedules or 100,000 values, of which a list of numbers is one.
 
     >>> import lrsched
     >>> lrsched.from_dict({"schedule": "linear", "init": 1, "end": 0, "steps": 10})
@@ -95,9 +104,10 @@ def _is_mapping(value: Any) -> bool:
 
 @dataclasses.dataclass
 class _Reader:
-    """One reading of a mapping, with the number of values that it has read."""
+    """One reading of a mapping, with the numbers of values and schedules that it has read."""
 
     num_values: int = 0
+    num_schedules: int = 0
 
     def schedule(self, data: Any, depth: int) -> Schedule:
         if depth > MAX_DEPTH:
@@ -108,6 +118,12 @@ class _Reader:
         if not _is_mapping(data) or TAG not in data:
             raise ValueError(
                 f"{short_repr(data)} is not a schedule; it must be a mapping with a key {TAG!r}."
+            )
+        self.num_schedules += 1
+        if self.num_schedules > MAX_SCHEDULES:
+            raise ValueError(
+                f"from_dict: the mapping is not accepted; it must have at most {MAX_SCHEDULES} "
+                "schedules (points, piecewise_constant and table hold many rates in one)."
             )
         definition = get_definition(data[TAG])
         parameters = {}

@@ -129,7 +129,7 @@ def test_a_diverged_rate_is_a_cross_and_not_a_point():
 def test_the_course_of_a_run_that_diverged_ends():
     found = trial("digits-mlp", "constant", diverged=5)
     losses, rates = charts.panel().subplots(2, 1)
-    charts.draw_course(losses, rates, [found], ["constant"])
+    charts.draw_curves(losses, rates, [found], ["constant"])
     y = next(line.get_ydata() for line in losses.lines if len(line.get_ydata()) > 2)
     assert np.isfinite(y[:10]).all()
     assert np.isnan(y[10:]).all()

@@ -10,7 +10,7 @@ from benchmarks import diagnose
 @pytest.fixture(scope="module")
 def rows():
     """Seeds other than those that set the thresholds."""
-    return diagnose.judge("teacher", "Adam", (200, 201))
+    return diagnose.diagnose_cases("teacher", "Adam", (200, 201))
 
 
 def test_the_diagnosis_names_what_was_made_wrong(rows):
@@ -29,6 +29,6 @@ def test_the_table_counts_what_was_said(rows):
 
 def test_the_command_writes_its_rows(rows, monkeypatch, tmp_path):
     monkeypatch.setattr(diagnose, "BEST", {("teacher", "Adam"): 0.06})
-    monkeypatch.setattr(diagnose, "judge", lambda *_: rows)
+    monkeypatch.setattr(diagnose, "diagnose_cases", lambda *_: rows)
     diagnose.main(["--out", str(tmp_path / "rows.json")])
     assert len(json.loads((tmp_path / "rows.json").read_text())) == len(rows)

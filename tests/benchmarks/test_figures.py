@@ -9,9 +9,9 @@ from benchmarks.analysis import interval
 from tests.benchmarks.trials import study, trial
 
 
-def test_courses_have_a_column_a_workload_and_a_line_a_policy(tmp_path):
+def test_curves_have_a_column_a_workload_and_a_line_a_policy(tmp_path):
     trials = study(["digits-mlp", "cancer-logistic"], ["constant", "prodigy"], (0.25, 1.0))
-    figure = figures.courses(trials)
+    figure = figures.curves(trials)
     assert len(figure.axes) == 6
     for ax in figure.axes:
         assert len(ax.lines) == 2

@@ -255,7 +255,7 @@ def test_main_writes_the_page_and_the_pictures(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--out", "page.txt"], "out must end in .html, not 'page.txt'"),
-        (["--study", "nowhere.json.gz"], "nowhere.json.gz is not there"),
+        (["--study", "nowhere.json.gz"], "nowhere.json.gz is missing"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, message, capsys):

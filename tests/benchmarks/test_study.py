@@ -42,7 +42,7 @@ def test_the_full_study_says_how_long_it_takes(tmp_path, capsys):
     options = ["--workloads", "cancer-logistic", "--policies", "constant", "--budgets", "0.1"]
     main(["full", *options, *SMALL, "--out", str(tmp_path / "full")])
     printed = capsys.readouterr().out
-    assert printed.index("All of it takes about") < printed.index("Wrote")
+    assert printed.index("The study takes about") < printed.index("Wrote")
 
 
 def test_quick_is_two_workloads_and_six_policies_and_full_is_everything():
@@ -58,7 +58,7 @@ def test_what_is_not_here_is_left_out_and_said(capsys, monkeypatch, tmp_path):
 
     away = replace(WORKLOADS["cancer-logistic"], is_here=lambda: False, source="the moon")
     monkeypatch.setitem(WORKLOADS, "cancer-logistic", away)
-    with pytest.raises(SystemExit, match="none of the workloads"):
+    with pytest.raises(SystemExit, match="None of the workloads"):
         main(["run", "cancer-logistic", *SMALL, "--out", str(tmp_path / "none")])
     assert "the moon" in capsys.readouterr().out
 

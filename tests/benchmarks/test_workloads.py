@@ -252,7 +252,7 @@ def test_states_of_passages_are_computed_once(tmp_path, monkeypatch):
     monkeypatch.setattr(minilm, "pretrained", lambda layers: made.append(layers) or Doubling())
     passages = np.arange(70 * 4, dtype=np.int32).reshape(70, 4)
     for _ in range(2):
-        states = sotu_minilm.below(passages)
+        states = sotu_minilm.frozen_states(passages)
         assert states.dtype == np.float16
         np.testing.assert_array_equal(states, 2 * passages)
     assert made == [5]

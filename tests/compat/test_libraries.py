@@ -140,7 +140,7 @@ BAD = [
     ("torch", "OneCycleLR(0.1, 10, anneal_strategy='exp')", "one of 'cos', 'linear'"),
     ("torch", "CyclicLR(0.1, 1.0, base_momentum=0.5)", "CyclicMomentum"),
     ("torch", "MultiStepLR(0.1, [3.5])", "MultiStepLR: milestones"),
-    ("torch", "SequentialLR(0.1, [StepLR(0.1, 3)], [4])", "1 schedules and 1 boundaries"),
+    ("torch", "SequentialLR(0.1, [StepLR(0.1, 3)], [4])", "1 schedulers and 1 milestones"),
     ("torch", "SequentialLR(0.1, [], [])", "SequentialLR: schedulers"),
     ("torch", "ChainedScheduler(0.1, [CyclicLR(0.1, 1.0)])", "CyclicLR sets the rate"),
     ("torch", "ChainedScheduler(0.1, [LambdaLR(0.1, lambda t: t)])", "LambdaLR sets the rate"),

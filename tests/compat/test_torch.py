@@ -74,3 +74,9 @@ def test_a_function_with_a_python_if_works_as_the_message_says(make, expected):
     steps, function = 6, halved_from_3
     table = lrsched.table([function(step) for step in range(steps)])
     np.testing.assert_allclose(make(table)(range(steps)), expected, rtol=1e-6)
+
+
+def test_milestones_of_a_sequence_that_decrease_are_refused():
+    parts = [torch.StepLR(0.2, 4)] * 3
+    with pytest.raises(ValueError, match="must not decrease"):
+        torch.SequentialLR(0.2, parts, milestones=[8, 6])

@@ -115,3 +115,54 @@ def test_a_plain_number_among_schedules_is_refused():
     run = tuning.training(loss_fn, jnp.zeros(()), optax.sgd, (X, 2 * X))
     with pytest.raises(ValueError, match=r"0.1 in schedules is not accepted; .*constant\(0.1\)"):
         tuning.sweep(run, [0.1], steps=2)
+
+
+RUN = tuning.training(loss_fn, jnp.zeros(()), optax.sgd, (X, 2 * X))
+RATES = [lrsched.linear(rate, 0.0, steps=7) for rate in (0.01, 0.02)]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tuning.sweep(loss_fn, RATES), "sweep: training=.*must be a Training"),
+        (lambda: tuning.range_test(loss_fn), "range_test: training=.*must be a Training"),
+        (lambda: tuning.search(loss_fn, None, None), "search: training=.*must be a Training"),
+        (lambda: tuning.search(RUN, None, None), "search: study=None .*must be a study of Optuna"),
+        (
+            lambda: tuning.successive_halving(3, RATES, steps=9),
+            "successive_halving: training=3 .* must be a Training",
+        ),
+        (
+            lambda: tuning.population_based_training(RUN, [0.1, *RATES], steps=90),
+            r"population_based_training: schedules=0\.1 is not accepted",
+        ),
+        (lambda: tuning.auto(RUN, steps=0), "auto: steps=0 is not accepted"),
+        (lambda: tuning.sweep(RUN, RATES, plan=4), "plan=4 .* ExecutionPlan or None"),
+        (lambda: tuning.sweep(RUN, RATES, mesh=2), "mesh=2 .* Mesh or None"),
+        (lambda: tuning.sweep(RUN, RATES, checkpoint=""), "checkpoint='' .* path of a directory"),
+        (lambda: tuning.sweep(RUN, RATES, checkpoint=5), "checkpoint=5 .* path of a directory"),
+        (
+            lambda: tuning.sweep(RUN, RATES, checkpoint_seconds=-2.0),
+            "checkpoint_seconds=-2.0 .* 0 or more",
+        ),
+        (
+            lambda: tuning.training(loss_fn, "weights.npz", optax.sgd, (X, X)),
+            "'weights.npz' in model is not accepted",
+        ),
+        (
+            lambda: tuning.training(loss_fn, jnp.zeros(3, jnp.int32), optax.sgd, (X, X)),
+            "parameters of type int32",
+        ),
+        (
+            lambda: tuning.training(loss_fn, 0.0, lambda rate: None, (X, X)),
+            "optimizer returns None; it must return an optax transform",
+        ),
+        (
+            lambda: tuning.training(loss_fn, 0.0, lambda rate: optax.sgd(float(rate)), (X, X)),
+            "optimizer fails with a schedule as its rate",
+        ),
+    ],
+)
+def test_what_is_no_training_or_no_option_is_refused_at_once(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -363,8 +363,10 @@ def bound(schedule: str, steps: int | None, grad_norm: float, distance: float, j
         )
     rows = []
     for name, candidate in ((str(one), one), ("linear", lrsched.linear(1.0, 0.0, length))):
-        result = final_bound(candidate, length, grad_norm, distance)
         peak = float(np.max(np.asarray(candidate(np.arange(length)))))
+        if peak == 0:
+            raise ValueError(f"bound: {one} is not accepted; every rate is 0.")
+        result = final_bound(candidate, length, grad_norm, distance)
         rows.append(
             {
                 "schedule": name,

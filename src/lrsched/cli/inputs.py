@@ -62,6 +62,11 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
     try:
         if is_file:
             schedule = _from_file(Path(text))
+        elif _is_file(text):
+            raise ValueError(
+                f"{_short(text)} is not accepted; a file of a schedule must end in .json, .yaml or "
+                ".yml."
+            )
         else:
             schedule = parse(f"{text}()" if _is_name(text) else text)
         if not curves.is_concrete_scalar(schedule):
@@ -145,7 +150,7 @@ def read_section(text: str, library: str, base_lr: float | None, steps: int | No
     # Imported here: the other commands need no converter.
     from lrsched.compat import configs
 
-    is_arguments = library == "megatron" and text.lstrip().startswith("--")
+    is_arguments = library == "megatron" and any(word.startswith("--") for word in text.split())
     if not is_arguments and Path(text).suffix not in MAX_KIB:
         raise ValueError(
             f"{_short(text)} is not accepted; a section of {library} must be a file that ends in "
@@ -157,6 +162,13 @@ def read_section(text: str, library: str, base_lr: float | None, steps: int | No
         known = {"base_lr": base_lr, "steps": steps}
         accepted = inspect.signature(convert).parameters
         given = {key: value for key, value in known.items() if value is not None}
+        required = (key for key in known if key in accepted and key not in given)
+        for key in required:
+            if accepted[key].default is inspect.Parameter.empty:
+                raise ValueError(
+                    f"{_short(text)} does not hold the learning rate; pass it by "
+                    f"--{key.replace('_', '-')}."
+                )
         if unused := sorted(given.keys() - accepted.keys()):
             raise ValueError(
                 f"--{unused[0].replace('_', '-')} is not accepted for {library}; its section holds "
@@ -174,7 +186,13 @@ def _parse_arguments(text: str) -> dict[str, object]:
     """Return Megatron-LM's arguments of a command line by name."""
     section: dict[str, object] = {}
     name = None
-    for word in shlex.split(text):
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise ValueError(
+            f"{_short(text)} is not accepted; a quotation mark is not closed."
+        ) from None
+    for word in words:
         if word.startswith("--"):
             name, has_value, value = word.partition("=")
             section[name] = _as_value(value) if has_value else True
@@ -202,7 +220,7 @@ def _read_mapping(file: Path) -> Mapping[str, object]:
             f"{file} is too large; a {file.suffix} file must have at most {limit} KiB."
         )
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # Editors of Windows write a byte-order mark.
         data: object
         if file.suffix == ".json":
             data = json.loads(text, object_pairs_hook=_without_duplicates)
@@ -214,7 +232,10 @@ def _read_mapping(file: Path) -> Mapping[str, object]:
         raise ValueError(f"{file} is not UTF-8 text.") from None
     except ValueError as error:  # of json.JSONDecodeError, and of integers with too many digits
         kind = {".json": "JSON", ".toml": "TOML"}.get(file.suffix, "YAML")
-        raise ValueError(f"{file} is not {kind} that can be read: {error}.") from None
+        # Python's message names a function of the interpreter.
+        is_long = str(error).startswith("Exceeds the limit")
+        reason = "an integer has too many digits" if is_long else error
+        raise ValueError(f"{file} is not {kind} that can be read: {reason}.") from None
     if not isinstance(data, Mapping):
         raise ValueError(f"{file} is not accepted; it must hold a mapping.")
     return data
@@ -357,6 +378,12 @@ def _as_literal(text: str) -> str:
 
 def _is_name(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
+
+
+def _is_file(text: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # too long for a name, or with a null character
+        return Path(text).is_file()
+    return False
 
 
 def _short(text: str) -> str:

@@ -86,7 +86,8 @@ def _ported(function: Callable[..., R], refused: Mapping[str, str]) -> Callable[
     def call(*args: object, **kwargs: object) -> R:
         kwargs = {key: value for key, value in kwargs.items() if key not in foreign}
         for key in kwargs.keys() - types.keys() & (refused.keys() | {"optimizer"}):
-            reason = refused.get(key, _rate_for_optimizer(name, next(iter(types))))
+            rate = "base_lr" if "base_lr" in types else next(iter(types))
+            reason = refused.get(key, _rate_for_optimizer(name, rate))
             raise ValueError(f"{name}: {key} is not accepted; {reason}.")
         for key, value in bind_arguments(name, signature, args, kwargs).arguments.items():
             default = signature.parameters[key].default
@@ -165,7 +166,8 @@ def missing_attribute(
         clause = replacements.get(name)
         if clause is None:
             near = difflib.get_close_matches(name, public, n=3, cutoff=0.4)
-            clause = f"the nearest are {', '.join(near or public)}"
+            # A constructor of optimizers, or a function of numbers, has no name that is near.
+            clause = f"the nearest are {', '.join(near)}" if near else f"it has {', '.join(public)}"
         raise AttributeError(f"{module} has no {name!r}; {clause}.", name=name)
 
     return refuse

@@ -405,6 +405,12 @@ def from_megatron(arguments: object) -> Schedule:
         for key, value in section.items()
         if value is not None and (key in _MEGATRON or key.startswith("lr_"))
     }
+    if section.get("decoupled_lr") is not None:
+        raise ValueError(
+            f"{function}: decoupled_lr is not accepted, as it is a second rate, of the embedding "
+            "and the output layer; leave it out, and convert the section again with that rate as "
+            "lr for that group."
+        )
     values = _read(function, relevant, _MEGATRON)
     total, warmup, annealing = _megatron_lengths(function, values)
     peak, end, init = values["lr"], values["min_lr"], values["lr_warmup_init"]

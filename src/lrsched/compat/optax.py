@@ -79,6 +79,7 @@ __getattr__: MissingAttribute = missing_attribute(
     {
         "inject_hyperparams": "lrsched.inject_schedules does it for any factory",
         "inject_stateful_hyperparams": "lrsched.inject_schedules does it for any factory",
+        "reduce_on_plateau": "lrsched.reduce_on_plateau follows a metric, after the optimizer",
         "WrappedSchedule": "a Schedule is data, and the step count is in the transform",
     },
 )

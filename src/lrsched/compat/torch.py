@@ -55,7 +55,7 @@ from lrsched.arguments import (
 )
 from lrsched.compat._plateau import Rate, ThresholdMode, min_scale_of, tolerances
 from lrsched.compat._porting import Count, MissingAttribute, missing_attribute, ported
-from lrsched.compat.optax import join_schedules
+from lrsched.compat.optax import Starts, join_schedules
 from lrsched.numerics import clip_finite, lerp
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
 
@@ -814,7 +814,7 @@ def SWALR(  # noqa: N802
 
 @ported
 def SequentialLR(  # noqa: N802
-    base_lr: FiniteFloat, schedulers: Schedulers, milestones: Milestones, last_epoch: int = -1
+    base_lr: FiniteFloat, schedulers: Schedulers, milestones: Starts, last_epoch: int = -1
 ) -> Schedule:
     """Sequence of schedules, each of which begins at its milestone with step 0.
 
@@ -832,7 +832,8 @@ def SequentialLR(  # noqa: N802
       A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: If the numbers of schedules and milestones do not match.
+      ValueError: If the numbers of schedules and milestones do not match, or the milestones
+        decrease.
 
     >>> from lrsched.compat import torch
     >>> warmup, decay = torch.ConstantLR(1.0, 0.5, 20), torch.ExponentialLR(1.0, gamma=0.5)
@@ -840,7 +841,12 @@ def SequentialLR(  # noqa: N802
     [0.5, 1.0, 0.5]
     """
     del base_lr
-    return join_schedules(schedulers, list(milestones))
+    if len(schedulers) != len(milestones) + 1:
+        raise ValueError(
+            f"SequentialLR: {len(schedulers)} schedulers and {len(milestones)} milestones do not "
+            "match; there must be one scheduler more than milestones."
+        )
+    return join_schedules(schedulers, milestones)
 
 
 _ABSOLUTE = {

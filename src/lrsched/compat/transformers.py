@@ -104,6 +104,8 @@ __getattr__: MissingAttribute = missing_attribute(
     {
         "get_adafactor_schedule": _ADAFACTOR,
         "AdafactorSchedule": _ADAFACTOR,
+        "TrainingArguments": "its schedule is get_scheduler(lr_scheduler_type, learning_rate, "
+        "warmup_steps, max_steps)",
     },
 )
 

@@ -78,7 +78,7 @@ _WARMUP: Final = ArgumentType(
 @validate_arguments
 def auto(
     training: Training,
-    steps: int,
+    steps: Annotated[int, whole_number(1)],
     *,
     family: Annotated[str, one_of("Family", ("linear", "wsd"))] = "linear",
     num_probes: Annotated[int, whole_number(2)] = 9,

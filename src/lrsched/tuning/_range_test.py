@@ -13,7 +13,7 @@ from lrsched.arguments import DecayRate, GrowthLimit, one_of, validate_arguments
 from lrsched.schedules.decay import exponential, linear
 from lrsched.tuning._critical_rate import critical_rate_at_init
 from lrsched.tuning._progress import Show, progress_bar
-from lrsched.tuning._training import Training
+from lrsched.tuning._training import TRAINING, Training
 from lrsched.tuning.batched_runner import make_run_spec, normalize_seeds, start_all
 from lrsched.tuning.results import RateRange, Verdict, judge_rate, short_repr, text_table
 
@@ -245,6 +245,7 @@ def range_test(
     References:
       Smith 2017 (arXiv 1506.01186). Divergence at four times the lowest loss is fastai's.
     """
+    TRAINING.validate("range_test", "training", training)
     default_low, default_high = RANGES.get(training.name or "", ANY_RANGE)
     low = default_low if low is None else low
     high = default_high if high is None else high

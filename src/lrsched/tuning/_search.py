@@ -13,13 +13,14 @@ from lrsched.arguments import (
     OPEN_UNIT_FLOAT,
     ArgumentType,
     in_range,
+    instance_of,
     validate_arguments,
     whole_number,
 )
 from lrsched.running.edit import scale_learning_rate
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.tuning._sweep import sweep
-from lrsched.tuning._training import Training
+from lrsched.tuning._training import TRAINING, Training
 from lrsched.tuning.batched_runner import BatchedRunner, RunStates, make_run_spec, start_all
 from lrsched.tuning.results import SweepResult, short_repr, text_table
 
@@ -263,6 +264,24 @@ def population_based_training(
     return PopulationResult(listed, np.array(losses), np.array(scales), np.array(parents), ends)
 
 
+def _parse_study(value: Any) -> Any:
+    if not (hasattr(value, "direction") and hasattr(value, "ask")):
+        raise TypeError
+    return value
+
+
+_STUDY: Final = ArgumentType(
+    "Study",
+    "a study of Optuna, as optuna.create_study(direction='minimize') makes one",
+    _parse_study,
+)
+_SCHEDULE: Final = ArgumentType(
+    "Schedule",
+    "lrsched schedules, such as lrsched.constant(0.1) for a plain number",
+    instance_of(Schedule),
+)
+
+
 def search(
     training: Training,
     study: "optuna.Study",
@@ -312,6 +331,8 @@ def search(
       >>> study.best_params["peak"] > 1e-2
       True
     """
+    TRAINING.validate("search", "training", training)
+    _STUDY.validate("search", "study", study)
     if study.direction.name != "MINIMIZE":
         raise ValueError(
             f"search: study={study!r} is not accepted: it maximises; study must minimise the loss: "
@@ -340,6 +361,9 @@ def _start_schedules(
     function: str, training: Training, schedules: list[Schedule], steps: int, seed: int
 ) -> tuple[BatchedRunner, RunStates]:
     """Start every schedule in a lane of its own."""
+    TRAINING.validate(function, "training", training)
+    for schedule in schedules:
+        _SCHEDULE.validate(function, "schedules", schedule)
     if len(schedules) < 2:
         raise ValueError(
             f"{function}: {len(schedules)} schedules are not accepted; at least 2 are needed."

@@ -15,9 +15,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lrsched._schedule import Schedule
-from lrsched.arguments import short_repr
+from lrsched.arguments import ArgumentType, in_range, short_repr
 from lrsched.tuning._progress import Show, progress_bar
-from lrsched.tuning._training import Training
+from lrsched.tuning._training import TRAINING, Training
 from lrsched.tuning.batched_runner import (
     BatchedRunner,
     ExecutionPlan,
@@ -42,6 +42,8 @@ from lrsched.tuning.results import (
     empty_results,
     results_table,
 )
+
+_NOT_NEGATIVE: Final = ArgumentType("float", "a number of 0 or more", in_range(ge=0))
 
 
 class SweepRun(NamedTuple):
@@ -131,6 +133,19 @@ def sweep(
       cosine(peak=0.1, steps=50)
     """
     began = time.perf_counter()
+    TRAINING.validate("sweep", "training", training)
+    for name, value, kind in (("plan", plan, ExecutionPlan), ("mesh", mesh, Mesh)):
+        if not (value is None or isinstance(value, kind)):
+            raise ValueError(
+                f"sweep: {name}={short_repr(value)} is not accepted; {name} must be a "
+                f"{kind.__name__} or None."
+            )
+    if checkpoint is not None and not (isinstance(checkpoint, str | Path) and str(checkpoint)):
+        raise ValueError(
+            f"sweep: checkpoint={checkpoint!r} is not accepted; checkpoint must be the path of a "
+            "directory, or None."
+        )
+    _NOT_NEGATIVE.validate("sweep", "checkpoint_seconds", checkpoint_seconds)
     listed = _as_list(schedules)
     if not listed:
         raise ValueError("sweep: schedules is empty; at least one schedule is needed.")

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrsched._schedule import Schedule
+from lrsched._schedule import Schedule, is_number
 from lrsched.adaptive.controller import observe, observed_metric_names
 from lrsched.algebra import as_schedule
-from lrsched.arguments import short_repr
+from lrsched.arguments import ArgumentType, instance_of, short_repr
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
 from lrsched.transforms.inject import inject_schedules
@@ -101,6 +101,12 @@ class Training:
     name: str | None = None
 
 
+TRAINING: Final = ArgumentType(
+    "Training", "a Training, as lrsched.tuning.training makes one", instance_of(Training)
+)
+"""The training that a sweep, a search or a range test runs."""
+
+
 def training(
     loss_fn: Callable[[Model, Batch], jax.Array],
     model: Model,
@@ -141,7 +147,8 @@ def training(
     Raises:
       ValueError: If the arrays differ in length or are empty, ``batch_size`` is not from 1 to
         their length, ``metric`` is given without ``validation``, ``optimizer`` is not a function of
-        the rate, ``model`` is a class, or an iterable has no batch.
+        the rate that returns a transform, ``model`` is a class or has parameters that are no
+        floating-point numbers, or an iterable has no batch.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -476,6 +483,12 @@ def _check_model(model: object) -> None:
             "which holds no parameters; pass lambda key: module.init(key, example_input) as model, "
             "and call module.apply(model, inputs) in loss_fn."
         )
+    for leaf in () if callable(model) or is_nnx_module(model) else jax.tree.leaves(model):
+        if not (is_number(leaf) or isinstance(leaf, bool)):
+            raise ValueError(
+                f"training: {short_repr(leaf)} in model is not accepted; model must be an "
+                "nnx.Module, a pytree of arrays, or a function of a key that makes one."
+            )
 
 
 def _check_optimizer(optimizer: object) -> None:
@@ -544,9 +557,28 @@ def _with_schedule_in_state(
     optimizer: Optimizer, create: Callable[[Key], tuple[Model, "chex.ArrayTree"]]
 ) -> Optimizer:
     """Return the optimizer with the schedule in its state, injected where it is not there yet."""
+    try:
+        made = optimizer(as_schedule(0.0))
+    except TypeError as error:  # such as float(rate), or a function without arguments
+        raise ValueError(
+            f"training: optimizer fails with a schedule as its rate ({error}); optimizer must be a "
+            "function of the rate that passes it to optax, such as lambda rate: optax.sgd(rate)."
+        ) from None
+    if not (hasattr(made, "init") and hasattr(made, "update")):
+        raise ValueError(
+            f"training: optimizer returns {short_repr(made)}; it must return an optax transform, "
+            "such as optax.sgd(rate)."
+        )
 
     def init(key: Key) -> optax.OptState:
-        return optimizer(as_schedule(0.0)).init(create(key)[0])
+        params = create(key)[0]
+        for leaf in jax.tree.leaves(params):
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+                raise ValueError(
+                    f"training: model has parameters of type {jnp.result_type(leaf)}, of which no "
+                    "gradient can be taken; they must be floating-point numbers."
+                )
+        return made.init(params)
 
     if has_rate(jax.eval_shape(init, jax.random.key(0))):
         return optimizer
