@@ -37,7 +37,7 @@ NOT_PROSE = (
     r"^\*\*Symptom\.\*\*.*?\n\n",  # The trouble of the reader.
     r"^ *(\||#|!\[|<).*?$",  # Rows of tables, headings, pictures and HTML.
 )
-"""Parts of a page that are not sentences, or that say nothing of the library. Their order counts."""
+"""Parts of a page that are not sentences, or that say nothing of lrsched. Their order counts."""
 
 
 NO_CLAIM = (

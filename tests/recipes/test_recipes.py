@@ -462,3 +462,18 @@ def _trained(optimizer):
 def test_the_page_counts_the_recipes_with_numbers_of_a_source():
     page = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
     assert f"The schedules of {len(NUMBERS)} recipes are tested against numbers" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"free": "steps"}, r"free='steps' is not accepted; free must be a list of names"),
+        ({"free": [3]}, r"free=\[3\] is not accepted"),
+        ({"name": "mine/1b"}, "name='mine/1b' is not accepted; name must be a word without '/'"),
+        ({"name": ""}, "name='' is not accepted"),
+    ],
+)
+def test_a_registration_that_could_not_be_found_is_refused(arguments, message):
+    given = {"name": "mine", "family": "examples", "source": "here"} | arguments
+    with pytest.raises(ValueError, match=f"recipe: {message}"):
+        recipes.recipe(**given)
