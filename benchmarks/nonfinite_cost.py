@@ -27,7 +27,7 @@ from rich.console import Console
 import lrsched
 from benchmarks.cost import TRANSFORMS, twin
 from benchmarks.costs import CostTable, interleaved_seconds
-from benchmarks.traffic import cycles
+from benchmarks.traffic import cycles, moved
 
 POLICIES = ("propagate", "zero", "skip")
 WIDTHS = (784, 1536, 1536, 768, 10)
@@ -43,6 +43,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "cocob": lrsched.cocob,
     "schedule_free(adam)": partial(lrsched.schedule_free, optax.adam(1e-3), 1e-3),
     "schedule_free_adamw": lrsched.schedule_free_adamw,
+    "muon": partial(lrsched.muon, 0.02, 1e-3),
 }
 """Factories that take ``nonfinite``; `benchmarks.cost` has optax's counterparts."""
 
@@ -110,8 +111,12 @@ def time_ratios(name: str, rounds: int) -> dict[str, float]:
     return ratios | {"over_guarded": float(np.median(seconds["skip"] / seconds["apply_if_finite"]))}
 
 
-def cycle_ratios(name: str, device: Any) -> dict[str, float]:
-    """Return each step's cycles over optax's, as the compiler for TPUs estimates them."""
+def tpu_ratios(name: str, device: Any) -> dict[str, tuple[float, float]]:
+    """Return the cycles and the bytes of each step over those of optax's.
+
+    The compiler for TPUs estimates the cycles. The estimate counts the arithmetic of a loop, and
+    not that of an update inside a matrix product, so the bytes of main memory stand beside it.
+    """
     sharding = SingleDeviceSharding(device)
     counts = {}
     for column, transform in transforms_of(name).items():
@@ -120,22 +125,31 @@ def cycle_ratios(name: str, device: Any) -> dict[str, float]:
         shapes = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments
         )
-        counts[column] = cycles(step_of(transform).lower(*shapes).compile().as_text())
-    return {column: count / counts["optax"] for column, count in counts.items()} | {
-        "over_guarded": counts["skip"] / counts["apply_if_finite"]
-    }
+        program = step_of(transform).lower(*shapes).compile().as_text()
+        counts[column] = np.array([cycles(program), moved(program)])
+    ratios = {column: count / counts["optax"] for column, count in counts.items()}
+    ratios["over_guarded"] = counts["skip"] / counts["apply_if_finite"]
+    return {column: tuple(ratio.tolist()) for column, ratio in ratios.items()}
 
 
-def results_table(measured: Mapping[str, Mapping[str, float]], options: "Options") -> CostTable:
+def results_table(measured: Mapping[str, Mapping[str, Any]], options: "Options") -> CostTable:
     """Return the table of the ratios."""
     columns = (*POLICIES, "apply_if_finite", "over_guarded")
-    where = "cycles of the TPU compiler" if options.tpu else f"time on {os.cpu_count()} cores"
+    where = (
+        "cycles of the TPU compiler (bytes moved)"
+        if options.tpu
+        else f"time on {os.cpu_count()} cores"
+    )
+
+    def cell(ratio: float | tuple[float, float]) -> str:
+        return "{:.2f} ({:.2f})".format(*ratio) if isinstance(ratio, tuple) else f"{ratio:.2f}"
+
     return CostTable(
         title=f"Whole step over optax's, {where}",
         command="python -m benchmarks nonfinite-cost" + " --tpu" * options.tpu,
         caption="over_guarded: skip over optax.apply_if_finite around optax's method",
         columns=["method", *columns],
-        rows=[[name, *(f"{row[key]:.2f}" for key in columns)] for name, row in measured.items()],
+        rows=[[name, *(cell(row[key]) for key in columns)] for name, row in measured.items()],
         versions={name: importlib.metadata.version(name) for name in ("jax", "optax")},
     )
 
@@ -158,10 +172,10 @@ def run(options: Options, console: Console) -> None:
     """Measure the ratios, print the table and write it."""
     if options.tpu:
         topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x4")
-        measure = partial(cycle_ratios, device=topology.devices[0])
+        measure = partial(tpu_ratios, device=topology.devices[0])
     else:
         measure = partial(time_ratios, rounds=options.rounds)
-    measured = {}
+    measured: dict[str, Mapping[str, Any]] = {}
     for name in options.methods:
         measured[name] = measure(name)
         console.print(name, measured[name])

@@ -139,3 +139,33 @@ def test_the_longest_run_takes_little_memory_and_keeps_its_phases():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "message"),
+    [
+        (lrsched.wsd(1.0, steps=100, warmup=10, cooldown=40), [5, 100], "rises after step 5"),
+        (lrsched.wsd(1.0, steps=100, warmup=0, cooldown=40) >> 0.5, [60, 200], "after step 60"),
+        (lrsched.linear(1.0, -1.0, steps=100), [0, 50, 100], "negative before step 100"),
+    ],
+)
+def test_a_rise_between_two_checkpoints_and_a_negative_rate_are_refused(schedule, steps, message):
+    with pytest.raises(ValueError, match=rf"merge_weights: schedule=.* is not accepted.*{message}"):
+        lrsched.merge_weights(schedule, steps)
+
+
+def test_steps_of_a_checkpoint_manager(tmp_path):
+    ocp = pytest.importorskip("orbax.checkpoint")
+    save = ocp.args.StandardSave
+    with ocp.CheckpointManager(tmp_path / "one") as one:
+        for step in (1, 2):
+            one.save(step, args=save({"w": jnp.full(2, float(step))}))
+    merged = lrsched.merge_checkpoints([tmp_path / "one/1", tmp_path / "one/2"], [0.5, 0.5])
+    np.testing.assert_array_equal(merged["w"], [1.5, 1.5])
+    with ocp.CheckpointManager(tmp_path / "two", item_names=("params", "state")) as two:
+        items = {name: save({"w": jnp.ones(2)}) for name in ("params", "state")}
+        two.save(1, args=ocp.args.Composite(**items))
+    with pytest.raises(ValueError, match=r"has the items params, state; pass .*1/params'"):
+        lrsched.merge_checkpoints([tmp_path / "two/1"], [1.0])
+    merged = lrsched.merge_checkpoints([tmp_path / "two/1/params"], [1.0])
+    np.testing.assert_array_equal(merged["w"], [1.0, 1.0])

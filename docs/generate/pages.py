@@ -9,6 +9,7 @@ from docs.generate import adaptive, benchmarks, examples, porting, recipes, refe
 PARTS: dict[str, Callable[[], str]] = {
     "report": benchmarks.link,
     "recipes": recipes.section,
+    "starting points": recipes.starting_points,
     "schedules": schedules.section,
     "other schedules": schedules.others,
     **{f"porting {library}": partial(porting.table, library) for library in porting.CALLS},
@@ -17,6 +18,7 @@ PARTS: dict[str, Callable[[], str]] = {
 WRITTEN: Mapping[str, Callable[[], str]] = {
     "schedules": schedules.table,
     "recipes": recipes.table,
+    "starting points": recipes.starting_points,
     **{name: part for name, part in PARTS.items() if name.startswith("porting")},
 }
 """Functions for the parts that are written into the repository, without pictures and site links."""

@@ -1,8 +1,59 @@
 """Cards of the recipes: picture, scale, optimizer, notes and source."""
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from docs.gallery import shown_steps
 from lrsched import Schedule, recipes
 from lrsched.pictures import curves
+
+STARTING_POINTS: Mapping[str, tuple[str, ...]] = {
+    "convolutional network, images, from scratch": ("flax-imagenet-resnet50", "efficientnet-b0"),
+    "vision transformer or ConvNeXt, from scratch": (
+        "bigvision-vit-s16-i1k-90ep",
+        "convnext-tiny-300ep",
+    ),
+    "object detection": ("detectron2-frcnn-r50-fpn-1x", "yolov5-coco-scratch-low"),
+    "language model, a known length": ("nanogpt-gpt2-124m", "olmo2-7b-stage1"),
+    "language model, a length that may change": ("smollm2-135m", "minicpm-2.4b-wsd"),
+    "language model with Muon": ("moonlight-toy-muon", "nanochat-d12"),
+    "full fine-tuning of a language model": ("tulu3-8b-sft", "zephyr-7b-sft"),
+    "LoRA": ("zephyr-7b-sft-qlora", "tinker-lora-llama-3.1-8b"),
+    "preference tuning, RL of a language model": ("tulu3-8b-dpo", "olmo3-7b-think-rl-grpo"),
+    "reinforcement learning": ("cleanrl-ppo", "cleanrl-dqn-atari", "dreamerv3"),
+    "diffusion": ("dit-xl2", "edm2-img512-xs"),
+    "speech": ("whisper-large-v1", "conformer-l-librispeech"),
+    "translation": ("transformer-base-noam-t2t-v1",),
+    "physics-informed or scientific": ("jaxpi-burgers-pinn", "mace-plateau"),
+}
+"""Recipes to begin with, by task."""
+
+
+def starting_points() -> str:
+    """Return a table of what to try first for each task."""
+    listing = {row["name"]: row for row in recipes.listing()}
+    lines = ["| task | recipe | optimizer | highest rate | schedule |", "| --- " * 5 + "|"]
+    for task, names in STARTING_POINTS.items():
+        for name in names:
+            row = listing[name]
+            about = row["about"].partition(": ")[2].rstrip(".").replace("``", "`")
+            group, rate = _highest_rate(recipes.get(name)())
+            rate = f"{rate:.2g}" + (f" ({group})" if group else "")
+            optimizer = row["optimizer"].partition("(")[0]
+            lines.append(f"| {task} | `{name}` | {optimizer} | {rate} | {about} |")
+    return "\n".join(lines)
+
+
+def _highest_rate(recipe: recipes.Recipe) -> tuple[str, float]:
+    """Return the first group, empty if it is the only one, and its highest rate."""
+    group, schedule = next(iter(recipe.schedules.items()))
+    end = schedule.horizon or 10**6
+    steps = np.unique(
+        np.concatenate([np.geomspace(1, end, 1000), np.linspace(0, end, 1000)]).round()
+    )
+    values = np.asarray(schedule(steps.astype(np.int32)))
+    return "" if len(recipe.schedules) == 1 else group, float(np.nanmax(values))
 
 
 def section() -> str:

@@ -636,6 +636,16 @@ BASE_OPTIMIZER = ArgumentType(
 )
 BaseOptimizer: TypeAlias = Annotated[optax.GradientTransformation, BASE_OPTIMIZER]
 """The optax transform that an adaptive method wraps."""
+Direction: TypeAlias = Annotated[
+    optax.GradientTransformation,
+    ArgumentType(
+        "Direction",
+        "an optax transform without a rate, such as optax.scale_by_adam()",
+        _parse_optimizer,
+        static=True,
+    ),
+]
+"""A transform from gradients to a direction, which a rate multiplies afterwards."""
 DecayRate: TypeAlias = Annotated[
     float, ArgumentType("DecayRate", "a number from 0 to below 1", in_range(ge=0, lt=1))
 ]

@@ -22,6 +22,8 @@ Tree: TypeAlias = optax.Params
 """Parameters, or any other tree of arrays."""
 _NUM_SAMPLES: Final = 2**20
 """Most rates that are read between two checkpoints."""
+_ROUNDING: Final = 1e-6
+"""float32 rates of a plateau differ by rounding, which is no rise of the schedule."""
 
 
 @validate_arguments
@@ -29,7 +31,7 @@ def merge_weights(schedule: Inner, steps: Sequence[int]) -> np.ndarray:
     """Return the weights under which checkpoints of a constant rate merge as after a cooldown.
 
     With ``w_j`` the mean of the schedule over the updates between the checkpoints ``j - 1`` and
-    ``j``, relative to its largest rate there, the weights are ``1 - w_1, w_1 - w_2, ..., w_k``.
+    ``j``, relative to its rate at the first one, the weights are ``1 - w_1, w_1 - w_2, ..., w_k``.
     The merged parameters are the first checkpoint plus each later change times its ``w_j``: what
     training at ``schedule`` gives if the updates did not depend on the rate. If every update is
     kept and the schedule ends at 0, they equal `lrsched.annealing_average`. A mean over more than
@@ -46,7 +48,7 @@ def merge_weights(schedule: Inner, steps: Sequence[int]) -> np.ndarray:
 
     Raises:
       ValueError: If there are less than two steps, they do not increase from 0 or more, the
-        schedule rises after the first one, or it has no rate above 0 there.
+        schedule rises after the first one or is negative, or it has no rate above 0 there.
 
     Example:
       >>> import lrsched
@@ -66,36 +68,55 @@ def merge_weights(schedule: Inner, steps: Sequence[int]) -> np.ndarray:
             f"merge_weights: steps={short_repr(steps)} is not accepted; steps must be two or more "
             "counts of updates that increase from 0 or more, up to 2**31 - 1."
         )
-    means = [_mean(schedule, start, end) for start, end in itertools.pairwise(counts)]
-    peak = max(means[0], float(schedule(counts[0])))
+    means, lowest = [], float(schedule(counts[0]))
+    peak = lowest
+    rising = []
+    for start, end in itertools.pairwise(counts):
+        mean, highest_rise, lowest = _mean_and_rise(schedule, start, end, lowest)
+        means.append(mean)
+        if highest_rise > _ROUNDING * abs(peak):
+            rising.append(start)
     if not peak > 0:
         raise ValueError(
             f"merge_weights: schedule={schedule} is not accepted; its rate at the first of steps "
             "must be above 0."
         )
-    weights = _coefficients(np.array(means) / peak)
-    # float32 rates of a plateau differ by rounding, which is no rise of the schedule.
-    if weights.min() < -1e-6:
+    if rising:
         raise ValueError(
             f"merge_weights: schedule={schedule} is not accepted, as it rises after step "
-            f"{counts[int(np.argmin(weights))]}; it must not rise after the first of steps."
+            f"{rising[0]}; it must not rise after the first of steps."
         )
+    if lowest < -_ROUNDING * peak:
+        raise ValueError(
+            f"merge_weights: schedule={schedule} is not accepted, as it is negative before step "
+            f"{counts[-1]}; its rates must be 0 or more."
+        )
+    weights = _coefficients(np.array(means) / peak)
     clipped = np.maximum(weights, 0.0)
     normalized: np.ndarray = clipped / clipped.sum()
     return normalized
 
 
-def _mean(schedule: Schedule, start: int, end: int) -> float:
-    """Return the mean of the schedule over the steps from ``start`` to ``end - 1``."""
+def _mean_and_rise(
+    schedule: Schedule, start: int, end: int, lowest: float
+) -> tuple[float, float, float]:
+    """Return the mean, the largest rise, and the lowest rate from ``start`` to ``end - 1``.
+
+    A rise is the difference of a rate and the lowest one before it, or ``lowest``.
+    """
     inner = [step for _, step in phase_starts(schedule, end) if start < step < end]
     bounds = [start, *inner, end] if end - start > _NUM_SAMPLES else [start, end]
-    total = 0.0
+    total = highest_rise = 0.0
     for first, last in itertools.pairwise(bounds):
         count = min(last - first, _NUM_SAMPLES // (len(bounds) - 1))
         # The middles of even stretches; every step where there are as many as samples.
         at = first + ((np.arange(count) + 0.5) * ((last - first) / count)).astype(np.int64)
-        total += (last - first) * float(np.mean(np.asarray(schedule(at), np.float64)))
-    return total / (end - start)
+        rates = np.asarray(schedule(at), np.float64)
+        total += (last - first) * float(np.mean(rates))
+        running = np.minimum.accumulate(np.concatenate([[lowest], rates]))
+        highest_rise = max(highest_rise, float(np.max(rates - running[1:])))
+        lowest = float(running[-1])
+    return total / (end - start), highest_rise, lowest
 
 
 def _coefficients(relative: np.ndarray) -> np.ndarray:
@@ -119,7 +140,8 @@ def merge_checkpoints(
 
     Args:
       checkpoints: Trees of arrays, paths of Orbax checkpoints that were saved by a
-        ``StandardCheckpointer``, or anything that ``load`` takes.
+        ``StandardCheckpointer``, steps of a ``CheckpointManager`` with one item, paths of one of
+        several items, or anything that ``load`` takes.
       weights: Weight of each checkpoint, with the sum 1, as from `merge_weights`.
       load: Function that returns the tree of one of ``checkpoints``. Defaults to Orbax for paths,
         and to the tree itself otherwise.
@@ -226,6 +248,20 @@ def _weighted(leaf: Any, factor: float) -> jax.Array:
     return array.astype(jnp.promote_types(array.dtype, jnp.float32)) * factor
 
 
+def _item(path: Path) -> Path:
+    """Return the tree within the directory of a step of Orbax's ``CheckpointManager``."""
+    if not path.is_dir() or (path / "_METADATA").exists():
+        return path
+    items = sorted(item.parent for item in path.glob("*/_METADATA"))
+    if len(items) > 1:
+        raise ValueError(
+            f"merge_checkpoints: the checkpoint {str(path)!r} is not accepted, as it has the items "
+            f"{', '.join(item.name for item in items)}; pass the path of one, such as "
+            f"{str(items[0])!r}."
+        )
+    return items[0] if items else path
+
+
 def _reader(template: Tree | None) -> Callable[[Any], Tree]:
     def read(checkpoint: Any) -> Tree:
         if not isinstance(checkpoint, str | Path):
@@ -237,7 +273,7 @@ def _reader(template: Tree | None) -> Callable[[Any], Tree]:
                 "merge_checkpoints: reading a path needs orbax-checkpoint; install it or pass load."
             ) from error
         with ocp.StandardCheckpointer() as checkpointer:
-            path = Path(checkpoint).absolute()
+            path = _item(Path(checkpoint).absolute())
             return checkpointer.restore(path, template)
 
     return read

@@ -457,3 +457,18 @@ def _trained(optimizer):
     for _ in range(20):
         params, state = step(params, state)
     return params
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"free": "steps"}, r"free='steps' is not accepted; free must be a list of names"),
+        ({"free": [3]}, r"free=\[3\] is not accepted"),
+        ({"name": "mine/1b"}, "name='mine/1b' is not accepted; name must be a word without '/'"),
+        ({"name": ""}, "name='' is not accepted"),
+    ],
+)
+def test_a_registration_that_could_not_be_found_is_refused(arguments, message):
+    given = {"name": "mine", "family": "examples", "source": "here"} | arguments
+    with pytest.raises(ValueError, match=f"recipe: {message}"):
+        recipes.recipe(**given)

@@ -118,3 +118,13 @@ METRICS = dict.fromkeys(("value", "train_loss", "val_loss"), 1.0)
 def test_a_right_optimizer_passes(name):
     optimizer = (PUBLIC | OTHERS)[name]
     lrsched.check_optimizer(optimizer, PARAMS, **METRICS, small_gradients=PARAMS)
+
+
+def test_a_gradient_along_a_matrix_of_fixed_norm_is_no_ascent():
+    """Weights of ones are parallel to their signs: the step on the sphere is rounding alone."""
+    params = {"w": jnp.ones((4, 4)), "b": jnp.ones(4)}
+    for rate in (lrsched.linear(0.0, 0.01, steps=10), lrsched.cosine(0.03, steps=100)):
+        lrsched.check_optimizer(lrsched.hyperball(optax.scale_by_adam(), rate, 1e-3), params)
+    uphill = lrsched.hyperball(optax.scale_by_adam(), -0.1, 1e-3)
+    with pytest.raises(ValueError, match="the updates ascend at w"):
+        lrsched.check_optimizer(uphill, {"w": jnp.arange(16.0).reshape(4, 4), "b": jnp.ones(4)})

@@ -66,7 +66,7 @@ def test_groups_keep_their_rates_apart():
         {"w": "a", "b": "b"},
     )
     state = optimizer.init(PARAMS)
-    with pytest.raises(ValueError, match=r"2 groups: a, b; learning_rates\(opt_state\) gives"):
+    with pytest.raises(ValueError, match=r"2 groups: 'a', 'b'; learning_rates\(opt_state\) gives"):
         lrsched.learning_rate(state)
     assert lrsched.learning_rate(state.inner_states["b"]) == np.float32(0.2)
     assert lrsched.learning_rates(state) == {"a": np.float32(0.1), "b": np.float32(0.2)}

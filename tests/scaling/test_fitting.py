@@ -184,3 +184,13 @@ def test_sizes_that_move_together_are_refused():
     sizes = {"N": [1.0, 2.0, 4.0, 8.0], "D": [1.0, 4.0, 16.0, 64.0]}
     with pytest.raises(ValueError, match="4 rates of 4 sizes do not determine an interval"):
         scaling.fit_power_law(sizes, [1.0, 2.0, 3.0, 5.0])
+
+
+def test_a_law_of_several_variables_asks_for_names():
+    sizes = {"N": [1e6, 1e6, 1e7, 1e7], "D": [1e8, 1e9, 1e8, 1e9]}
+    law = scaling.fit_power_law(sizes, [8.0, 4.0, 2.0, 1.0])
+    for size in (1e6, {"N": 1e6, "D": 1e8}):
+        with pytest.raises(
+            ValueError, match=r"size=.* pass the sizes by name, as in law\(N=..., D"
+        ):
+            law(size)

@@ -220,8 +220,9 @@ def test_the_timescale_holds_whatever_rule_came_before():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_same_size_changes_nothing_but_an_absolute_law(rule):
-    moved = transfer(FOUND, from_=SMALL, to=SMALL, rule=rule)
-    expected = {**FOUND, "weight_decay": moved.hyperparameters["weight_decay"]}
+    found = {**FOUND, "batch_size": SMALL.batch}
+    moved = transfer(found, from_=SMALL, to=SMALL, rule=rule)
+    expected = {**found, "weight_decay": moved.hyperparameters["weight_decay"]}
     assert moved.hyperparameters == pytest.approx(expected)
     assert rule == "power-lines" or moved.hyperparameters["weight_decay"] == pytest.approx(0.1)
     assert all(np.isfinite(group).all() and group.rate == 1 for group in moved.groups.values())
@@ -301,3 +302,21 @@ def test_scalars_of_numpy_and_jax_are_numbers_and_dicts_are_no_sizes():
         scaling.averaging_weights([[0.1]], 0.1)
     weights = scaling.averaging_weights(lrsched.linear(0.5, 0.0, steps=5), 0.1)
     assert len(weights.updates) == 5
+
+
+@pytest.mark.parametrize(
+    "found", [{"b2": 1.5}, {"b1": -0.1}, {"b2": 1.0}, {"eps": -1e-8}, {"adam_learning_rate": -1.0}]
+)
+def test_a_hyperparameter_out_of_its_range_is_refused(found):
+    (name,) = found
+    with pytest.raises(ValueError, match=rf"transfer: {name}=.* is not accepted; {name} must be a"):
+        transfer(found, from_=SMALL, to=SMALL, rule="half-life")
+
+
+@pytest.mark.parametrize(
+    ("rule", "factor"), [("nanochat", 2.0), ("step-law", 4**0.571), ("deepseek", 4**0.3271)]
+)
+def test_a_rule_that_chooses_the_batch_returns_it(rule, factor):
+    to = Size(tokens=4e9, parameters=1e8, width=256, flops=4e18)
+    moved = transfer({"learning_rate": 1e-3}, from_=SMALL, to=to, rule=rule).hyperparameters
+    assert moved["batch_size"] == pytest.approx(256 * factor)

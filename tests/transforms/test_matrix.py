@@ -377,3 +377,49 @@ def test_hyperball_refuses_zero_matrices_and_survives_zero_directions(params):
     updates, _ = optimizer.update(zeros, optimizer.init(params), params)
     chex.assert_trees_all_close(updates, zeros, atol=1e-6)
     jax.eval_shape(functools.partial(optimizer.init), params)
+
+
+@pytest.mark.parametrize("value", [0.0, 300.0])
+@pytest.mark.parametrize("name", ["muon", "hyperball"])
+def test_float16_neither_divides_by_zero_nor_freezes(params, name, value):
+    """In float16, eps=1e-8 is 0, and the square of 300 is infinite for all later steps."""
+    make = {
+        "muon": lambda: lrsched.muon(0.02, 1e-3),
+        "hyperball": lambda: lrsched.hyperball(optax.scale_by_adam(), 0.02, 1e-3),
+    }[name]
+    half = jax.tree.map(lambda p: p.astype(jnp.float16), params)
+    optimizer = make()
+    state = optimizer.init(half)
+    updates, state = optimizer.update(
+        jax.tree.map(lambda p: jnp.full_like(p, value), half), state, half
+    )
+    chex.assert_tree_all_finite(updates)
+    updates, state = optimizer.update(half, state, half)
+    chex.assert_tree_all_finite((updates, state))
+    for update in jax.tree.leaves(updates):
+        assert update.dtype == jnp.float16
+        assert jnp.any(update != 0)
+
+
+@pytest.mark.parametrize("value", [jnp.nan, 1e25, 1e-25])
+def test_hyperball_refuses_norms_that_float32_does_not_hold(value):
+    optimizer = lrsched.hyperball(optax.scale_by_adam(), 0.1, 0.1)
+    with pytest.raises(ValueError, match=r"the matrix 'w' has the norm (nan|inf|0) in float32"):
+        optimizer.init({"w": jnp.full((2, 2), value)})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"beta": lrsched.linear(0.9, 1.5, steps=10)},
+        {"beta": lrsched.linear(0.9, 1.0, steps=10)},
+        {"beta": jnp.array([0.9, 0.8])},
+        {"adam_b2": lrsched.constant(0.9, steps=5) >> lrsched.constant(2.0, steps=5)},
+        {"weight_decay": lrsched.linear(0.1, -0.1, steps=10)},
+        {"adam_weight_decay": np.array([0.1, 0.2])},
+    ],
+)
+def test_muon_refuses_schedules_that_leave_their_range(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"muon: {name}=.* is not accepted.*; {name} must"):
+        lrsched.muon(0.02, **arguments)

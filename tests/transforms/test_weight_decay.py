@@ -254,3 +254,38 @@ def test_a_direction_that_is_no_transform_is_named(value):
         lrsched.with_weight_decay(value, 0.1, 0.1)
     with pytest.raises(ValueError, match=r"hyperball: base=.* an optax transform"):
         lrsched.hyperball(value, 0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mask": "w"}, "mask='w' is not accepted, as 'w' is no boolean"),
+        ({"mask": {"w": 0.5, "b": True}}, "as 0.5 is no boolean"),
+        ({"mask": {"w": True}}, "a mask of the structure .* is not accepted; it must be that of"),
+        ({"mask": lambda _: {"w": "no", "b": True}}, "as 'no' is no boolean"),
+        ({"weight_decay": lrsched.linear(0.1, -0.1, steps=5)}, "weight_decay=.* is not accepted"),
+        ({"weight_decay": [("w", lrsched.linear(0.1, -0.1, steps=5))]}, "is not accepted"),
+        ({"weight_decay": jnp.array([0.1, 0.2])}, "several values; use jax.vmap"),
+    ],
+)
+def test_a_mask_of_no_booleans_and_a_decay_below_zero_are_refused(arguments, message):
+    given = {"weight_decay": 0.1} | arguments
+    with pytest.raises(ValueError, match=f"with_weight_decay: .*{message}"):
+        lrsched.with_weight_decay(optax.scale_by_adam(), SCHEDULE, **given).init(PARAMS)
+
+
+def test_schedules_are_read_within_a_trace_as_well():
+    def update(peak):
+        decay = lrsched.linear(0.5, 0.0, steps=4)
+        optimizer = lrsched.with_weight_decay(optax.set_to_zero(), peak, decay)
+        return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)[0]["b"]
+
+    np.testing.assert_allclose(jax.jit(update)(0.25), [-0.5])
+
+
+@pytest.mark.parametrize("options", [{"coupling": "corrected"}, {"timescale": 8.0}])
+def test_a_constant_rate_is_its_own_peak(options):
+    given = {"weight_decay": None if "timescale" in options else 0.5} | options
+    optimizer = lrsched.with_weight_decay(optax.set_to_zero(), 0.25, **given)
+    updates, _ = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates["b"], [-0.5])  # 0.25 * 0.5 of 4, and an eighth of it

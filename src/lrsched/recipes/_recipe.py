@@ -355,6 +355,17 @@ def recipe(
     texts |= {"batch": batch, "missing": missing, "notes": notes}
     for label, text in texts.items():
         TEXT.validate("recipe", label, text)
+    if not name or "/" in name or ":" in name:
+        raise ValueError(
+            f"recipe: name={name!r} is not accepted; name must be a word without '/' and ':', "
+            "which separate the parts of recipe:NAME/GROUP."
+        )
+
+    if not (isinstance(free, list | tuple) and all(isinstance(one, str) for one in free)):
+        raise ValueError(
+            f"recipe: free={short_repr(free)} is not accepted; free must be a list of names of "
+            'arguments, as in ["steps"].'
+        )
 
     def decorate(function: Callable[..., Parts]) -> Callable[..., Recipe]:
         signature = _check_function(name, function)

@@ -19,6 +19,7 @@ from lrsched.arguments import BASE_OPTIMIZER
 from lrsched.running.edit import all_sites, edit_sites
 from lrsched.transforms.composition import path_name, replace_nodes, states_of
 from lrsched.transforms.groups import FROZEN, LayerwiseDecayState, LearningRateGroupsState
+from lrsched.transforms.matrix import HyperballState
 from lrsched.transforms.rate import scale_rate
 
 _NUM_UPDATES: Final = 3  # The rate of the first one is 0 under most warmups.
@@ -30,6 +31,7 @@ _SMALLEST_COSINE: Final = 0.1
 _SMALLEST_CHANGE: Final = 0.25
 _ROUNDING: Final = 0.01
 _LARGE: Final = 2.0**10
+_SPHERE_ROUNDING: Final = 16.0  # For three updates, each rounded a few times.
 _SIZE_NEED_NOT_ACT: Final = (
     CocobMethodState,  # A factor of all gradients cancels.
     *(AliGMethodState, MomoMethodState, PolyakMethodState),  # It is a cap.
@@ -109,8 +111,11 @@ def check_optimizer(
         return total
 
     total = total_of(state)
+    # On a sphere, a gradient along the weights moves them by rounding errors alone.
+    noise = _SPHERE_ROUNDING if any(states_of(HyperballState, state)) else 0.0
+    cosine = functools.partial(_descent_cosine, noise=noise)
     for path, change in jax.tree_util.tree_leaves_with_path(
-        jax.tree.map(_descent_cosine, total, gradients)
+        jax.tree.map(cosine, total, gradients, params)
     ):
         if change < -_SMALLEST_COSINE:
             name = path_name(path)
@@ -166,8 +171,17 @@ def check_optimizer(
         check_depends(f"scale of {name}", with_scale, has_bounds=True)
 
 
-def _descent_cosine(update: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Return the cosine between minus the update and the gradient; 0 for an update of 0."""
+def _descent_cosine(
+    update: jax.Array, gradient: jax.Array, param: jax.Array, noise: float
+) -> jax.Array:
+    """Return the cosine between minus the update and the gradient; 0 for an update of 0.
+
+    An update counts as 0 where its norm is at most ``noise`` units of rounding of the parameters.
+    """
+    if noise:
+        epsilon = jnp.finfo(param.dtype).eps  # type: ignore[no-untyped-call]
+        floor = noise * epsilon * jnp.linalg.norm(jnp.ravel(param))
+        update = jnp.where(jnp.linalg.norm(jnp.ravel(update)) > floor, update, 0)
     inner = jnp.sum(jnp.real(jnp.conj(gradient) * update))
     norms = jnp.sqrt(jnp.sum(jnp.abs(gradient) ** 2) * jnp.sum(jnp.abs(update) ** 2))
     return jnp.where(norms > 0, -inner / jnp.where(norms > 0, norms, 1), 0.0)

@@ -57,8 +57,9 @@ def learning_rate(opt_state: optax.OptState) -> jax.Array:
     if len(found) == 1:
         (rate,) = found.values()
         return rate
+    labels = ", ".join(map(repr, found))
     raise ValueError(
-        f"the state holds the learning rates of {len(found)} groups: {', '.join(found)}; "
+        f"the state holds the learning rates of {len(found)} groups: {labels}; "
         "learning_rates(opt_state) gives them all."
     )
 

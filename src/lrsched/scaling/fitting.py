@@ -73,6 +73,11 @@ class PowerLaw(NamedTuple):
         Raises:
           ValueError: If a size is not above 0, or the names are not those of the law.
         """
+        if size is not None and (sizes or len(self.exponents) > 1):
+            raise ValueError(
+                f"PowerLaw: size={short_repr(size)} is not accepted; pass the sizes by name, as in "
+                f"law({', '.join(f'{name}=...' for name in self.exponents)})."
+            )
         if size is not None:
             sizes = {self._single(): size}
         if sizes.keys() != self.exponents.keys():

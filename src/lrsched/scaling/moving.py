@@ -150,6 +150,12 @@ class Move:
             self.changes.append(Change(name, self.values[name], value, self.rule, reason))
             self.values[name] = value
 
+    def choose_batch(self, factor: float, reason: str) -> None:
+        """Multiply the batch size, which is that of the old size where none is given."""
+        if self.from_.batch is not None:
+            self.values.setdefault("batch_size", self.from_.batch)
+        self.scale("batch_size", factor, reason)
+
     def scale(self, name: str, factor: float, reason: str) -> None:
         """Multiply a hyperparameter if there is one of this name."""
         if name in self.values:
@@ -158,11 +164,15 @@ class Move:
     def scale_rates(self, factor: float, reason: str) -> None:
         """Multiply every learning rate: ``learning_rate`` and all ``*_learning_rate``."""
         for name in list(self.values):
-            if name == RATE or name.endswith(f"_{RATE}"):
+            if _is_rate(name):
                 self.scale(name, factor, reason)
 
 
 RATE: Final = "learning_rate"
+
+
+def _is_rate(name: str) -> bool:
+    return name == RATE or name.endswith(f"_{RATE}")
 
 
 def _linear(move: Move) -> None:
@@ -247,13 +257,13 @@ def _horizon(move: Move) -> None:
 def _step_law(move: Move) -> None:
     old, new = (step_law(s.parameters or 0, s.tokens or 0) for s in (move.from_, move.to))
     move.scale_rates(new.learning_rate / old.learning_rate, "(N'/N)**-0.713 (D'/D)**0.307")
-    move.scale("batch_size", new.batch_tokens / old.batch_tokens, "(D'/D)**0.571")
+    move.choose_batch(new.batch_tokens / old.batch_tokens, "(D'/D)**0.571")
 
 
 def _deepseek(move: Move) -> None:
     old, new = (deepseek_law(s.flops or 0) for s in (move.from_, move.to))
     move.scale_rates(new.learning_rate / old.learning_rate, "(C'/C)**-0.1250")
-    move.scale("batch_size", new.batch_tokens / old.batch_tokens, "(C'/C)**0.3271")
+    move.choose_batch(new.batch_tokens / old.batch_tokens, "(C'/C)**0.3271")
 
 
 def _power_lines(move: Move) -> None:
@@ -280,6 +290,7 @@ def _nanochat(move: Move) -> None:
             f"the batch; leave to.batch out, or pass {new_batch:g}."
         )
     ratio = new_batch / batch
+    move.values.setdefault("batch_size", batch)
     move.set("batch_size", new_batch, "2 ** round(log2(B (D'/D)**0.383))")
     move.scale_rates(math.sqrt(ratio), "sqrt(B'/B)")
     move.scale("weight_decay", math.sqrt(ratio) / tokens, "sqrt(B'/B) D/D'")
@@ -446,7 +457,8 @@ def transfer(
     ``"marin"``           batch, tokens               rates, eps, b2
     ====================  ==========================  ==========================================
 
-    A rule changes only hyperparameters that are given. The groups of the last rule that has some
+    A rule changes only hyperparameters that are given; one that chooses the batch adds "batch_size"
+    if ``from_.batch`` is given. The groups of the last rule that has some
     are returned; `TransferResult.learning_rate_groups` makes them multipliers of the rate.
 
     Args:
@@ -461,7 +473,7 @@ def transfer(
 
     Raises:
       ValueError: If a rule is unknown, one of the sizes that it needs is missing or not above 0,
-        a hyperparameter is not a finite number, or the rule does not hold so far away.
+        a hyperparameter is not a finite number in its range, or the rule does not hold so far away.
 
     Example:
       >>> from lrsched.scaling import Size, transfer
@@ -537,5 +549,13 @@ def _as_number(name: str, value: float) -> float:
     if not (is_known and is_real) or np.ndim(value) or not np.isfinite(value):
         raise ValueError(
             f"transfer: {name}={short_repr(value)} is not accepted; {name} must be a finite number."
+        )
+    is_decay = name in ("b1", "b2")
+    is_known = name in ("eps", "weight_decay", "batch_size") or _is_rate(name)
+    if (is_decay and not 0 <= value < 1) or (is_known and value < 0):
+        bounds = "from 0 to below 1" if is_decay else "of 0 or more"
+        raise ValueError(
+            f"transfer: {name}={short_repr(value)} is not accepted; {name} must be a number "
+            f"{bounds}."
         )
     return value if isinstance(value, int) else float(value)

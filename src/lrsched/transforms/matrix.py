@@ -16,7 +16,7 @@ from lrsched._schedule import Schedule
 from lrsched.algebra import LearningRate
 from lrsched.arguments import (
     ArgumentType,
-    BaseOptimizer,
+    Direction,
     NonNegativeFloat,
     PositiveFloat,
     in_range,
@@ -28,6 +28,7 @@ from lrsched.arguments import (
 from lrsched.transforms.composition import path_name
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.nonfinite import NonfinitePolicy, guard_nonfinite, zero_nonfinite
+from lrsched.transforms.weight_decay import scalar_or_schedule
 
 Matrices: TypeAlias = str | Callable[[str, Any], bool] | None
 """Regular expression for paths, a predicate of path and array, or `None` for every matrix."""
@@ -41,12 +42,12 @@ OPTIONS: Final = ("ns_coeffs", "ns_steps", "mu_dtype", "adaptive", "precondition
 """Arguments of ``optax.contrib.muon`` that `muon` passes on, where the installed optax has them."""
 
 
-def _or_schedule(name: str, description: str, parse: Callable[[object], object]) -> ArgumentType:
+def _or_schedule(name: str, description: str, parse: Callable[[object], ArrayLike]) -> ArgumentType:
     """Return the argument type of a number that may follow a schedule."""
     return ArgumentType(
         name,
         f"{description}, or a schedule of such numbers",
-        lambda value: value if callable(value) else parse(value),
+        scalar_or_schedule(parse),
     )
 
 
@@ -95,8 +96,11 @@ def muon(
     ==============  ===================================  ==========================================
 
     The updates equal those of ``optax.contrib.muon`` to the last bit in float32 for the scales
-    "width" and "rms". The matrix rate has the label ``""`` in `learning_rates`, the other one
-    ``"adam"``; `start_cooldown` and `scale_learning_rate` change both, or one with ``group=``.
+    "width" and "rms"; in a compiled step with ``nonfinite="propagate"``, as the guard of the other
+    policies lets XLA fuse, and round, otherwise. float16 is computed and stored in float32, where
+    ``eps`` and the squares of gradients are in range. The matrix rate has the label ``""`` in
+    `learning_rates`, the other one ``"adam"``; `start_cooldown` and `scale_learning_rate` change
+    both, or one with ``group=``.
 
     Args:
       learning_rate: Rate of the matrices.
@@ -191,7 +195,7 @@ def muon(
         adam_b2,
         adam_weight_decay,
     )
-    return guard_nonfinite(optimizer, nonfinite)
+    return guard_nonfinite(_without_float16(optimizer), nonfinite)
 
 
 @validate_arguments
@@ -257,7 +261,7 @@ class HyperballState(NamedTuple):
 
 @validate_arguments
 def hyperball(
-    base: BaseOptimizer,
+    base: Direction,
     learning_rate: LearningRate,
     rest_learning_rate: LearningRate,
     *,
@@ -285,8 +289,8 @@ def hyperball(
 
     Raises:
       ValueError: If an argument is of another type, ``matrices`` is no regular expression, or, when
-        the state is made, a matrix is zero, no parameter is a matrix or a chosen one has not two
-        axes.
+        the state is made, the norm of a matrix is 0 or not finite, no parameter is a matrix or a
+        chosen one has not two axes.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax
@@ -313,16 +317,50 @@ def hyperball(
         return optax.partition({MATRIX: matrix, REST: rest}, labels)
 
     optimizer = inject_schedules(factory)(learning_rate, rest_learning_rate)
-    return guard_nonfinite(optimizer, nonfinite)
+    return guard_nonfinite(_without_float16(optimizer), nonfinite)
+
+
+def _without_float16(
+    inner: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
+    """Compute in float32 where the parameters are float16, and return updates in float16.
+
+    In float16, ``eps=1e-8`` is 0, so that a gradient of 0 gives NaN, and the square of 300
+    overflows, which freezes a parameter for all later steps.
+    """
+
+    def widen(tree: optax.Params) -> optax.Params:
+        def wide(leaf: ArrayLike) -> ArrayLike:
+            is_float16 = jnp.result_type(leaf) == jnp.float16
+            return jnp.asarray(leaf, jnp.float32) if is_float16 else leaf
+
+        return jax.tree.map(wide, tree)
+
+    def update(
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        # The gradients may be wider than the parameters: their updates are, too.
+        scaled, state = inner.update(widen(updates), state, widen(params), **extra_args)
+
+        def narrow(update: jax.Array, given: jax.Array) -> jax.Array:
+            return update.astype(jnp.float16) if given.dtype == jnp.float16 else update
+
+        return jax.tree.map(narrow, scaled, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: inner.init(widen(params)), update)
 
 
 def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
     def init(params: optax.Params) -> HyperballState:
         def radius(path: tuple[object, ...], param: jax.Array) -> jax.Array:
             norm = _norm(param)
-            if not isinstance(norm, jax.core.Tracer) and not norm > 0:
+            if not isinstance(norm, jax.core.Tracer) and not 0 < norm < jnp.inf:
+                fault = f"has the norm {norm:g} in float32" if jnp.any(param != 0) else "is zero"
                 raise ValueError(
-                    f"hyperball: the matrix {path_name(path)!r} is zero, which is not accepted, as "
+                    f"hyperball: the matrix {path_name(path)!r} {fault}, which is not accepted, as "
                     "its norm never changes; initialise it with another value or exclude it by "
                     "matrices."
                 )
@@ -403,7 +441,7 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
         if (leaves := jax.tree.leaves(found)) and MATRIX not in leaves:
             raise ValueError(
                 f"{function}: matrices={matrices!r} is not accepted, as it chooses no parameter; "
-                "it must choose one with two axes or more of them."
+                "it must choose at least one, with two axes."
             )
         return found
 

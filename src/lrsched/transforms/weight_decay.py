@@ -12,10 +12,10 @@ from jax.typing import ArrayLike
 
 from lrsched._phases import phase_starts
 from lrsched._schedule import Schedule
-from lrsched.algebra import as_schedule
+from lrsched.algebra import as_schedule, constant
 from lrsched.arguments import (
     ArgumentType,
-    BaseOptimizer,
+    Direction,
     PositiveFloat,
     in_range,
     is_traced,
@@ -34,8 +34,39 @@ Mask: TypeAlias = optax.Params | Callable[[optax.Params], optax.Params] | None
 """Tree of booleans, a prefix of it, or a function of the parameters that returns one."""
 
 
+_SMALLEST: Final = 1e-7
+"""Below it, a negative value of a schedule is a rounding error of 0."""
+
+
+def scalar_or_schedule(parse: Callable[[object], ArrayLike]) -> Callable[[object], object]:
+    """Return a parser of one number, or of a schedule whose values ``parse`` accepts.
+
+    A schedule is read at its phase boundaries and at 65 even steps until its horizon. One that has
+    no known horizon, and a callable that is no `Schedule`, are accepted as they are.
+    """
+
+    def parse_either(value: object) -> object:
+        if not callable(value):
+            if np.ndim(number := parse(value)):
+                raise ValueError("it has several values; use jax.vmap to train with several")
+            return number
+        if isinstance(value, Schedule) and not is_traced(value) and value.horizon is not None:
+            end = int(value.horizon)
+            starts = [min(start, end) for _, start in phase_starts(value, end)]
+            steps = np.unique([*np.linspace(0, end, 65).astype(np.int64), *starts])
+            with jax.ensure_compile_time_eval():  # a constructor may be called within a trace
+                values = value(steps.astype(np.int32))
+            if not is_traced(values):
+                parse(np.where(np.abs(values) < _SMALLEST, 0, values))
+        return value
+
+    return parse_either
+
+
 def _parse_coefficient(value: object) -> object:
-    return value if isinstance(value, Schedule) else in_range(ge=0)(value)
+    if callable(value) and not isinstance(value, Schedule):
+        raise TypeError
+    return scalar_or_schedule(in_range(ge=0))(value)
 
 
 def _parse_decay(value: object) -> object:
@@ -61,7 +92,8 @@ WeightDecay: TypeAlias = Annotated[
     ArrayLike | Schedule | Sequence[tuple[str, ArrayLike | Schedule]],
     ArgumentType(
         "WeightDecay",
-        "a number of 0 or more, a Schedule, or pairs of a regular expression and one of these",
+        "a number of 0 or more, a Schedule of such numbers, or pairs of a regular expression and "
+        "one of these",
         _parse_decay,
     ),
 ]
@@ -74,7 +106,7 @@ Coupling: TypeAlias = Annotated[str, one_of("Coupling", COUPLINGS)]
 
 @validate_arguments
 def with_weight_decay(
-    direction: BaseOptimizer,
+    direction: Direction,
     learning_rate: ArrayLike | Schedule | optax.Schedule,
     weight_decay: WeightDecay | None = None,
     coupling: Coupling = "decoupled",
@@ -121,17 +153,18 @@ def with_weight_decay(
       cautious: Whether only entries decay whose update does not move them away from 0, that is
         ``direction * p >= 0``.
       peak: Rate at which "relative" and "corrected" decay by ``w``, or the peak for ``timescale``.
-        Defaults to the schedule's largest value until its horizon.
+        Defaults to the schedule's largest value until its horizon, or the value of a constant.
       mask: Which parameters decay, as in ``optax.add_decayed_weights``. `None` means all of them.
 
     Returns:
       An optax transform, whose updates have the dtypes of the gradients.
 
     Raises:
-      ValueError: If ``coupling`` is unknown, a decay is negative, both or neither of
-        ``weight_decay`` and ``timescale`` are given, an option has no meaning for the coupling,
-        ``peak`` is missing for a schedule without a horizon, a list of pairs is empty or has an
-        expression twice, or, when the state is made, an expression chooses no parameter.
+      ValueError: If ``coupling`` is unknown, a decay or a value of its schedule is negative, both
+        or neither of ``weight_decay`` and ``timescale`` are given, an option has no meaning for the
+        coupling, ``peak`` is missing for a schedule without a horizon, a list of pairs is empty or
+        has an expression twice, the mask has leaves that are no booleans, or, when the state is
+        made, it has another structure than the parameters, or an expression chooses none of them.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax
@@ -151,6 +184,7 @@ def with_weight_decay(
       Timescale: Wang & Aitchison 2024 (arXiv 2405.13698).
     """
     schedule = as_schedule(learning_rate)
+    _check_booleans(mask)
     if (weight_decay is None) == (timescale is None):
         raise ValueError(
             f"with_weight_decay: weight_decay={weight_decay!r} with timescale={timescale!r} is not "
@@ -194,6 +228,7 @@ def with_weight_decay(
 
     def init(params: optax.Params) -> optax.OptState:
         _check_coverage(patterns, params)
+        _check_prefix(mask, params)
         return chained.init(params)
 
     return optax.GradientTransformationExtraArgs(init, chained.update)
@@ -224,6 +259,35 @@ def _add_cautious_decay(
 
     decay = optax.GradientTransformation(lambda _: optax.EmptyState(), update)
     return decay if mask is None else optax.masked(decay, mask)
+
+
+def _check_booleans(mask: Mask) -> None:
+    """Raise ``ValueError`` if a mask that is no function has a leaf that is no boolean."""
+    if callable(mask):
+        return
+    for leaf in jax.tree.leaves(mask):
+        if not (isinstance(leaf, bool) or getattr(leaf, "dtype", None) == np.bool_):
+            raise ValueError(
+                f"with_weight_decay: mask={short_repr(mask)} is not accepted, as {short_repr(leaf)}"
+                " is no boolean; mask must be a tree of booleans, or a function of the parameters "
+                "that returns one."
+            )
+
+
+def _check_prefix(mask: Mask, params: optax.Params) -> None:
+    """Raise ``ValueError`` if the mask has another structure than the parameters."""
+    allowed = mask(params) if callable(mask) else mask
+    if allowed is None or not jax.tree.leaves(params):
+        return
+    _check_booleans(allowed)
+    try:
+        jax.tree.map(lambda allow, part: None, allowed, params)
+    except (TypeError, ValueError, KeyError):
+        raise ValueError(
+            f"with_weight_decay: a mask of the structure {jax.tree.structure(allowed)} is not "
+            f"accepted; it must be that of the parameters, {jax.tree.structure(params)}, or a "
+            "prefix of it."
+        ) from None
 
 
 def _first_match(patterns: Sequence[str], path: str) -> str | None:
@@ -265,12 +329,13 @@ def _group_mask(
 
 
 def _peak(schedule: Schedule) -> "chex.Numeric":
-    if schedule.horizon is None or is_traced(schedule.horizon):
+    steps = 0 if schedule.is_instance_of(constant) else schedule.horizon
+    if steps is None or is_traced(steps):
         raise ValueError(
             f"with_weight_decay: peak=None is not accepted, as {schedule} has no known horizon; "
             "pass the largest rate as peak."
         )
-    peak = _largest(schedule, int(schedule.horizon) + 1)
+    peak = _largest(schedule, int(steps) + 1)
     if not is_traced(peak) and not peak > 0:
         raise ValueError(
             f"with_weight_decay: peak=None is not accepted, as the largest rate of {schedule} is "
