@@ -87,7 +87,6 @@ OPTAX: dict[str, Transform] = {
     "schedule_free": optax.contrib.schedule_free(optax.adam(1e-3), 1e-3),
     "schedule_free_sgd": optax.contrib.schedule_free_sgd(),
     "schedule_free_adamw": optax.contrib.schedule_free_adamw(),
-    "muon": optax.contrib.muon(0.02, adam_learning_rate=1e-3),
 }
 TRANSFORMS = LRSCHED | {f"optax {name}": transform for name, transform in OPTAX.items()}
 REFERENCE = "optax adam"

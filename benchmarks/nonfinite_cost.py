@@ -47,10 +47,12 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 """Factories that take ``nonfinite``; `benchmarks.cost` has optax's counterparts."""
 
+COUNTERPARTS = TRANSFORMS | {"optax muon": optax.contrib.muon(0.02, adam_learning_rate=1e-3)}
+
 
 def transforms_of(name: str) -> dict[str, optax.GradientTransformation]:
     """Return the transforms that one row compares, by the name of their column."""
-    create, counterpart = METHODS[name], TRANSFORMS[twin(name)]
+    create, counterpart = METHODS[name], COUNTERPARTS[twin(name)]
     return {
         "optax": counterpart,
         "apply_if_finite": optax.apply_if_finite(counterpart, max_consecutive_errors=100),

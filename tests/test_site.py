@@ -23,7 +23,7 @@ CELLS = {
     row[0].strip("`"): row
     for row in (
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in ADAPTIVE.partition("## What each costs")[0].splitlines()
+        for line in ADAPTIVE.partition("## Non-finite gradients")[0].splitlines()
         if re.match(r"\| `\w+` \|", line)
     )
 }

@@ -216,8 +216,11 @@ def test_an_array_for_any_number_is_written_into_the_same_leaf(factory, options,
         for field in dataclasses.fields(state.controller)
         if not field.metadata.get("static")
     }
-    # A number just above each default is legal for every argument, except factors of at most 1.
-    numbers = {name: x * (0.875 if 0 < x <= 1 else 2) for name, x in numbers.items()}
+    # Twice each default is legal for every argument, except factors of at most 1.
+    is_factor = {
+        name: np.asarray(x).dtype.kind == "f" and 0 < x <= 1 for name, x in numbers.items()
+    }
+    numbers = {name: x * (0.875 if is_factor[name] else 2) for name, x in numbers.items()}
 
     @jax.jit
     def step(numbers, state):
