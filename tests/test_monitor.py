@@ -85,8 +85,72 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(ValueError, match="line 1 is not a reading of a monitor"):
         monitor.Monitor(log=tmp_path / "a.jsonl")
+    for content in (b"\xff\xfe\n", b"\xff\xfe", b"no line ends"):
+        (tmp_path / "b.jsonl").write_bytes(content)
+        with pytest.raises(ValueError, match=r"Monitor: log=.* is not accepted"):
+            monitor.Monitor(log=tmp_path / "b.jsonl")
+        assert (tmp_path / "b.jsonl").read_bytes() == content
     with pytest.raises(ValueError, match="Monitor: every=0"):
         monitor.Monitor(every=0)
+
+
+def quiet_state():
+    return lrsched.scale_by_learning_rate(0.1).init(jnp.ones(2))
+
+
+def test_a_resumed_run_drops_a_torn_line_and_replaces_the_steps_after_its_checkpoint(tmp_path):
+    log = tmp_path / "run.jsonl"
+    killed = monitor.Monitor(every=1, log=log)
+    for step in range(6):
+        killed.update(step, quiet_state(), float(step))
+    log.write_text(log.read_text() + '{"step": 6, "lo')
+    resumed = monitor.Monitor(every=1, log=log)
+    assert resumed.steps() == [0, 1, 2, 3, 4, 5]
+    for step in range(3, 5):
+        resumed.update(step, quiet_state(), 10.0)
+    for watch in (resumed, monitor.Monitor(log=log)):
+        assert watch.steps() == [0, 1, 2, 3, 4]
+        assert watch.column("loss") == [0, 1, 2, 10, 10]
+
+
+def test_a_reading_that_cannot_be_written_is_a_warning_and_the_run_continues(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    watch = monitor.Monitor(every=1, log=folder / "run.jsonl", page=folder / "run.html")
+    folder.rmdir()
+    with pytest.warns(UserWarning, match="a reading was not written"):
+        watch.update(0, quiet_state(), 1.0)
+    assert watch.steps() == [0]
+
+
+def test_a_loss_that_is_not_finite_is_an_event():
+    watch = monitor.Monitor(every=1)
+    for step, loss in enumerate((1.0, np.nan, np.nan, 1.0)):
+        watch.update(step, quiet_state(), loss)
+    assert watch.events() == ["step 1: loss is nan"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 0},
+        {"writers": print},
+        {"writers": [3]},
+        {"log": "absent/run.jsonl"},
+        {"page": "absent/run.html"},
+    ],
+)
+def test_arguments_that_would_fail_in_the_run_are_refused_before_it(options):
+    with pytest.raises(ValueError, match=f"Monitor: {next(iter(options))}=.* is not accepted"):
+        monitor.Monitor(**options)
+
+
+def test_values_that_are_no_scalars_are_refused():
+    watch = monitor.Monitor(every=1)
+    with pytest.raises(ValueError, match=r"update: loss of shape \(2,\) is not accepted"):
+        watch.update(0, quiet_state(), jnp.ones(2))
+    with pytest.raises(ValueError, match="step='a' is not accepted"):
+        watch.update("a", quiet_state(), 1.0)
 
 
 def test_the_page_is_whole_and_needs_no_network(watched):

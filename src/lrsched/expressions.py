@@ -105,7 +105,7 @@ def parse(text: str) -> Schedule:
 
 
 def parse_call(text: str, library: str, base_lr: float = 1.0) -> Schedule:
-    """Return the schedule for a call of another library as it stands in a training script.
+    """Return the schedule for a call of another library, copied from a training script.
 
     Args:
       text: A call such as ``CosineAnnealingLR(optimizer, T_max=50)``, an assignment or a return of

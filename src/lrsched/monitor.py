@@ -10,7 +10,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -19,7 +20,7 @@ import jax
 import numpy as np
 
 from lrsched.adaptive.health import HealthState
-from lrsched.arguments import whole_number
+from lrsched.arguments import short_repr, whole_number
 from lrsched.pictures import curves
 from lrsched.running.diagnosis import diagnose
 from lrsched.running.read import metrics as rate_metrics
@@ -57,7 +58,8 @@ class Monitor:
       every: Number of steps between readings. At least 1.
       log: File ``.jsonl`` to which each reading is appended, one JSON object a line, or `None`.
         `lrsched.theory.read_history` and ``lrsched explain`` read it. Readings that are in the file
-        already are continued.
+        already are continued: a last line that a killed process left unfinished is dropped, and
+        readings from the first new step on are replaced.
       page: File ``.html`` that is replaced at each reading, or `None`. It needs no network, and
         loads itself again every few seconds.
       writers: Functions of the step and the numbers, see `to_tensorboard` and `to_wandb`. The
@@ -65,7 +67,8 @@ class Monitor:
       steps: Planned number of updates, for the verdicts (see `diagnose`), or `None`.
 
     Raises:
-      ValueError: If ``every`` is below 1, or the file of ``log`` is not a log of a monitor.
+      ValueError: If ``every`` or ``steps`` is below 1, the file of ``log`` is not a log of a
+        monitor, the folder of ``log`` or ``page`` does not exist, or a writer is not a function.
 
     Example:
       >>> import jax.numpy as jnp, lrsched
@@ -92,9 +95,16 @@ class Monitor:
     ) -> None:
         self.every: int = whole_number().validate("Monitor", "every", every)
         self.rows: list[dict[str, Any]] = []
-        self._log = None if log is None else Path(log)
-        self._page = None if page is None else Path(page)
-        self._writers = tuple(writers)
+        self._log = _file("log", log)
+        self._page = _file("page", page)
+        if not isinstance(writers, Iterable) or not all(map(callable, writers := tuple(writers))):
+            raise ValueError(
+                f"Monitor: writers={short_repr(writers)} is not accepted; writers must be a list "
+                "of functions of the step and the numbers, such as [to_wandb(run)]."
+            )
+        self._writers = writers
+        if steps is not None:
+            whole_number().validate("Monitor", "steps", steps)
         self._planned_steps = steps
         self._refresh: Callable[[], None] = lambda: None
         if self._log is not None and self._log.exists():
@@ -115,8 +125,16 @@ class Monitor:
           Whether the state was read.
 
         Raises:
-          ValueError: If the state holds no learning rate.
+          ValueError: If the state holds no learning rate, ``step`` is not a whole number, or a
+            value is not a scalar.
+
+        A log or a page that cannot be written, on a full disk for instance, is a warning: the run
+        continues.
         """
+        if isinstance(step, str) or np.ndim(step) != 0:
+            raise ValueError(
+                f"update: step={short_repr(step)} is not accepted; step must be a whole number."
+            )
         if step % self.every:
             return False
         arrays = {**({} if loss is None else {"loss": loss}), **values}
@@ -124,7 +142,16 @@ class Monitor:
         arrays |= rate_metrics(opt_state)
         if jax.process_index():
             return True
+        for name, value in arrays.items():
+            if np.ndim(value) != 0:
+                raise ValueError(
+                    f"update: {name} of shape {np.shape(value)} is not accepted; {name} must be a "
+                    "scalar, such as the mean over the batch."
+                )
         numbers = {name: float(value) for name, value in jax.device_get(arrays).items()}
+        # A run resumed from a checkpoint repeats the steps after it.
+        while self.rows and self.rows[-1]["step"] >= int(step):
+            self.rows.pop()
         row = {
             "step": int(step),
             "time": time.time(),
@@ -134,20 +161,33 @@ class Monitor:
         }
         self.rows.append(row)
         if self._log is not None:
-            with self._log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(_to_json(row)) + "\n")
+            self._try_write(self._append, row)
         for write in self._writers:
             write(int(step), numbers)
         if self._page is not None:
-            self.write_page(self._page)
+            self._try_write(self.write_page, self._page)
         self._refresh()
         return True
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        assert self._log is not None
+        with self._log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_to_json(row)) + "\n")
+
+    def _try_write(self, write: Callable[[Any], None], what: Any) -> None:
+        # Hours of training are worth more than a reading of them.
+        try:
+            write(what)
+        except OSError as error:
+            warnings.warn(f"Monitor: a reading was not written: {error}.", stacklevel=3)
 
     def _events(self, numbers: Mapping[str, float]) -> list[str]:
         before = self.rows[-1] if self.rows else {}
         events = []
         for name, value in numbers.items():
             start, old = name.partition("/")[0], before.get(name)
+            if name == "loss" and not math.isfinite(value) and math.isfinite(old or 0.0):
+                events.append(f"loss is {value}")
             if old is None or old == value:
                 continue
             if start.startswith(_SCALES):
@@ -314,9 +354,24 @@ def _to_json(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _file(name: str, value: str | os.PathLike[str] | None) -> Path | None:
+    if value is None:
+        return None
+    file = Path(value)
+    if file.is_dir() or not file.parent.is_dir():
+        raise ValueError(
+            f"Monitor: {name}={str(file)!r} is not accepted; {name} must be a file in a folder "
+            "that exists."
+        )
+    return file
+
+
 def _read_log(file: Path) -> list[dict[str, Any]]:
-    rows = []
-    for place, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    content = file.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    rows: list[dict[str, Any]] = []
+    # Bytes that are not UTF-8 become characters that no reading has.
+    for place, line in enumerate(whole.decode("utf-8", "replace").splitlines(), 1):
         try:
             row = json.loads(line)
             lists = {name: list(row[name]) for name in ("events", "verdicts")}
@@ -326,7 +381,17 @@ def _read_log(file: Path) -> list[dict[str, Any]]:
                 f"Monitor: log={str(file)!r} is not accepted; line {place} is not a reading of a "
                 "monitor. Name another file."
             ) from None
+        while rows and rows[-1]["step"] >= numbers["step"]:
+            rows.pop()
         rows.append({**numbers, "step": int(numbers["step"]), **lists})
+    if len(whole) < len(content):
+        if not rows and not content.startswith(b'{"step":'):
+            raise ValueError(
+                f"Monitor: log={str(file)!r} is not accepted; it is not a log of a monitor. Name "
+                "another file."
+            )
+        # A process that was killed while it wrote leaves the start of a line.
+        os.truncate(file, len(whole))
     return rows
 
 

@@ -139,6 +139,19 @@ def test_a_sample_that_is_not_finite_is_skipped_and_bfloat16_is_summed_in_float3
     assert "1 samples" in str(result)
 
 
+def test_a_micro_batch_that_is_not_finite_costs_one_sample():
+    optimizer = lrsched.noise_scale(optax.sgd(0.1), batch_size=1, micro_batches=2)
+    params = jnp.zeros(1)
+    state = optimizer.init(params)
+    last = []
+    for gradient in (1.0, 3.0, jnp.nan, 1.0, 1.0, 3.0):
+        updates, state = optimizer.update(jnp.array([gradient]), state, params)
+        last.append(float(updates[0]))
+    assert int(state.nonfinite_count) == 1
+    assert lrsched.critical_batch_size(state).num_samples == 2
+    np.testing.assert_allclose(last[-1], -0.2, rtol=1e-6)
+
+
 def test_the_rate_is_read_and_changed_through_it():
     optimizer = lrsched.noise_scale(lrsched.scale_by_learning_rate(0.5), 1, micro_batches=2)
     state = lrsched.set_learning_rate(optimizer.init(jnp.zeros(1)), 0.25)

@@ -96,3 +96,8 @@ def test_a_record_is_found_in_every_wrapper_and_drives_a_refinement():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_record_takes_4_1_kb():
+    state = lrsched.record_norms().init({"w": jnp.ones((8, 8))})
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) == pytest.approx(4100, abs=50)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,3 +63,8 @@ def test_plateau_halves_the_rate_that_it_applies():
     # The first mean of 20 losses is the best, the next three are no better.
     stages = np.float32(PEAK) * np.repeat([1, 0.5, 0.25], [79, 60, 21])
     np.testing.assert_array_equal(np.float32(rates), stages)
+
+
+def test_the_page_counts_the_policies():
+    page = (Path(__file__).parents[2] / "docs/benchmarks.md").read_text()
+    assert f"under {len(POLICIES)} learning-rate policies" in page

@@ -459,6 +459,11 @@ def _trained(optimizer):
     return params
 
 
+def test_the_page_counts_the_recipes_with_numbers_of_a_source():
+    page = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    assert f"The schedules of {len(NUMBERS)} recipes are tested against numbers" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

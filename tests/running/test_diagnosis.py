@@ -95,6 +95,35 @@ def test_without_losses_nothing_is_said_of_the_rate():
     assert str(lrsched.diagnose(run(lrsched.constant(1e-3), loss=False))).startswith("no finding")
 
 
+@pytest.mark.parametrize("num_updates", [1, 2, 19])
+def test_a_few_updates_are_no_evidence_on_the_rate(num_updates):
+    optimizer = lrsched.record_health(lrsched.scale_by_learning_rate(0.1))
+    params = jnp.ones(3)
+    state = optimizer.init(params)
+    for _ in range(num_updates):
+        updates, state = optimizer.update(params, state, params, value=jnp.sum(params**2) / 2)
+        params = params + updates
+    diagnosis = lrsched.diagnose(state)
+    assert diagnosis.verdict == "unknown"
+    assert "The rate is not judged" in str(diagnosis)
+    assert lrsched.diagnose(state, rate_over_critical=0.1).verdict == "good"
+    assert lrsched.diagnose(state, rate_over_critical=3.0).verdict == "too high"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 0},
+        {"weight_decay": -0.1},
+        {"steps_per_epoch": 0},
+        {"rate_over_critical": float("nan")},
+    ],
+)
+def test_arguments_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match=f"diagnose: {next(iter(options))}=.* is not accepted"):
+        lrsched.diagnose((), **options)
+
+
 def test_a_missing_warmup_is_named_where_the_first_updates_are_large():
     assert "no warmup" in problems(run(lrsched.constant(0.3)))
     assert "no warmup" not in problems(run(lrsched.constant(1e-3)))

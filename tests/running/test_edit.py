@@ -472,3 +472,20 @@ def test_a_cooldown_at_the_largest_step_is_refused_as_it_would_never_act():
         lrsched.start_cooldown(state, 10)
     before = lrsched.start_cooldown(lrsched.restart(state, 2**31 - 2), 1)
     assert lrsched.learning_rate_schedule(before)(2**31 - 1) == 0
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda s: lrsched.restart(s, 1, reset=True),
+        lambda s: lrsched.set_schedule(s, lrsched.linear(0.5, 0.0, steps=5)),
+        lambda s: lrsched.set_learning_rate(s, 0.1),
+        lambda s: lrsched.start_cooldown(lrsched.extend(s, 40), 5),
+        lambda s: lrsched.scale_learning_rate(lrsched.restart(s, 3), 0.5),
+    ],
+)
+def test_an_edit_leaves_each_number_on_its_devices(edit):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    edited = edit(jax.device_put(chain().init(PARAMS), everywhere))
+    assert {leaf.sharding for leaf in jax.tree.leaves(edited)} == {everywhere}

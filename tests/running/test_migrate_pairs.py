@@ -513,3 +513,23 @@ def test_the_result_can_be_donated_and_is_sharded_as_the_fresh_state(tmp_path):
     buffers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
     assert len(set(buffers)) == len(buffers)
     np.testing.assert_array_equal(result.inner_states["a"].inner_state[0].count, 2)
+
+
+@pytest.mark.parametrize(
+    "restored", [lambda s: s, serialization.to_state_dict], ids=["typed", "raw"]
+)
+@pytest.mark.parametrize("labels", [("m", "v"), ("mu", "nu"), ("count", "step")])
+def test_labels_of_a_partition_may_be_called_as_fields_of_states(labels, restored):
+    names = dict(zip(PARAMS, labels, strict=True))
+
+    def both(make):
+        return optax.partition({label: make() for label in labels}, names)
+
+    old, new = both(lambda: optax.adam(OPTAX_COSINE)), both(ours)
+    params, state = train(old, PARAMS, old.init(PARAMS))
+    expected, _ = train(old, params, state)
+    for optimizer in (new, ours()):
+        taken = migrated(restored(state), optimizer.init(PARAMS))
+        chex.assert_trees_all_close(train(optimizer, params, taken)[0], expected, rtol=1e-6)
+    _, state = train(new, params, new.init(PARAMS))
+    assert lrsched.check_resume(state, new.init(PARAMS)) == ""

@@ -210,3 +210,17 @@ def test_norms_may_be_a_number_a_callable_or_one_a_step():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_page_has_the_ratios_of_the_best_rates():
+    shapes = {
+        2.6: (
+            lrsched.linear(1.0, 0.0, 200),
+            lrsched.warmup(10) * lrsched.cosine(1.0, 200),
+        ),
+        1.4: (lrsched.wsd(1.0, 200, warmup=0.05, cooldown=0.2),),
+    }
+    constant = theory.optimal_rate(lrsched.constant(1.0), 200)
+    for ratio, of_ratio in shapes.items():
+        for shape in of_ratio:
+            assert round(float(theory.optimal_rate(shape, 200) / constant), 1) == ratio

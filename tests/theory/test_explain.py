@@ -235,3 +235,28 @@ def test_other_columns_are_named():
     assert curve.losses.tolist() == [2.0, 1.0]
     with pytest.raises(ValueError, match="the columns are 'n, ce, eta'"):
         theory.read_history(columns, step="m")
+
+
+def test_the_logs_of_a_trainer_in_any_container_are_one_history(tmp_path):
+    rows = [{"step": i, "loss": 2.0 - i / 100, "learning_rate": 0.1} for i in range(10, 40, 10)]
+    rows.append({"step": 30, "eval_loss": 3.0})
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    columns = {name: [row[name] for row in rows[:3]] for name in rows[0]}
+    (tmp_path / "columns.json").write_text(json.dumps(columns))
+    lines = [";".join(columns), *(";".join(map(str, row.values())) for row in rows[:3])]
+    (tmp_path / "semicolons.csv").write_text("\n".join(lines))
+    pandas = pytest.importorskip("pandas")
+    sources = [rows, pandas.DataFrame(rows), *tmp_path.iterdir()]
+    assert len(sources) == 6
+    for source in sources:
+        history = theory.read_history(source)
+        assert history.steps.tolist() == [10, 20, 30]
+        np.testing.assert_allclose(history.losses, [1.9, 1.8, 1.7])
+
+
+def test_containers_of_another_kind_are_refused(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    for source in (3, None, [1, 2], tmp_path / "a.json"):
+        with pytest.raises(ValueError, match="read_history: "):
+            theory.read_history(source)

@@ -122,6 +122,30 @@ def test_an_update_that_points_uphill_is_named():
     assert "uphill" in result.warning
 
 
+@pytest.mark.parametrize(
+    ("loss_fn", "message"),
+    [
+        (lambda w, batch: (jnp.sum(w), 1.0), "loss_fn returns a tuple"),
+        (lambda w, batch: w, r"loss_fn returns an array of shape \(3,\)"),
+        (lambda w, batch: jnp.int32(1), "loss_fn returns a value of type int32"),
+    ],
+)
+def test_a_loss_that_is_no_scalar_is_refused(loss_fn, message):
+    with pytest.raises(ValueError, match=f"critical_rate: {message}"):
+        tuning.critical_rate(loss_fn, jnp.ones(3), lrsched.scale_by_learning_rate(0.1), None)
+
+
+def test_a_parabola_whose_minimum_is_beyond_the_critical_rate_gives_no_best_rate():
+    def barrier(w, batch):
+        return jnp.sum(jnp.where(w > 0, w - jnp.log(w), jnp.nan))
+
+    result = tuning.critical_rate(
+        barrier, 3 * jnp.ones(3), lrsched.scale_by_learning_rate(0.1), None
+    )
+    assert np.isnan(result.best_rate)
+    assert "the losses fit no parabola of GeN" in str(result)
+
+
 def test_a_loss_that_is_not_finite_is_above():
     wall = lambda w, _: jnp.where(w[0] > 0.25, jnp.nan, w[0])  # noqa: E731
     result = tuning.critical_rate(wall, jnp.array([0.0]), optax.scale(1.0), None, rate=1.0)

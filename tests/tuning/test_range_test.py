@@ -139,3 +139,9 @@ def test_any_optimizer_goes():
     for optimizer in (optax.lion, optax.contrib.muon, lrsched.prodigy, optax.adafactor):
         found = tuning.range_test(logistic(optimizer), seeds=1)
         assert found.range.low < found.range.high
+
+
+def test_the_fewest_steps_are_three():
+    found = tuning.range_test(quadratic(1.0), low=0.1, high=1.0, steps=3, seeds=1)
+    assert np.isfinite(found.losses).all()
+    assert found.losses.shape == (1, 3)

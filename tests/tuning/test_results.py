@@ -116,6 +116,56 @@ def test_a_verdict_has_the_factor_to_the_usable_range(rate, verdict, factor):
     assert "3 rates, 2 seeds" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("losses", "rate", "verdict"),
+    [
+        ([6.0, 5.0, 4.0], 1.0, "untested"),
+        ([6.0, 5.0, 4.0], 1e-4, "too low"),
+        ([4.0, 5.0, 9.0], 1e-4, "untested"),
+        ([4.0, 5.0, 9.0], 1.0, "too high"),
+    ],
+)
+def test_a_rate_beyond_the_sweep_is_untested_where_the_usable_range_reaches_its_end(
+    losses, rate, verdict
+):
+    found = swept([[loss] for loss in losses], 7.0).verdict(rate)
+    assert found.verdict == verdict
+    if verdict == "untested":
+        assert "try this rate, too" in str(found)
+
+
+def test_a_range_test_that_falls_to_its_end_says_nothing_of_higher_rates():
+    rates, losses = np.geomspace(1e-3, 1, 50), np.linspace(2, 1, 50)[None]
+    assert RangeTestResult(rates, losses, losses).verdict(10.0).verdict == "untested"
+    rises = np.r_[np.linspace(2, 1, 40), np.linspace(1, 3, 10)][None]
+    assert RangeTestResult(rates, rises, rises).verdict(10.0).verdict == "too high"
+
+
+def of_schedules(schedules, losses=(4.3, 4.0, 9.0)):
+    found = swept([[loss] for loss in losses[: len(schedules)]], 7.0)
+    return dataclasses.replace(found, schedules=schedules)
+
+
+def test_the_rates_of_a_verdict_are_peaks_whatever_parameter_varies_first():
+    by_length = of_schedules([lrsched.cosine(0.1, steps) for steps in (10, 20, 30)])
+    for ask in (by_length.usable_range, by_length.sensitivity, lambda: by_length.verdict(0.1)):
+        with pytest.raises(ValueError, match="two schedules have the same peak; x must be"):
+            ask()
+    with pytest.raises(ValueError, match="two schedules have the same peak"):
+        by_length.plot(mine=0.1)
+    kinds = [lrsched.linear(1e-3, 0.0, 10), lrsched.cosine(1e-2, 10), lrsched.linear(0.1, 0.0, 10)]
+    expected = swept([[4.3], [4.0], [9.0]], 7.0).usable_range()
+    np.testing.assert_allclose(of_schedules(kinds).usable_range(), expected, rtol=1e-6)
+
+
+def test_a_validation_loss_above_the_recorded_initial_loss_does_not_shrink_the_range():
+    # The validation loss falls from about 8 to 4, and the training loss from 5.
+    found = swept([[8.0], [4.15], [4.0]], 5.0)
+    np.testing.assert_allclose(found.initial_loss(), 8.0)
+    assert found.usable_range().low < 1e-2
+    assert swept([[8.0], [6.0], [7.0]], 5.0).initial_loss() == 5.0
+
+
 def test_what_has_no_verdict_is_said_in_words():
     with pytest.raises(ValueError, match="every run of the sweep diverged"):
         swept([[np.inf]] * 3, 7.0).verdict(0.1)
@@ -123,6 +173,10 @@ def test_what_has_no_verdict_is_said_in_words():
         swept([[7.0], [8.0], [9.0]], 7.0).usable_range()
     with pytest.raises(ValueError, match="fraction=1 is not accepted"):
         swept([[4.3], [4.0], [9.0]], 7.0).usable_range(fraction=1)
+    with pytest.raises(ValueError, match="the schedules differ in no parameter"):
+        swept([[4.0]], 7.0, (0.1,)).verdict(0.1)
+    with pytest.raises(ValueError, match=r"rate=\[0.1, 0.2\] is not accepted"):
+        swept([[4.3], [4.0], [9.0]], 7.0).verdict([0.1, 0.2])
     for rate in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="rate must be a finite number above 0"):
             judge_rate(rate, RateRange(0.1, 1.0), "")
@@ -181,6 +235,8 @@ def test_curves_of_several_sizes_collapse_to_the_reference():
     spread = sweep_of(one).collapse(sweep_of(two), floor=0.0).spread
     expected = np.abs(one - two)[19:] / (one + two)[19:]
     np.testing.assert_allclose(spread, np.mean(expected), rtol=0.01)
+    with pytest.raises(ValueError, match="pass the other sweeps one by one"):
+        sweep_of(one).collapse([sweep_of(two)], floor=0.0)
     with pytest.raises(ValueError, match="floor must be below the final losses"):
         sweep_of(one).collapse(floor=1.0)
 

@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,15 @@ def test_bad_input(function, others, message):
         del arguments["schedules"]
     with pytest.raises(ValueError, match=message):
         function(**arguments)
+
+
+def test_the_page_has_the_costs_of_the_defaults():
+    page = (Path(__file__).parents[2] / "docs/tuning.md").read_text()
+    steps = inspect.signature(tuning.range_test).parameters["steps"].default
+    of_auto = inspect.signature(tuning.auto).parameters
+    probes, fraction, seeds = (
+        of_auto[name].default for name in ("num_probes", "probe_fraction", "seeds")
+    )
+    page = " ".join(page.split())
+    assert f"It costs {steps} updates for each seed" in page
+    assert f"{probes} short runs, which cost {probes * fraction * seeds} budgets" in page

@@ -225,6 +225,9 @@ class NoiseScale:
                 is_last,
             )
             new = new._replace(small_norm_sq=jnp.where(is_last, 0, norms_sum))
+            # MultiSteps clears its accumulator by a product with 0, which keeps a NaN forever.
+            cleared = tree_map(lambda g: jnp.where(is_last, 0, g), inner_state.acc_grads)
+            inner_state = inner_state._replace(acc_grads=cleared)
         return final, new._replace(inner_state=inner_state)
 
 

@@ -113,7 +113,7 @@ DecayFn: TypeAlias = Annotated[
     one_of(
         "DecayFn",
         ("linear", "1-sqrt", "cosine", "power", "exp"),
-        otherwise="a function of what is past, from 1 at 0 to 0 at 1",
+        otherwise="a function of the fraction that is past, from 1 at 0 to 0 at 1",
     ),
 ]
 """The shape of a cooldown."""

@@ -271,6 +271,7 @@ def plot_sweep(
 
     table, ax = result.table, _axes(ax)
     numbers = list(varying_parameters(result.schedules))
+    verdict = None if mine is None else result.verdict(mine, x).verdict
     if x is None and not numbers:
         raise ValueError(
             "plot: x=None is not accepted, as no parameter of the schedules varies; x must be a "
@@ -299,8 +300,8 @@ def plot_sweep(
     ax.set(xlabel=x, ylabel="final loss", xscale="log" if spans > 10 else "linear")
     if shown and min(shown) > 0 and max(shown) / min(shown) > 10:
         ax.set_yscale("log")
-    if mine is not None:
-        _mark(ax, mine, result.verdict(mine, x).verdict)
+    if mine is not None and verdict is not None:
+        _mark(ax, mine, verdict)
     if by or mine is not None:
         ax.legend(frameon=False)
     return ax

@@ -1,9 +1,9 @@
 """Recipes of reinforcement learning and of the sciences."""
 
-from lrsched.algebra import constant
+from lrsched.algebra import constant, staircase
 from lrsched.recipes._parts import Arguments, Decay, Parts
 from lrsched.recipes._recipe import recipe
-from lrsched.recipes._shapes import sequence, stairs
+from lrsched.recipes._shapes import sequence
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.schedules.decay import exponential, linear
 
@@ -19,7 +19,7 @@ def cleanrl_ppo(
     iterations: int = 976, peak: float = 2.5e-4, epochs: int = 4, minibatches: int = 4
 ) -> Parts:
     """PPO of CleanRL: a line in iterations."""
-    rate = stairs(lambda k: peak * (1 - k / iterations), epochs * minibatches, iterations)
+    rate = staircase(linear(peak, 0.0, iterations), every=epochs * minibatches)
     return Parts({"all": rate}, {"name": "adam", "eps": 1e-5}, clip=0.5)
 
 

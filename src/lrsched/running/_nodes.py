@@ -193,7 +193,12 @@ def _leaves(
             node.leaves[field, path] = leaf
         yield leaf
         return
-    if has_nodes and (fields := _state_fields(value)) is not None:
+    # A typed state has typed states within it, and the keys of ``inner_states`` are labels, which
+    # may be called as fields are: "m" and "v".
+    is_typed = node is not None and node.name is not None
+    is_by_label = field == "inner_states" and not path
+    may_be_state = has_nodes and not (isinstance(value, Mapping) and (is_typed or is_by_label))
+    if may_be_state and (fields := _state_fields(value)) is not None:
         name = type(value).__name__ if hasattr(value, "_fields") else None
         own = StateNode(value, fields, name, place, container, labels, is_in_multi_steps)
         is_multi_steps = fields >= MULTI_STEPS_FIELDS

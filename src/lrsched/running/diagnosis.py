@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from lrsched.adaptive.health import RecordedHealth, recorded_health
+from lrsched.arguments import whole_number
 from lrsched.finding import Finding
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Diagnosis(NamedTuple):
         decay"``, ``"exploding group"``, ``"no warmup"``, ``"too high"``, ``"too low"``,
         ``"spikes"``, ``"idle decay"`` and ``"short memory"``.
       num_updates: Number of updates that they are about.
+      judges_rate: Whether there was evidence on the rate: losses of at least 20 updates, or a
+        ``rate_over_critical``.
 
     Example:
       >>> import lrsched
@@ -36,19 +39,26 @@ class Diagnosis(NamedTuple):
 
     findings: tuple[Finding, ...]
     num_updates: int
+    judges_rate: bool = True
 
     @property
     def verdict(self) -> str:
-        """The verdict on the rate: "too high", "too low", or "good" otherwise."""
+        """The verdict on the rate: "too high", "too low", "good", or "unknown" without evidence."""
         kinds = {finding.kind for finding in self.findings}
         if kinds & {"too high", "not finite"}:
             return "too high"
-        return "too low" if "too low" in kinds else "good"
+        if "too low" in kinds:
+            return "too low"
+        return "good" if self.judges_rate else "unknown"
 
     def __str__(self) -> str:
-        if not self.findings:
-            return f"no finding in {self.num_updates} updates."
-        return "\n".join(map(str, self.findings))
+        lines = list(map(str, self.findings)) or [f"no finding in {self.num_updates} updates."]
+        if self.verdict == "unknown":
+            lines.append(
+                "The rate is not judged: that takes the losses, update(..., value=loss), of "
+                f"{_MIN_UPDATES} updates."
+            )
+        return "\n".join(lines)
 
 
 def diagnose(
@@ -71,7 +81,8 @@ def diagnose(
     Args:
       opt_state: State of the optimizer, or a container of one such as a ``TrainState``.
       steps: Planned number of updates of the run. Before a fifth of them, no rate is called too
-        low: early in a run every rate looks so. Defaults to the number recorded.
+        low: early in a run every rate looks so. Before 20 updates none is judged. Defaults to the
+        number recorded.
       weight_decay: Decoupled weight decay. If ``None``, its timescale is not judged.
       steps_per_epoch: Number of updates of an epoch, to which that timescale is compared.
       rate_over_critical: `lrsched.tuning.CriticalRate.ratio` of a probe of this run.
@@ -80,7 +91,8 @@ def diagnose(
       At most five findings, the most serious first.
 
     Raises:
-      ValueError: If the state does not hold one record, or it is empty.
+      ValueError: If the state does not hold one record, or it is empty, or an argument is out of
+        range.
 
     Example:
       >>> import jax, jax.numpy as jnp, lrsched, optax
@@ -98,10 +110,23 @@ def diagnose(
       Optimal rate: arXiv 2407.02772; critical rate: arXiv 2601.16979; timescale of weight decay:
       Wang & Aitchison 2024 (arXiv 2405.13698); warmup: Ma & Yarats 2019 (arXiv 1910.04209).
     """
+    if steps is not None:
+        whole_number().validate("diagnose", "steps", steps)
+    if steps_per_epoch is not None:
+        whole_number().validate("diagnose", "steps_per_epoch", steps_per_epoch)
+    for name, value in (
+        ("weight_decay", weight_decay),
+        ("rate_over_critical", rate_over_critical),
+    ):
+        # A ratio of infinity is that of a probe whose loss rises at every rate.
+        if value is not None and not value >= 0:
+            raise ValueError(
+                f"diagnose: {name}={value!r} is not accepted; {name} must be a number of 0 or more."
+            )
     health = recorded_health(opt_state)
     planned = health.num_updates if steps is None else steps
     if health.num_updates == 0:
-        return Diagnosis(tuple(_nonfinite(health)), 0)
+        return Diagnosis(tuple(_nonfinite(health)), 0, judges_rate=False)
     findings = [
         *_nonfinite(health),
         *_frozen_groups(health),
@@ -113,7 +138,10 @@ def diagnose(
         *_spikes(health),
         *_timescale(health, planned, weight_decay, steps_per_epoch),
     ]
-    return Diagnosis(tuple(findings[:MAX_FINDINGS]), health.num_updates)
+    judges_rate = rate_over_critical is not None or (
+        health.num_updates >= _MIN_UPDATES and bool(np.isfinite(realised_descent(health)))
+    )
+    return Diagnosis(tuple(findings[:MAX_FINDINGS]), health.num_updates, judges_rate)
 
 
 def realised_descent(health: RecordedHealth) -> float:
@@ -219,6 +247,8 @@ def _growth(rms: np.ndarray) -> float:
 
 
 def _rate(health: RecordedHealth, planned: int) -> Iterator[Finding]:
+    if health.num_updates < _MIN_UPDATES:
+        return
     fraction = realised_descent(health)
     if fraction < _MIN_DESCENT:
         yield Finding(
@@ -314,6 +344,8 @@ _MAX_GROWTH: Final = 2.5
 _MAX_COMMON_GROWTH: Final = 3.0
 _MIN_DESCENT: Final = 0.05
 _MAX_DESCENT: Final = 0.5
+# After one update the loss has not fallen yet at any rate.
+_MIN_UPDATES: Final = 20
 _MIN_DONE: Final = 0.2
 _MAX_FIRST_RATIO: Final = 0.01
 _MIN_SPIKES: Final = 3

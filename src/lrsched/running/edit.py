@@ -319,7 +319,9 @@ def restart(
         return state._replace(
             count=jax.tree.map(
                 # A copy for each count, as a state is donated as a whole.
-                lambda old: jnp.array(rates.broadcast_number(start, jnp.shape(old))),
+                lambda old: rates.placed_like(
+                    jnp.array(rates.broadcast_number(start, jnp.shape(old))), old
+                ),
                 state.count,
             )
         )

@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 def learning_rate(opt_state: optax.OptState) -> jax.Array:
-    """The learning rate that the latest update applied, wherever in the state it is kept.
+    """Return the learning rate that the latest update applied, wherever the state keeps it.
 
     It is the product of all that the update went through: the schedules of
     `scale_by_learning_rate` and `inject_schedules`, the estimates of the methods that adapt their
     own step, the scales of the controllers; and of optax's ``inject_hyperparams``,
     ``reduce_on_plateau`` and line searches. They are found by their type through any wrapper.
-    Before the first update it is the rate that the first one will apply; of a method, which cannot
-    know it yet, 0. Inside and outside jit, without a host synchronisation.
+    Before the first update it is the rate that the first one will apply, or 0 for a method that
+    cannot know it yet. It works under jit, and never waits for the device.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
+      opt_state: State of an optimizer, or a container of one (a ``TrainState``).
 
     Returns:
       A float32 scalar; under ``vmap`` outside of it, an array of them.
@@ -65,7 +65,7 @@ def learning_rate(opt_state: optax.OptState) -> jax.Array:
 
 
 def learning_rates(opt_state: optax.OptState) -> dict[str, jax.Array]:
-    """The rate of each group of parameters, as `learning_rate` finds it.
+    """Return the rate of each group of parameters, as `learning_rate` finds it.
 
     The groups are those of ``optax.partition`` by their labels, or several optimizers in one
     container by their places; without groups the one rate is under ``""``.
@@ -100,7 +100,7 @@ def learning_rates(opt_state: optax.OptState) -> dict[str, jax.Array]:
 
 
 def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
-    """All that a state knows of its learning rates, flat, for a logger.
+    """Return the learning rates and counters of a state in a flat dictionary, for a logger.
 
     ``learning_rate``
         what the latest update applied, as `learning_rate` finds it;
@@ -123,7 +123,7 @@ def metrics(opt_state: optax.OptState) -> dict[str, jax.Array]:
     group is ``..._2``.
 
     Args:
-      opt_state: an optimizer's state, or anything that holds one (a ``TrainState``).
+      opt_state: State of an optimizer, or a container of one (a ``TrainState``).
 
     Returns:
       Arrays without axes, on their devices: fetch them together, once.
@@ -220,7 +220,7 @@ def _unwrapped(rate: RateState, count: "chex.Array") -> tuple[RateState, jax.Arr
 
 
 def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
-    """The parameters to evaluate: the averaged ones that the state holds, or ``params`` themselves.
+    """Return the parameters to evaluate: the averaged ones of the state, or ``params`` themselves.
 
     The averages of the schedule-free methods, `ema_params`, `lawa`, `polynomial_average` and
     `annealing_average` are found by type through any wrapper; parameters of groups without one

@@ -41,14 +41,14 @@ def check_resume(
     a rate that does not belong to the step count; and moments and counts that a restore left at 0.
 
     Args:
-      opt_state: Restored state, or anything that holds one. Of a stacked (vmapped, replicated)
-        state, every run is checked.
-      configured: State that the configuration makes, ``optimizer.init(params)``. Of an optimizer
-        with one rate, its schedule is enough; of its multipliers and other hyperparameters, only
-        the run-time changes are then compared.
+      opt_state: Restored state, or a container of one. Every run of a stacked (vmapped,
+        replicated) state is checked.
+      configured: State that the configuration makes, ``optimizer.init(params)``. If the
+        optimizer has one rate, its schedule is enough; only the run-time changes of multipliers
+        and other hyperparameters are then compared.
 
     Returns:
-      One line for each mismatch, with what to do; empty where there is none.
+      One line for each mismatch, with its remedy; an empty text if everything matches.
 
     Raises:
       ValueError: If a schedule was restored into one of another kind; ``configured`` is a schedule,
@@ -169,7 +169,7 @@ def _describe_mismatch(site: RateSite, new: RateState) -> str:
         return (
             f"at step {step} the saved schedule {saved} gives {values[0]}, the new one "
             f"{configured} {values[1]}; set_schedule(opt_state, schedule) takes the new one, else "
-            "the saved one goes on."
+            "the saved one continues."
         )
 
     new_shape = jnp.shape(new.edits.scale)

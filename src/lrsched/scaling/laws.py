@@ -294,7 +294,7 @@ def half_life_ramp(
 
 
 class AveragingWeights(NamedTuple):
-    """What AdamW's parameters are made of in the end.
+    """Weights of the updates and of the initial parameters in AdamW's final parameters.
 
     Attributes:
       start: Weight of the initial parameters.

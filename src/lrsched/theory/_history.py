@@ -1,13 +1,13 @@
-"""Logged losses and rates of a run: from columns, a CSV, JSON lines or a TensorBoard folder."""
+"""Logged losses and rates of a run: from columns, a CSV, JSON or a TensorBoard folder."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from lrsched.theory.laws import LossCurve
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
-    HistorySource: TypeAlias = "str | os.PathLike[str] | Mapping[str, ArrayLike]"
+    HistorySource: TypeAlias = (
+        "str | os.PathLike[str] | Mapping[str, ArrayLike] | Sequence[Mapping[str, object]] | Any"
+    )
 
 MAX_STEPS: Final = 10_000_000
 """Longest run that is read: one float64 is kept for each update."""
@@ -48,9 +50,11 @@ def read_history(
     several rows for one step the last one counts. Between two records the rate is interpolated.
 
     Args:
-      source: Columns by name (``dict(frame)`` of a pandas data frame), a file ``.csv``, ``.tsv`` or
-        ``.jsonl`` (one JSON object a line, as `lrsched.monitor` writes), or a folder of TensorBoard
-        event files, which needs the package ``tensorboard``.
+      source: Columns by name, a data frame, a list of dicts (``trainer.state.log_history`` of
+        transformers), a file ``.csv`` or ``.tsv``, ``.jsonl`` (one JSON object a line, as
+        `lrsched.monitor` writes) or ``.json`` (a list of objects, or the ``trainer_state.json`` of
+        transformers), or a folder of TensorBoard event files, which needs the package
+        ``tensorboard``.
       step: Name of the column of the step counts. Defaults to the first common name.
       loss: Name of the column of the losses. Defaults to the first common name.
       rate: Name of the column of the rates. Defaults to the first common name.
@@ -74,8 +78,17 @@ def read_history(
     asked = {"step": step, "loss": loss, "rate": rate}
     if isinstance(source, Mapping):
         columns = {str(name): list(np.asarray(column)) for name, column in source.items()}
-    else:
+    elif isinstance(source, list | tuple):
+        columns = _columns_of_rows(source)
+    elif isinstance(source, str | os.PathLike):
         columns = _read(Path(source))
+    elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
+        columns = {str(name): list(np.asarray(source[name])) for name in source.columns}
+    else:
+        raise ValueError(
+            f"read_history: a {type(source).__name__} is not accepted; pass columns by name, a "
+            "data frame, a list of dicts, a file or a folder."
+        )
     chosen = {key: _column(key, name, columns) for key, name in asked.items()}
     steps, losses, rates = (_numbers(columns[chosen[key]]) for key in asked)
     if not len(steps) == len(losses) == len(rates):
@@ -142,10 +155,10 @@ def _is_missing(value: object) -> bool:
 def _read(path: Path) -> dict[str, list[object]]:
     if path.is_dir():
         return _read_tensorboard(path)
-    if path.suffix not in (".csv", ".tsv", ".jsonl"):
+    if path.suffix not in (".csv", ".tsv", ".jsonl", ".json"):
         raise ValueError(
-            f"read_history: {path} is not accepted; it must be a .csv, .tsv or .jsonl file, or a "
-            "folder of TensorBoard event files."
+            f"read_history: {path} is not accepted; it must be a .csv, .tsv, .jsonl or .json file, "
+            "or a folder of TensorBoard event files."
         )
     if path.stat().st_size > MAX_MIB * 2**20:
         raise ValueError(f"read_history: {path} is too large; it must have at most {MAX_MIB} MiB.")
@@ -155,7 +168,11 @@ def _read(path: Path) -> dict[str, list[object]]:
         raise ValueError(f"read_history: {path} is not UTF-8 text.") from None
     if path.suffix == ".jsonl":
         return _read_json_lines(path, text)
-    delimiter = "\t" if path.suffix == ".tsv" else ","
+    if path.suffix == ".json":
+        return _read_json(path, text)
+    # Spreadsheets of many countries write semicolons, as their decimal mark is the comma.
+    first = text.partition("\n")[0]
+    delimiter = "\t" if path.suffix == ".tsv" else ";" if ";" in first and "," not in first else ","
     try:
         header, *rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
     except csv.Error as error:
@@ -177,8 +194,30 @@ def _read_json_lines(path: Path, text: str) -> dict[str, list[object]]:
         if not isinstance(row, dict):
             raise ValueError(f"read_history: line {place} of {path} is not a JSON object.")
         rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+    return _columns_of_rows(rows)
+
+
+def _read_json(path: Path, text: str) -> dict[str, list[object]]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"read_history: {path} is not JSON.") from None
+    if isinstance(content, dict):
+        content = content.get("log_history", content)
+    if isinstance(content, dict) and all(isinstance(column, list) for column in content.values()):
+        return content
+    return _columns_of_rows(content if isinstance(content, list) else [content])
+
+
+def _columns_of_rows(rows: Sequence[object]) -> dict[str, list[object]]:
+    mappings = [row for row in rows if isinstance(row, Mapping)]
+    if len(mappings) < len(rows):
+        raise ValueError(
+            "read_history: a list is not accepted unless each entry is a dict from names to "
+            "numbers."
+        )
+    names = dict.fromkeys(name for row in mappings for name in row)
+    return {str(name): [row.get(name) for row in mappings] for name in names}
 
 
 def _read_tensorboard(path: Path) -> dict[str, list[object]]:

@@ -545,6 +545,18 @@ def broadcast_number(number: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
         ) from None
 
 
+def placed_like(number: jax.Array, like: "chex.Numeric") -> jax.Array:
+    """Return a number on the devices of the one that it replaces, so that no step is compiled anew.
+
+    Traced numbers and arrays that are bound to no device stay as they are.
+    """
+    if is_traced((number, like)) or not getattr(like, "committed", False):
+        return number
+    # From a copy on the host, as only that can be put on the devices of other processes.
+    placed: jax.Array = jax.device_put(np.array(number), like.sharding)
+    return placed
+
+
 def override_rate(rate: RateState, step: jax.Array, value: jax.Array) -> RateState:
     """Put ``value`` in place of the schedule and the scale; a non-finite one is ignored."""
     del step
@@ -677,7 +689,7 @@ def with_schedule(rate: RateState, schedule: Schedule) -> RateState:
     shape = jnp.shape(rate.edits.scale)
 
     def spread(leaf: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(leaf, shape + leaf.shape)
+        return placed_like(jnp.broadcast_to(leaf, shape + leaf.shape), rate.edits.scale)
 
     fresh: RateState = jax.tree.map(spread, init_rate(schedule))
     kept = ("scale", "override", "is_overridden", "step_offset")

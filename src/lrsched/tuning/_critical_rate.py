@@ -16,6 +16,7 @@ from lrsched.algebra import constant
 from lrsched.running.edit import set_learning_rate
 from lrsched.transforms.composition import compose_rates, has_rate
 from lrsched.tuning._nnx import as_arrays, is_nnx_module, split_variables
+from lrsched.tuning._training import check_loss
 
 if TYPE_CHECKING:
     import chex
@@ -59,10 +60,14 @@ class CriticalRate:
     def __str__(self) -> str:
         if self.warning:
             return f"no critical rate ({self.num_losses} losses): {self.warning}"
+        best = (
+            f"GeN's optimal rate is {self.best_rate:.3g}"
+            if np.isfinite(self.best_rate)
+            else "the losses fit no parabola of GeN"
+        )
         return (
             f"critical rate {self.low:.3g} to {self.high:.3g} ({self.num_losses} losses); the rate "
-            f"of {self.rate:.3g} is {self.ratio:.2g} of it; GeN's optimal rate is "
-            f"{self.best_rate:.3g}"
+            f"of {self.rate:.3g} is {self.ratio:.2g} of it; {best}"
         )
 
 
@@ -237,6 +242,8 @@ def _result(found: _Probe) -> CriticalRate:
     elif not np.isfinite(high):
         warning = f"the loss rises at no rate up to {low:.2g}."
     best = float("nan") if warning else gen_rate(low / 2, *map(float, found[3:6]))
+    if best > high:  # The loss was measured to be above there, so that it is no parabola.
+        best = float("nan")
     return CriticalRate(low, high, rate, best, float(found.loss), int(found.num_losses), warning)
 
 
@@ -264,10 +271,12 @@ def _probe(
 
     def loss_of(params: optax.Params) -> jax.Array:
         if graph is None:
-            return loss_fn(params, batch)
+            return check_loss("critical_rate", loss_fn(params, batch))
         from flax import nnx
 
-        return loss_fn(nnx.merge(graph, params, others, copy=True), batch)
+        return check_loss(
+            "critical_rate", loss_fn(nnx.merge(graph, params, others, copy=True), batch)
+        )
 
     loss, gradients = jax.value_and_grad(loss_of)(params)
     update = optax.with_extra_args_support(optimizer).update

@@ -147,11 +147,17 @@ class RangeTestResult:
           >>> verdict.verdict, round(verdict.factor)
           ('too low', 20)
         """
+        usable, last = self.range, float(self.rates[-1])
+        # A loss whose smoothed minimum is that near the end was still falling there.
+        end = (
+            usable.high if usable.high > 0.9 * last and np.ndim(rate) == 0 and rate > last else last
+        )
         return judge_rate(
             rate,
-            self.range,
+            usable,
             "from 10 % of the fall of the loss to its minimum, "
             f"median of {len(self._curves_that_fall())} seeds of the range test",
+            RateRange(float(self.rates[0]), end),
         )
 
     def plot(self, ax: "Axes | None" = None, *, mine: float | None = None) -> "Axes":
@@ -291,7 +297,7 @@ def _run_losses(
     specs = [make_run_spec(schedule, seed, steps, num_records=steps) for seed in seeds]
     devices = jax.local_devices()[: len(specs)]
     runner, states = start_all(training, specs, steps, steps, devices, batched=True)
-    for stop in np.linspace(0, steps, _DIVERGENCE_CHECKS + 1, dtype=np.int32)[1:]:
+    for stop in np.unique(np.linspace(0, steps, _DIVERGENCE_CHECKS + 1, dtype=np.int32))[1:]:
         stops = runner.shard(np.full(runner.lanes, stop, np.int32))
         states = runner.advance(states._replace(stop_step=stops), steps)
         losses, done = (np.array(x)[: len(specs)] for x in (states.loss_sums, states.step))

@@ -513,26 +513,42 @@ def _check_loss_fn(loss_fn: object) -> None:
         )
 
 
+def check_loss(function: str, loss: Any, advice: str = "") -> jax.Array:
+    """Return the loss if it is a real scalar.
+
+    Args:
+      function: Name of the function that the message is from.
+      loss: Value that the loss function returned.
+      advice: End of the sentence on a loss that is not a scalar.
+
+    Raises:
+      ValueError: If the loss is not a scalar or not a real floating-point number.
+    """
+    if loss is None or isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
+        got = (
+            f"an array of shape {np.shape(loss)}"
+            if hasattr(loss, "shape")
+            else (f"a {type(loss).__name__}" if loss is not None else "nothing")
+        )
+        raise ValueError(
+            f"{function}: loss_fn returns {got}; it must return a scalar loss and nothing else: "
+            f"take the mean over the batch{advice}."
+        )
+    if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+        raise ValueError(
+            f"{function}: loss_fn returns a value of type {jnp.result_type(loss)}; it must "
+            "return a real floating-point number, of which gradients can be taken."
+        )
+    checked: jax.Array = loss
+    return checked
+
+
 def _scalar(loss_fn: Callable[[Model, Batch], jax.Array]) -> Callable[[Model, Batch], jax.Array]:
     @functools.wraps(loss_fn)
     def checked(model: Model, batch: Batch) -> jax.Array:
-        loss = loss_fn(model, batch)
-        if loss is None or isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
-            got = (
-                f"an array of shape {np.shape(loss)}"
-                if hasattr(loss, "shape")
-                else (f"a {type(loss).__name__}" if loss is not None else "nothing")
-            )
-            raise ValueError(
-                f"training: loss_fn returns {got}; it must return a scalar loss and nothing else: "
-                "take the mean over the batch, and pass metric= for further values."
-            )
-        if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
-            raise ValueError(
-                f"training: loss_fn returns a value of type {jnp.result_type(loss)}; it must "
-                "return a real floating-point number, of which gradients can be taken."
-            )
-        return loss
+        return check_loss(
+            "training", loss_fn(model, batch), ", and pass metric= for further values"
+        )
 
     return checked
 

@@ -127,7 +127,7 @@ class Checkpoint:
         return True
 
     def load(self) -> Save | None:
-        """Return the newest intact save, or ``None`` if there is none.
+        """Return the newest intact save, or ``None`` if no save is intact.
 
         A damaged save is left out with a warning.
         """

@@ -35,7 +35,8 @@ class Verdict(NamedTuple):
     """Whether a rate is usable; ``print`` shows it as a sentence.
 
     Attributes:
-      verdict: ``"too low"``, ``"good"`` or ``"too high"``.
+      verdict: ``"too low"``, ``"good"``, ``"too high"``, or ``"untested"`` for a rate beyond those
+        that were tried where the usable range reaches their end.
       rate: The rate in question.
       factor: Factor from the rate to the nearest end of the usable range; 1.0 if it lies inside.
       usable: The usable range.
@@ -52,14 +53,27 @@ class Verdict(NamedTuple):
         span = f"the usable range is {self.usable.low:.2g} to {self.usable.high:.2g}"
         if self.verdict == "good":
             return f"{self.rate:.2g} is good: {span} ({self.evidence})."
+        if self.verdict == "untested":
+            return (
+                f"{self.rate:.2g} is untested: {span} ({self.evidence}) and reaches the end of the "
+                "rates that were tried; try this rate, too."
+            )
         return (
             f"{self.rate:.2g} is {self.verdict}: {span} ({self.evidence}); multiply the rate by "
             f"{self.factor:.2g} to reach it."
         )
 
 
-def judge_rate(rate: float, usable: RateRange, evidence: str) -> Verdict:
+def judge_rate(
+    rate: float, usable: RateRange, evidence: str, tested: RateRange | None = None
+) -> Verdict:
     """Return the verdict on a rate, given the usable range.
+
+    Args:
+      rate: The rate in question.
+      usable: The usable range.
+      evidence: Source of the range, as text.
+      tested: Range beyond whose ends nothing was tried, if the usable range reaches them.
 
     Raises:
       ValueError: If ``rate`` is not a finite number above 0.
@@ -69,11 +83,19 @@ def judge_rate(rate: float, usable: RateRange, evidence: str) -> Verdict:
       >>> print(judge_rate(1.0, RateRange(0.01, 0.1), "seed 0"))
       1 is too high: the usable range is 0.01 to 0.1 (seed 0); multiply the rate by 0.1 to reach it.
     """
+    if np.ndim(rate) != 0:
+        raise ValueError(f"verdict: rate={rate!r} is not accepted; rate must be a number.")
     POSITIVE_FLOAT.validate("verdict", "rate", rate)
+    low, high = (0.0, np.inf) if tested is None else tested
+    # The ends of the usable range are rounded by a logarithm.
     if rate < usable.low:
-        return Verdict("too low", rate, usable.low / rate, usable, evidence)
+        is_open = rate < low and usable.low < low * (1 + 1e-6)
+        verdict = "untested" if is_open else "too low"
+        return Verdict(verdict, rate, usable.low / rate, usable, evidence)
     if rate > usable.high:
-        return Verdict("too high", rate, usable.high / rate, usable, evidence)
+        is_open = rate > high and usable.high > high * (1 - 1e-6)
+        verdict = "untested" if is_open else "too high"
+        return Verdict(verdict, rate, usable.high / rate, usable, evidence)
     return Verdict("good", rate, 1.0, usable, evidence)
 
 
@@ -283,10 +305,12 @@ class SweepResult:
         """
         parameters = varying_parameters(self.schedules)
         x = next(iter(parameters), "") if x is None else x
+        if not parameters:
+            raise ValueError("curve: the schedules differ in no parameter; sweep several rates.")
         if x not in parameters or len(np.unique(parameters[x])) < len(self.schedules):
             raise ValueError(
                 f"curve: each schedule must have its own x={x!r}; they differ in "
-                f"{', '.join(parameters) or 'no parameter'}."
+                f"{', '.join(parameters)}."
             )
         order = np.argsort(parameters[x])
         return parameters[x][order], self.table["loss"].reshape(len(order), -1)[order]
@@ -296,11 +320,15 @@ class SweepResult:
 
         It is the first record of the training loss, averaged over the runs of the schedule whose
         first rate is lowest, because it has moved least. With at least as many records as updates
-        it is exact.
+        it is exact. A validation loss may be of another level: if the run of the lowest peak, which
+        improved least, ends above that record and others below it, its loss is returned.
         """
         first_rates = [float(np.asarray(schedule(0))) for schedule in self.schedules]
         runs = self.table["schedule"] == int(np.argmin(first_rates))
-        return float(np.mean(self.train_loss[runs, 0]))
+        recorded = float(np.mean(self.train_loss[runs, 0]))
+        losses = self.mean_losses()
+        of_lowest = float(losses[np.argmin(_peaks(self.schedules))])
+        return of_lowest if losses.min() < recorded < of_lowest < np.inf else recorded
 
     def sensitivity(
         self, x: str | None = None, *, initial_loss: float | None = None
@@ -312,7 +340,7 @@ class SweepResult:
         logarithm; compare values only for equal ranges.
 
         Args:
-          x: Name of the parameter that is the rate. Defaults to the first one that varies.
+          x: Name of the parameter that is the rate. Defaults to the peak of the schedules.
           initial_loss: Loss before training. Defaults to the method `initial_loss`.
 
         Returns:
@@ -345,7 +373,7 @@ class SweepResult:
         end of the range that is an end of the sweep may lie further out.
 
         Args:
-          x: Name of the parameter that is the rate. Defaults to the first one that varies.
+          x: Name of the parameter that is the rate. Defaults to the peak of the schedules.
           fraction: Fraction of the fall that a usable rate may miss, between 0 and 1 (exclusive).
           initial_loss: Loss before training. Defaults to the method `initial_loss`.
 
@@ -385,7 +413,7 @@ class SweepResult:
 
         Args:
           rate: The rate in question, a value of the parameter ``x``.
-          x: Name of the parameter that is the rate. Defaults to the first one that varies.
+          x: Name of the parameter that is the rate. Defaults to the peak of the schedules.
 
         Returns:
           The verdict, with the factor to the usable range; ``print`` shows a sentence.
@@ -394,12 +422,12 @@ class SweepResult:
           ValueError: If ``rate`` is not above 0, or there is no usable range.
         """
         usable = self.usable_range(x)
-        rates, losses = self.curve(x)
+        rates, losses = self._rate_curve("verdict", x)
         evidence = (
             f"at least 95 % of the best fall of the loss, {len(rates)} rates, "
             f"{losses.shape[1]} seeds"
         )
-        return judge_rate(rate, usable, evidence)
+        return judge_rate(rate, usable, evidence, RateRange(float(rates[0]), float(rates[-1])))
 
     def collapse(self, *others: "SweepResult", floor: float) -> Collapse:
         """Compare the loss curves of several sizes after normalisation, one sweep a size.
@@ -424,6 +452,12 @@ class SweepResult:
         References:
           Qiu et al. 2025 (arXiv 2507.02119). The measure of the spread is lrsched's.
         """
+        for result in others:
+            if not isinstance(result, SweepResult):
+                raise ValueError(
+                    f"collapse: a {type(result).__name__} is not accepted; pass the other sweeps "
+                    "one by one, as in collapse(sweep_2, sweep_3, floor=0.0)."
+                )
         curves = []
         for result in (self, *others):
             best = result.schedules.index(result.best())
@@ -484,8 +518,25 @@ class SweepResult:
         drawn: tuple[Axes, Axes] = plot("plot_runs", self, which, axes)
         return drawn
 
+    def _rate_curve(self, function: str, x: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rates, increasing, and the losses of shape ``(rates, seeds)``."""
+        peaks, parameters = _peaks(self.schedules), varying_parameters(self.schedules)
+        if x is not None or not parameters:
+            return self.curve(x)
+        # The first parameter that varies may be a length or an exponent, or be of some schedules.
+        first = next(iter(parameters))
+        if np.allclose(parameters[first], peaks, rtol=1e-2, atol=0):
+            return self.curve(first)
+        if len(np.unique(peaks)) < len(peaks) or not np.all(peaks > 0):
+            raise ValueError(
+                f"{function}: x=None is not accepted, as two schedules have the same peak; x must "
+                f"be the parameter that is the rate, of {', '.join(parameters)}."
+            )
+        order = np.argsort(peaks)
+        return peaks[order], self.table["loss"].reshape(len(order), -1)[order]
+
     def _rates_and_losses(self, function: str, x: str | None) -> tuple[np.ndarray, np.ndarray]:
-        rates, losses = self.curve(x)
+        rates, losses = self._rate_curve(function, x)
         means = losses.mean(axis=1)
         if not np.isfinite(means).any():
             raise ValueError(f"{function}: every run of the sweep diverged; try lower rates.")
@@ -546,6 +597,18 @@ def results_table(
     for name, x in columns.items():
         table[name] = x
     return table
+
+
+def _peaks(schedules: Sequence[Schedule]) -> np.ndarray:
+    """Return the highest rate of each schedule, to within the steps of a fine grid."""
+    peaks = []
+    for schedule in schedules:
+        steps = np.linspace(0, schedule.horizon or 0, _PEAK_POINTS).astype(int)
+        peaks.append(float(np.max(np.asarray(schedule(steps)))))
+    return np.array(peaks)
+
+
+_PEAK_POINTS: Final = 1025
 
 
 def varying_parameters(schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:

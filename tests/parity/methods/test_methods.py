@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ LEFT_OUT = ("prodigy(learning_rate=1.0, b1=0.0)", "schedule_free(prodigy(", "sch
 """The package's own `b1=0` has the new `d` in one factor, and so have the weights of the average in
 the wrapper: ours are of the rate that was applied."""
 PROBLEMS = {"calls": problem.DIGITS, "convex": problem.CANCER}
+ROOT = Path(__file__).parents[3]
 RECORDED = {
     (kind, call): series
     for file in FILES
@@ -127,3 +129,8 @@ def test_a_run_is_the_official_one(kind, call):
     np.testing.assert_allclose(ours["loss"][known], theirs["loss"][known], atol=1e-5 * first)
     for name in theirs.keys() - {"loss", "sum", "x_sum", "average_sum"}:
         np.testing.assert_allclose(ours[name][known], theirs[name][known], rtol=1e-5, err_msg=name)
+
+
+def test_the_page_counts_the_runs():
+    page = (ROOT / "docs/adaptive.md").read_text()
+    assert f"compares {len(RECORDED)} recorded runs of the official packages" in page

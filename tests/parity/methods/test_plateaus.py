@@ -3,6 +3,7 @@
 import functools
 import json
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from lrsched.compat import keras, torch, transformers
 from tests.parity.methods import problem
 from tests.parity.methods.record import NUMBERS
 
+ROOT = Path(__file__).parents[3]
 CALLS = json.loads((NUMBERS / "transformers.json").read_text())["calls"]
 LIBRARIES = {
     "keras": keras,
@@ -71,3 +73,28 @@ def test_only_lrsched_lowers_the_rate_for_a_negative_metric(library):
     assert not np.allclose(base_rate(call) * ours, CALLS[call]["negative"])
     constant = scales(eval(call, dict(LIBRARIES)), jnp.full(20, -1.0))
     assert float(constant[-1]) < 1
+
+
+def test_a_patience_of_2_is_one_of_3_of_lrsched():
+    theirs, ours = {"factor": 0.5, "patience": 2}, {"factor": 0.5, "patience": 3}
+    metrics = jnp.float32(problem.metrics()["noisy"])
+    for ported, original in (
+        (
+            torch.ReduceLROnPlateau(1.0, **theirs, threshold=0.1, eps=0.0),
+            lrsched.reduce_on_plateau(**ours, rtol=0.1, atol=0.0),
+        ),
+        (
+            transformers.GreedyLR(1.0, **theirs, threshold=0.1, min_lr=0.5, eps=0.0),
+            lrsched.greedy(**ours, rtol=0.0, atol=0.1, min_scale=0.5, max_scale=1.0),
+        ),
+    ):
+        found = scales(ported, metrics)
+        assert float(found.min()) < 1
+        np.testing.assert_array_equal(found, scales(original, metrics))
+
+
+def test_the_page_counts_the_controllers():
+    page = " ".join((ROOT / "docs/adaptive.md").read_text().split())
+    assert f"and {len(CALLS) - 1} controllers of PyTorch, Keras, transformers and optax" in page
+    assert "every metric of six sequences" in page
+    assert len(problem.metrics()) == 6
