@@ -345,8 +345,9 @@ def _without_float16(
         # The gradients may be wider than the parameters: their updates are, too.
         scaled, state = inner.update(widen(updates), state, widen(params), **extra_args)
 
-        def narrow(update: jax.Array, given: jax.Array) -> jax.Array:
-            return update.astype(jnp.float16) if given.dtype == jnp.float16 else update
+        def narrow(update: jax.Array, given: ArrayLike) -> jax.Array:
+            is_float16 = jnp.result_type(given) == jnp.float16  # Python numbers have no dtype
+            return update.astype(jnp.float16) if is_float16 else update
 
         return jax.tree.map(narrow, scaled, updates), state
 
