@@ -198,6 +198,7 @@ ARGUMENTS = {
     "layerwise_decay": {"decay": 0.5, "depth_fn": lambda path: 1},
     "learning_rate_groups": {"groups": [("w", 0.5)]},
     "mechanize": {"base": optax.sgd(0.1)},
+    "muon": {"learning_rate": 0.1, "adam_learning_rate": 0.1},
     "noise_scale": {"optimizer": optax.sgd(0.1), "batch_size": 8, "micro_batches": 2},
     "prodigy": {"b3": 0.9, "weight_decay": 0.1},
     "record_health": {"optimizer": optax.sgd(0.1)},
@@ -221,8 +222,7 @@ SIZES = {
     ),
 }
 """Numbers that decide shapes, in the order in which they are refused."""
-# `muon` passes further options on: optax passes them as one argument of that name.
-TRACED = sorted({*RATE_OF, *AVERAGE_OF, *ELSEWHERE} - {"inject_schedules", "muon"})
+TRACED = sorted({*RATE_OF, *AVERAGE_OF, *ELSEWHERE} - {"inject_schedules"})
 
 
 @pytest.mark.parametrize("name", TRACED)

@@ -1,8 +1,7 @@
 """Optimizers with a rate for matrices and another one for all other parameters."""
 
-import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from lrsched._schedule import Schedule
 from lrsched.algebra import LearningRate
@@ -38,8 +37,17 @@ REST: Final = "rest"
 SCALES: Final = ("width", "rms", "unit-rms")
 Scale: TypeAlias = Annotated[str, one_of("Scale", SCALES)]
 """Name of the factor by which Muon multiplies an orthogonalised momentum."""
-OPTIONS: Final = ("ns_coeffs", "ns_steps", "mu_dtype", "adaptive", "preconditioning")
-"""Arguments of ``optax.contrib.muon`` that `muon` passes on, where the installed optax has them."""
+
+
+def _parse_steps(value: object) -> int | None:
+    # None, and not optax's number: `optax.inject_hyperparams` traces the numbers that it finds.
+    return None if value is None else int(_WHOLE_NUMBER.parse(value))
+
+
+_WHOLE_NUMBER: Final = whole_number(1)
+NS_STEPS: Final = ArgumentType(
+    "int", f"{_WHOLE_NUMBER.description}, or None", _parse_steps, static=True
+)
 
 
 def _or_schedule(name: str, description: str, parse: Callable[[object], ArrayLike]) -> ArgumentType:
@@ -80,7 +88,11 @@ def muon(
     adam_b2: MomentumDecay = 0.999,
     adam_weight_decay: Coefficient = 0.0,
     nonfinite: NonfinitePolicy = "skip",
-    **options: Any,
+    ns_coeffs: ArrayLike | Sequence[ArrayLike] | None = None,
+    ns_steps: Annotated[int | None, NS_STEPS] = None,
+    mu_dtype: DTypeLike | None = None,
+    adaptive: bool = False,
+    preconditioning: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Muon for matrices and AdamW for the rest, with two rates that are read and changed.
 
@@ -125,16 +137,19 @@ def muon(
       nonfinite: Policy for gradients that are not finite, or whose squares overflow. "skip" leaves
         parameters and state unchanged and counts the update, "zero" replaces the entries concerned
         with 0, "propagate" does nothing, as optax.
-      **options: ``ns_coeffs``, ``ns_steps``, ``mu_dtype``, ``adaptive`` and ``preconditioning`` of
-        ``optax.contrib.muon``.
+      ns_coeffs: Coefficients of the Newton-Schulz iteration, or its name; `None` means optax's.
+      ns_steps: Number of iterations; `None` means optax's 5.
+      mu_dtype: Dtype of the momentum; `None` means that of the parameters.
+      adaptive: Whether to scale the update by the dual norm of the gradient, as in optax.
+      preconditioning: Preconditioning of the iteration, of optax 0.2.8 and newer; `None` means
+        optax's.
 
     Returns:
       An optax transform whose state is a `NonfiniteGuardState` around an `InjectSchedulesState`.
 
     Raises:
-      ValueError: If an argument is out of its range, an option is unknown, ``matrices`` is no
-        regular expression, or, when the state is made, no parameter is a matrix or a chosen one
-        has not two axes.
+      ValueError: If an argument is out of its range, ``matrices`` is no regular expression, or,
+        when the state is made, no parameter is a matrix or a chosen one has not two axes.
 
     Example:
       >>> import jax.numpy as jnp, lrsched
@@ -150,7 +165,7 @@ def muon(
       Jordan et al. 2024, https://kellerjordan.github.io/posts/muon. "rms": Liu et al. 2025 (arXiv
       2502.16982). "unit-rms": Pethick et al. 2025 (arXiv 2502.07529).
     """
-    _check_options(options)
+    options = _newton_schulz_options(ns_coeffs, ns_steps, mu_dtype, adaptive, preconditioning)
     labels = _labels("muon", matrices)
 
     def factory(
@@ -207,10 +222,14 @@ def muon_direction(
     nesterov: bool = True,
     bias_correction: bool = True,
     eps: NonNegativeFloat = 1e-8,
-    **options: Any,
+    ns_coeffs: ArrayLike | Sequence[ArrayLike] | None = None,
+    ns_steps: Annotated[int | None, NS_STEPS] = None,
+    mu_dtype: DTypeLike | None = None,
+    adaptive: bool = False,
+    preconditioning: str | None = None,
 ) -> optax.GradientTransformation:
     """Return the transform from gradients of matrices to ``s O`` of `muon`, without a rate."""
-    _check_options(options)
+    options = _newton_schulz_options(ns_coeffs, ns_steps, mu_dtype, adaptive, preconditioning)
     momentum = []
     if not bias_correction:
         trace = optax.trace(beta, nesterov, options.get("mu_dtype"))
@@ -228,25 +247,28 @@ def muon_direction(
     return optax.chain(*momentum, orthogonalized, *shape)
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    known = inspect.signature(optax.contrib.muon).parameters
-    accepted = [name for name in OPTIONS if name in known]
-    for name, value in options.items():
-        if name not in accepted:
-            raise ValueError(
-                f"muon: {name}={short_repr(value)} is not accepted; further options are "
-                f"{', '.join(accepted)}."
-            )
-    if "ns_steps" in options:
-        options["ns_steps"] = whole_number(1).validate("muon", "ns_steps", options["ns_steps"])
+def _newton_schulz_options(
+    ns_coeffs: object, ns_steps: object, mu_dtype: object, adaptive: bool, preconditioning: object
+) -> dict[str, Any]:
+    """Return the options of ``optax.contrib.muon`` that differ from its defaults."""
+    given = {
+        "ns_coeffs": ns_coeffs,
+        "ns_steps": ns_steps,
+        "mu_dtype": mu_dtype,
+        "adaptive": adaptive or None,
+        "preconditioning": preconditioning,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
     if not options:
-        return
+        return options
     try:  # optax checks some of them only where an update is traced
         optimizer = optax.contrib.muon(1.0, **options)
         matrix = jnp.zeros((2, 2))
         jax.eval_shape(lambda w: optimizer.update(w, optimizer.init(w), w), matrix)
     except (TypeError, ValueError, IndexError, OverflowError) as error:
-        raise ValueError(f"muon: options={short_repr(options)} is not accepted: {error}.") from None
+        shown = ", ".join(f"{name}={short_repr(value)}" for name, value in options.items())
+        raise ValueError(f"muon: {shown} is not accepted by optax: {error}.") from None
+    return options
 
 
 class HyperballState(NamedTuple):
