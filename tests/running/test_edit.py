@@ -489,3 +489,19 @@ def test_an_edit_leaves_each_number_on_its_devices(edit):
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     edited = edit(jax.device_put(chain().init(PARAMS), everywhere))
     assert {leaf.sharding for leaf in jax.tree.leaves(edited)} == {everywhere}
+
+
+def test_a_number_for_another_count_of_runs_is_refused_in_words():
+    optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, 10))
+    stacked = jax.vmap(lambda _: optimizer.init(jnp.ones(1)))(jnp.arange(3))
+    with pytest.raises(ValueError, match=r"a value of shape \(2,\) is not accepted for rates of"):
+        lrsched.extend(stacked, jnp.array([20, 30]))
+
+
+def test_an_end_that_a_cooldown_reached_is_that_of_the_cooldown():
+    optimizer = lrsched.scale_by_learning_rate(lrsched.linear(1.0, 0.0, 60))
+    state = lrsched.start_cooldown(optimizer.init(jnp.ones(1)), 1)
+    for _ in range(2):
+        _, state = optimizer.update(jnp.ones(1), state)
+    with pytest.raises(ValueError, match=r"the cooldown of the schedule linear.* its end at step 1"):
+        lrsched.extend(state, 100)

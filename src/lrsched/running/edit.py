@@ -727,7 +727,8 @@ def _check_extend(site: RateSite, total_steps: "chex.Numeric") -> None:
     else:
         has_cooldown = np.any(edits.cooldown_steps)
         step = rate_step(site.rate, site.step)
-        if np.any(np.asarray(total_steps) <= np.asarray(step)):
+        total = rates.broadcast_number(total_steps, np.shape(step))
+        if np.any(np.asarray(total) <= np.asarray(step)):
             raise ValueError(
                 f"extend: total_steps={total_steps!r} is not accepted; total_steps must be above "
                 f"the current step {np.max(step)}."
@@ -737,7 +738,8 @@ def _check_extend(site: RateSite, total_steps: "chex.Numeric") -> None:
             end = edits.cooldown_start + edits.cooldown_steps
         if end is not None and np.any(np.asarray(step) >= np.asarray(end)):
             raise ValueError(
-                f"extend: the schedule {schedule} reached its end at step {np.min(end)}, so that "
+                f"extend: {'the cooldown of ' if has_cooldown else ''}the schedule {schedule} "
+                f"reached its end at step {np.min(end)}, so that "
                 "nothing of it is left to stretch; set_schedule(opt_state, schedule) continues "
                 "with another one."
             )

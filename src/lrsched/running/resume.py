@@ -262,7 +262,8 @@ def _describe_zero(node: StateNode, clock: np.ndarray, count: np.ndarray | None)
         if np.any((count == 0) & (clock > 0)):
             return (
                 f"the count of {node.title} is 0, and the rate's {updates}: it was not restored, "
-                "and its moments are corrected as those of a new run."
+                "or restart(reset=True) set it to 0, so that its moments are corrected as those of "
+                "a new run."
             )
         if np.any((clock == 0) & (count > 0)):
             return (
@@ -276,6 +277,6 @@ def _describe_zero(node: StateNode, clock: np.ndarray, count: np.ndarray | None)
         if leaves and not any(np.any(np.asarray(leaf)) for leaf in leaves):
             return (
                 f"{field} of {node.title} is 0 everywhere after {updates} updates: it was not "
-                "restored, or no gradient arrived."
+                "restored, restart(reset=True) set it to 0, or no gradient arrived."
             )
     return ""
