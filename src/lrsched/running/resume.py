@@ -62,7 +62,7 @@ def check_resume(
     >>> print(lrsched.check_resume(saved, 0.01))
     at step 0 the saved schedule cosine(peak=0.1, steps=100) gives 0.1, the new one \
 constant(value=0.01) 0.01; set_schedule(opt_state, schedule) takes the new one, else the saved one \
-goes on.
+continues.
     """
     _check_concrete("opt_state", opt_state)
     if isinstance(configured, Schedule) or callable(configured) or is_number(configured):
