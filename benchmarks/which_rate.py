@@ -47,7 +47,7 @@ class Options:
     """Number of runs of each rate. At most two for the convolutional network."""
     workloads: tuple[str, ...] = ("digits-mlp", "mnist-cnn")
     """Workloads on which optimizers are compared. Sizes are compared on the first one."""
-    out: Path = Path(__file__).parent / "results" / "which-rate.png"
+    out: Path = Path(__file__).parent / "results" / "which-rate.svg"
     """File of the figure. The numbers are written next to it as JSON."""
 
 
@@ -229,7 +229,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Draw final losses over rates, by optimizer (with the common advice) and by size."""
     titles = list(dict.fromkeys(row["workload"] for row in results["optimizers"]))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
+        figure, axes = plt.subplots(2, 2, figsize=(13, 10), layout="constrained")
         for ax, title in zip(axes[0], titles, strict=False):
             chosen = [
                 row
@@ -255,7 +255,13 @@ def draw(results: dict[str, Any], path: Path) -> None:
             ax.set(xscale="log", yscale="log", xlabel="peak learning rate", ylim=(None, 3))
             ax.set_ylabel("final validation loss")
             if ax.lines:
-                ax.legend(frameon=False, fontsize=8)
+                ax.legend(
+                    frameon=False,
+                    fontsize=8,
+                    loc="upper center",
+                    bbox_to_anchor=(0.5, -0.15),
+                    ncols=4,
+                )
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
 

@@ -368,3 +368,11 @@ BAD = [
 def test_a_section_that_is_not_accepted_names_the_key(convert, message):
     with pytest.raises(ValueError, match=message):
         convert()
+
+
+@pytest.mark.parametrize("low", [0.0, 1.0])
+def test_an_enormous_rise_of_a_range_test_stays_finite(low):
+    params = {"lr_range_test_min_lr": low, "lr_range_test_step_rate": 1e30}
+    schedule = from_deepspeed({"type": "LRRangeTest", "params": params})
+    rates = np.asarray(schedule(np.array([0, 1_000_000_000, 2**31 - 1])))
+    assert np.all(np.isfinite(rates)) and np.all(np.diff(rates) >= 0)

@@ -31,6 +31,7 @@ from lrsched.arguments import (
     one_of,
 )
 from lrsched.compat.optax import join_schedules
+from lrsched.numerics import clip_finite
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.schedules.decay import cosine, linear
 from lrsched.schedules.multiphase import cooldown, wsd
@@ -256,7 +257,8 @@ def _lr_range_test(
     whole = (step // steps).astype(jnp.float32)
     # Count whole intervals in integers: the quotient of two large floats could miss a stair.
     part = 0.0 if staircase else (step % steps).astype(jnp.float32) / steps.astype(jnp.float32)
-    return min_lr * (1 + rate * (whole + part))
+    # The rise is a product of rates first: 0 times an infinite sum would be NaN.
+    return clip_finite(min_lr + min_lr * rate * (whole + part))
 
 
 _WARMUP_TYPE: Final = one_of("WarmupType", ("log", "linear"))
