@@ -257,8 +257,8 @@ def _lr_range_test(
     whole = (step // steps).astype(jnp.float32)
     # Count whole intervals in integers: the quotient of two large floats could miss a stair.
     part = 0.0 if staircase else (step % steps).astype(jnp.float32) / steps.astype(jnp.float32)
-    # The rise is a product of rates first: 0 times an infinite sum would be NaN.
-    return clip_finite(min_lr + min_lr * rate * (whole + part))
+    # 0 times an infinite rise would be NaN.
+    return min_lr * (1 + clip_finite(rate * (whole + part)))
 
 
 _WARMUP_TYPE: Final = one_of("WarmupType", ("log", "linear"))
