@@ -178,14 +178,14 @@ def muon(
         adam_weight_decay: ArrayLike = 0.0,
     ) -> optax.GradientTransformation:
         matrix = optax.chain(
-            muon_direction(
-                beta,
+            _orthogonalized(
+                MOMENTUM_DECAY.validate("muon", "beta", beta),
                 scale=scale,
                 rms=rms,
                 nesterov=nesterov,
                 bias_correction=bias_correction,
                 eps=eps,
-                **options,
+                options=options,
             ),
             optax.add_decayed_weights(weight_decay),
             optax.scale_by_learning_rate(learning_rate),
@@ -230,6 +230,28 @@ def muon_direction(
 ) -> optax.GradientTransformation:
     """Return the transform from gradients of matrices to ``s O`` of `muon`, without a rate."""
     options = _newton_schulz_options(ns_coeffs, ns_steps, mu_dtype, adaptive, preconditioning)
+    return _orthogonalized(
+        beta,
+        scale=scale,
+        rms=rms,
+        nesterov=nesterov,
+        bias_correction=bias_correction,
+        eps=eps,
+        options=options,
+    )
+
+
+def _orthogonalized(
+    beta: ArrayLike,
+    *,
+    scale: str,
+    rms: ArrayLike,
+    nesterov: bool,
+    bias_correction: bool,
+    eps: ArrayLike,
+    options: dict[str, Any],
+) -> optax.GradientTransformation:
+    """Return `muon_direction` of arguments that were checked: `muon` makes it at each update."""
     momentum = []
     if not bias_correction:
         trace = optax.trace(beta, nesterov, options.get("mu_dtype"))
