@@ -128,7 +128,8 @@ def check_optimizer(
 
     def stays(scaled: Callable[[float], optax.OptState], factor: float, change: float) -> bool:
         """Return whether updates are made, and none changes by more where a rate is halved."""
-        halved, whole = (jax.tree.leaves(total_of(scaled(x))) for x in (factor / 2, factor))
+        halved = jax.tree.leaves(total_of(scaled(factor / 2)))
+        whole = jax.tree.leaves(total if factor == 1 else total_of(scaled(factor)))
         pairs = list(zip(halved, whole, strict=True))
         moves = any(bool(jnp.any(leaf != 0)) for leaf in whole)
         return moves and all(bool(jnp.all(jnp.abs(a - b) <= change * jnp.abs(b))) for a, b in pairs)

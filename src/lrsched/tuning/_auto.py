@@ -70,6 +70,7 @@ def _parse_warmup(value: object) -> object:
     return value if value == "auto" else STEPS_OR_FRACTION.parse(value)
 
 
+_WARMUP_FRACTION: Final = 0.05
 _WARMUP: Final = ArgumentType(
     "Warmup", f"{STEPS_OR_FRACTION.description} or 'auto'", _parse_warmup, static=True
 )
@@ -83,7 +84,7 @@ def auto(
     family: Annotated[str, one_of("Family", ("linear", "wsd"))] = "linear",
     num_probes: Annotated[int, whole_number(2)] = 9,
     probe_fraction: Annotated[float, _FRACTION] = 1 / 8,
-    warmup: Annotated[int | float | str, _WARMUP] = 0.05,
+    warmup: Annotated[int | float | str, _WARMUP] = _WARMUP_FRACTION,
     low: float | None = None,
     high: float | str | None = None,
     seeds: int | Sequence[int] = 2,
@@ -165,9 +166,6 @@ def auto(
             normalize_seeds("auto", seeds),
         )
     return AutoResult(create(peak, steps, warmup), peak, tested, probes)
-
-
-_WARMUP_FRACTION: Final = 0.05
 
 
 def _as_fraction(warmup: float | int, steps: int) -> float | int:

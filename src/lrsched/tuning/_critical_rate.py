@@ -270,13 +270,12 @@ def _probe(
     """Return the search along the next update. A NaN stands for an absent rate or guess."""
 
     def loss_of(params: optax.Params) -> jax.Array:
-        if graph is None:
-            return check_loss("critical_rate", loss_fn(params, batch))
-        from flax import nnx
+        model = params
+        if graph is not None:
+            from flax import nnx
 
-        return check_loss(
-            "critical_rate", loss_fn(nnx.merge(graph, params, others, copy=True), batch)
-        )
+            model = nnx.merge(graph, params, others, copy=True)
+        return check_loss("critical_rate", loss_fn(model, batch))
 
     loss, gradients = jax.value_and_grad(loss_of)(params)
     update = optax.with_extra_args_support(optimizer).update
@@ -314,13 +313,8 @@ def _search(
     """Return the crossing of the loss along a direction, in multiples of it."""
 
     def loss_at(factor: jax.Array) -> jax.Array:
-        leaves, structure = jax.tree.flatten(params)
-        moved = [
-            (p + factor.astype(_wide(p)) * d.astype(_wide(d))).astype(p.dtype)
-            for p, d in zip(leaves, jax.tree.leaves(direction), strict=True)
-        ]
         # bfloat16 losses would tie: compare them in float32 or wider.
-        loss = loss_of(jax.tree.unflatten(structure, moved))
+        loss = loss_of(_moved(params, direction, factor))
         return loss.astype(_wide(loss))
 
     guess = guess.astype(jnp.float32)
@@ -376,6 +370,16 @@ def _search(
         has_direction,
         is_descent,
     )
+
+
+def _moved(params: optax.Params, direction: chex.ArrayTree, factor: jax.Array) -> optax.Params:
+    """Return the parameters moved by a multiple of a direction, computed in float32 or wider."""
+    leaves, structure = jax.tree.flatten(params)
+    moved = [
+        (p + factor.astype(_wide(p)) * d.astype(_wide(d))).astype(p.dtype)
+        for p, d in zip(leaves, jax.tree.leaves(direction), strict=True)
+    ]
+    return jax.tree.unflatten(structure, moved)
 
 
 def _wide(leaf: jax.Array) -> np.dtype:
@@ -458,11 +462,7 @@ def warmup_steps_at_critical_rate(
             found, direction, after = _search_step(training, state, batch)
             # In multiples of the update at ``guess``; a search without a crossing has no limit.
             limit = jnp.where(jnp.isinf(found.high), jnp.inf, _SAFETY * found.low)
-            factor = jnp.minimum(peak / guess, limit)
-            params = jax.tree.map(
-                lambda p, d: (p + factor.astype(_wide(d)) * d).astype(p.dtype),
-                *(state.params, direction),
-            )
+            params = _moved(state.params, direction, jnp.minimum(peak / guess, limit))
             return after._replace(params=params), step + 1, limit >= peak / guess
 
         _, num_updates, is_reached = jax.lax.while_loop(
