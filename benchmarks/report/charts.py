@@ -186,7 +186,7 @@ def draw_lines(
 
 
 def end_of(y: np.ndarray) -> float:
-    """Return the last finite value, or 0 if there is none."""
+    """Return the last finite value, or 0 if no value is finite."""
     finite = y[np.isfinite(y)]
     return float(finite[-1]) if finite.size else 0.0
 

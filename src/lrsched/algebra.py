@@ -37,6 +37,7 @@ from lrsched.arguments import (
     FiniteFloat,
     PositiveInt,
     SignedInt,
+    first_paragraph,
     is_traced,
     short_repr,
 )
@@ -63,8 +64,7 @@ def _parse_function(value: object) -> Callable[[jax.Array], ArrayLike]:
     except Exception as error:  # The function is the user's and may raise anything.
         if "Tracer" in str(error):  # such as a dict that is looked up by the step
             raise ValueError(f"it needs the step {WRITE_IN_JAX}") from None
-        message = " ".join(str(error).partition("\n\n")[0].split())
-        raise ValueError(f"calling it with a step fails: {message}") from None
+        raise ValueError(f"calling it with a step fails: {first_paragraph(error)}") from None
     if not isinstance(result, jax.ShapeDtypeStruct):
         raise ValueError(f"it returns a {type(result).__name__} and no number")
     return value

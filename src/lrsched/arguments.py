@@ -48,6 +48,19 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 160, 400, 40
 
 
+def shorten(text: str, length: int = 200) -> str:
+    """Return a text, or its beginning and three dots if it is longer than ``length``."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def first_paragraph(error: BaseException) -> str:
+    """Return the message of an error in one line.
+
+    JAX explains its errors over many lines; the first paragraph names the fault.
+    """
+    return " ".join(str(error).partition("\n\n")[0].split())
+
+
 def short_repr(value: object) -> str:
     """Return a representation of bounded length for an error message.
 
@@ -333,7 +346,7 @@ def in_range(
         number = _parse_number(value, is_within, allow_infinite=allow_infinite)
         if isinstance(number, jax.Array):
             number = number.astype(jnp.promote_types(number.dtype, jnp.float32))
-            return _clamp(number, lowest, highest) if is_traced(number) else number
+            return _clamp_traced(number, lowest, highest)
         if isinstance(number, np.ndarray):
             return _read_only(number.astype(np.float32))
         return float(number)
@@ -350,8 +363,14 @@ def _next_above(bound: float) -> float:
     return float(np.nextafter(np.float32(bound), np.float32(np.inf)))
 
 
-def _clamp(number: jax.Array, lowest: float, highest: float) -> jax.Array:
-    """Return a traced number within bounds. One out of them would make NaN, as ``0 / steps``."""
+def _clamp_traced(number: Any, lowest: float = -math.inf, highest: float = math.inf) -> ArrayLike:
+    """Return a number, within bounds if it is traced: others were checked.
+
+    A traced number out of bounds would make NaN, as ``0 / steps``.
+    """
+    if not is_traced(number):
+        given: ArrayLike = number
+        return given
     # Not jnp.maximum, which halves the gradient at the bound itself, such as an ``end`` of 0.
     if lowest > -math.inf:
         number = jnp.where(number < lowest, lowest, number)
@@ -374,7 +393,7 @@ def _steps_from(least: int) -> Callable[[object], "chex.Numeric"]:
                 return value
             raise ValueError
         number = _parse_number(value, lambda v: (v >= least) & (v <= MAX_STEP), integral=True)
-        return _clamp(number, least, math.inf) if least >= 0 and is_traced(number) else number
+        return _clamp_traced(number, least) if least >= 0 else number
 
     return parse
 
@@ -420,7 +439,7 @@ def _parse_steps_or_fraction(value: object) -> "chex.Numeric":
         return value
     length = _parse_number(value, lambda values: (values >= 0) & (values <= MAX_STEP))
     if is_traced(length):
-        return _clamp(length, 0, math.inf)
+        return _clamp_traced(length, 0)
     if _is_unknown(length) or jnp.issubdtype(jnp.result_type(length), jnp.integer):
         return length
     values = np.asarray(length)
@@ -432,8 +451,7 @@ def _parse_steps_or_fraction(value: object) -> "chex.Numeric":
 
 
 def _parse_cycle_growth(value: object) -> "chex.Numeric":
-    growth = _parse_number(value, lambda v: (v >= 1) & (v <= MAX_STEP))
-    return _clamp(growth, 1, math.inf) if is_traced(growth) else growth
+    return _clamp_traced(_parse_number(value, lambda v: (v >= 1) & (v <= MAX_STEP)), 1)
 
 
 def instance_of(kind: type[R]) -> Callable[[object], R]:
@@ -654,9 +672,8 @@ UnitFloat: TypeAlias = Annotated[
     float, ArgumentType("UnitFloat", "a number from 0 to 1", in_range(ge=0, le=1))
 ]
 """A number from 0 to 1."""
-NonNegativeFloat: TypeAlias = Annotated[
-    float, ArgumentType("NonNegativeFloat", "a number of 0 or more", in_range(ge=0))
-]
+NON_NEGATIVE_FLOAT = ArgumentType("NonNegativeFloat", "a number of 0 or more", in_range(ge=0))
+NonNegativeFloat: TypeAlias = Annotated[float, NON_NEGATIVE_FLOAT]
 """A finite number of at least 0, such as ``eps`` or a weight decay."""
 FloatAtLeastOne: TypeAlias = Annotated[
     float, ArgumentType("FloatAtLeastOne", "a number of 1 or more", in_range(ge=1))

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from lrsched._schedule import REGISTRY, Schedule, get_definition
 from lrsched.algebra import as_schedule, staircase
-from lrsched.arguments import short_repr
+from lrsched.arguments import short_repr, shorten
 from lrsched.compat import LIBRARIES
 from lrsched.serialize import MAX_SCHEDULES
 
@@ -99,7 +99,7 @@ def parse(text: str) -> Schedule:
     value = _Reader(text, _find_factory).read()
     if isinstance(value, str):
         raise ValueError(
-            f"{_shorten(text)!r} is not accepted: it is a string; write the call without quotes."
+            f"{shorten(text)!r} is not accepted: it is a string; write the call without quotes."
         )
     return as_schedule(value)
 
@@ -198,7 +198,7 @@ def _are_optimizers(values: list[object]) -> bool:
 def _no_schedule(text: str, value: object, library: str) -> str:
     if hasattr(value, "init") and hasattr(value, "update"):
         return (
-            f"{_shorten(text)} follows a metric, so that it is a transform and no schedule; use it "
+            f"{shorten(text)} follows a metric, so that it is a transform and no schedule; use it "
             f"in Python from lrsched.compat.{library}."
         )
     kinds: dict[type, str] = {
@@ -208,7 +208,7 @@ def _no_schedule(text: str, value: object, library: str) -> str:
     }
     kind = kinds.get(type(value), "not a call")
     return (
-        f"{_shorten(text)} is not accepted, as it is {kind}; write one call, "
+        f"{shorten(text)} is not accepted, as it is {kind}; write one call, "
         f"such as {_EXAMPLES[library]}."
     )
 
@@ -256,15 +256,15 @@ class _Reader:
             # Python's message about a long integer names a function of the interpreter.
             is_long = error.msg.startswith("Exceeds the limit")
             reason = "an integer has too many digits" if is_long else error.msg
-            raise ValueError(f"{_shorten(self.text)!r} is not an expression: {reason}.") from None
+            raise ValueError(f"{shorten(self.text)!r} is not an expression: {reason}.") from None
         except UnicodeError:
             raise ValueError(
-                f"{_shorten(self.text)!r} is not an expression: it has an invalid character."
+                f"{shorten(self.text)!r} is not an expression: it has an invalid character."
             ) from None
         except (RecursionError, MemoryError):
             raise ValueError("the expression is nested too deeply.") from None
         except (TypeError, ArithmeticError, AttributeError, LookupError) as error:
-            raise ValueError(f"{_shorten(self.text)!r} is not accepted: {error}.") from None
+            raise ValueError(f"{shorten(self.text)!r} is not accepted: {error}.") from None
 
     def expression(self) -> ast.expr:
         match ast.parse(self.text).body:
@@ -293,7 +293,7 @@ class _Reader:
                 ]
                 result = dict(pairs)
                 if len(result) < len(pairs):
-                    raise ValueError(f"{_shorten(self.text)!r} has a key twice in one dictionary.")
+                    raise ValueError(f"{shorten(self.text)!r} has a key twice in one dictionary.")
                 return result
             case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _SIGNS:
                 return _SIGNS[type(sign)](self.number(operand))
@@ -368,7 +368,7 @@ class _Reader:
         return last in _OPTIMIZER_NAMES or last.endswith("_optimizer")
 
     def refuse(self, node: ast.expr) -> Any:
-        segment = _shorten(ast.get_source_segment(self.text, node) or ast.unparse(node))
+        segment = shorten(ast.get_source_segment(self.text, node) or ast.unparse(node))
         if isinstance(node, ast.Name | ast.Attribute):
             hint = "; the optimizer may be left out" if self.has_optimizer else ""
             raise ValueError(
@@ -384,10 +384,6 @@ class _Reader:
             f"{segment!r} is not accepted; an expression has calls of schedules, >>, * and + of "
             "them, numbers, strings and lists."
         )
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _is_number(value: object) -> bool:

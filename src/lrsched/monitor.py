@@ -115,6 +115,9 @@ class Monitor:
     ) -> bool:
         """Read the state if the step is a multiple of ``every``.
 
+        A log or a page that cannot be written, on a full disk for instance, is a warning: the run
+        continues.
+
         Args:
           step: Step count of the loop, an integer of the host: an array would be waited for.
           opt_state: State of the optimizer, or a container of one such as a ``TrainState``.
@@ -127,9 +130,6 @@ class Monitor:
         Raises:
           ValueError: If the state holds no learning rate, ``step`` is not a whole number, or a
             value is not a scalar.
-
-        A log or a page that cannot be written, on a full disk for instance, is a warning: the run
-        continues.
         """
         if isinstance(step, str) or np.ndim(step) != 0:
             raise ValueError(

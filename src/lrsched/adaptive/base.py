@@ -418,7 +418,7 @@ def _check_output(name: str, output: object, state: optax.OptState) -> None:
         )
 
 
-# Non-finite numbers.
+# Non-finite scalars of a state.
 
 
 def _is_float_scalar(leaf: ArrayLike) -> bool:

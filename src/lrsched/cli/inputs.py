@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lrsched._schedule import Schedule
-from lrsched.arguments import short_repr
+from lrsched.arguments import short_repr, shorten
 from lrsched.expressions import parse
 from lrsched.pictures import curves
 from lrsched.recipes import Recipe, get
@@ -387,4 +387,4 @@ def _is_file(text: str) -> bool:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shorten(text, 60)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from lrsched.arguments import first_paragraph, shorten
 from lrsched.tuning import Training
 
 _DEFAULT_WORKLOAD: Final = "digits"
@@ -75,8 +76,5 @@ def errors_in_one_line(name: str) -> Iterator[None]:
         yield
     # The code is the user's and may raise anything, even at `sys.exit()`.
     except (Exception, SystemExit) as error:
-        # JAX explains its errors over many lines; the first paragraph names the fault.
-        message = " ".join(str(error).partition("\n\n")[0].split())
-        if len(message) > _MAX_MESSAGE:
-            message = f"{message[: _MAX_MESSAGE - 3]}..."
+        message = shorten(first_paragraph(error), _MAX_MESSAGE)
         raise ValueError(f"{name}: {type(error).__name__}: {message}") from None

@@ -21,6 +21,7 @@ from lrsched.algebra import add, constant, join, maximum, shift
 from lrsched.arguments import (
     FINITE_FLOAT,
     FLAG,
+    NON_NEGATIVE_FLOAT,
     NON_NEGATIVE_INT,
     POSITIVE_FLOAT,
     POSITIVE_INT,
@@ -47,7 +48,6 @@ Section: TypeAlias = Mapping[str, Any]
 Spec = Mapping[str, tuple[ArgumentType, object]]
 """The keys of a section, with the type and the default of each."""
 
-_NON_NEGATIVE: Final = ArgumentType("NonNegativeFloat", "a number of 0 or more", in_range(ge=0))
 _UNIT: Final = ArgumentType("UnitFloat", "a number from 0 to 1", in_range(ge=0, le=1))
 
 
@@ -282,8 +282,8 @@ _DEEPSPEED: Final[Mapping[str, tuple[Callable[[float | None, Section], Schedule]
     "WarmupLR": (
         _warmup_lr,
         {
-            "warmup_min_lr": (_NON_NEGATIVE, 0.0),
-            "warmup_max_lr": (_NON_NEGATIVE, None),
+            "warmup_min_lr": (NON_NEGATIVE_FLOAT, 0.0),
+            "warmup_max_lr": (NON_NEGATIVE_FLOAT, None),
             **_DEEPSPEED_WARMUP,
         },
     ),
@@ -291,8 +291,8 @@ _DEEPSPEED: Final[Mapping[str, tuple[Callable[[float | None, Section], Schedule]
         _warmup_decay_lr,
         {
             "total_num_steps": (POSITIVE_INT, REQUIRED),
-            "warmup_min_lr": (_NON_NEGATIVE, 0.0),
-            "warmup_max_lr": (_NON_NEGATIVE, 0.001),
+            "warmup_min_lr": (NON_NEGATIVE_FLOAT, 0.0),
+            "warmup_max_lr": (NON_NEGATIVE_FLOAT, 0.001),
             **_DEEPSPEED_WARMUP,
         },
     ),
@@ -300,17 +300,17 @@ _DEEPSPEED: Final[Mapping[str, tuple[Callable[[float | None, Section], Schedule]
         _warmup_cosine_lr,
         {
             "total_num_steps": (POSITIVE_INT, REQUIRED),
-            "warmup_min_ratio": (_NON_NEGATIVE, 0.0),
-            "cos_min_ratio": (_NON_NEGATIVE, 0.0001),
+            "warmup_min_ratio": (NON_NEGATIVE_FLOAT, 0.0),
+            "cos_min_ratio": (NON_NEGATIVE_FLOAT, 0.0001),
             **_DEEPSPEED_WARMUP,
         },
     ),
     "OneCycle": (
         _one_cycle,
         {
-            "cycle_min_lr": (_NON_NEGATIVE, REQUIRED),
-            "cycle_max_lr": (_NON_NEGATIVE, REQUIRED),
-            "decay_lr_rate": (_NON_NEGATIVE, 0.0),
+            "cycle_min_lr": (NON_NEGATIVE_FLOAT, REQUIRED),
+            "cycle_max_lr": (NON_NEGATIVE_FLOAT, REQUIRED),
+            "decay_lr_rate": (NON_NEGATIVE_FLOAT, 0.0),
             "cycle_first_step_size": (POSITIVE_INT, 2000),
             "cycle_second_step_size": (NON_NEGATIVE_INT, None),
             "cycle_first_stair_count": (NON_NEGATIVE_INT, 0),
@@ -326,9 +326,9 @@ _DEEPSPEED: Final[Mapping[str, tuple[Callable[[float | None, Section], Schedule]
     "LRRangeTest": (
         _range_test,
         {
-            "lr_range_test_min_lr": (_NON_NEGATIVE, 0.001),
+            "lr_range_test_min_lr": (NON_NEGATIVE_FLOAT, 0.001),
             "lr_range_test_step_size": (POSITIVE_INT, 2000),
-            "lr_range_test_step_rate": (_NON_NEGATIVE, 1.0),
+            "lr_range_test_step_rate": (NON_NEGATIVE_FLOAT, 1.0),
             "lr_range_test_staircase": (FLAG, False),
             "last_batch_iteration": (_RESUMED, -1),
         },
@@ -340,8 +340,8 @@ _DEEPSPEED: Final[Mapping[str, tuple[Callable[[float | None, Section], Schedule]
 
 
 _MEGATRON: Final[Spec] = {
-    "lr": (_NON_NEGATIVE, REQUIRED),
-    "min_lr": (_NON_NEGATIVE, 0.0),
+    "lr": (NON_NEGATIVE_FLOAT, REQUIRED),
+    "min_lr": (NON_NEGATIVE_FLOAT, 0.0),
     "lr_decay_style": (
         one_of("DecayStyle", ("constant", "linear", "cosine", "inverse-square-root", "WSD")),
         "linear",
@@ -350,7 +350,7 @@ _MEGATRON: Final[Spec] = {
         one_of("WSDDecayStyle", ("exponential", "linear", "cosine", "minus_sqrt")),
         "exponential",
     ),
-    "lr_warmup_init": (_NON_NEGATIVE, 0.0),
+    "lr_warmup_init": (NON_NEGATIVE_FLOAT, 0.0),
     "lr_warmup_fraction": (_UNIT, None),
     "lr_warmup_iters": (NON_NEGATIVE_INT, 0),
     "lr_warmup_samples": (NON_NEGATIVE_INT, 0),
@@ -556,15 +556,15 @@ _OLMO_WARMUP: Final[Spec] = {
     "warmup": (NON_NEGATIVE_INT, None),
     "warmup_steps": (NON_NEGATIVE_INT, None),
     "warmup_fraction": (_UNIT, None),
-    "warmup_min_lr": (_NON_NEGATIVE, 0.0),
+    "warmup_min_lr": (NON_NEGATIVE_FLOAT, 0.0),
 }
 _OLMO_DECAY: Final[Spec] = {
     "decay": (NON_NEGATIVE_INT, None),
     "decay_steps": (NON_NEGATIVE_INT, None),
     "decay_fraction": (_UNIT, None),
-    "decay_min_lr": (_NON_NEGATIVE, 0.0),
+    "decay_min_lr": (NON_NEGATIVE_FLOAT, 0.0),
 }
-_OLMO_FLOOR: Final[Spec] = {"alpha_f": (_NON_NEGATIVE, 0.1)}
+_OLMO_FLOOR: Final[Spec] = {"alpha_f": (NON_NEGATIVE_FLOAT, 0.1)}
 _OLMO_LENGTH: Final[Spec] = {"t_max": (POSITIVE_INT, None)}
 _OLMO: Final[Mapping[str, tuple[str, Spec]]] = {
     "ConstantScheduler": ("constant", {}),

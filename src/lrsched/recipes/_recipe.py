@@ -15,7 +15,7 @@ import optax
 
 from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
-from lrsched.arguments import BASE_OPTIMIZER, TEXT, bind_arguments, short_repr
+from lrsched.arguments import BASE_OPTIMIZER, TEXT, bind_arguments, short_repr, shorten
 from lrsched.recipes._parts import (
     DECAYS_ALL,
     DECAYS_KERNELS,
@@ -295,9 +295,8 @@ def _decay_text(decay: Decay) -> str:
     return f"{decay.value} of {decay.parameters}, {decay.coupling}{cautious}"
 
 
-def _short(schedule: Schedule, width: int = 200) -> str:
-    text = repr(schedule)
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+def _short(schedule: Schedule) -> str:
+    return shorten(repr(schedule))
 
 
 RECIPES: Final[dict[str, Callable[..., Recipe]]] = {}

@@ -139,8 +139,8 @@ def check_state(function: str, name: str, state: "chex.ArrayTree") -> None:
         )
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
         raise ValueError(
-            f"{function}: {name} holds a ShapeDtypeStruct, which is no number; it must be a state "
-            "of arrays, and not a description of one."
+            f"{function}: {name} holds a ShapeDtypeStruct, which is not a number; it must be a "
+            "state of arrays, and not a description of one."
         )
 
 

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from lrsched._schedule import Schedule
 from lrsched.algebra import LearningRate, constant, multiply
 from lrsched.arguments import (
+    NON_NEGATIVE_FLOAT,
     POSITIVE_INT,
     ArgumentType,
     UnitFloat,
@@ -50,7 +51,6 @@ from lrsched.transforms.rate import RateState, edit_rate, rate_step
 if TYPE_CHECKING:
     import chex
 
-_RATE = ArgumentType("Rate", "a number of 0 or more", in_range(ge=0))
 _DECAY = ArgumentType("Decay", "a number from 0 to below 1", in_range(ge=0, lt=1))
 _FRACTION = ArgumentType("Fraction", "a number from 0 to 1", in_range(ge=0, le=1))
 _NUMBER = ArgumentType("Number", "a finite number", in_range())
@@ -99,7 +99,7 @@ def set_learning_rate(
     if value is None:
         return edit_sites(opt_state, sites, rates.release_rate)
     return edit_sites(
-        opt_state, sites, rates.override_rate, _RATE.validate(function, "value", value)
+        opt_state, sites, rates.override_rate, NON_NEGATIVE_FLOAT.validate(function, "value", value)
     )
 
 
@@ -130,7 +130,7 @@ def scale_learning_rate(
     [-0.05000000074505806]
     """
     function = "scale_learning_rate"
-    factor = _RATE.validate(function, "factor", factor)
+    factor = NON_NEGATIVE_FLOAT.validate(function, "factor", factor)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
     return edit_sites(opt_state, sites, rates.scale_rate, factor)
@@ -209,8 +209,8 @@ def _bounds(name: str) -> tuple[ArgumentType, ArgumentType, float, float]:
         # An average with a decay of 1 never changes, and one above it grows without bound.
         return _DECAY, _FRACTION, 0.0, float(np.nextafter(np.float32(1), np.float32(0)))
     if last == "eps" or name.endswith("weight_decay") or name == _MULTIPLIER:
-        return _RATE, _RATE, 0.0, np.inf
-    return _NUMBER, _RATE, -np.inf, np.inf
+        return NON_NEGATIVE_FLOAT, NON_NEGATIVE_FLOAT, 0.0, np.inf
+    return _NUMBER, NON_NEGATIVE_FLOAT, -np.inf, np.inf
 
 
 def _clipped(value: ArrayLike, least: float, largest: float) -> ArrayLike:
@@ -481,7 +481,7 @@ def start_cooldown(
     """
     function = "start_cooldown"
     steps = POSITIVE_INT.validate(function, "steps", steps)
-    end = _RATE.validate(function, "end", end)
+    end = NON_NEGATIVE_FLOAT.validate(function, "end", end)
     start = _FRACTION.validate(function, "start", start)
     ramp = _RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)

@@ -35,7 +35,7 @@ def learning_rate(opt_state: optax.OptState) -> jax.Array:
     own step, the scales of the controllers; and of optax's ``inject_hyperparams``,
     ``reduce_on_plateau`` and line searches. They are found by their type through any wrapper.
     Before the first update it is the rate that the first one will apply, or 0 for a method that
-    cannot know it yet. It works under jit, and never waits for the device.
+    cannot know it yet. It works under jit and outside, and never waits for the device.
 
     Args:
       opt_state: State of an optimizer, or a container of one (a ``TrainState``).

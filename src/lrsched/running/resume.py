@@ -90,8 +90,8 @@ def _check_concrete(name: str, state: "chex.ArrayTree") -> None:
             hasattr(leaf, "__array__") or is_number(leaf) or callable(leaf)
         ):
             raise ValueError(
-                f"check_resume: {name} holds a {type(leaf).__name__}, which is no number; it must "
-                "be a state of arrays, outside of jit."
+                f"check_resume: {name} holds a {type(leaf).__name__}, which is not a number; it "
+                "must be a state of arrays, outside of jit."
             )
 
 

@@ -50,7 +50,7 @@ def as_numbers(function: str, name: str, values: Any) -> np.ndarray:
     """Return real numbers as a float64 array, or raise ``ValueError``."""
     try:
         numbers = np.asarray(values)
-        if not any(jnp.issubdtype(numbers.dtype, kind) for kind in (jnp.integer, jnp.floating)):
+        if not is_real(numbers.dtype):
             raise TypeError
         return numbers.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -70,3 +70,8 @@ def _is_finite_scalar(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an int that no float holds
         return False
+
+
+def is_real(dtype: np.dtype) -> bool:
+    """Return whether a dtype is of real numbers, bfloat16 included; booleans are not."""
+    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)

@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lrsched.arguments import short_repr
-from lrsched.scaling._checks import check_sizes
+from lrsched.scaling._checks import check_sizes, is_real
 from lrsched.scaling.laws import deepseek_law, power_lines_decay, step_law
 
 
@@ -543,16 +542,18 @@ def _check_needs(rule: str, from_: Size, to: Size) -> None:
 
 def _as_number(name: str, value: float) -> float:
     """Return a hyperparameter as a Python number; NumPy's and JAX's scalars are numbers too."""
-    is_known = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
-    dtype = np.asarray(value).dtype
-    is_real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
-    if not (is_known and is_real) or np.ndim(value) or not np.isfinite(value):
+    is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    if (
+        not (is_number and is_real(np.asarray(value).dtype))
+        or np.ndim(value)
+        or not np.isfinite(value)
+    ):
         raise ValueError(
             f"transfer: {name}={short_repr(value)} is not accepted; {name} must be a finite number."
         )
     is_decay = name in ("b1", "b2")
-    is_known = name in ("eps", "weight_decay", "batch_size") or _is_rate(name)
-    if (is_decay and not 0 <= value < 1) or (is_known and value < 0):
+    is_positive = name in ("eps", "weight_decay", "batch_size") or _is_rate(name)
+    if (is_decay and not 0 <= value < 1) or (is_positive and value < 0):
         bounds = "from 0 to below 1" if is_decay else "of 0 or more"
         raise ValueError(
             f"transfer: {name}={short_repr(value)} is not accepted; {name} must be a number "

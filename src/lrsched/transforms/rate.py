@@ -546,7 +546,7 @@ def broadcast_number(number: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
 
 
 def placed_like(number: jax.Array, like: "chex.Numeric") -> jax.Array:
-    """Return a number on the devices of the one that it replaces, so that no step is compiled anew.
+    """Return a number on the devices of the one that it replaces, so that nothing is recompiled.
 
     Traced numbers and arrays that are bound to no device stay as they are.
     """

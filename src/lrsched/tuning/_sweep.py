@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lrsched._schedule import Schedule
-from lrsched.arguments import ArgumentType, in_range, short_repr
+from lrsched.arguments import NON_NEGATIVE_FLOAT, short_repr
 from lrsched.tuning._progress import Show, progress_bar
 from lrsched.tuning._training import TRAINING, Training
 from lrsched.tuning.batched_runner import (
@@ -42,8 +42,6 @@ from lrsched.tuning.results import (
     empty_results,
     results_table,
 )
-
-_NOT_NEGATIVE: Final = ArgumentType("float", "a number of 0 or more", in_range(ge=0))
 
 
 class SweepRun(NamedTuple):
@@ -145,7 +143,7 @@ def sweep(
             f"sweep: checkpoint={checkpoint!r} is not accepted; checkpoint must be the path of a "
             "directory, or None."
         )
-    _NOT_NEGATIVE.validate("sweep", "checkpoint_seconds", checkpoint_seconds)
+    NON_NEGATIVE_FLOAT.validate("sweep", "checkpoint_seconds", checkpoint_seconds)
     listed = _as_list(schedules)
     if not listed:
         raise ValueError("sweep: schedules is empty; at least one schedule is needed.")
