@@ -5,7 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import jax
+import numpy as np
 import optax
+from optax.contrib import MuonDimensionNumbers
 
 import lrsched
 
@@ -23,6 +26,48 @@ def adam(schedule: Any) -> optax.GradientTransformationExtraArgs:
 def adam_and(controller: Callable[[], optax.GradientTransformation]) -> Optimizer:
     """Return a factory of Adam with the rate of the schedule, scaled by a controller."""
     return lambda schedule: optax.chain(adam(schedule), controller())
+
+
+def adamw(**options: Any) -> Optimizer:
+    """Return a factory of AdamW that decays the matrices by 0.1 times the rate.
+
+    0.1 is the weight decay of most published language models, see `lrsched.recipes`.
+    """
+
+    def optimizer(schedule: Any) -> optax.GradientTransformationExtraArgs:
+        return lrsched.with_weight_decay(
+            optax.scale_by_adam(), schedule, 0.1, mask=_matrix_mask, **options
+        )
+
+    return optimizer
+
+
+def muon(schedule: Any) -> optax.GradientTransformationExtraArgs:
+    """Return Muon for hidden matrices with AdamW for the rest, both with the rate of AdamW."""
+    return lrsched.muon(schedule, scale="rms", matrices=hidden_matrices)
+
+
+def hyperball(schedule: Any) -> optax.GradientTransformationExtraArgs:
+    """Return Adam whose hidden matrices keep their norm and have ten times the rate of the rest."""
+    matrix_rate = lrsched.multiply(10.0, schedule)
+    return lrsched.hyperball(optax.scale_by_adam(), matrix_rate, schedule, matrices=hidden_matrices)
+
+
+def hidden_matrices(path: str, array: jax.Array) -> bool | MuonDimensionNumbers:
+    """Choose kernels with at least 32 rows and columns, attention included.
+
+    Embeddings, biases, convolutions and heads are left out: the authors of Muon leave embeddings
+    and heads to AdamW. Heads are called so, or have fewer than 32 classes.
+    """
+    if "kernel" not in path or "embed" in path or "head" in path:
+        return False
+    if np.ndim(array) == 3:  # a kernel of Flax's attention: model, heads, width of a head
+        return MuonDimensionNumbers((0, 1), 2) if "out" in path else MuonDimensionNumbers(0, (1, 2))
+    return np.ndim(array) == 2 and min(np.shape(array)) >= 32
+
+
+def _matrix_mask(params: optax.Params) -> optax.Params:
+    return jax.tree.map(lambda leaf: np.ndim(leaf) > 1, params)
 
 
 def on_plateau() -> optax.GradientTransformation:
@@ -46,6 +91,8 @@ class Policy:
         centre of the workload.
       sees_validation: Whether the policy follows the validation metrics of a run. If so, the runs
         of the tuning are evaluated as often as the scored runs.
+      needs_matrices: Whether the optimizer needs hidden matrices. If so, workloads without any are
+        skipped.
     """
 
     family: str
@@ -53,6 +100,7 @@ class Policy:
     optimizer: Optimizer = adam
     around: float | None = None
     sees_validation: bool = False
+    needs_matrices: bool = False
 
 
 def constant(rate: float, steps: int) -> lrsched.Schedule:
@@ -61,8 +109,8 @@ def constant(rate: float, steps: int) -> lrsched.Schedule:
 
 
 def step_decay(rate: float, steps: int) -> lrsched.Schedule:
-    """Return three stages of equal length; each divides the rate of the previous one by 10."""
-    return lrsched.step_decay(rate, factor=0.1, every=math.ceil(steps / 3))
+    """Return a rate that is divided by 10 at 50 % and at 75 % of the budget, as for ResNets."""
+    return lrsched.multistep(rate, [math.ceil(steps / 2), math.ceil(3 * steps / 4)], 0.1)
 
 
 def after_warmup(decay: Schedules) -> Schedules:
@@ -81,8 +129,8 @@ def stable_decay(ramp: str) -> Schedules:
 
 
 def restarts(rate: float, steps: int) -> lrsched.Schedule:
-    """Return three half cosines to zero, each after a short warmup."""
-    return lrsched.cosine_restarts(rate, math.ceil(steps / 3), warmup=steps // 60)
+    """Return three half cosines to zero, each twice as long as the one before, as in SGDR."""
+    return lrsched.cosine_restarts(rate, math.ceil(steps / 7), growth=2)
 
 
 def triangles(rate: float, steps: int) -> lrsched.Schedule:
@@ -137,6 +185,11 @@ POLICIES: dict[str, Policy] = {
     "schedule-free": Policy(
         "averages", after_warmup(constant), lrsched.schedule_free_adamw, around=None
     ),
+    "adamw": Policy("weight decay", cosine, adamw()),
+    "adamc": Policy("weight decay", cosine, adamw(coupling="corrected")),
+    "cautious": Policy("weight decay", cosine, adamw(cautious=True)),
+    "muon": Policy("rates of matrices", cosine, muon, needs_matrices=True),
+    "hyperball": Policy("rates of matrices", cosine, hyperball, needs_matrices=True),
 }
 SIX = ("constant", "step", "cosine", "wsd", "one-cycle", "plateau")
 """Policies of the quick study."""

@@ -26,9 +26,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 import lrsched
-from benchmarks.policies import POLICIES, Optimizer
+from benchmarks.policies import POLICIES, Optimizer, hidden_matrices
 from benchmarks.runs import run_of
 from benchmarks.workloads.base import Data, Workload
 from lrsched import tuning
@@ -158,6 +159,14 @@ class Bench:
     def rates(self, policy: str) -> np.ndarray:
         """Return the rates that a policy is tuned over, in ascending order."""
         return self.protocol.draw(POLICIES[policy].around or self.workload.around)
+
+    def suits(self, policy: str) -> bool:
+        """Return whether the model has the hidden matrices that a policy may need."""
+        if not POLICIES[policy].needs_matrices:
+            return True
+        params = nnx.state(self.workload.model(nnx.Rngs(0)), nnx.Param)
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        return any(hidden_matrices(jax.tree_util.keystr(path), leaf) for path, leaf in leaves)
 
     def digest(self, policy: str, budget: float) -> str:
         """Return the SHA-256 of everything that a trial depends on, as 64 hexadecimal digits.

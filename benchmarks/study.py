@@ -137,7 +137,7 @@ def conduct(study: Study, console: Console, *, announce: bool = False) -> list[T
     if not benches:
         raise SystemExit("None of the workloads has its data on this machine.")
     if announce:
-        _announce(benches, study.policies, store, console)
+        _announce(benches, study, store, console)
     results: list[Trial] = []
     columns = (
         SpinnerColumn(),
@@ -148,14 +148,16 @@ def conduct(study: Study, console: Console, *, announce: bool = False) -> list[T
     with Progress(*columns, console=console) as progress:
         bars = [
             progress.add_task(
-                bench.workload.title, total=len(bench.budgets) * len(study.policies), start=False
+                bench.workload.title,
+                total=len(bench.budgets) * len(_policies(bench, study)),
+                start=False,
             )
             for bench in benches
         ]
         for bench, bar in zip(benches, bars, strict=True):
             progress.start_task(bar)
             of_workload = []
-            for policy in study.policies:
+            for policy in _policies(bench, study):
                 for budget in bench.budgets:
                     of_workload.append(_trial(bench, policy, budget, store, facts))
                     progress.advance(bar)
@@ -188,15 +190,18 @@ def _is_here(name: str, console: Console) -> bool:
     return True
 
 
-def _announce(
-    benches: Sequence[Bench], policies: Sequence[str], store: Store, console: Console
-) -> None:
+def _policies(bench: Bench, study: Study) -> list[str]:
+    """Return the policies of a study that suit a workload."""
+    return [policy for policy in study.policies if bench.suits(policy)]
+
+
+def _announce(benches: Sequence[Bench], study: Study, store: Store, console: Console) -> None:
     """Print an estimate of the time, measured with short runs of every workload."""
     start, total = time.perf_counter(), 0.0
     for bench in benches:
         missing = [
             (policy, budget)
-            for policy in policies
+            for policy in _policies(bench, study)
             for budget in bench.budgets
             if store.load(bench.digest(policy, budget)) is None
         ]

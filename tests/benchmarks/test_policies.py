@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import lrsched
-from benchmarks.policies import POLICIES, adam, adam_and, on_plateau
+from benchmarks.policies import POLICIES, adam, adam_and, hidden_matrices, on_plateau
+from benchmarks.protocol import Bench, Protocol
+from benchmarks.workloads import WORKLOADS
 from lrsched import tuning
 
 PEAK, STEPS = 0.01, 240
@@ -24,9 +27,15 @@ def test_schedules_reach_the_peak_and_never_pass_it(name):
 )
 def test_every_optimizer_of_a_policy_trains(name):
     policy = POLICIES[name]
+    params = {"kernel": jnp.eye(32) + jnp.tri(32)} if policy.needs_matrices else jnp.zeros(())
+
+    def loss_fn(params, batch):
+        w = jnp.trace(params["kernel"]) / 32 if policy.needs_matrices else params
+        return jnp.mean((batch[:, 0] * w - batch[:, 1]) ** 2)
+
     run = tuning.training(
-        lambda w, batch: jnp.mean((batch[:, 0] * w - batch[:, 1]) ** 2),
-        jnp.zeros(()),
+        loss_fn,
+        params,
         policy.optimizer,
         jnp.array([[1.0, 0.1], [2.0, 0.2]]),
     )
@@ -43,10 +52,33 @@ def test_schedules_that_decay_use_the_whole_budget(name):
     assert schedule(STEPS // 4) > 0.5 * PEAK
 
 
-def test_step_decay_has_three_stages_whatever_the_budget():
-    for steps in (3, 100, 101):
+def test_step_decay_falls_at_half_and_at_three_quarters_of_the_budget():
+    for steps, first, second in ((4, 2, 3), (100, 50, 75), (101, 51, 76)):
         rates = POLICIES["step"].schedule(PEAK, steps)(np.arange(steps))
-        assert len(np.unique(rates)) == 3
+        lengths = [first, second - first, steps - second]
+        np.testing.assert_allclose(rates, np.repeat([PEAK, PEAK / 10, PEAK / 100], lengths), 1e-6)
+
+
+def test_hidden_matrices_are_the_kernels_between_the_embedding_and_the_head():
+    model = WORKLOADS["topics-lm"].model(nnx.Rngs(0))
+    leaves = jax.tree_util.tree_leaves_with_path(nnx.state(model, nnx.Param))
+    chosen = [
+        (name, leaf)
+        for path, leaf in leaves
+        if hidden_matrices(name := jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+    ]
+    assert len(chosen) == 2 * 6
+    assert all(name.startswith("blocks/") and "kernel" in name for name, _ in chosen)
+    assert {leaf.size for _, leaf in chosen} == {32 * 32, 32 * 128}
+
+
+@pytest.mark.parametrize(
+    ("workload", "is_suited"), [("cancer-logistic", False), ("mnist-cnn", True)]
+)
+def test_policies_of_matrices_are_left_out_where_a_model_has_none(workload, is_suited):
+    bench = Bench(WORKLOADS[workload], Protocol())
+    assert {bench.suits(name) for name in ("muon", "hyperball")} == {is_suited}
+    assert bench.suits("cosine")
 
 
 def test_plateau_halves_the_rate_that_it_applies():

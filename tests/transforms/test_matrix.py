@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from flax import nnx
 
 import lrsched
 from lrsched.transforms.matrix import muon_direction
@@ -422,3 +423,66 @@ def test_muon_refuses_schedules_that_leave_their_range(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"muon: {name}=.* is not accepted.*; {name} must"):
         lrsched.muon(0.02, **arguments)
+
+
+QUERY = optax.contrib.MuonDimensionNumbers(0, (1, 2))
+OUT = optax.contrib.MuonDimensionNumbers((-3, -2), -1)
+AXES = {"query": QUERY, "out": OUT, "up": True}
+
+
+class TestAttentionKernels:
+    """Flax's attention keeps its kernels in three axes: model, heads, width of a head."""
+
+    @pytest.fixture
+    def kernels(self):
+        model = nnx.MultiHeadAttention(4, 32, decode=False, rngs=nnx.Rngs(0))
+        return {
+            "query": model.query.kernel[...],
+            "out": model.out.kernel[...],
+            "up": jnp.sin(jnp.arange(32.0 * 48)).reshape(32, 48),
+            "bias": model.query.bias[...],
+        }
+
+    @staticmethod
+    def flat(tree):
+        return tree | {"query": tree["query"].reshape(32, 32), "out": tree["out"].reshape(32, 32)}
+
+    @pytest.mark.parametrize("scale", ["width", "rms", "unit-rms"])
+    def test_their_updates_are_those_of_the_reshaped_kernels(self, kernels, scale):
+        chosen = lrsched.muon(
+            0.02, 1e-3, scale=scale, matrices=lambda path, _: AXES.get(path, False)
+        )
+        reshaped = lrsched.muon(0.02, 1e-3, scale=scale, matrices="query|out|up")
+        params, _ = trained(chosen, kernels, steps=3)
+        expected, _ = trained(reshaped, self.flat(kernels), steps=3)
+        chex.assert_trees_all_close(self.flat(params), expected, rtol=1e-6, atol=1e-6)
+
+    def test_the_first_update_is_that_of_optax(self, kernels):
+        axes = {"query": QUERY, "out": OUT, "bias": None}
+        axes["up"] = optax.contrib.MuonDimensionNumbers()
+        ours = lrsched.muon(
+            0.02, 1e-3, matrices=lambda path, _: axes[path] or False, nonfinite="propagate"
+        )
+        theirs = optax.contrib.muon(
+            0.02, adam_learning_rate=1e-3, muon_weight_dimension_numbers=axes
+        )
+        grads = jax.tree.map(jnp.cos, kernels)
+        updates = [one.update(grads, one.init(kernels), kernels)[0] for one in (ours, theirs)]
+        chex.assert_trees_all_close(*updates, rtol=1e-6)
+
+    def test_hyperball_keeps_their_norms(self, kernels):
+        optimizer = lrsched.hyperball(
+            optax.scale_by_adam(), 0.01, 1e-3, matrices=lambda path, _: AXES.get(path, False)
+        )
+        params, _ = trained(optimizer, kernels, steps=3)
+        for name in AXES:
+            norms = [jnp.linalg.norm(tree[name].ravel()) for tree in (params, kernels)]
+            np.testing.assert_allclose(*norms, rtol=1e-6)
+            assert not np.allclose(params[name], kernels[name])
+
+    @pytest.mark.parametrize("axes", [(0, 0), (0, 3), (0, ()), (0, "x"), (-3, 0)])
+    def test_axes_that_do_not_fit_are_refused(self, kernels, axes):
+        numbers = optax.contrib.MuonDimensionNumbers(*axes)
+        optimizer = lrsched.muon(0.02, matrices=lambda path, _: path == "query" and numbers)
+        with pytest.raises(ValueError, match=r"'query' of shape \(32, 4, 8\).*different axes"):
+            optimizer.init(kernels)

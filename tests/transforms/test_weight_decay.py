@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import lrsched
+from lrsched import tuning
 from lrsched.transforms.weight_decay import COUPLINGS
 from tests.parity.frontier import cases
 
@@ -289,3 +290,65 @@ def test_a_constant_rate_is_its_own_peak(options):
     optimizer = lrsched.with_weight_decay(optax.set_to_zero(), 0.25, **given)
     updates, _ = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
     np.testing.assert_allclose(updates["b"], [-0.5])  # 0.25 * 0.5 of 4, and an eighth of it
+
+
+SWEPT = {
+    "relative": {"weight_decay": 0.1, "coupling": "relative"},
+    "corrected": {"weight_decay": 0.1, "coupling": "corrected"},
+    "timescale": {"timescale": 50.0},
+    "timescale, relative": {"timescale": 50.0, "coupling": "relative"},
+    "timescale, squared": {"timescale": 50.0, "coupling": "squared"},
+}
+
+
+CONSTANT = lrsched.constant(0.03)
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [
+        *((options, CONSTANT) for options in SWEPT.values()),
+        (SWEPT["relative"], lrsched.warmup(6) * 0.01 >> lrsched.cosine(0.01, 50)),
+    ],
+    ids=[*SWEPT, "relative, cosine"],
+)
+def test_a_sweep_decays_by_the_peak_of_each_of_its_schedules(options, rate):
+    def optimizer(rate):
+        return lrsched.with_weight_decay(optax.scale_by_adam(), rate, **options)
+
+    def loss_fn(w, batch):
+        return jnp.mean((batch * w - 0.1) ** 2)
+
+    batch = jnp.array([1.0, 2.0])
+    run = tuning.training(loss_fn, jnp.ones(()), optimizer, batch)
+    swept = tuning.sweep(run, [rate], steps=30, num_loss_records=30, progress=False)
+    one, w, losses = optimizer(rate), jnp.ones(()), []
+    state = one.init(w)
+    for _ in range(30):
+        loss, gradient = jax.value_and_grad(loss_fn)(w, batch)
+        updates, state = one.update(gradient, state, w)
+        w = w + updates
+        losses.append(loss)
+    np.testing.assert_allclose(swept.train_loss[0], losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "peak"),
+    [
+        (lrsched.wsd(0.3, 3000, warmup=0.05, cooldown=0.2), 0.3),
+        (lrsched.one_cycle(2.0, 1000), 2.0),
+        (lrsched.warmup(1_234_567) * 0.7 >> lrsched.cosine(0.7, 5_000_000), 0.7),
+        (lrsched.linear(0.0, 1.0, steps=100), 1.0),
+        (lrsched.linear(0.5, 0.0, steps=2**31 - 2), 0.5),
+    ],
+)
+def test_the_peak_of_a_traced_schedule_is_its_largest_value(schedule, peak):
+    params, at = jnp.ones(()), schedule.horizon // 3
+
+    @jax.jit
+    def decay(schedule):
+        one = lrsched.with_weight_decay(optax.identity(), schedule, 1.0, "relative")
+        state = one.init(params)
+        return one.update(jnp.zeros(()), state, params, step=at)[0]
+
+    np.testing.assert_allclose(-decay(schedule), schedule(at) / peak, rtol=1e-6)

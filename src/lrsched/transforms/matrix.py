@@ -1,5 +1,6 @@
 """Optimizers with a rate for matrices and another one for all other parameters."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
@@ -29,8 +30,8 @@ from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.nonfinite import NonfinitePolicy, guard_nonfinite, zero_nonfinite
 from lrsched.transforms.weight_decay import scalar_or_schedule
 
-Matrices: TypeAlias = str | Callable[[str, Any], bool] | None
-"""Regular expression for paths, a predicate of path and array, or `None` for every matrix."""
+Matrices: TypeAlias = str | Callable[[str, Any], bool | optax.contrib.MuonDimensionNumbers] | None
+"""Regular expression for paths, a function of path and array, or `None` for every matrix."""
 
 MATRIX: Final = "matrix"
 REST: Final = "rest"
@@ -122,8 +123,10 @@ def muon(
       scale: "width", "rms" or "unit-rms".
       rms: Root mean square of the update of a matrix with ``scale="rms"``.
       matrices: Which parameters are matrices: a regular expression that is searched for in their
-        paths, or a function of path and array. `None` means every array with two axes, embeddings
-        and heads included, as in optax. Authors of Muon leave embeddings and heads to AdamW.
+        paths, or a function of path and array, which returns a boolean, or the
+        ``optax.contrib.MuonDimensionNumbers`` of an array with more axes, such as Flax's attention
+        kernels. `None` means every array with two axes, embeddings, heads and the biases of Flax's
+        attention included, as in optax. Authors of Muon leave all of these to AdamW.
       weight_decay: Decoupled weight decay of the matrices.
       nesterov: Whether to use Nesterov momentum, for AdamW as well, as in optax.
       bias_correction: Whether to correct the momentum for its start, as optax does. `False` is
@@ -149,7 +152,8 @@ def muon(
 
     Raises:
       ValueError: If an argument is out of its range, ``matrices`` is no regular expression, or,
-        when the state is made, no parameter is a matrix or a chosen one has not two axes.
+        when the state is made, no parameter is a matrix, or a chosen one has not two axes and no
+        dimension numbers that fit.
 
     Example:
       >>> import jax.numpy as jnp, lrsched
@@ -167,6 +171,7 @@ def muon(
     """
     options = _newton_schulz_options(ns_coeffs, ns_steps, mu_dtype, adaptive, preconditioning)
     labels = _labels("muon", matrices)
+    dimensions = _dimensions_of(matrices) if callable(matrices) else None
 
     def factory(
         learning_rate: ArrayLike,
@@ -186,6 +191,7 @@ def muon(
                 bias_correction=bias_correction,
                 eps=eps,
                 options=options,
+                dimensions=dimensions,
             ),
             optax.add_decayed_weights(weight_decay),
             optax.scale_by_learning_rate(learning_rate),
@@ -250,6 +256,7 @@ def _orthogonalized(
     bias_correction: bool,
     eps: ArrayLike,
     options: dict[str, Any],
+    dimensions: Callable[[optax.Params], optax.Params] | None = None,
 ) -> optax.GradientTransformation:
     """Return `muon_direction` of arguments that were checked: `muon` makes it at each update."""
     momentum = []
@@ -263,9 +270,10 @@ def _orthogonalized(
         eps=eps,
         nesterov=nesterov,
         consistent_rms=rms if scale == "rms" else None,
+        muon_weight_dimension_numbers=dimensions,
         **options,
     )
-    shape = [_from_width_to_unit_rms()] if scale == "unit-rms" else []
+    shape = [_from_width_to_unit_rms(dimensions)] if scale == "unit-rms" else []
     return optax.chain(*momentum, orthogonalized, *shape)
 
 
@@ -333,8 +341,8 @@ def hyperball(
 
     Raises:
       ValueError: If an argument is of another type, ``matrices`` is no regular expression, or, when
-        the state is made, the norm of a matrix is 0 or not finite, no parameter is a matrix or a
-        chosen one has not two axes.
+        the state is made, the norm of a matrix is 0 or not finite, no parameter is a matrix, or a
+        chosen one has not two axes and no dimension numbers that fit.
 
     Example:
       >>> import jax.numpy as jnp, lrsched, optax
@@ -439,15 +447,52 @@ def _norm(x: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(wide * wide))
 
 
-def _from_width_to_unit_rms() -> optax.GradientTransformation:
+def _from_width_to_unit_rms(
+    dimensions: Callable[[optax.Params], optax.Params] | None,
+) -> optax.GradientTransformation:
     """Turn the factor of the scale "width" into that of "unit-rms"."""
 
-    def scaled(update: jax.Array) -> jax.Array:
-        fan_in, fan_out = update.shape
+    def scaled(update: jax.Array, axes: optax.contrib.MuonDimensionNumbers) -> jax.Array:
+        fan_in, fan_out = (
+            math.prod(update.shape[axis] for axis in _as_tuple(which)) for which in axes
+        )
         scale: float = min(1.0, (fan_out / fan_in) ** 0.5)
         return update * scale
 
-    return optax.stateless(lambda updates, _: jax.tree.map(scaled, updates))
+    def rescale(updates: optax.Updates, _: optax.Params | None) -> optax.Updates:
+        if dimensions is None:
+            return jax.tree.map(lambda u: scaled(u, optax.contrib.MuonDimensionNumbers()), updates)
+        return jax.tree.map(scaled, updates, dimensions(updates))
+
+    return optax.stateless(rescale)
+
+
+def _as_tuple(axes: int | Sequence[int]) -> tuple[int, ...]:
+    return (axes,) if isinstance(axes, int) else tuple(axes)
+
+
+def _dimensions_of(
+    matrices: Callable[[str, Any], bool | optax.contrib.MuonDimensionNumbers],
+) -> Callable[[optax.Params], optax.Params]:
+    """Return the function from matrices to their dimension numbers."""
+
+    def dimensions(path: tuple[object, ...], leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers:
+        chosen = matrices(path_name(path), leaf)
+        is_given = isinstance(chosen, optax.contrib.MuonDimensionNumbers)
+        return chosen if is_given else optax.contrib.MuonDimensionNumbers()
+
+    return lambda params: jax.tree_util.tree_map_with_path(dimensions, params)
+
+
+def _fits(axes: optax.contrib.MuonDimensionNumbers, ndim: int) -> bool:
+    """Return whether dimension numbers are different axes of an array, some of each kind."""
+    try:
+        reduction, output = map(_as_tuple, axes)
+        both = [*reduction, *output]
+        numbers = {axis % ndim for axis in both if -ndim <= axis < ndim}
+    except TypeError:
+        return False
+    return bool(reduction and output) and len(numbers) == len(both)
 
 
 def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax.Params]:
@@ -470,11 +515,19 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
         if matrices is None:
             return np.ndim(leaf) == 2 and np.size(leaf) > 0 and not is_complex
         chosen = re.search(matrices, path) if isinstance(matrices, str) else matrices(path, leaf)
+        if isinstance(chosen, optax.contrib.MuonDimensionNumbers):
+            if not _fits(chosen, np.ndim(leaf)) or is_complex:
+                raise ValueError(
+                    f"{function}: matrices gives {path!r} of shape {np.shape(leaf)} {chosen}, "
+                    "which is not accepted; the array must be real and the two must name different "
+                    "axes of it."
+                )
+            return True
         if chosen and (np.ndim(leaf) != 2 or is_complex):
             raise ValueError(
                 f"{function}: matrices chooses {path!r} of shape {np.shape(leaf)}"
                 f"{' with complex entries' if is_complex else ''}, which is not accepted; a matrix "
-                "must be real and have two axes."
+                "must be real and have two axes; return MuonDimensionNumbers of an array with more."
             )
         return bool(chosen)
 

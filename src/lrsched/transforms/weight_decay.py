@@ -99,6 +99,7 @@ WeightDecay: TypeAlias = Annotated[
 ]
 """Weight-decay coefficient, or one for each group of parameters."""
 _NUM_SAMPLES: Final = 2**20
+_NUM_TRACED: Final = 2**12
 COUPLINGS = ("coupled", "decoupled", "relative", "corrected", "squared")
 Coupling: TypeAlias = Annotated[str, one_of("Coupling", COUPLINGS)]
 """How the learning rate enters the weight decay."""
@@ -205,10 +206,12 @@ def with_weight_decay(
     top: chex.Numeric = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
     if timescale is not None:
         at_peak = {"relative": 1.0, "squared": top**2}
-        weight_decay = 1 / (timescale * at_peak.get(coupling, top))
+        # A schedule, and in the factor below: a number is no part of the state, which `training`
+        # and others make with one schedule and update with another.
+        weight_decay = constant(1 / (timescale * at_peak.get(coupling, top)))
     # The rate multiplies the sum of direction and decay, so the coefficient is k / rate.
-    factors: dict[str, chex.Numeric] = {
-        "relative": 1 / top,
+    factors = {
+        "relative": constant(1 / top),
         "corrected": schedule * (1 / top),
         "squared": schedule,
     }
@@ -330,19 +333,24 @@ def _group_mask(
 
 def _peak(schedule: Schedule) -> "chex.Numeric":
     steps = 0 if schedule.is_instance_of(constant) else schedule.horizon
-    if steps is None or is_traced(steps):
+    if steps is None:
         raise ValueError(
             f"with_weight_decay: peak=None is not accepted, as {schedule} has no known horizon; "
             "pass the largest rate as peak."
         )
-    peak = _largest(schedule, int(steps) + 1)
-    if not is_traced(peak) and not peak > 0:
+    if is_traced(steps):  # a sweep passes the numbers of its schedules as data
+        return _largest_until(schedule, steps)
+    if is_traced(schedule):
+        return _largest(schedule, int(steps) + 1)
+    # Under jit as well: a traced peak would count as the caller's current number at an update.
+    with jax.ensure_compile_time_eval():
+        peak = float(_largest(schedule, int(steps) + 1))
+    if not peak > 0:
         raise ValueError(
             f"with_weight_decay: peak=None is not accepted, as the largest rate of {schedule} is "
             f"{peak}; pass a peak above 0."
         )
-    # A Python number: JAX arrays in a schedule would count as their caller's current numbers.
-    return peak if is_traced(peak) else float(peak)
+    return peak
 
 
 def _largest(schedule: Schedule, steps: int) -> jax.Array:
@@ -363,3 +371,25 @@ def _largest(schedule: Schedule, steps: int) -> jax.Array:
     # Subtracted before it is added, which would overflow at the last step of int32.
     first = jnp.clip(jnp.asarray(at)[jnp.argmax(rates)] - spacing, 0, steps - 1 - 2 * spacing)
     return jnp.maximum(jnp.max(rates), jnp.max(schedule(first + jnp.arange(2 * spacing + 1))))
+
+
+def _largest_until(schedule: Schedule, last: ArrayLike) -> jax.Array:
+    """Return the largest value at the steps ``0 ... last``, which may be traced.
+
+    The largest of 4097 even samples and of as many between the best one and its neighbours: of
+    every step up to 4096, and of a schedule that rises and then falls up to 8 million steps.
+    """
+
+    def even(first: jax.Array, last: jax.Array) -> jax.Array:
+        # first + (last - first) * i // n, whose product would overflow int32.
+        whole, rest = jnp.divmod(last - first, _NUM_TRACED)
+        i = jnp.arange(_NUM_TRACED + 1, dtype=jnp.int32)
+        return first + whole * i + rest * i // _NUM_TRACED
+
+    last = jnp.asarray(last, jnp.int32)
+    at = even(jnp.zeros_like(last), last)
+    rates = schedule(at)
+    best, spacing = at[jnp.argmax(rates)], last // _NUM_TRACED + 1
+    near = even(jnp.maximum(best - spacing, 0), best + jnp.minimum(spacing, last - best))
+    largest: jax.Array = jnp.maximum(jnp.max(rates), jnp.max(schedule(near)))
+    return largest

@@ -183,7 +183,7 @@ def training(
             state.params, batch, state.model_state, True
         )
         # Any rate will do here: the schedule that applies is the one in the state.
-        update = optax.with_extra_args_support(transform(as_schedule(0.0))).update
+        update = optax.with_extra_args_support(transform(as_schedule(1.0))).update
         updates, opt_state = update(gradients, state.opt_state, state.params, value=loss)
         return TrainingState(
             optax.apply_updates(state.params, updates), opt_state, model_state
@@ -558,7 +558,8 @@ def _with_schedule_in_state(
 ) -> Optimizer:
     """Return the optimizer with the schedule in its state, injected where it is not there yet."""
     try:
-        made = optimizer(as_schedule(0.0))
+        # Not 0, which is no peak that a weight decay can be relative to.
+        made = optimizer(as_schedule(1.0))
     except TypeError as error:  # such as float(rate), or a function without arguments
         raise ValueError(
             f"training: optimizer fails with a schedule as its rate ({error}); optimizer must be a "
