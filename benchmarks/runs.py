@@ -82,7 +82,10 @@ def run_of(
 
     def evaluate(state: Any, held_out: Any) -> tuple[Any, Any]:
         new_state, scores = evaluate_splits(state, held_out)
-        return new_state, {**scores, "learning_rate": lrsched.learning_rate(state.opt_state)}
+        rates = lrsched.learning_rates(state.opt_state)
+        # Of two rates, that of the parameters under AdamW: all policies are tuned over it.
+        label = next((label for label in ("rest", "adam") if label in rates), "")
+        return new_state, {**scores, "learning_rate": rates[label]}
 
     return dataclasses.replace(run, evaluate=evaluate)
 
