@@ -218,13 +218,15 @@ def validate_arguments(function: Callable[P, R]) -> Callable[P, R]:
                 bound.arguments[key] = argument_type.validate(name, key, value)
         return function(*bound.args, **bound.kwargs)
 
+    # As written where it is text: ArrayLike is a union of eight types once it is evaluated.
+    written = inspect.signature(function)
     shown = []
-    for key, parameter in signature.parameters.items():
-        annotation = argument_types[key] or parameter.annotation
+    for key, parameter in written.parameters.items():
+        annotation: object = argument_types[key] or parameter.annotation
         if isinstance(annotation, ArgumentType) and parameter.default is None:
             annotation = dataclasses.replace(annotation, name=f"{annotation.name} | None")
         shown.append(parameter.replace(annotation=annotation))
-    validated.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    validated.__signature__ = written.replace(parameters=shown)  # type: ignore[attr-defined]
     return validated
 
 

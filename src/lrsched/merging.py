@@ -1,5 +1,7 @@
 """Checkpoints of a constant rate merged into the weights that a cooldown would have given."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -4,6 +4,8 @@ A transform in a chain cannot see its neighbours, and ``optax.adam(1e-3)`` leave
 state that tells of its rate. A few updates show the effect of an order.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import Any, Final

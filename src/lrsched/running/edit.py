@@ -5,6 +5,8 @@ numbers into a state whose structure stays, so that a compiled step is reused. O
 another kind, a Python function as shape, and thawing a frozen group change the structure.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -689,14 +691,14 @@ def edit_sites(
     opt_state: optax.OptState,
     sites: Sequence[RateSite],
     edit: Callable[..., RateState],
-    *numbers: "chex.Numeric",
+    *numbers: chex.Numeric,
 ) -> optax.OptState:
     """Return ``opt_state`` with an edit applied to some of its rates."""
     return _written(opt_state, _edited(sites, edit, *numbers))
 
 
 def _edited(
-    sites: Sequence[RateSite], edit: Callable[..., RateState], *numbers: "chex.Numeric"
+    sites: Sequence[RateSite], edit: Callable[..., RateState], *numbers: chex.Numeric
 ) -> list[RateSite]:
     return [site._replace(rate=edit_rate(edit, site.rate, site.step, *numbers)) for site in sites]
 
@@ -720,7 +722,7 @@ def _writer(sites: Sequence[RateSite]) -> Callable[[optax.OptState], optax.OptSt
     return lambda state: factor.with_rates(state, *new)
 
 
-def _check_extend(site: RateSite, total_steps: "chex.Numeric") -> None:
+def _check_extend(site: RateSite, total_steps: chex.Numeric) -> None:
     schedule, edits = site.rate.schedule, site.rate.edits
     if is_traced((site.rate, site.step, total_steps)):
         has_cooldown: chex.Numeric = not is_traced(edits) and np.any(edits.cooldown_steps)
@@ -763,7 +765,7 @@ def _check_not_frozen(function: str, sites: Sequence[RateSite]) -> None:
             )
 
 
-def _is_moved(site: RateSite) -> "chex.Numeric":
+def _is_moved(site: RateSite) -> chex.Numeric:
     """Return whether a rate has a step of its own; where that is traced, it may have one."""
     offset = site.rate.edits.step_offset
     return is_traced(offset) or np.asarray(offset) != 0

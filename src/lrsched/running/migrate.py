@@ -1,5 +1,7 @@
 """Migration of a state to another optimizer, of optax or of lrsched."""
 
+from __future__ import annotations
+
 import functools
 import warnings
 from collections import Counter
@@ -53,12 +55,12 @@ _UNREPORTED: Final = ("rounding_errors", *_APPLIED, *_CONFIGURED)
 
 
 def migrate(
-    saved: "chex.ArrayTree",
-    fresh: "chex.ArrayTree",
+    saved: chex.ArrayTree,
+    fresh: chex.ArrayTree,
     *,
     schedule: str = "new",
     step: ArrayLike | None = None,
-) -> "optax.OptState":
+) -> optax.OptState:
     """Take what an old state has learned over into the fresh state of another optimizer.
 
     Moments, averages, estimates and counts come from ``saved``, transform by transform and
@@ -132,8 +134,8 @@ class _SavedRate(NamedTuple):
     node: StateNode
     group: Path
     name: str
-    record: "chex.ArrayTree"
-    manual_value: "chex.Array"
+    record: chex.ArrayTree
+    manual_value: chex.Array
 
 
 class _Migration:
@@ -141,8 +143,8 @@ class _Migration:
 
     def __init__(
         self,
-        saved: "optax.OptState",
-        fresh: "optax.OptState",
+        saved: optax.OptState,
+        fresh: optax.OptState,
         keeps_schedules: bool,
         step: ArrayLike | None,
     ):
@@ -174,7 +176,7 @@ class _Migration:
                 origins = translated[0].origins
                 self._old_nodes = [x for x in self._old_nodes if x not in origins] + translated
 
-    def state(self) -> "optax.OptState":
+    def state(self) -> optax.OptState:
         """Return the fresh state with all that the saved one has."""
         for name, leaves in (("saved", self._old), ("fresh", self._new)):
             others = self._new if name == "saved" else self._old
@@ -215,7 +217,7 @@ class _Migration:
 
     # What each leaf of the fresh state becomes.
 
-    def _leaf(self, leaf: StateLeaf) -> "chex.ArrayTree":
+    def _leaf(self, leaf: StateLeaf) -> chex.ArrayTree:
         node = leaf.node
         if node is not None and leaf.field in _CONFIGURED:
             return self._configuration(node, leaf)
@@ -238,7 +240,7 @@ class _Migration:
         self._used.add(id(old))
         return _wrapped(_placed(array, fresh, is_first), leaf.value)
 
-    def _configuration(self, node: StateNode, leaf: StateLeaf) -> "chex.ArrayTree":
+    def _configuration(self, node: StateNode, leaf: StateLeaf) -> chex.ArrayTree:
         if isinstance(leaf.value, RateState):
             saved = self._saved_rate(node, leaf.path[0] if leaf.path else "")
             if saved is None:
@@ -253,7 +255,7 @@ class _Migration:
             return leaf.value if old is None else old.value
         return self._number_of_rate(node, leaf)
 
-    def _number_of_rate(self, node: StateNode, leaf: StateLeaf) -> "chex.ArrayTree":
+    def _number_of_rate(self, node: StateNode, leaf: StateLeaf) -> chex.ArrayTree:
         """Return one number of a rate in a state without types, such as that of ``nnx.state``."""
         depth = 0 if leaf.path[0] in RATE_FIELDS else 1
         names, path = leaf.path[:depth], leaf.path[depth:]
@@ -277,7 +279,7 @@ class _Migration:
                 raise _other_kind(saved, "the fresh one")
         return _wrapped(_placed(number, leaf.array, is_first=False), leaf.value)
 
-    def _kept_rate(self, leaf: StateLeaf, saved: _SavedRate) -> "chex.ArrayTree":
+    def _kept_rate(self, leaf: StateLeaf, saved: _SavedRate) -> chex.ArrayTree:
         fresh: RateState = leaf.value
         leaf_treedef = jax.tree.structure(fresh.fingerprint)
         if saved.manual_value is not None:
@@ -333,7 +335,7 @@ class _Migration:
         twice; the occurrences correspond in order.
         """
 
-        def key(leaf: StateLeaf, has_container: bool) -> "chex.ArrayTree":
+        def key(leaf: StateLeaf, has_container: bool) -> chex.ArrayTree:
             node = leaf.node
             if node is None:
                 return leaf.path
@@ -434,7 +436,7 @@ class _Migration:
                 return outermost[0]
         return None
 
-    def _clock(self, node: StateNode | None) -> "chex.ArrayTree":
+    def _clock(self, node: StateNode | None) -> chex.ArrayTree:
         """Return the step count of a rate of the fresh state."""
         if self._step is not None:
             return jnp.asarray(self._step, jnp.int32)
@@ -444,7 +446,7 @@ class _Migration:
         # Without MultiSteps in both states, each count is one of updates of the parameters.
         is_distinct = bool(multi_steps) and has_multi_steps
 
-        def counts(nodes: Iterable[StateNode]) -> list["chex.Array"]:
+        def counts(nodes: Iterable[StateNode]) -> list[chex.Array]:
             return [
                 jnp.asarray(old.leaves["count", ()].array)
                 for old in nodes
@@ -479,7 +481,7 @@ class _Migration:
 
     # What the latest update applied, so that the rate can be read before the next one.
 
-    def _with_applied_rates(self, state: "optax.OptState") -> list["chex.Array"]:
+    def _with_applied_rates(self, state: optax.OptState) -> list[chex.Array]:
         started = {leaf.place for leaf in self._fresh_leaves if leaf.field in _APPLIED}
         leaves = read_state(state)
         return [
@@ -561,7 +563,7 @@ def _listed(leaves: Iterable[StateLeaf]) -> str:
     return "; ".join(texts)
 
 
-def _placed(array: "chex.Array", fresh: "chex.ArrayTree", is_first: bool) -> "optax.OptState":
+def _placed(array: chex.Array, fresh: chex.ArrayTree, is_first: bool) -> optax.OptState:
     """Return a saved array in the dtype of the fresh one, and a NumPy array on its devices."""
     dtype = jnp.result_type(fresh)
     if not isinstance(array, jax.Array):
@@ -573,18 +575,18 @@ def _placed(array: "chex.Array", fresh: "chex.ArrayTree", is_first: bool) -> "op
     return array if is_first else jnp.array(array)
 
 
-def _is_edited(record: "RateState | Mapping[str, chex.ArrayTree]") -> bool:
+def _is_edited(record: RateState | Mapping[str, chex.ArrayTree]) -> bool:
     edits = record.record if isinstance(record, RateState) else record["record"]
     arrays = jax.tree.leaves(edits), jax.tree.leaves(pack_edits(NO_EDITS))
     return any(np.any(np.asarray(x) != y) for x, y in zip(*arrays, strict=True))
 
 
-def _wrapped(array: "chex.Array", like: "chex.ArrayTree") -> "optax.OptState":
+def _wrapped(array: chex.Array, like: chex.ArrayTree) -> optax.OptState:
     """Return an array in the container of a fresh leaf, such as an ``nnx.Variable``."""
     return jax.tree.unflatten(jax.tree.structure(like), [array])
 
 
-def _wrapped_tree(tree: "chex.ArrayTree", leaf_treedef: object) -> "chex.ArrayTree":
+def _wrapped_tree(tree: chex.ArrayTree, leaf_treedef: object) -> chex.ArrayTree:
     return jax.tree.map(lambda x: jax.tree.unflatten(leaf_treedef, [x]), tree)
 
 
@@ -594,7 +596,7 @@ def _plain(rate: RateState) -> RateState:
     return plain
 
 
-def _evaluate(rate: RateState, count: "chex.Array") -> jax.Array:
+def _evaluate(rate: RateState, count: chex.Array) -> jax.Array:
     """Return a rate at its latest update, or those of rates stacked along leading axes."""
     evaluate: Callable[..., jax.Array] = evaluate_rate
     shape = jnp.shape(rate.edits.scale)
@@ -606,7 +608,7 @@ def _evaluate(rate: RateState, count: "chex.Array") -> jax.Array:
     return evaluate(rate, jnp.broadcast_to(jnp.maximum(count - 1, 0), shape))
 
 
-def _applied(leaf: StateLeaf) -> "optax.OptState":
+def _applied(leaf: StateLeaf) -> optax.OptState:
     """Return what the update before the count of the leaf's node applied."""
     node = leaf.node
     count = None if node is None else node.leaves.get(("count", ()))
@@ -627,7 +629,7 @@ def _filled(fresh: RateState, saved: _SavedRate) -> RateState:
     if np.any(stored != fingerprint(fresh.schedule)):
         raise _other_kind(saved, str(fresh.schedule))
 
-    def fill(tree: "chex.ArrayTree", restored: "chex.ArrayTree") -> "chex.ArrayTree":
+    def fill(tree: chex.ArrayTree, restored: chex.ArrayTree) -> chex.ArrayTree:
         by_path = {path: x for path, x in numbers_of(restored) if path != ("fingerprint",)}
         # Flax saves a schedule as its numbers in order, and all else by name.
         in_order = [by_path.get((str(index),)) for index in range(len(by_path))]
@@ -653,7 +655,7 @@ def _other_kind(saved: _SavedRate, fresh: str) -> ValueError:
     )
 
 
-def _mismatch(leaf: StateLeaf, array: "chex.Array") -> ValueError:
+def _mismatch(leaf: StateLeaf, array: chex.Array) -> ValueError:
     title = leaf.node.title if leaf.node is not None else "the container"
     path = "".join(f"[{key!r}]" for key in leaf.path)
     return ValueError(
@@ -663,5 +665,5 @@ def _mismatch(leaf: StateLeaf, array: "chex.Array") -> ValueError:
     )
 
 
-def _number(value: "chex.Numeric") -> str:
+def _number(value: chex.Numeric) -> str:
     return f"{float(value):.6g}" if np.ndim(value) == 0 else str(value)

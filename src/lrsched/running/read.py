@@ -1,5 +1,7 @@
 """Reading the learning rate, and averaged parameters, out of any optimizer state."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import jax
@@ -192,7 +194,7 @@ def _measured(node: RateNode) -> dict[str, jax.Array]:
     return {name: _array(value) for name, value in measured.items()}
 
 
-def _array(leaf: "chex.ArrayTree") -> jax.Array:
+def _array(leaf: chex.ArrayTree) -> jax.Array:
     (array,) = jax.tree.leaves(leaf)
     return jnp.asarray(array)
 
@@ -212,7 +214,7 @@ def _is_done(rate: RateState, count: jax.Array) -> jax.Array | None:
     return None if end is None else rate_step(rate, count) >= jnp.asarray(end)
 
 
-def _unwrapped(rate: RateState, count: "chex.Array") -> tuple[RateState, jax.Array]:
+def _unwrapped(rate: RateState, count: chex.Array) -> tuple[RateState, jax.Array]:
     unwrapped: tuple[RateState, jax.Array] = unwrap_nnx(
         (rate, count), jax.tree.structure(rate.fingerprint)
     )
@@ -283,7 +285,7 @@ def _is_masked(node: object) -> bool:
     return isinstance(node, optax.MaskedNode)
 
 
-def _averaged_once(average: jax.Array, known: "chex.Array", p: "chex.Array") -> jax.Array:
+def _averaged_once(average: jax.Array, known: chex.Array, p: chex.Array) -> jax.Array:
     if known is not p:
         raise ValueError(
             "the state holds two averages of the same parameters; pass the part of the state that "

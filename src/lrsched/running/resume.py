@@ -1,5 +1,7 @@
 """The check of a restored state against the configuration of the run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +34,7 @@ _MOMENTS: Final = ("mu", "nu", "nu_max", "trace", "ema", "grad_sum")
 
 def check_resume(
     opt_state: optax.OptState,
-    configured: "ArrayLike | Schedule | optax.Schedule | chex.ArrayTree",
+    configured: ArrayLike | Schedule | optax.Schedule | chex.ArrayTree,
 ) -> str:
     """Describe in words where a restored state and the configuration of the run disagree.
 
@@ -83,7 +85,7 @@ continues.
     return "\n".join(line for line in lines if line)
 
 
-def _check_concrete(name: str, state: "chex.ArrayTree") -> None:
+def _check_concrete(name: str, state: chex.ArrayTree) -> None:
     check_state("check_resume", name, state)
     for leaf in jax.tree.leaves(state):
         if isinstance(leaf, jax.core.Tracer) or not (
@@ -113,7 +115,7 @@ def _compare_states(saved: list[RateSite], new: list[RateSite]) -> list[str]:
     return lines
 
 
-def _describe_transforms(saved: "chex.ArrayTree", new: "chex.ArrayTree") -> str:
+def _describe_transforms(saved: chex.ArrayTree, new: chex.ArrayTree) -> str:
     """Return a line if the states of other transforms are in the two states."""
     old_titles, new_titles = (
         {node.fields: node.title for node in nodes_of(read_state(state)) if node.leaves}

@@ -1,5 +1,7 @@
 """Groups of parameters with their own rates: multipliers of the rate, chosen by path."""
 
+from __future__ import annotations
+
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -497,7 +499,7 @@ def _label(known: Mapping[str, Group], path: str) -> str:
     return next(found, DEFAULT_GROUP)
 
 
-def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, jax.Array]]:
+def _leaves(tree: chex.ArrayTree) -> Iterator[tuple[str, jax.Array]]:
     """Yield the path and value of each array; an ``nnx.Variable`` is an array by its own path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
     for path, node in flat:
@@ -506,8 +508,8 @@ def _leaves(tree: "chex.ArrayTree") -> Iterator[tuple[str, jax.Array]]:
 
 
 def _map_with_path(
-    function: Callable[[str, jax.Array], jax.Array], tree: "chex.ArrayTree"
-) -> "chex.ArrayTree":
+    function: Callable[[str, jax.Array], jax.Array], tree: chex.ArrayTree
+) -> chex.ArrayTree:
     return jax.tree_util.tree_map_with_path(
         lambda path, node: jax.tree.map(lambda leaf: function(path_name(path), leaf), node),
         tree,

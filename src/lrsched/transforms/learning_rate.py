@@ -1,5 +1,7 @@
 """Learning rate in use: the transform that applies a schedule and keeps it in its state."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax

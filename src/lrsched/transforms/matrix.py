@@ -1,5 +1,7 @@
 """Optimizers with a rate for matrices and another one for all other parameters."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """Weight decay with named couplings to the learning rate, masks, groups and schedules."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
@@ -331,7 +333,7 @@ def _group_mask(
     return of_group
 
 
-def _peak(schedule: Schedule) -> "chex.Numeric":
+def _peak(schedule: Schedule) -> chex.Numeric:
     steps = 0 if schedule.is_instance_of(constant) else schedule.horizon
     if steps is None:
         raise ValueError(
