@@ -109,7 +109,12 @@ def band(axes: Axes, x: np.ndarray, curves: np.ndarray, colour: str, **style: An
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure to a file and close it."""
+    """Write the figure to a file of the kind of its suffix and close it.
+
+    An SVG is the same in every byte for the same figure, so that a repository shows what changed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with plt.rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(path, dpi=150, metadata=metadata)
     plt.close(figure)

@@ -129,7 +129,7 @@ def stable_decay(ramp: str) -> Schedules:
 
 
 def restarts(rate: float, steps: int) -> lrsched.Schedule:
-    """Return three half cosines to zero, each twice as long as the one before, as in SGDR."""
+    """Return three half cosines to zero, each twice as long as the previous one, as in SGDR."""
     return lrsched.cosine_restarts(rate, math.ceil(steps / 7), growth=2)
 
 

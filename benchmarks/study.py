@@ -45,7 +45,7 @@ class Study:
     platform: Literal["cpu", "gpu"] = "cpu"
     """Platform of the runs."""
     out: Path = RESULTS / "run"
-    """Path of the results without extension; .json.gz and .png are appended."""
+    """Path of the results without extension; .json.gz and .svg are appended."""
 
     def __post_init__(self) -> None:
         for what, names, choices in (
@@ -102,7 +102,7 @@ class Run:
     platform: Literal["cpu", "gpu"] = "cpu"
     """Platform of the runs."""
     out: Path = RESULTS / "run"
-    """Path of the results without extension; .json.gz and .png are appended."""
+    """Path of the results without extension; .json.gz and .svg are appended."""
 
     def __post_init__(self) -> None:
         _ = self.study
@@ -166,8 +166,8 @@ def conduct(study: Study, console: Console, *, announce: bool = False) -> list[T
             results += of_workload
     name = study.out.name
     write_study(study.out.with_suffix(".json.gz"), name, study.protocol, results)
-    figures.save(figures.curves(results), study.out.with_suffix(".png"))
-    console.print(f"Wrote {study.out.with_suffix('.json.gz')} and {study.out.with_suffix('.png')}")
+    figures.save(figures.curves(results), study.out.with_suffix(".svg"))
+    console.print(f"Wrote {study.out.with_suffix('.json.gz')} and {study.out.with_suffix('.svg')}")
     return results
 
 

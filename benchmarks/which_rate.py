@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import COLOURS, STYLE
+from benchmarks.figures import COLOURS, STYLE, save
 from benchmarks.platforms import use
 from benchmarks.runs import OPTIMIZERS, RANGES, SHAPES, best_and_usable, final_losses, run_of
 from benchmarks.workloads import WORKLOADS
@@ -262,8 +262,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
                     bbox_to_anchor=(0.5, -0.15),
                     ncols=4,
                 )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        save(figure, path)
 
 
 def _curve(ax: Any, row: dict[str, Any], label: str, colour: str, **style: Any) -> None:

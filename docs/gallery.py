@@ -1,4 +1,4 @@
-"""Draw every schedule of the library: ``python -m docs.gallery [FILE]`` makes docs/gallery.png."""
+"""Draw every schedule of the library: ``python -m docs.gallery [FILE]`` makes docs/gallery.svg."""
 
 import ast
 import doctest
@@ -169,7 +169,8 @@ def draw(file: Path) -> None:
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
     figure.tight_layout(h_pad=0.6, w_pad=0.6)
-    figure.savefig(file, dpi=110)
+    with pyplot.rc_context({"svg.hashsalt": "gallery"}):  # the same bytes for the same picture
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
     pyplot.close(figure)
 
 
@@ -219,4 +220,4 @@ def missing() -> set[str]:
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "gallery.png")
+    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "gallery.svg")

@@ -113,6 +113,36 @@ def test_a_ported_call_is_the_translated_one(peer, name):
         assert made == parse_call(call, peer, porting.RATE)
 
 
+def test_the_reference_has_a_page_for_each_name_and_a_table_of_them():
+    made = reference.pages()
+    assert len({path.lower() for path in made}) == len(made)  # also where the case does not count
+    assert len(made) == 1 + len(reference.PAGES) + len(reference.NAMES)
+    page = made["reference/transforms/muon.md"]
+    assert page.startswith("[Transforms](../transforms.md): `lrsched.transforms.matrix`")
+    assert "::: lrsched.muon\n" in page
+    row = (
+        "| [`muon`](transforms/muon.md) | Muon for matrices and AdamW for the rest, with two rates"
+    )
+    assert row in made["reference/transforms.md"]
+    assert "reference/algebra/schedule.md" in made
+    assert "reference/algebra/Schedule-class.md" in made
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "first"),
+    [
+        ("lrsched.constant", "lrsched.algebra", "A constant: ``value``."),
+        ("lrsched.scaling.RULES", "lrsched.scaling", "The rules by name."),
+        ("lrsched.tuning.Sensitivity", "lrsched.tuning", "How much the final loss depends on"),
+    ],
+)
+def test_a_row_is_the_first_sentence_of_the_documentation(name, where, first):
+    found = reference.summary(name, where)
+    assert found.startswith(first)
+    assert "  " not in found
+    assert "\n" not in found
+
+
 def test_the_reference_has_every_public_name_once():
     listed = Counter(reference.NAMES)
     assert set(listed.values()) == {1}

@@ -104,8 +104,8 @@ def pictures(findings: Findings, folder: Path) -> list[Path]:
         if len(findings.shared_ranks) > 1:
             drawn["budgets"] = _budgets(findings)
     for name, figure in drawn.items():
-        figures.save(figure, folder / f"{name}.png")
-    return [folder / f"{name}.png" for name in drawn]
+        figures.save(figure, folder / f"{name}.svg")
+    return [folder / f"{name}.svg" for name in drawn]
 
 
 def _curves(findings: Findings) -> Figure:

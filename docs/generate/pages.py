@@ -59,7 +59,9 @@ def written(markdown: str) -> str:
 
 
 def complete(path: str, markdown: str) -> str:
-    """Return a page of docs/ as the site shows it."""
+    """Return a page of docs/ as the site shows it; a generated one is complete already."""
+    if path.startswith("reference/"):
+        return markdown
     markdown = MARK.sub(lambda match: PARTS[match[1]](), markdown)
     if path == "adaptive.md":
         markdown = adaptive.with_state_and_cost(markdown)

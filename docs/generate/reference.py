@@ -1,9 +1,12 @@
-"""Pages of the API reference. Each public name is on exactly one page."""
+"""Pages of the API reference: a page with a table for each subject, and one for each name."""
 
 import ast
+import functools
 import importlib
 import inspect
+import itertools
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -115,8 +118,53 @@ def _documented(module: ModuleType) -> Iterator[str]:
 
 def pages() -> dict[str, str]:
     """Return the Markdown of each page by its path; mkdocstrings inserts the docstrings."""
-    content = {f"reference/{file}.md": _page(page) for file, page in PAGES.items()}
-    return content | {"reference/index.md": _index()}
+    content = {"reference/index.md": _index()}
+    for file, page in PAGES.items():
+        content[f"reference/{file}.md"] = _page(file, page)
+        for name, where in names(page):
+            content[f"reference/{_file(file, name)}"] = _name_page(file, page, name, where)
+    return content
+
+
+def _file(file: str, name: str) -> str:
+    """Return the path of the page of a name, relative to the reference."""
+    end = name.rpartition(".")[2]
+    # Some file systems take Schedule.md and schedule.md for one file.
+    is_class = end.lower() != end and end.lower() in PLACES
+    return f"{file}/{end}{'-class' if is_class else ''}.md"
+
+
+def summary(name: str, where: str) -> str:
+    """Return the first sentence of the documentation of a public name.
+
+    >>> summary("lrsched.constant", "lrsched.schedules.constant")
+    'A constant: ``value`` at every step.'
+    """
+    end = name.rpartition(".")[2]
+    thing = getattr(importlib.import_module(where), end)
+    # The docstring of a constant follows it in the source; its value has that of its type.
+    modules = [module for key, module in sys.modules.items() if f"{key}.".startswith(f"{where}.")]
+    written = (_documentation(module)[end] for module in modules if end in _documentation(module))
+    text = next(written, None) or inspect.getdoc(thing) or ""
+    first = re.match(r"(?s).+?(?:(?<! al)\.(?=\s|$)|(?=\n\n)|$)", text)
+    return " ".join(first[0].split()).rstrip(":") if first else ""
+
+
+@functools.cache
+def _documentation(module: ModuleType) -> Mapping[str, str]:
+    """Return the documentation of the constants of a module, by name."""
+    body = ast.parse(inspect.getsource(module)).body
+    found = {}
+    for node, after in itertools.pairwise(body):
+        match node, after:
+            case (
+                (ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)])),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[name] = inspect.cleandoc(text)
+            case _:
+                continue
+    return found
 
 
 def markdown(text: str, near: str = "lrsched") -> str:
@@ -148,27 +196,36 @@ def _link(match: re.Match[str], near: str) -> str:
     return f"[`{name}`][{target}]" if target else match[0]
 
 
-def _page(page: Page) -> str:
+def _page(file: str, page: Page) -> str:
     lines, last = [f"# {page.title}", ""], None
     for name, where in names(page):
         if where != last:
             about = inspect.getdoc(importlib.import_module(where)) or ""
-            lines += [f"## `{where}`", "", markdown(about, where), ""]
+            head = ["| name | what it is |", "| --- | --- |"]
+            lines += ["", f"## `{where}`", "", markdown(about, where), "", *head]
             last = where
-        lines += [f"::: {name}", "    options: {heading_level: 3}", ""]
-    return "\n".join(lines)
+        end = name.rpartition(".")[2]
+        # A bar inside of code would end the cell.
+        text = markdown(summary(name, where), where).replace("|", "\\|")
+        lines.append(f"| [`{end}`]({_file(file, name)}) | {text} |")
+    return "\n".join([*lines, ""])
+
+
+def _name_page(file: str, page: Page, name: str, where: str) -> str:
+    place = f"[{page.title}](../{file}.md): `{where}`"
+    return f"{place}\n\n::: {name}\n    options: {{heading_level: 1}}\n"
 
 
 def _index() -> str:
     lines = [
         "# Reference",
         "",
-        "Every public name with its docstring. Every example on these pages runs as a test.",
+        "A page for each public name. Every example on these pages runs as a test.",
         "",
     ]
     for file, page in PAGES.items():
         links = ", ".join(
-            f"[`{name.rpartition('.')[2]}`]({file}.md#{name})" for name, _ in names(page)
+            f"[`{name.rpartition('.')[2]}`]({_file(file, name)})" for name, _ in names(page)
         )
         lines += [f"**[{page.title}]({file}.md)**: {links}", ""]
     return "\n".join(lines)

@@ -244,10 +244,10 @@ def test_main_writes_the_page_and_the_pictures(tmp_path, capsys):
     assert "mine.json.gz" in out.read_text(encoding="utf-8")
     assert "A &lt;cost&gt;" in out.read_text(encoding="utf-8")
     names = {"courses", "profiles", "sensitivity", "usable", "budgets"}
-    assert {path.stem for path in out.parent.glob("*.png")} == names
+    assert {path.stem for path in out.parent.glob("*.svg")} == names
     printed = "".join(capsys.readouterr().out.split())
-    for path in out.parent.glob("*.png"):
-        assert path.read_bytes().startswith(b"\x89PNG")
+    for path in out.parent.glob("*.svg"):
+        assert "</svg>" in path.read_text()
         assert path.name in printed
 
 

@@ -551,7 +551,7 @@ class RateSite(NamedTuple):
 
     Attributes:
       node: The state that holds it.
-      name: Its label among the rates of the node, or its name among the hyperparameters.
+      name: Label among the rates of the node, or name among the hyperparameters.
       is_hyperparameter: Which of the two.
       is_multiplier: Whether it multiplies a rate that is applied elsewhere.
       group: The labels of its group.
@@ -764,7 +764,7 @@ def _check_not_frozen(function: str, sites: Sequence[RateSite]) -> None:
 
 
 def _is_moved(site: RateSite) -> "chex.Numeric":
-    """Whether a rate has a step of its own; where that is traced, it may have one."""
+    """Return whether a rate has a step of its own; where that is traced, it may have one."""
     offset = site.rate.edits.step_offset
     return is_traced(offset) or np.asarray(offset) != 0
 

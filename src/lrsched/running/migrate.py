@@ -124,8 +124,8 @@ class _SavedRate(NamedTuple):
       node: The state that keeps it.
       group: Labels of the group.
       name: Argument name; "" for a transform with one rate.
-      record: The `RateState`, or the mapping that was restored in its place. None for a state of
-        optax, which holds no schedule.
+      record: The `RateState`, or the mapping that a restore left in its place. None for a
+        state of optax, which has no schedule.
       manual_value: Value in optax's ``hyperparams`` that follows no schedule. None otherwise.
     """
 
