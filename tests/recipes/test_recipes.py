@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import lrsched
 from lrsched import recipes
@@ -33,6 +34,18 @@ def test_every_step_of_the_reference_is_exact(name):
         rates = recipe.schedules[group](np.array(numbers["steps"], np.int32))
         tolerance = 2e-6 * abs(numbers["peak"])
         np.testing.assert_allclose(rates, numbers["rates"], rtol=0, atol=tolerance, err_msg=group)
+
+
+def test_kernels_and_groups_are_found_in_the_paths_of_nnx_variables():
+    params = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), nnx.Param)
+    ones, zeros = (jax.tree.map(make, params) for make in (jnp.ones_like, jnp.zeros_like))
+    recipe = recipes.get("bigvision-vit-s16-i1k-90ep")(steps=10, warmup=1)
+    optimizer = recipe.optimizer([("^(kernel|bias)$", "lr")])
+    state = optimizer.init(ones)
+    for _ in range(2):  # the rate of the first update is 0
+        updates, state = optimizer.update(zeros, state, ones)
+    assert (updates["kernel"][...] < 0).all()
+    assert not updates["bias"][...].any()
 
 
 def test_every_recipe_is_json_and_text():

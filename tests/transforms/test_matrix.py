@@ -260,12 +260,22 @@ def test_muon_refuses_parameters_without_matrices(params):
     with pytest.raises(ValueError, match="hyperball needs the parameters"):
         optimizer.update(params, optimizer.init(params))
     for matrices in ("nothing", lambda path, leaf: False):
-        with pytest.raises(ValueError, match="is not accepted, as it chooses no parameter"):
+        with pytest.raises(ValueError, match=r"chooses no parameter; .* the paths are bias, "):
             lrsched.muon(0.1, matrices=matrices).init(params)
     with pytest.raises(ValueError, match=r"matrices chooses 'bias' of shape .*two axes"):
         lrsched.muon(0.1, matrices="").init(params)
     with pytest.raises(ValueError, match=r"hyperball: matrices=None .* chooses no parameter"):
         lrsched.hyperball(optax.identity(), 0.1, 0.1).init({"bias": jnp.ones(3)})
+
+
+def test_paths_of_nnx_are_those_of_the_variables():
+    seen = []
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    optimizer = lrsched.muon(
+        0.1, matrices=lambda path, leaf: seen.append(path) or path.endswith("kernel")
+    )
+    optimizer.init(nnx.state(model, nnx.Param))
+    assert set(seen) == {"bias", "kernel"}
 
 
 def sign_descent():

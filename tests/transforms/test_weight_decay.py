@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import lrsched
 from lrsched import tuning
@@ -174,6 +175,17 @@ def test_groups_have_their_own_decays_and_schedules():
             updates, state = optimizer.update(PARAMS, state, PARAMS)
             np.testing.assert_array_equal(updates["w"], -factor * PARAMS["w"])
             np.testing.assert_array_equal(updates["b"], 0.0)
+
+
+def test_patterns_are_searched_in_the_paths_of_nnx_variables():
+    params = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), nnx.Param)
+    optimizer = lrsched.with_weight_decay(
+        optax.set_to_zero(), 1.0, [("kernel$", 0.1), ("bias$", 0.0)], coupling="decoupled"
+    )
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, _ = optimizer.update(ones, optimizer.init(ones), ones)
+    np.testing.assert_allclose(updates["kernel"][...], -0.1, rtol=1e-6)
+    assert not updates["bias"][...].any()
 
 
 def test_the_first_pattern_that_is_found_gives_the_decay():

@@ -17,8 +17,7 @@ from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import complex_as_real, tree_where, zero_count
 from lrsched.adaptive.recording import EvenInt
 from lrsched.arguments import POSITIVE_INT, BaseOptimizer, concrete_size
-from lrsched.transforms.composition import compose_rates, path_name, states_of
-from lrsched.transforms.flax_serialization import is_nnx_variable
+from lrsched.transforms.composition import compose_rates, leaves_with_path, states_of
 
 if TYPE_CHECKING:
     import chex
@@ -239,13 +238,7 @@ class RecordHealth:
 
     def _labels(self, params: Any) -> list[str]:
         """Return the label of each array."""
-        paths = [
-            path_name(path)
-            for path, node in jax.tree_util.tree_flatten_with_path(params, is_leaf=is_nnx_variable)[
-                0
-            ]
-            for _ in jax.tree.leaves(node)
-        ]
+        paths = [path for path, _ in leaves_with_path(params)]
         if self.label_fn is not None:
             return [str(self.label_fn(path)) for path in paths]
         parts = [path.split("/") for path in paths]

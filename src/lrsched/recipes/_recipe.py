@@ -29,7 +29,7 @@ from lrsched.recipes._parts import (
     check_parts,
 )
 from lrsched.serialize import from_dict, to_dict
-from lrsched.transforms.composition import path_name
+from lrsched.transforms.composition import map_with_path
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.weight_decay import with_weight_decay
 
@@ -257,24 +257,21 @@ def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
 
 
 def _is_kernel(params: optax.Params) -> "chex.ArrayTree":
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: path_name(path).endswith("kernel"), params
-    )
+    return map_with_path(lambda path, _: path.endswith("kernel"), params)
 
 
 _MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
 
 
 def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
-    def label(path: tuple[object, ...], leaf: object) -> str:
+    def label(path: str, leaf: object) -> str:
         del leaf
-        text = path_name(path)
         for pattern, group in groups:
-            if re.search(pattern, text):
+            if re.search(pattern, path):
                 return group
-        raise ValueError(f"{name}: no pattern of groups matches the parameter {text!r}; add one.")
+        raise ValueError(f"{name}: no pattern of groups matches the parameter {path!r}; add one.")
 
-    return jax.tree_util.tree_map_with_path(label, params)
+    return map_with_path(label, params)
 
 
 def _number(value: Number) -> str:

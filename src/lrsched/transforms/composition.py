@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from optax.transforms import PartitionState
 
+from lrsched.transforms.flax_serialization import is_nnx_variable
 from lrsched.transforms.rate import RateState, check_fingerprint
 
 if TYPE_CHECKING:
@@ -91,6 +92,24 @@ def unwrap_nnx(tree: optax.OptState, leaf_treedef: object) -> optax.OptState:
 def path_name(path: tuple[object, ...]) -> str:
     """Return the path of a leaf as one string: its names and numbers, joined by slashes."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def leaves_with_path(tree: "chex.ArrayTree") -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of each leaf; an ``nnx.Variable`` is a leaf by its own path."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
+    for path, node in flat:
+        for leaf in jax.tree.leaves(node):
+            yield path_name(path), leaf
+
+
+def map_with_path(function: Callable[[str, Any], Any], tree: Tree) -> Tree:
+    """Return the tree of ``function(path, leaf)``, with the paths of `leaves_with_path`."""
+    mapped: Tree = jax.tree_util.tree_map_with_path(
+        lambda path, node: jax.tree.map(lambda leaf: function(path_name(path), leaf), node),
+        tree,
+        is_leaf=is_nnx_variable,
+    )
+    return mapped
 
 
 def cast_like(tree: Tree, like: Tree) -> Tree:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,12 @@ from lrsched.arguments import (
     validate_arguments,
 )
 from lrsched.scaling import mup_width
-from lrsched.transforms.composition import RateFactor, path_name, rate_factor
-from lrsched.transforms.flax_serialization import is_nnx_variable
+from lrsched.transforms.composition import (
+    RateFactor,
+    leaves_with_path,
+    map_with_path,
+    rate_factor,
+)
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import (
     EditRecord,
@@ -37,9 +41,6 @@ from lrsched.transforms.rate import (
     is_live,
     with_live_numbers,
 )
-
-if TYPE_CHECKING:
-    import chex
 
 Multiplier: TypeAlias = ArrayLike | Schedule | Callable[[jax.Array], ArrayLike] | None
 """Multiplier of the rate of a group; None freezes the group."""
@@ -186,7 +187,7 @@ def learning_rate_groups(
 
     def init(params: optax.Params) -> LearningRateGroupsState:
         # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
-        if paths := [path for path, _ in _leaves(params)]:
+        if paths := [path for path, _ in leaves_with_path(params)]:
             _check_coverage(known, default, paths)
         return LearningRateGroupsState(
             jnp.zeros([], jnp.int32),
@@ -217,7 +218,7 @@ def learning_rate_groups(
                 return jnp.zeros_like(update)
             return scale_update(update, multipliers[label])
 
-        updates = _map_with_path(scaled, updates)
+        updates = map_with_path(scaled, updates)
         return updates, LearningRateGroupsState(optax.safe_increment(now), rates, multipliers)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -267,7 +268,7 @@ def layerwise_decay(
         return constant(np.float32(np.float64(cast(float, decay)) ** depths))
 
     def init(params: optax.Params) -> LayerwiseDecayState:
-        num_depths = 1 + max((depth(path) for path, _ in _leaves(params)), default=0)
+        num_depths = 1 + max((depth(path) for path, _ in leaves_with_path(params)), default=0)
         rate = init_rate(schedule(num_depths))
 
         def per_depth(leaf: jax.Array) -> jax.Array:
@@ -306,7 +307,7 @@ def layerwise_decay(
                 )
             return scale_update(update, multipliers[depth(path)])
 
-        updates = _map_with_path(scaled, updates)
+        updates = map_with_path(scaled, updates)
         return updates, LayerwiseDecayState(optax.safe_increment(now), rates, multipliers)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -343,7 +344,7 @@ def mup_groups(
     >>> lrsched.mup_groups(shapes(512), shapes(64))
     [('^hidden$', 0.125)]
     """
-    wide, narrow = dict(_leaves(params)), dict(_leaves(base_params))
+    wide, narrow = dict(leaves_with_path(params)), dict(leaves_with_path(base_params))
     if wide.keys() != narrow.keys():
         apart = sorted(wide.keys() ^ narrow.keys())
         raise ValueError(f"mup_groups: {', '.join(apart)} are in one of the two models only.")
@@ -386,7 +387,7 @@ def group_table(groups: Groups, params: optax.Params, default: Multiplier = 1.0)
     head  (3,)    head     linear(init=2.0, end=1.0, steps=10)
     """
     known = _checked(groups, default)
-    leaves = list(_leaves(params))
+    leaves = list(leaves_with_path(params))
     _check_coverage(known, default, [path for path, _ in leaves])
     rows = [("path", "shape", "group", "multiplier")]
     for path, leaf in leaves:
@@ -497,21 +498,3 @@ def _label(known: Mapping[str, Group], path: str) -> str:
         if group.pattern is not None and re.search(group.pattern, path)
     )
     return next(found, DEFAULT_GROUP)
-
-
-def _leaves(tree: chex.ArrayTree) -> Iterator[tuple[str, jax.Array]]:
-    """Yield the path and value of each array; an ``nnx.Variable`` is an array by its own path."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
-    for path, node in flat:
-        for leaf in jax.tree.leaves(node):
-            yield path_name(path), leaf
-
-
-def _map_with_path(
-    function: Callable[[str, jax.Array], jax.Array], tree: chex.ArrayTree
-) -> chex.ArrayTree:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, node: jax.tree.map(lambda leaf: function(path_name(path), leaf), node),
-        tree,
-        is_leaf=is_nnx_variable,
-    )

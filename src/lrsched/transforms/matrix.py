@@ -24,10 +24,11 @@ from lrsched.arguments import (
     in_range,
     one_of,
     short_repr,
+    shorten,
     validate_arguments,
     whole_number,
 )
-from lrsched.transforms.composition import path_name
+from lrsched.transforms.composition import leaves_with_path, map_with_path
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.nonfinite import NonfinitePolicy, guard_nonfinite, zero_nonfinite
 from lrsched.transforms.weight_decay import scalar_or_schedule
@@ -410,18 +411,18 @@ def _without_float16(
 
 def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
     def init(params: optax.Params) -> HyperballState:
-        def radius(path: tuple[object, ...], param: jax.Array) -> jax.Array:
+        def radius(path: str, param: jax.Array) -> jax.Array:
             norm = _norm(param)
             if not isinstance(norm, jax.core.Tracer) and not 0 < norm < jnp.inf:
                 fault = f"has the norm {norm:g} in float32" if jnp.any(param != 0) else "is zero"
                 raise ValueError(
-                    f"hyperball: the matrix {path_name(path)!r} {fault}, which is not accepted, as "
+                    f"hyperball: the matrix {path!r} {fault}, which is not accepted, as "
                     "its norm never changes; initialise it with another value or exclude it by "
                     "matrices."
                 )
             return norm
 
-        return HyperballState(jax.tree_util.tree_map_with_path(radius, params))
+        return HyperballState(map_with_path(radius, params))
 
     def update(
         updates: optax.Updates, state: HyperballState, params: optax.Params | None = None
@@ -478,12 +479,12 @@ def _dimensions_of(
 ) -> Callable[[optax.Params], optax.Params]:
     """Return the function from matrices to their dimension numbers."""
 
-    def dimensions(path: tuple[object, ...], leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers:
-        chosen = matrices(path_name(path), leaf)
+    def dimensions(path: str, leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers:
+        chosen = matrices(path, leaf)
         is_given = isinstance(chosen, optax.contrib.MuonDimensionNumbers)
         return chosen if is_given else optax.contrib.MuonDimensionNumbers()
 
-    return lambda params: jax.tree_util.tree_map_with_path(dimensions, params)
+    return lambda params: map_with_path(dimensions, params)
 
 
 def _fits(axes: optax.contrib.MuonDimensionNumbers, ndim: int) -> bool:
@@ -529,19 +530,19 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
             raise ValueError(
                 f"{function}: matrices chooses {path!r} of shape {np.shape(leaf)}"
                 f"{' with complex entries' if is_complex else ''}, which is not accepted; a matrix "
-                "must be real and have two axes; return MuonDimensionNumbers of an array with more."
+                "must be real and have two axes; of an array with more, a function for matrices "
+                "returns MuonDimensionNumbers."
             )
         return bool(chosen)
 
     def labels(params: optax.Params) -> optax.Params:
-        found = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: MATRIX if is_matrix(path_name(path), leaf) else REST, params
-        )
+        found = map_with_path(lambda path, leaf: MATRIX if is_matrix(path, leaf) else REST, params)
         # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
         if (leaves := jax.tree.leaves(found)) and MATRIX not in leaves:
+            paths = ", ".join(path for path, _ in leaves_with_path(params))
             raise ValueError(
-                f"{function}: matrices={matrices!r} is not accepted, as it chooses no parameter; "
-                "it must choose at least one, with two axes."
+                f"{function}: matrices={short_repr(matrices)} is not accepted, as it chooses no "
+                f"parameter; it must choose at least one; the paths are {shorten(paths)}."
             )
         return found
 

@@ -25,7 +25,7 @@ from lrsched.arguments import (
     short_repr,
     validate_arguments,
 )
-from lrsched.transforms.composition import path_name
+from lrsched.transforms.composition import leaves_with_path, map_with_path
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.learning_rate import scale_by_learning_rate
 
@@ -301,7 +301,7 @@ def _first_match(patterns: Sequence[str], path: str) -> str | None:
 
 def _check_coverage(patterns: Sequence[str], params: optax.Params) -> None:
     """Raise ``ValueError`` if a pattern gives its decay to no parameter."""
-    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    paths = [path for path, _ in leaves_with_path(params)]
     used = {_first_match(patterns, path) for path in paths}
     # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
     if paths and (idle := [pattern for pattern in patterns if pattern not in used]):
@@ -319,11 +319,7 @@ def _group_mask(
     def of_group(params: optax.Params) -> optax.Params:
         allowed = mask(params) if callable(mask) else mask
 
-        def first_matches(path: tuple[object, ...], leaf: object) -> bool:
-            del leaf
-            return _first_match(patterns, path_name(path)) == pattern
-
-        chosen = jax.tree_util.tree_map_with_path(first_matches, params)
+        chosen = map_with_path(lambda path, _: _first_match(patterns, path) == pattern, params)
         if allowed is None:
             return chosen
         return jax.tree.map(
