@@ -326,6 +326,8 @@ def test_doctor_finds_nothing_here(run):
         (("describe", "nowhere.yaml"), "nowhere.yaml: No such file"),
         (("list", "--jsn"), "option '--jsn' is not known; perhaps --json; see lrsched list --help"),
         (("list", "--import", "no_such_module"), "--import no_such_module: ModuleNotFoundError"),
+        (("list", "--import", "own.py"), "the name of a module, as in --import own."),
+        (("show", "tent_of_yours", "--steps", "4"), "by --import MODULE"),
         (("compare",), "required: SCHEDULE; see lrsched compare --help"),
         (("bound", "constant(1.0)"), "give --steps"),
         (("bound", "cosine(1.0, 9)", "--steps", "0"), "--steps: 0 is not accepted"),

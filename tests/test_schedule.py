@@ -340,7 +340,9 @@ def test_reserved_parameter_names_are_refused(reserved):
 
 
 def test_a_horizon_that_is_no_parameter_is_refused():
-    with pytest.raises(ValueError, match="horizon='length' is not one of peak"):
+    with pytest.raises(
+        ValueError, match=r"horizon='length' is not accepted; .* behind the step: peak"
+    ):
 
         @lrsched.schedule(horizon="length")
         def wrong(step, peak):
@@ -457,3 +459,12 @@ def test_it_can_be_made_while_jax_traces(case):
 def test_a_number_that_float32_does_not_have_is_refused_with_the_reason(value, reason):
     with pytest.raises(ValueError, match=rf"in magnitude, {reason} in float32\); .* finite number"):
         lrsched.one_cycle(1.0, 100, final_div_factor=value)
+
+
+def test_a_function_that_returns_nothing_is_named():
+    @lrsched.schedule(name="returns_nothing")
+    def returns_nothing(step, peak: float):
+        pass
+
+    with pytest.raises(ValueError, match="returns_nothing: its function returned None; it must"):
+        returns_nothing(1.0)(3)

@@ -485,6 +485,11 @@ def _evaluate(schedule: Schedule, step: ArrayLike) -> jax.Array:
         raise ValueError(
             f"{definition.name}: its function needs the step or a parameter {WRITE_IN_JAX}."
         ) from None
+    if value is None:
+        raise ValueError(
+            f"{definition.name}: its function returned None; it must return the rate, a number or "
+            "an array of the shape of the step."
+        )
     value = jnp.asarray(value, jnp.float32)
     # Products and interpolations of schedules stay finite: 0 * inf would be NaN.
     value = clip_finite(value)
@@ -617,7 +622,10 @@ def _define(
             raise ValueError(f"{name}: **{parameter.name} is not accepted; name each parameter.")
     argument_types = {p.name: argument_type_of(p.annotation) for p in parameters}
     if isinstance(horizon, str) and horizon not in argument_types:
-        raise ValueError(f"{name}: horizon={horizon!r} is not one of {', '.join(argument_types)}.")
+        raise ValueError(
+            f"{name}: horizon={horizon!r} is not accepted; horizon must be a function of the "
+            f"schedule or one of the parameters behind the step: {', '.join(argument_types)}."
+        )
     signature = signature.replace(parameters=parameters)
     return ScheduleDefinition(name, function, signature, argument_types, horizon, check, phases)
 
@@ -704,8 +712,8 @@ def get_definition(name: object) -> ScheduleDefinition:
         raise ValueError(f"no schedule is called {short_repr(name)}; its name must be a string.")
     near = difflib.get_close_matches(name[:80], REGISTRY, n=3, cutoff=0.0)
     raise ValueError(
-        f"no schedule is called {short_repr(name)}; the nearest are {', '.join(near)}. One of your "
-        "own must be imported before it is read back."
+        f"no schedule is called {short_repr(name)}; the nearest are {', '.join(near)}. Import the "
+        "module of a custom schedule first, at the command line by --import MODULE."
     )
 
 

@@ -88,6 +88,26 @@ MISTAKES = {
         {"init": lambda self, params: NormState(params)},
         "ByNorm.update returned a state of another structure than init",
     ),
+    "a state of another shape": (
+        {
+            "update": lambda self, inputs: MethodOutput(
+                lambda kept: inputs.gradients, NormState(jnp.ones(3)), 1.0
+            )
+        },
+        r"a state whose .norm_sq has the shape \(3,\), where that of init has \(\)",
+    ),
+    "a rate with axes": (
+        {
+            "update": lambda self, inputs: MethodOutput(
+                lambda kept: inputs.gradients, inputs.state, jnp.ones(2)
+            )
+        },
+        r"a learning_rate of shape \(2,\); it must be a scalar",
+    ),
+    "updates of another structure": (
+        {"update": lambda self, inputs: MethodOutput(lambda kept: 1.0, inputs.state, 1.0)},
+        "updates of another structure; the function must return a tree like the parameters",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+from typing import NamedTuple
 
 import chex
 import jax
@@ -13,6 +14,8 @@ import pytest
 from flax import nnx
 
 import lrsched
+from lrsched.adaptive.controller import controller_dataclass, scale_by_controller
+from lrsched.arguments import NonNegativeInt, PositiveFloat
 
 RULE = {"factor": 0.5, "patience": 1}
 
@@ -361,3 +364,70 @@ def test_a_schedule_and_a_controller_drive_any_base(base):
         rate = schedule(step) * scale
         np.testing.assert_allclose(lrsched.learning_rate(state), rate, rtol=1e-6)
         np.testing.assert_allclose(updates["w"], -rate * bare["w"], rtol=1e-5)
+
+
+class CountState(NamedTuple):
+    count: jax.Array
+
+
+class Counted:
+    """Halve the rate at each metric."""
+
+    factor: PositiveFloat = 0.5
+    active_from: NonNegativeInt = 0
+
+    @property
+    def metric_names(self):
+        return ("value",)
+
+    def init(self):
+        return CountState(jnp.zeros([], jnp.int32))
+
+    def observe(self, state, scale, metrics):
+        return CountState(state.count + 1), scale * self.factor
+
+
+MISTAKES = {
+    "a plain dataclass": (
+        {},
+        dataclasses.dataclass(frozen=True),
+        "must be decorated with @controller_dataclass",
+    ),
+    "a name": (
+        {"metric_names": property(lambda self: "value")},
+        controller_dataclass,
+        "metric_names is 'value'; it must be a property that returns a tuple",
+    ),
+    "a method": (
+        {"metric_names": lambda self: ("value",)},
+        controller_dataclass,
+        "it must be a property that returns a tuple",
+    ),
+    "the scale alone": (
+        {"observe": lambda self, state, scale, metrics: scale},
+        controller_dataclass,
+        "it must return a pair, the state and the scale",
+    ),
+    "a swapped pair": (
+        {"observe": lambda self, state, scale, metrics: (scale, state)},
+        controller_dataclass,
+        "a pair whose state has another structure",
+    ),
+    "a scale with axes": (
+        {"observe": lambda self, state, scale, metrics: (state, jnp.ones(2))},
+        controller_dataclass,
+        "a pair whose scale has another structure or other shapes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrong", "decorate", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_of_an_author_is_named(wrong, decorate, message):
+    fields = {"__annotations__": Counted.__annotations__, "factor": 0.5, "active_from": 0}
+    cls = decorate(type("Mistaken", (Counted,), {**fields, **wrong}))
+    with pytest.raises(TypeError, match=message):
+        scale_after(scale_by_controller(cls()), [1.0])
+
+
+def test_a_finished_controller_has_no_mistake():
+    assert scale_after(scale_by_controller(controller_dataclass(Counted)()), [1.0, 2.0]) == 0.25

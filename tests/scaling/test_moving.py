@@ -249,6 +249,14 @@ def test_groups_become_multipliers_of_the_rate():
         moved.learning_rate_groups([("head", "head")])
 
 
+def test_a_name_that_rules_do_not_move_is_noted():
+    sizes = {"from_": Size(batch=16), "to": Size(batch=64), "rule": "linear"}
+    moved = transfer({"lr": 0.1, "adam_learning_rate": 0.1}, **sizes)
+    assert moved.hyperparameters == {"lr": 0.1, "adam_learning_rate": 0.4}
+    assert moved.notes[-1].startswith("kept: lr; rules move 'learning_rate'")
+    assert not any(note.startswith("kept") for note in transfer({"b1": 0.9}, **sizes).notes)
+
+
 def test_opposed_rules_are_warned_of():
     moved = transfer(FOUND, from_=SMALL, to=SMALL, rule=["horizon", "step-law"])
     assert moved.notes[-1].startswith("warning: 'horizon' lowers the rate")

@@ -209,6 +209,21 @@ def test_mup_groups_are_those_of_the_hidden_matrices():
     assert float(state.multipliers["^hidden/1/kernel$"]) == 0.25
 
 
+def test_mup_groups_take_the_fan_in_of_attention_from_a_function():
+    def shapes(width):
+        def model():
+            return nnx.MultiHeadAttention(4, width, decode=False, rngs=nnx.Rngs(0))
+
+        return jax.eval_shape(lambda: nnx.state(model(), nnx.Param))
+
+    groups = dict(
+        lrsched.mup_groups(
+            shapes(64), shapes(32), fan_in_axis=lambda path: (0, 1) if "out/" in path else 0
+        )
+    )
+    assert groups == {f"^{name}/kernel$": 0.5 for name in ("key", "out", "query", "value")}
+
+
 def test_a_dry_run_shows_every_parameter():
     assert lrsched.group_table(GROUPS, PARAMS).splitlines() == [
         "path             shape   group      multiplier",

@@ -353,7 +353,9 @@ def _make_transform(method: AdaptiveMethod[State]) -> optax.GradientTransformati
             should_keep = should_apply = should_update
             is_counted = jnp.asarray(False)
         kept = tree_where(should_keep, new_state, old_state)
-        wanted = jax.tree.map(lambda u: jnp.where(should_apply, u, 0), output.updates(kept))
+        new_updates = output.updates(kept)
+        _check_updates(type(method).__name__, new_updates, gradients)
+        wanted = jax.tree.map(lambda u: jnp.where(should_apply, u, 0), new_updates)
         applied = real_as_complex(wanted, updates)
         return applied, AdaptiveState(
             jnp.where(is_accepted, optax.safe_increment(now), state.count),
@@ -415,6 +417,29 @@ def _check_output(name: str, output: object, state: optax.OptState) -> None:
         raise TypeError(
             f"{name}.update returned a state of another structure than init; both must return a "
             f"{type(state).__name__} with the same fields."
+        )
+    for (path, old), new in zip(
+        jax.tree.leaves_with_path(state), jax.tree.leaves(output.state), strict=True
+    ):
+        # A broadcast of both would be accepted silently, and change the state's shapes.
+        if jnp.shape(old) != jnp.shape(new):
+            raise TypeError(
+                f"{name}.update returned a state whose {jax.tree_util.keystr(path)} has the shape "
+                f"{jnp.shape(new)}, where that of init has {jnp.shape(old)}; both must have one "
+                "shape."
+            )
+    if jnp.ndim(output.learning_rate) != 0:
+        raise TypeError(
+            f"{name}.update returned a learning_rate of shape {jnp.shape(output.learning_rate)}; "
+            "it must be a scalar."
+        )
+
+
+def _check_updates(name: str, updates: object, gradients: optax.Updates) -> None:
+    if jax.tree.structure(updates) != jax.tree.structure(gradients):
+        raise TypeError(
+            f"{name}.update returned updates of another structure; the function must return a tree "
+            "like the parameters, such as tree_descent(inputs.gradients, rate)."
         )
 
 

@@ -19,7 +19,7 @@ import optax
 from jax.typing import ArrayLike
 
 from lrsched.adaptive.base import copy_aliased_leaves, tree_where, zero_count
-from lrsched.arguments import concrete_size
+from lrsched.arguments import concrete_size, short_repr
 from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, unwrap_nnx
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import broadcast_number, to_state, with_live_leaves
@@ -156,6 +156,9 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
     Raises:
       ValueError: If a hyperparameter is an array with axes. At ``init``, if a static one is
         traced.
+      TypeError: If the controller is not of a `controller_dataclass`, or its ``metric_names`` is
+        not a tuple of names. When a metric arrives, if ``observe`` returns no pair of a state and
+        a scale with the structure and the shapes of before.
 
     Example:
       >>> import jax.numpy as jnp, lrsched
@@ -168,6 +171,7 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
       >>> updates.tolist()
       [0.5]
     """
+    _check_controller(controller)
     controller = _with_concrete_sizes(controller)
 
     def init(params: optax.Params) -> ControllerState:
@@ -196,6 +200,39 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
         return updates, state._replace(count=optax.safe_increment(state.count))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_controller(controller: Controller) -> None:
+    """Raise ``TypeError`` for a class that the author of a controller has not finished."""
+    name = type(controller).__name__
+    if not dataclasses.is_dataclass(controller) or jax.tree_util.all_leaves([controller]):
+        raise TypeError(f"{name} must be decorated with @controller_dataclass.")
+    names = getattr(controller, "metric_names", None)
+    # A text is a sequence of letters, none of which is the name of a metric.
+    if not isinstance(names, tuple) or not all(isinstance(each, str) for each in names):
+        raise TypeError(
+            f"{name}.metric_names is {short_repr(names)}; it must be a property that returns a "
+            'tuple of names, such as ("value",).'
+        )
+
+
+def _check_observed(name: str, new: object, old: tuple[chex.ArrayTree, jax.Array]) -> None:
+    if not (isinstance(new, tuple) and len(new) == 2):
+        raise TypeError(
+            f"{name}.observe returned a {type(new).__name__}; it must return a pair, the state and "
+            "the scale."
+        )
+    # Scalars that meet arrays would broadcast silently.
+    for title, after, before in zip(("state", "scale"), new, old, strict=True):
+        is_same = jax.tree.structure(after) == jax.tree.structure(before)
+        if not is_same or [*map(jnp.shape, jax.tree.leaves(after))] != [
+            *map(jnp.shape, jax.tree.leaves(before))
+        ]:
+            raise TypeError(
+                f"{name}.observe returned a pair whose {title} has another structure or other "
+                "shapes than before; it must return the state, like that of init, and the scale, "
+                "a scalar."
+            )
 
 
 def _with_concrete_sizes(controller: Class) -> Class:
@@ -316,6 +353,7 @@ def _observe(state: ControllerState, metrics: Mapping[str, ArrayLike]) -> Contro
     is_finite = jnp.all(jnp.isfinite(jnp.stack(list(values.values()))))
     old = (state.controller_state, state.scale)
     new = state.controller.observe(*old, values)
+    _check_observed(type(state.controller).__name__, new, old)
     # Hyperparameters that are traced pass unchecked. A factor of -1 or NaN among them would turn
     # descent into ascent, or lose the scale for all later updates.
     is_valid_scale = jnp.isfinite(new[1]) & (new[1] >= 0)

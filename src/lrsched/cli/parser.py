@@ -210,6 +210,10 @@ def _import(module: str) -> None:
         sys.path.insert(0, os.getcwd())
     try:
         importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        name = module.removesuffix(".py").replace("/", ".")
+        hint = f"give the name of a module, as in --import {name}" if name != module else str(error)
+        raise ValueError(f"--import {module}: ModuleNotFoundError: {hint}.") from None
     # The module is code of the user's and may raise anything, even at `sys.exit()`.
     except (Exception, SystemExit) as error:
         raise ValueError(f"--import {module}: {type(error).__name__}: {error}.") from None

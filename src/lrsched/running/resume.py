@@ -68,7 +68,14 @@ continues.
     """
     _check_concrete("opt_state", opt_state)
     if isinstance(configured, Schedule) or callable(configured) or is_number(configured):
-        sites = rate_sites("check_resume", opt_state, one_group=True)
+        sites = rate_sites("check_resume", opt_state)
+        groups = sorted({group_label(site.group) for site in sites})
+        if len(groups) > 1:
+            raise ValueError(
+                f"check_resume: one schedule is not accepted for the {len(groups)} rates of the "
+                f"state ({', '.join(map(repr, groups))}); configured must be the state of the "
+                "configuration, optimizer.init(params)."
+            )
         new = init_rate(SCHEDULE.validate("check_resume", "configured", configured))
         lines = [_describe_mismatch(site, new) for site in sites]
         own = {(id(site.node.state), site.name) for site in sites}

@@ -168,6 +168,7 @@ class Move:
 
 
 RATE: Final = "learning_rate"
+_MOVABLE: Final = ("b1", "b2", "eps", "weight_decay", "batch_size")
 
 
 def _is_rate(name: str) -> bool:
@@ -517,6 +518,12 @@ def transfer(
             f"{name} assumes: {RULES[name].assumes}",
             f"{name} source: {RULES[name].measured}",
         ]
+    unknown = [name for name in values if not (_is_rate(name) or name in _MOVABLE)]
+    if unknown:
+        notes.append(
+            f"kept: {', '.join(unknown)}; rules move 'learning_rate', any '*_learning_rate', "
+            f"{', '.join(map(repr, _MOVABLE))}."
+        )
     if set(names) >= _OPPOSED:
         notes.append(
             "warning: 'horizon' lowers the rate of a longer run at a fixed batch, 'step-law' "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -314,7 +315,10 @@ def layerwise_decay(
 
 
 def mup_groups(
-    params: optax.Params, base_params: optax.Params, *, fan_in_axis: int = -2
+    params: optax.Params,
+    base_params: optax.Params,
+    *,
+    fan_in_axis: int | Callable[[str], int | tuple[int, ...]] = -2,
 ) -> list[tuple[str, float]]:
     """Return the groups of a wide model under muP with Adam, from the shapes of a narrow one.
 
@@ -326,7 +330,10 @@ def mup_groups(
     Args:
       params: Parameters of the wide model, or their shapes (``jax.eval_shape``).
       base_params: Parameters of the model whose rate was tuned, or their shapes.
-      fan_in_axis: Axis of a hidden matrix that is its fan-in. Defaults to -2, as in Flax.
+      fan_in_axis: Axis of a hidden matrix that is its fan-in, or a function of its path that
+        returns the axis or a tuple of axes. Defaults to -2, as in Flax's layers. The kernels of
+        Flax's attention have three axes: 0 is the fan-in of its query, key and value, and
+        ``(0, 1)`` that of its output.
 
     Returns:
       Pairs for `learning_rate_groups`, one for each hidden matrix.
@@ -355,12 +362,17 @@ def mup_groups(
             raise ValueError(f"mup_groups: {path} has the shapes {base} and {shape}.")
         grown = [axis for axis, (a, b) in enumerate(zip(shape, base, strict=True)) if a != b]
         if len(grown) > 1:
-            if fan_in_axis % len(shape) not in grown:
+            axes = fan_in_axis(path) if callable(fan_in_axis) else fan_in_axis
+            fan_in, base_fan_in = (
+                math.prod(np.atleast_1d(np.take(s, axes)).tolist()) for s in (shape, base)
+            )
+            if fan_in == base_fan_in:
                 raise ValueError(
-                    f"mup_groups: fan_in_axis={fan_in_axis} of {path} has not grown from {base} to "
-                    f"{shape}; fan_in_axis must be the axis of the fan-in."
+                    f"mup_groups: fan_in_axis={axes} of {path} has not grown from {base} to "
+                    f"{shape}; fan_in_axis must be the axis of the fan-in, or a function of the "
+                    "path that returns it."
                 )
-            multiplier = mup_width(1.0, shape[fan_in_axis], base_width=base[fan_in_axis])
+            multiplier = mup_width(1.0, fan_in, base_width=base_fan_in)
             found.append((f"^{re.escape(path)}$", cast(float, multiplier)))
     return found
 
