@@ -248,6 +248,11 @@ class Bench:
             self._runs[optimizer] = run_of(self.workload, self.data, optimizer)
         return self._runs[optimizer]
 
+    def forget_programs(self) -> None:
+        """Release the compiled programs of this process."""
+        self._runs.clear()
+        jax.clear_caches()
+
     @cached_property
     def _first(self) -> float:
         run = self.run(POLICIES["constant"].optimizer)

@@ -164,6 +164,9 @@ def conduct(study: Study, console: Console, *, announce: bool = False) -> list[T
             for budget in bench.budgets:
                 console.print(tables.trials([t for t in of_workload if t.budget == budget]))
             results += of_workload
+            # XLA has no room for the programs of all workloads at once: each takes memory maps, of
+            # which Linux gives a process 65,530.
+            bench.forget_programs()
     name = study.out.name
     write_study(study.out.with_suffix(".json.gz"), name, study.protocol, results)
     figures.save(figures.curves(results), study.out.with_suffix(".svg"))
@@ -213,6 +216,7 @@ def _announce(benches: Sequence[Bench], study: Study, store: Store, console: Con
         seconds = programs * compile_seconds + updates * update_seconds
         console.print(f"{bench.workload.title}: {len(missing)} trials, {seconds / 60:.0f} min")
         total += seconds
+        bench.forget_programs()
     console.print(
         f"The study takes about {total / 60:.0f} minutes on {len(jax.devices())} devices "
         f"(estimated in {time.perf_counter() - start:.0f} s)."

@@ -436,7 +436,8 @@ def _check_output(name: str, output: object, state: optax.OptState) -> None:
 
 
 def _check_updates(name: str, updates: object, gradients: optax.Updates) -> None:
-    if jax.tree.structure(updates) != jax.tree.structure(gradients):
+    structure: Any = jax.tree.structure(gradients)
+    if jax.tree.structure(updates) != structure:
         raise TypeError(
             f"{name}.update returned updates of another structure; the function must return a tree "
             "like the parameters, such as tree_descent(inputs.gradients, rate)."

@@ -224,10 +224,9 @@ def _check_observed(name: str, new: object, old: tuple[chex.ArrayTree, jax.Array
         )
     # Scalars that meet arrays would broadcast silently.
     for title, after, before in zip(("state", "scale"), new, old, strict=True):
-        is_same = jax.tree.structure(after) == jax.tree.structure(before)
-        if not is_same or [*map(jnp.shape, jax.tree.leaves(after))] != [
-            *map(jnp.shape, jax.tree.leaves(before))
-        ]:
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (after, before)]
+        shapes = [[*map(jnp.shape, jax.tree.leaves(tree))] for tree in (after, before)]
+        if structures[0] != structures[1] or shapes[0] != shapes[1]:
             raise TypeError(
                 f"{name}.observe returned a pair whose {title} has another structure or other "
                 "shapes than before; it must return the state, like that of init, and the scale, "
