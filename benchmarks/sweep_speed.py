@@ -208,7 +208,7 @@ def _compile(
     start = jax.jit(wrap(begin)).lower(rates).compile()
     carry, indices = jax.eval_shape(wrap(begin), rates), np.asarray(order)
     # The mini-batch is an argument that all runs of a vmap share.
-    update = jax.jit(
+    update: Any = jax.jit(
         lambda carry, indices: wrap(lambda carry: step(carry, indices))(carry), donate_argnums=0
     )
     update = update.lower(carry, indices[0]).compile()
@@ -217,7 +217,8 @@ def _compile(
         carry = start(rates)
         for batch in indices:
             carry, loss = update(carry, batch)
-        return loss
+        last: jax.Array = loss
+        return last
 
     return loop
 

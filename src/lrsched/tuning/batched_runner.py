@@ -302,7 +302,8 @@ class _Programs:
         def replace(old: jax.Array, new: jax.Array) -> jax.Array:
             kept = jax.lax.dynamic_index_in_dim(old, lane, keepdims=False)
             value = jnp.where(exists, new, kept)
-            return jax.lax.dynamic_update_index_in_dim(old, value, lane, 0)
+            replaced: jax.Array = jax.lax.dynamic_update_index_in_dim(old, value, lane, 0)
+            return replaced
 
         started: RunStates = jax.tree.map(replace, states, run)
         return started
@@ -657,7 +658,8 @@ def _update_jaxpr(training: Training, example: RunSpec) -> "Jaxpr":
         state = training.init(spec.schedule, jax.random.key(spec.seed))
         return training.step(state, training.batch(data, jax.random.key(0), jnp.int32(0)))
 
-    return jax.make_jaxpr(update)(example, training.data).jaxpr
+    jaxpr: Jaxpr = jax.make_jaxpr(update)(example, training.data).jaxpr
+    return jaxpr
 
 
 def _primitives(jaxpr: "Jaxpr") -> set[str]:
@@ -666,7 +668,7 @@ def _primitives(jaxpr: "Jaxpr") -> set[str]:
     for equation in jaxpr.eqns:
         names.add(equation.primitive.name)
         for parameter in jax.tree.leaves(list(equation.params.values())):
-            inner = getattr(parameter, "jaxpr", parameter)
+            inner: Any = getattr(parameter, "jaxpr", parameter)
             # Not isinstance: the import of jax.extend loads Pallas, which takes as long as lrsched.
             if hasattr(inner, "eqns"):
                 names |= _primitives(inner)
