@@ -1,14 +1,17 @@
 """Time of training with 64 learning rates: `python -m benchmarks sweep-speed`.
 
-Trains an MLP (64-128-128-10) on digits with Adam for 300 updates of 128 examples, with:
+Trains an MLP (64-128-128-10) on digits with Adam for 300 updates of 128 examples, or with
+``--workload`` the CNN on MNIST for 20 updates or the vision transformer for 50, with:
 
 * ``fresh loop``, ``fresh scan``: ``optax.adam(rate)``, which is compiled again for each rate;
-* ``inject``: ``optax.inject_hyperparams``, compiled once, one rate after another;
+* ``inject``: ``optax.inject_hyperparams``, compiled once, one rate after another. The updates are
+  one ``scan``, or a Python loop for convolutions, which are slow in a loop of XLA's CPU backend;
 * ``vmap``: the same, with all rates in one ``jax.vmap``;
 * ``torch``: a loop in PyTorch, if it is installed;
 * ``lrsched``: `lrsched.tuning.sweep`, on one device and on one device per core.
 
-All methods run in the same process, one after another, several times; the shortest time counts.
+All methods run in the same process, one after another, several times. The shortest time counts, and
+the ratio to the better one of ``inject`` and ``vmap`` is the median over the rounds.
 Then the range test is compared with that of torch-lr-finder (`pip install -e ".[bench,peers]"`
 installs PyTorch and torch-lr-finder), and the sweep runs on 1, 2, 4 and 8 CPU devices.
 """
@@ -20,28 +23,31 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import cross_entropy
 from benchmarks.workloads.digits_mlp import load
 from lrsched import constant, tuning
 from lrsched.tuning.batched_runner import cached_runners
 
 SIZES = (64, 128, 128, 10)
-STEPS, BATCH = 300, 128
+STEPS = {"mlp": 300, "cnn": 20, "transformer": 50}
+BATCH = 128
 COLLECTIVE = r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\("
 
 
@@ -49,8 +55,12 @@ COLLECTIVE = r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatt
 class Options:
     """Options of the benchmark."""
 
+    workload: Literal["mlp", "cnn", "transformer"] = "mlp"
+    """Model and data. For models other than the MLP only the sweep is measured."""
     members: int = 64
     """Number of learning rates, from 1e-4 to 1e-1."""
+    steps: int | None = None
+    """Number of updates of each rate. Defaults to 300, 20 and 50 for the three workloads."""
     rounds: int = 3
     """Number of timings of each method. Methods that compile for each rate are timed once."""
     skip_fresh: bool = False
@@ -61,8 +71,35 @@ class Options:
     """JSON file of the numbers."""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What every method of the comparison trains.
+
+    Attributes:
+      params: Function from a random key to the initial parameters.
+      loss_fn: Function ``(params, batch) -> loss``, a mean over the mini-batch.
+      data: Arrays with a leading axis of examples.
+      batch_size: Number of examples of a mini-batch.
+      steps: Number of updates of each rate.
+      is_scan: Whether the updates of a rate are one loop on the device.
+    """
+
+    params: Callable[[jax.Array], Any]
+    loss_fn: Callable[[Any, Any], jax.Array]
+    data: Any
+    batch_size: int
+    steps: int
+    is_scan: bool = True
+
+    def order(self) -> jax.Array:
+        """Return the indices of each mini-batch, int32 of shape ``(steps, batch_size)``."""
+        num_examples = len(jax.tree.leaves(self.data)[0])
+        shape = (self.steps, self.batch_size)
+        return jax.random.randint(jax.random.key(1), shape, 0, num_examples)
+
+
 def params(key: jax.Array) -> list[dict[str, jax.Array]]:
-    """Return the initial weights and biases of the layers, float32."""
+    """Return the initial weights and biases of the layers of the MLP, float32."""
     keys = jax.random.split(key, len(SIZES) - 1)
     return [
         {"w": jax.random.normal(key, (a, b)) / a**0.5, "b": jnp.zeros(b)}
@@ -71,7 +108,7 @@ def params(key: jax.Array) -> list[dict[str, jax.Array]]:
 
 
 def loss_fn(params: list[dict[str, jax.Array]], batch: Any) -> jax.Array:
-    """Return the mean cross-entropy of a mini-batch."""
+    """Return the mean cross-entropy of a mini-batch under the MLP."""
     hidden, labels = batch
     for index, layer in enumerate(params):
         hidden = hidden @ layer["w"] + layer["b"]
@@ -79,20 +116,38 @@ def loss_fn(params: list[dict[str, jax.Array]], batch: Any) -> jax.Array:
     return cross_entropy(hidden, labels)
 
 
-def examples() -> tuple[Any, jax.Array]:
-    """Return the data, and the indices of each mini-batch, int32 of shape ``(STEPS, BATCH)``."""
-    train = load().train
-    order = jax.random.randint(jax.random.key(1), (STEPS, BATCH), 0, len(train.targets))
-    return jax.tree.map(jnp.asarray, tuple(train)), order
+def problem_of(workload: str, steps: int | None = None) -> Problem:
+    """Return the problem of a workload.
+
+    Args:
+      workload: "mlp", "cnn" or "transformer".
+      steps: Number of updates. Defaults to 300, 20 and 50.
+    """
+    steps = steps or STEPS[workload]
+    if workload == "mlp":
+        data = jax.tree.map(jnp.asarray, tuple(load().train))
+        return Problem(params, loss_fn, data, BATCH, steps)
+    other = WORKLOADS[{"cnn": "mnist-cnn", "transformer": "mnist-vit"}[workload]]
+    structure = nnx.graphdef(nnx.eval_shape(lambda: other.model(nnx.Rngs(0))))
+
+    def create(key: jax.Array) -> Any:
+        return nnx.state(other.model(nnx.Rngs(key)), nnx.Param)
+
+    def loss_of_model(params: Any, batch: Any) -> jax.Array:
+        inputs, targets = batch
+        return other.loss(nnx.merge(structure, params)(inputs), targets)
+
+    data = jax.tree.map(jnp.asarray, tuple(other.data().train))
+    return Problem(create, loss_of_model, data, other.batch_size, steps, is_scan=other.scan)
 
 
-def step_of(optimizer: optax.GradientTransformation, data: Any) -> Callable[..., Any]:
+def step_of(problem: Problem, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
     """Return the function ``(carry, indices) -> (carry, loss)`` of one update."""
 
     def step(carry: Any, indices: jax.Array) -> tuple[Any, jax.Array]:
         weights, state = carry
-        loss, gradients = jax.value_and_grad(loss_fn)(
-            weights, jax.tree.map(lambda x: x[indices], data)
+        loss, gradients = jax.value_and_grad(problem.loss_fn)(
+            weights, jax.tree.map(lambda x: x[indices], problem.data)
         )
         updates, state = optimizer.update(gradients, state, weights)
         return (optax.apply_updates(weights, updates), state), loss
@@ -100,18 +155,18 @@ def step_of(optimizer: optax.GradientTransformation, data: Any) -> Callable[...,
     return step
 
 
-def fresh(rates: np.ndarray, is_scan: bool) -> tuple[float, float]:
+def fresh(problem: Problem, rates: np.ndarray, is_scan: bool) -> tuple[float, float]:
     """Compile and run a step, or a scan over all steps, for each rate.
 
     Returns:
       Compilation time and run time, in seconds.
     """
-    data, order = examples()
+    order = problem.order()
     compile_seconds, start = 0.0, time.perf_counter()
     for rate in rates:
-        optimizer, weights = optax.adam(float(rate)), params(jax.random.key(0))
+        optimizer, weights = optax.adam(float(rate)), problem.params(jax.random.key(0))
         carry = weights, optimizer.init(weights)
-        step = step_of(optimizer, data)
+        step = step_of(problem, optimizer)
         compile_start = time.perf_counter()
         if is_scan:
             scan = jax.jit(partial(jax.lax.scan, step)).lower(carry, order).compile()
@@ -126,52 +181,76 @@ def fresh(rates: np.ndarray, is_scan: bool) -> tuple[float, float]:
     return compile_seconds, time.perf_counter() - start - compile_seconds
 
 
-def _injected(data: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def _injected(problem: Problem) -> tuple[Callable[[jax.Array], Any], Callable[..., Any]]:
+    """Return ``rate -> carry``, the start of a run, and the step of `step_of`."""
     optimizer = optax.inject_hyperparams(optax.adam, static_args=("b1", "b2", "eps", "eps_root"))(
         learning_rate=0.0
     )
 
-    def train(rate: jax.Array, order: jax.Array) -> jax.Array:
-        weights = params(jax.random.key(0))
+    def start(rate: jax.Array) -> tuple[Any, Any]:
+        weights = problem.params(jax.random.key(0))
         state: Any = optimizer.init(weights)
-        state = state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
-        _, losses = jax.lax.scan(step_of(optimizer, data), (weights, state), order)
-        return losses[-1]
+        return weights, state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
 
-    return train
+    return start, step_of(problem, optimizer)
 
 
-def inject(rates: np.ndarray) -> tuple[float, float]:
+def _compile(
+    problem: Problem, rates: jax.Array, wrap: Callable[[Any], Any] = lambda function: function
+) -> Callable[[jax.Array], jax.Array]:
+    """Return a compiled function from rates to last losses; ``wrap`` maps it over the rates."""
+    begin, step = _injected(problem)
+    order = problem.order()
+    if problem.is_scan:
+        train = wrap(lambda rate: jax.lax.scan(step, begin(rate), order)[1][-1])
+        compiled: Callable[[jax.Array], jax.Array] = jax.jit(train).lower(rates).compile()
+        return compiled
+    start = jax.jit(wrap(begin)).lower(rates).compile()
+    carry, indices = jax.eval_shape(wrap(begin), rates), np.asarray(order)
+    # The mini-batch is an argument that all runs of a vmap share.
+    update: Any = jax.jit(
+        lambda carry, indices: wrap(lambda carry: step(carry, indices))(carry), donate_argnums=0
+    )
+    update = update.lower(carry, indices[0]).compile()
+
+    def loop(rates: jax.Array) -> jax.Array:
+        carry = start(rates)
+        for batch in indices:
+            carry, loss = update(carry, batch)
+        last: jax.Array = loss
+        return last
+
+    return loop
+
+
+def inject(problem: Problem, rates: np.ndarray) -> tuple[float, float]:
     """Measure one program with an injected rate, run once per rate.
 
     Returns:
       Compilation time and run time, in seconds.
     """
-    data, order = examples()
     start = time.perf_counter()
-    compiled = jax.jit(_injected(data)).lower(jnp.float32(0), order).compile()
+    train = _compile(problem, jnp.float32(0))
     compile_seconds = time.perf_counter() - start
     for rate in rates:
-        compiled(jnp.float32(rate), order).block_until_ready()
+        train(jnp.float32(rate)).block_until_ready()
     return compile_seconds, time.perf_counter() - start - compile_seconds
 
 
-def vmap(rates: np.ndarray) -> tuple[float, float]:
+def vmap(problem: Problem, rates: np.ndarray) -> tuple[float, float]:
     """Measure one program that trains with all rates in a `jax.vmap`.
 
     Returns:
       Compilation time and run time, in seconds.
     """
-    data, order = examples()
     start = time.perf_counter()
-    batched = jax.jit(jax.vmap(_injected(data), in_axes=(0, None)))
-    compiled = batched.lower(jnp.float32(rates), order).compile()
+    train = _compile(problem, jnp.float32(rates), jax.vmap)
     compile_seconds = time.perf_counter() - start
-    compiled(jnp.float32(rates), order).block_until_ready()
+    train(jnp.float32(rates)).block_until_ready()
     return compile_seconds, time.perf_counter() - start - compile_seconds
 
 
-def torch(rates: np.ndarray) -> tuple[float, float]:
+def torch(problem: Problem, rates: np.ndarray) -> tuple[float, float]:
     """Measure a loop in PyTorch.
 
     Returns:
@@ -179,9 +258,8 @@ def torch(rates: np.ndarray) -> tuple[float, float]:
     """
     import torch as pytorch
 
-    data, order = examples()
-    inputs, targets = (pytorch.tensor(np.asarray(x)) for x in data)
-    indices = pytorch.tensor(np.asarray(order)).long()
+    inputs, targets = (pytorch.tensor(np.asarray(x)) for x in problem.data)
+    indices = pytorch.tensor(np.asarray(problem.order())).long()
     start = time.perf_counter()
     for rate in rates:
         model = torch_model()
@@ -203,7 +281,7 @@ def torch_model() -> Any:
     return nn.Sequential(*layers[:-1])
 
 
-def lrsched_sweep(rates: np.ndarray, devices: int) -> tuple[float, float]:
+def lrsched_sweep(problem: Problem, rates: np.ndarray, devices: int) -> tuple[float, float]:
     """Measure `lrsched.tuning.sweep` on a number of devices.
 
     Returns:
@@ -211,25 +289,32 @@ def lrsched_sweep(rates: np.ndarray, devices: int) -> tuple[float, float]:
     """
     mesh = jax.make_mesh((devices,), ("runs",), devices=jax.devices()[:devices])
     result = tuning.sweep(
-        _run(), [constant(float(rate)) for rate in rates], steps=STEPS, mesh=mesh, progress=False
+        _run(problem),
+        [constant(float(rate)) for rate in rates],
+        steps=problem.steps,
+        mesh=mesh,
+        progress=False,
     )
     return result.compile_seconds, result.run_seconds
 
 
-def _run() -> tuning.Training:
-    data, _ = examples()
+def _run(problem: Problem) -> tuning.Training:
     return tuning.training(
-        loss_fn, lambda _: params(jax.random.key(0)), optax.adam, data, batch_size=BATCH
+        problem.loss_fn,
+        lambda _: problem.params(jax.random.key(0)),
+        optax.adam,
+        problem.data,
+        batch_size=problem.batch_size,
     )
 
 
-def range_tests() -> dict[str, float]:
+def range_tests(problem: Problem) -> dict[str, float]:
     """Measure range tests of 100 updates: of lrsched, and of torch-lr-finder if installed.
 
     Returns:
       A dict from description to seconds. lrsched is measured with its compilation and again.
     """
-    run, times = _run(), {}
+    run, times = _run(problem), {}
     for seeds in (1, 8):
         for name in ("with its compilation", "again"):
             start = time.perf_counter()
@@ -242,7 +327,7 @@ def range_tests() -> dict[str, float]:
         import torch as pytorch
         from torch_lr_finder import LRFinder
 
-        inputs, targets = (pytorch.tensor(np.asarray(x)) for x in examples()[0])
+        inputs, targets = (pytorch.tensor(np.asarray(x)) for x in problem.data)
         batches = pytorch.utils.data.DataLoader(
             pytorch.utils.data.TensorDataset(inputs, targets.long()), BATCH, shuffle=True
         )
@@ -255,17 +340,48 @@ def range_tests() -> dict[str, float]:
     return times
 
 
-def on_devices(count: int, rates: np.ndarray) -> dict[str, Any]:
+def on_devices(problem: Problem, count: int, rates: np.ndarray) -> dict[str, Any]:
     """Measure the run time of the sweep on several CPU devices, and count its collectives."""
-    run, mesh = _run(), jax.make_mesh((count,), ("runs",), devices=jax.devices()[:count])
+    run, mesh = _run(problem), jax.make_mesh((count,), ("runs",), devices=jax.devices()[:count])
     schedules = [constant(float(rate)) for rate in rates]
-    plan = tuning.ExecutionPlan(1, max(1, min(8, len(rates) // count)))
-    seconds = min(
-        tuning.sweep(run, schedules, steps=STEPS, mesh=mesh, plan=plan, progress=False).run_seconds
-        for _ in range(3)
-    )
+    plan = tuning.ExecutionPlan(1, 1)
+
+    def seconds_of_sweep() -> float:
+        result = tuning.sweep(
+            run, schedules, steps=problem.steps, mesh=mesh, plan=plan, progress=False
+        )
+        return result.run_seconds
+
+    seconds = min(seconds_of_sweep() for _ in range(3))
     (runner,) = cached_runners(run)
     return {"seconds": seconds, "collectives": len(re.findall(COLLECTIVE, runner.as_text()))}
+
+
+def sweep_table(workload: str, times: Mapping[str, Sequence[tuple[float, float]]]) -> Table:
+    """Return the table of a sweep.
+
+    Args:
+      workload: Name in the title.
+      times: Compilation and run time of each method in each round, in seconds.
+    """
+    totals = {name: np.sum(pairs, axis=1) for name, pairs in times.items()}
+    by_hand = np.minimum(totals["inject"], totals["vmap"])
+    table = Table(
+        "method",
+        "compile, s",
+        "run, s",
+        "total, s",
+        "over inject or vmap",
+        title=f"A sweep: {workload}",
+    )
+    for name, pairs in times.items():
+        compiling, running = np.min(pairs, axis=0)
+        # Methods that compile for each rate have one round.
+        ratio = np.median(totals[name] / by_hand[: len(pairs)])
+        table.add_row(
+            name, f"{compiling:.2f}", f"{running:.2f}", f"{totals[name].min():.2f}", f"{ratio:.2f}"
+        )
+    return table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -276,62 +392,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rates = np.logspace(-4, -1, options.members)
     cores = options.devices or os.cpu_count() or 1
     jax.config.update("jax_num_cpu_devices", cores)
+    problem = problem_of(options.workload, options.steps)
     if options.devices:
-        print(json.dumps(on_devices(options.devices, rates)))
+        print(json.dumps(on_devices(problem, options.devices, rates)))
         return
     console = Console()
-    methods: dict[str, Callable[[np.ndarray], tuple[float, float]]] = {
+    is_mlp = options.workload == "mlp"
+    methods: dict[str, Callable[[Problem, np.ndarray], tuple[float, float]]] = {
         "inject": inject,
         "vmap": vmap,
-        **({"torch": torch} if find_spec("torch") else {}),
-        "lrsched, 1 device": lambda rates: lrsched_sweep(rates, 1),
-        f"lrsched, {cores} devices": lambda rates: lrsched_sweep(rates, cores),
+        **({"torch": torch} if is_mlp and find_spec("torch") else {}),
+        "lrsched, 1 device": partial(lrsched_sweep, devices=1),
+        f"lrsched, {cores} devices": partial(lrsched_sweep, devices=cores),
     }
-    slow = {
+    slow: dict[str, Callable[[Problem, np.ndarray], tuple[float, float]]] = {
         "fresh loop": partial(fresh, is_scan=False),
         "fresh scan": partial(fresh, is_scan=True),
     }
-    if options.skip_fresh:
+    if options.skip_fresh or not is_mlp:
         slow = {}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in [*slow, *methods]}
     for turn in range(options.rounds):
         for name, method in [*(slow.items() if turn == 0 else ()), *methods.items()]:
-            times[name].append(method(rates))
-    best = {
-        name: (min(compiling for compiling, _ in pairs), min(running for _, running in pairs))
-        for name, pairs in times.items()
-    }
-    lrsched_total = sum(best[f"lrsched, {cores} devices"])
-    table = Table(
-        "method", "compile, s", "run, s", "total, s", "over lrsched's total", title="A sweep"
-    )
-    for name, (compiling, running) in best.items():
-        total = compiling + running
-        table.add_row(
-            name,
-            f"{compiling:.2f}",
-            f"{running:.2f}",
-            f"{total:.2f}",
-            f"{total / lrsched_total:.1f}",
-        )
-    console.print(table)
-    tests = range_tests()
-    table = Table("range test of 100 updates", "seconds")
-    for name, seconds in tests.items():
-        table.add_row(name, f"{seconds:.3f}")
-    console.print(table)
-    by_devices = {}
-    table = Table("CPU devices", "run, s", "collectives", title=f"Devices, on {cores} cores")
-    for count in (1, 2, 4, 8):
-        command = [sys.executable, "-m", "benchmarks.sweep_speed", "--devices", str(count)]
-        process = subprocess.run(command, capture_output=True, text=True, check=True)
-        result = by_devices[count] = json.loads(process.stdout.splitlines()[-1])
-        table.add_row(str(count), f"{result['seconds']:.2f}", str(result["collectives"]))
-    console.print(table)
+            times[name].append(method(problem, rates))
+    console.print(sweep_table(options.workload, times))
+    record: dict[str, Any] = {"sweep": times}
+    if is_mlp:
+        record["range tests"] = range_tests(problem)
+        table = Table("range test of 100 updates", "seconds")
+        for name, seconds in record["range tests"].items():
+            table.add_row(name, f"{seconds:.3f}")
+        console.print(table)
+        record["devices"] = {}
+        table = Table("CPU devices", "run, s", "collectives", title=f"Devices, on {cores} cores")
+        for count in (1, 2, 4, 8):
+            command = [sys.executable, "-m", "benchmarks.sweep_speed", "--devices", str(count)]
+            process = subprocess.run(command, capture_output=True, text=True, check=True)
+            result = record["devices"][count] = json.loads(process.stdout.splitlines()[-1])
+            table.add_row(str(count), f"{result['seconds']:.2f}", str(result["collectives"]))
+        console.print(table)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(
-        json.dumps({"sweep": times, "range tests": tests, "devices": by_devices}, indent=1)
-    )
+    options.out.write_text(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The table of costs, on a tiny tree: what is counted there, not what is timed."""
 
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,6 +19,17 @@ TINY = cost.shapes(width=16, blocks=1)
 )
 def test_the_state_is_counted_in_copies_of_the_parameters(name, copies):
     assert cost.state_size(cost.TRANSFORMS[name], TINY) == pytest.approx(copies, abs=0.1)
+
+
+def test_the_page_has_the_state_of_a_billion_parameters():
+    page = (Path(__file__).parents[2] / "docs/adaptive.md").read_text()
+    (sentence,) = re.findall(r"With 1 billion parameters[^:|#]*?`\.", page)
+    shown = re.findall(r"([\d.]+) GiB with\s`(.*?)`", sentence)
+    params = cost.shapes(width=2048, blocks=19)  # 0.99 billion numbers
+    assert len(shown) == 4
+    for gibibytes, name in shown:
+        copies = cost.state_size(cost.TRANSFORMS[name], params)
+        assert round(copies * 4e9 / 2**30, 1) == float(gibibytes)
 
 
 def test_a_step_compiles_and_moves_bytes():

@@ -6,9 +6,13 @@ import sys
 import weakref
 from pathlib import Path
 
+import jax.numpy as jnp
+import optax
 import pytest
 
+import lrsched
 from lrsched import tuning
+from lrsched.tuning import batched_runner
 from lrsched.tuning.batched_runner import cached_runners
 from tests.tuning.faulty_sweep import SCHEDULES, regression
 
@@ -50,6 +54,25 @@ def test_a_configured_compilation_cache_is_hit_and_a_second_sweep_compiles_nothi
     assert second == 0
     hits_again, misses_again, second = cached_sweep(tmp_path)
     assert (hits_again - hits, misses_again, second) == (misses, 0, 0)
+
+
+@pytest.mark.parametrize(("width", "num_measured"), [(4, 1), (128, 0)])
+def test_a_cpu_measures_a_plan_only_where_the_dispatch_of_operations_decides(
+    monkeypatch, width, num_measured
+):
+    measured = []
+
+    def seconds_per_update(*arguments):
+        measured.append(arguments)
+        return 1e-9
+
+    monkeypatch.setattr(batched_runner, "_seconds_per_update", seconds_per_update)
+    matrix = jnp.eye(width)
+    run = tuning.training(lambda w, x: jnp.mean((x @ w) ** 2), matrix, optax.sgd, matrix)
+    schedules = [lrsched.constant(rate) for rate in (0.1, 0.2)]
+    found = tuning.sweep(run, schedules, steps=1, progress=False)
+    assert len(measured) == num_measured
+    assert found.plans == [tuning.ExecutionPlan(1, 1)]
 
 
 @pytest.mark.parametrize("module", ["_training", "batched_runner", "checkpoint", "results"])

@@ -24,6 +24,7 @@ from lrsched.tuning._training import Data, State, Training, as_metric_dict
 
 if TYPE_CHECKING:
     import chex
+    from jax.extend.core import Jaxpr
 
 Device: TypeAlias = Any  # jax.Device, of which jax ships no type
 
@@ -252,6 +253,10 @@ class BatchedRunner:
         analysis = self._advance.memory_analysis()
         return int(analysis.argument_size_in_bytes + analysis.temp_size_in_bytes)
 
+    def flops(self) -> float:
+        """Return the number of floating-point operations of one update of the lanes of a device."""
+        return float((self._advance.cost_analysis() or {}).get("flops", 0.0))
+
     def _lower(
         self, function: Callable[..., object], *args: object, num_replicated: int = 0
     ) -> Any:
@@ -289,10 +294,18 @@ class _Programs:
         One run at a time: the program has neither a loop nor a batch, and compiles fastest.
         """
         run = self.start_run(jax.tree.map(lambda x: x[0], specs))
-        # "drop": a lane out of bounds means that nothing starts on this device.
-        started: RunStates = jax.tree.map(
-            lambda old, new: old.at[lanes[0]].set(new, mode="drop"), states, run
-        )
+        exists = lanes[0] < self._plan.lanes
+        lane = jnp.minimum(lanes[0], self._plan.lanes - 1)
+
+        # One fusion for each array: a scatter that drops indices out of bounds compiles to a loop
+        # for each of them.
+        def replace(old: jax.Array, new: jax.Array) -> jax.Array:
+            kept = jax.lax.dynamic_index_in_dim(old, lane, keepdims=False)
+            value = jnp.where(exists, new, kept)
+            replaced: jax.Array = jax.lax.dynamic_update_index_in_dim(old, value, lane, 0)
+            return replaced
+
+        started: RunStates = jax.tree.map(replace, states, run)
         return started
 
     def advance_once(self, states: RunStates, data: Data, limit: jax.Array) -> RunStates:
@@ -361,6 +374,8 @@ class _Programs:
     ) -> "chex.ArrayTree":
         """Apply ``function`` to every group of ``vmap_size`` lanes, one after another."""
         size, groups = self._plan.vmap_size, self._plan.lanes // self._plan.vmap_size
+        if groups == 1 and size > 1:
+            return function(tree)
         # A group of one run has no batch axis: a batch of one would lower matrix products to
         # batched ones, which are slower.
         shape = (groups,) if size == 1 else (groups, size)
@@ -386,7 +401,8 @@ class _Programs:
             state, loss = self._training.step(run.state, batch)
             is_running = ~has_stopped(run)
             # A comparison with all entries, as a scatter of one entry is slow in a vmapped loop.
-            is_current = jnp.arange(len(run.loss_sums)) == run.step // run.updates_per_record
+            record = jax.lax.div(run.step, run.updates_per_record)
+            is_current = jnp.arange(len(run.loss_sums)) == record
             return run._replace(
                 state=state,
                 step=run.step + is_running,
@@ -523,11 +539,14 @@ def _fastest_runner(
 ) -> BatchedRunner:
     """Return the runner of the fastest plan, searched as long as the search pays for itself."""
     runs_per_device = -(-len(specs) // len(devices))
+    plans = list(_candidate_plans(training, specs[0], runs_per_device, devices[0]))
     best, best_seconds = None, np.inf
-    for plan in _candidate_plans(training, specs[0], runs_per_device, devices[0]):
+    for plan in plans:
         runner = BatchedRunner(training, plan, specs[0], num_records, devices)
         if not _fits_in_memory(runner, devices[0]):
             break
+        if best is None and (len(plans) == 1 or not _may_gain_from_batches(runner, devices[0])):
+            return runner
         seconds = _seconds_per_update(runner, specs[0], max(lengths))
         is_clearly_faster = seconds < 0.9 * best_seconds
         if seconds < best_seconds:
@@ -547,8 +566,17 @@ def _fastest_runner(
 
 _MIN_RUN_TO_COMPILE_RATIO: Final = 4.0
 """Another plan is compiled only if the remaining work takes this many times its compilation."""
+_MAX_DISPATCH_BOUND_FLOPS: Final = 1_000_000
+"""An update with more arithmetic than this takes a CPU longer than the dispatch of its operations:
+XLA dispatches the 50 to 100 operations of a small model in about 0.3 us each, in which time two
+cores do about a million floating-point operations. On a CPU, a batch saves only the dispatch."""
 _MIN_MEASURED_SECONDS: Final = 0.05
 """A measurement of a plan does four times as many updates until it has taken this long."""
+
+
+def _may_gain_from_batches(runner: BatchedRunner, device: Device) -> bool:
+    """Return whether a larger batch of runs may take less time for each of them."""
+    return device.platform != "cpu" or runner.flops() < _MAX_DISPATCH_BOUND_FLOPS
 
 
 _wait: Any = jax.block_until_ready
@@ -602,7 +630,7 @@ def start_all(
 
 def _has_cpu_convolutions(training: Training, example: RunSpec, device: Device) -> bool:
     def find() -> bool:
-        return "conv_general_dilated" in _update_jaxpr(training, example)
+        return "conv_general_dilated" in _primitives(_update_jaxpr(training, example))
 
     return device.platform == "cpu" and bool(_cached(training, "has_convolutions", find))
 
@@ -613,22 +641,38 @@ def _candidate_plans(
     if _has_cpu_convolutions(training, example, device):
         yield ExecutionPlan(1, 1, loop="host")
         return
-    # A CPU multiplies small matrices faster one after another; an accelerator needs batches.
+    # A CPU multiplies small matrices faster one after another; an accelerator needs batches. There
+    # are no more lanes than that: the loop over groups of lanes copies every array of the states in
+    # and out, which doubles the operations to compile, and saves only calls from Python.
     size, growth = (1, 16) if device.platform == "cpu" else (8, 8)
     while True:
         size = min(size, runs_per_device)
-        yield ExecutionPlan(size, size * min(max(1, 8 // size), -(-runs_per_device // size)))
+        yield ExecutionPlan(size, size)
         if size >= runs_per_device:
             return
         size *= growth
 
 
-def _update_jaxpr(training: Training, example: RunSpec) -> str:
+def _update_jaxpr(training: Training, example: RunSpec) -> "Jaxpr":
     def update(spec: RunSpec, data: Data) -> "chex.ArrayTree":
         state = training.init(spec.schedule, jax.random.key(spec.seed))
         return training.step(state, training.batch(data, jax.random.key(0), jnp.int32(0)))
 
-    return str(jax.make_jaxpr(update)(example, training.data))
+    jaxpr: Jaxpr = jax.make_jaxpr(update)(example, training.data).jaxpr
+    return jaxpr
+
+
+def _primitives(jaxpr: "Jaxpr") -> set[str]:
+    """Return the names of the primitives of a program and of the programs within it."""
+    names: set[str] = set()
+    for equation in jaxpr.eqns:
+        names.add(equation.primitive.name)
+        for parameter in jax.tree.leaves(list(equation.params.values())):
+            inner: Any = getattr(parameter, "jaxpr", parameter)
+            # Not isinstance: the import of jax.extend loads Pallas, which takes as long as lrsched.
+            if hasattr(inner, "eqns"):
+                names |= _primitives(inner)
+    return names
 
 
 def _fits_in_memory(runner: BatchedRunner, device: Device) -> bool:
