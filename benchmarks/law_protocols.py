@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 import lrsched
-from benchmarks.figures import COLOURS
+from benchmarks.figures import COLOURS, STYLE
 from lrsched import theory
 
 LAWS = ("auto", "norm-aware", "multi-power")
@@ -223,6 +223,69 @@ def judge_early(runs: Sequence[Run], law: str = "auto") -> dict[str, Any]:
     }
 
 
+def judge_intervals(directory: Path, scale: float = 1.0) -> list[dict[str, Any]]:
+    """Fit random subsets of the curves of one size and peak, and score the intervals of the others.
+
+    The constants of the intervals in `lrsched.theory` were chosen by such fits. Subsets of the 124M
+    study hold the constant run, the trunk of its cooldowns, and also predict ten runs of the other
+    peak.
+
+    Args:
+      directory: Directory of the curves.
+      scale: Factor of the number of subsets; 1 fits 244.
+
+    Returns:
+      One row for each set of curves, class of subset sizes and whether the peak was seen: ``set``,
+      ``curves``, ``peak``, ``runs``, ``within``, ``half``, the mean of half the width of the 95 %
+      intervals, and ``rms``, both of the logarithms of the final losses.
+    """
+    random, found = np.random.default_rng(0), {}
+    pools: list[tuple[str, list[Any], list[Any], dict[int, int]]] = []
+    for size in ("100M", "25M"):
+        curves = list(read_luo(directory / size).values())
+        pools.append((size, curves, [], {3: 30, 4: 15, 5: 15, 6: 12, 7: 8, 8: 9}))
+    runs = read_schaipp(directory / "llama-124M")
+    for peak in sorted({run.peak for run in runs}):
+        # The constant run comes first.
+        at_peak = sorted((r for r in runs if r.peak == peak), key=lambda r: r.shape != "constant")
+        other = [run.curve for run in runs if run.peak != peak]
+        counts = {3: 12, 4: 8, 6: 6, 8: 4, 12: 2, 20: 1}
+        pools.append((f"124M, {peak:g}", [run.curve for run in at_peak], other, counts))
+    for name, curves, other, counts in pools:
+        for count, repeats in counts.items():
+            for _ in range(max(1, round(scale * repeats))):
+                trunk = [0] if other else []
+                free = [i for i in range(len(curves)) if i not in trunk]
+                places = trunk + random.permutation(free)[: count - len(trunk)].tolist()
+                seen = [curves[i] for i in places]
+                if not any((np.diff(curve.rates[3_000:]) < 0).any() for curve in seen):
+                    continue
+                law = theory.fit_loss_law(seen)
+                unseen = [(curve, True) for i, curve in enumerate(curves) if i not in places]
+                unseen += [(other[i], False) for i in random.permutation(len(other))[:10]]
+                size = "3" if count == 3 else "4 to 5" if count < 6 else "6 or more"
+                for curve, is_seen in unseen:
+                    rates = np.asarray(curve.rates)[: int(np.asarray(curve.steps)[-1])]
+                    ends = np.log([float(x) for x in law.final_interval(rates.astype(np.float32))])
+                    error = ends.mean() - np.log(np.asarray(curve.losses)[-1])
+                    found.setdefault((name, size, is_seen), []).append((error, np.ptp(ends) / 2))
+    rows = []
+    for (name, size, is_seen), values in found.items():
+        errors, halves = np.array(values).T
+        rows.append(
+            {
+                "set": name,
+                "curves": size,
+                "peak": "seen" if is_seen else "other",
+                "runs": len(errors),
+                "within": float(np.mean(np.abs(errors) <= halves)),
+                "half": float(halves.mean()),
+                "rms": float(np.sqrt(np.mean(errors**2))),
+            }
+        )
+    return rows
+
+
 def noise_floor(runs: Sequence[Run]) -> float:
     """Estimate the noise of a final loss from the records of the constant runs.
 
@@ -321,37 +384,38 @@ def draw(
     path: Path,
 ) -> None:
     """Draw predicted over seen final losses, the calibration of intervals, and the alternatives."""
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.4), layout="constrained")
-    chosen = [row for row in rows if row["law"] == "auto"]
-    for row, colour in zip(chosen, COLOURS, strict=False):
-        predicted = np.array(row["predicted"])
-        left.plot(row["seen"], predicted[:, 0], "o", ms=3, color=colour, label=row["protocol"])
-        # Errors over half the width of the 95 % interval: at most 1 for a covered loss.
-        half = (predicted[:, 2] - predicted[:, 1]) / 2
-        scores = np.sort(np.abs(predicted[:, 0] - row["seen"]) / half)
-        middle.plot(scores, np.arange(1, len(scores) + 1) / len(scores), color=colour)
-    ends = [row["seen"] for row in chosen]
-    span = [min(map(min, ends)), max(map(max, ends))]
-    left.plot(span, span, color="#888888", lw=0.8)
-    left.set(xlabel="final loss", ylabel="predicted final loss")
-    left.legend(frameon=False, fontsize=8)
-    middle.axvline(1, color="#888888", lw=0.8)
-    middle.axhline(0.95, color="#888888", lw=0.8)
-    middle.set(xlabel="error over half the 95 % interval", ylabel="fraction of runs", xlim=(0, 2))
-    asked.plot(right)
-    known = {(run.shape, run.steps): run.final for run in runs if run.peak == 1e-3}
-    names = {
-        "linear 20 %": ("wsd-linear-0.2", 25_000),
-        "linear 40 %": ("wsd-linear-0.4", 25_000),
-        "1-sqrt 20 %": ("wsd-sqrt-0.2", 25_000),
-    }
-    places = {label.get_text(): place for place, label in enumerate(right.get_yticklabels())}
-    for name, key in names.items():
-        if name in places and key in known:
-            right.plot(known[key], places[name], "x", color=COLOURS[1])
-    for ax in (left, middle, right):
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    with plt.rc_context(STYLE):
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
+        chosen = [row for row in rows if row["law"] == "auto"]
+        for row, colour in zip(chosen, COLOURS, strict=False):
+            predicted = np.array(row["predicted"])
+            name = f"{row['protocol']}: {row['within']:.0%} within"
+            left.plot(row["seen"], predicted[:, 0], "o", ms=3, color=colour, label=name)
+            # Errors over half the width of the 95 % interval: at most 1 for a covered loss.
+            half = (predicted[:, 2] - predicted[:, 1]) / 2
+            scores = np.sort(np.abs(predicted[:, 0] - row["seen"]) / half)
+            middle.plot(scores, np.arange(1, len(scores) + 1) / len(scores), color=colour)
+        ends = [row["seen"] for row in chosen]
+        span = [min(map(min, ends)), max(map(max, ends))]
+        left.plot(span, span, color="#888888", lw=0.8)
+        left.set(xlabel="final loss", ylabel="predicted final loss", title="Predicted final losses")
+        middle.axvline(1, color="#888888", lw=0.8)
+        middle.axhline(0.95, color="#888888", lw=0.8)
+        middle.set(xlabel="error over half the 95 % interval", ylabel="fraction of runs")
+        middle.set(xlim=(0, 2), title="Calibration of the intervals")
+        asked.plot(right)
+        right.set_title("Other endings of three runs")
+        known = {(run.shape, run.steps): run.final for run in runs if run.peak == 1e-3}
+        names = {
+            "linear 20 %": ("wsd-linear-0.2", 25_000),
+            "linear 40 %": ("wsd-linear-0.4", 25_000),
+            "1-sqrt 20 %": ("wsd-sqrt-0.2", 25_000),
+        }
+        places = {label.get_text(): place for place, label in enumerate(right.get_yticklabels())}
+        for name, key in names.items():
+            if name in places and key in known:
+                right.plot(known[key], places[name], "x", color=COLOURS[1])
+        figure.legend(loc="outside lower center", ncols=4, fontsize=10, markerscale=2)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+        plt.close(figure)

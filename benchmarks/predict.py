@@ -44,6 +44,8 @@ class Options:
 
     curves: Path | None = None
     """Directory with a directory of CSV files for each model size. If set, nothing is trained."""
+    intervals: bool = False
+    """With ``curves``, only fit random subsets of the curves and score the intervals."""
     workloads: tuple[str, ...] = ("topics-lm", "mnist-vit")
     """Names of the workloads."""
     steps: int = 400
@@ -56,7 +58,7 @@ class Options:
     """Number of runs of each of the three schedules at its best peak."""
     factors: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Peaks of the final comparison, as multiples of the rate of the workload."""
-    out: Path = Path(__file__).parent / "results" / "predict.png"
+    out: Path = Path(__file__).parent / "results" / "predict.svg"
     """File of the figure. The numbers are written next to it as JSON."""
 
 
@@ -188,6 +190,39 @@ def score_laws(
         )
     )
     return {"rows": rows, "laws": laws, "unseen": unseen}
+
+
+def leave_one_out(curves: Mapping[str, theory.LossCurve]) -> dict[str, float]:
+    """Predict the end of each curve from the others, by the law and by their mean.
+
+    Curves of twice the length are predicted from the others up to their length: the mean of the
+    others is held beyond their end, as `fit_loss_law` does.
+
+    Returns:
+      ``law`` and ``mean``: root mean square relative errors of the final losses. ``worse``: the
+      largest error of the law over the error of the mean in root mean square. ``within``: fraction
+      of the final losses in the law's 95 % interval.
+    """
+    law_errors, mean_errors, within = [], [], []
+    for name, curve in curves.items():
+        others = [each for other, each in curves.items() if other != name]
+        law = theory.fit_loss_law(others)
+        observed = _end(curve.losses)
+        low, high = map(float, law.final_interval(curve.rates))
+        predicted = _end(np.asarray(law.predict(curve.rates, at=curve.steps)))
+        last = int(np.asarray(curve.steps)[-1])
+        reach = [each for each in others if np.asarray(each.steps)[-1] >= last] or others
+        mean = np.mean([np.interp(last, each.steps, each.losses) for each in reach])
+        law_errors.append(np.log(predicted / observed))
+        mean_errors.append(np.log(mean / observed))
+        within.append(low <= observed <= high)
+    scale = float(np.sqrt(np.mean(np.square(mean_errors))))
+    return {
+        "law": float(np.sqrt(np.mean(np.square(law_errors)))),
+        "mean": scale,
+        "worse": float(np.max(np.abs(law_errors))) / scale,
+        "within": float(np.mean(within)),
+    }
 
 
 def _row(
@@ -333,6 +368,16 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def show_intervals(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table with one row per set of curves and size of the fitted subsets."""
+    headings = ("set", "curves", "peak", "runs", "within 95 %", "half the width", "RMS error")
+    table = Table(*headings, title="Intervals of final losses, fits to random subsets")
+    for row in rows:
+        numbers = (f"{row['within']:.2f}", f"{row['half']:.4f}", f"{row['rms']:.4f}")
+        table.add_row(row["set"], row["curves"], row["peak"], str(row["runs"]), *numbers)
+    return table
+
+
 def show_contest(title: str, results: Mapping[str, Any]) -> Table:
     """Return a table with one row per compared schedule."""
     headings = ("schedule", "peak", "training", "validation", "predicted", "measured")
@@ -387,7 +432,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
             ax.spines[["top", "right"]].set_visible(False)
             ax.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path)
     plt.close(figure)
 
 
@@ -410,10 +455,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console, began = Console(width=110), time.perf_counter()
     results: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    if options.curves:
+    if options.curves and options.intervals:
+        rows = law_protocols.judge_intervals(options.curves)
+        extra = {"intervals": rows}
+        console.print(show_intervals(rows))
+    elif options.curves:
         large = options.curves / "llama-124M"
         if large.is_dir():
-            path = options.out.with_name(options.out.stem + "-124M.png")
+            path = options.out.with_name(options.out.stem + "-124M.svg")
             extra = {"124M": predict_124m(large, console, path)}
         results = predict_luo(options.curves, console)
     else:
@@ -425,6 +474,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             result = train_and_score(workload, run, options)
             console.print(show(workload.title, result["rows"]))
             console.print(result["laws"]["auto"].numbers)
+            result["left out"] = leave_one_out(result["curves"])
+            console.print(f"Each curve from all others: {result['left out']}")
             result["contest"] = compare_schedules(workload, run, result["laws"]["auto"], options)
             console.print(show_contest(workload.title, result["contest"]))
             results[workload.title] = result

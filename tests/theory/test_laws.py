@@ -182,6 +182,30 @@ def test_numbers_that_are_known_stay_and_have_no_error():
     assert found.standard_errors()["alpha"] == 0.0
 
 
+def test_the_functional_scaling_law_is_fitted_with_a_gamma_of_zero():
+    numbers = {**NUMBERS["multi-power"], "gamma": 0.0, "C": 2e3}
+    seen = [SCHEDULES["cosine"], SCHEDULES["wsd"], SCHEDULES["step decay"]]
+    curves = curves_of("multi-power", seen, 1e-4, numbers)
+    found = theory.fit_loss_law(curves, "multi-power", fixed={"gamma": 0.0}, starts=1)
+    unseen = curves_of("multi-power", [lrsched.linear(PEAK, 0.0, STEPS)], 0.0, numbers)
+    assert found.numbers["gamma"] == 0.0
+    assert found.scores(unseen)["mae"][0] < 5e-3
+
+
+def test_curves_that_disagree_widen_the_interval():
+    seen = [SCHEDULES[name] for name in ("cosine", "wsd", "step decay")]
+    agree = curves_of("multi-power", seen, 1e-3)
+    apart = [
+        curve._replace(losses=curve.losses * factor)
+        for curve, factor in zip(agree, (1.0, 1.02, 0.98), strict=True)
+    ]
+    laws = [theory.fit_loss_law(curves, "multi-power", starts=1) for curves in (agree, apart)]
+    # The left-out curves have 2 degrees of freedom, and the misfit of the fit counts as up to 12.
+    assert 12 < laws[0].runs.dof <= 14
+    widths = [float(np.subtract(*law.final_interval(SCHEDULES["wsd"])[::-1])) for law in laws]
+    assert widths[1] > 3 * widths[0]
+
+
 def test_scores_say_what_was_seen():
     rates, law = np.full(4, 0.25), theory.LossLaw("power", dict(L0=1.0, A=1.0, alpha=1.0))
     (scores,) = law.scores([theory.LossCurve(rates, [1, 2, 4], [5.0, 3.5, 1.0])])
@@ -215,6 +239,8 @@ def test_runs_far_from_any_law_are_predicted_no_worse_than_by_their_mean():
     mean = np.abs(losses[3] - np.mean(losses[:3], axis=0)).mean()
     scores = law.scores(curves[3:])
     assert law.calibration is not None
+    # The misfit of a law that is wrong says nothing: the three left-out curves alone count.
+    assert law.runs.dof == 2
     assert scores["mae"][0] < mean + 0.02
     assert scores["final_within"][0] == 1.0
 

@@ -17,6 +17,13 @@ from lrsched.theory._refine import refine
 from lrsched.theory.bound import ConvergenceBound, convergence_bound, final_bound, optimal_rate
 from lrsched.theory.comparison import ComparisonResult, compare
 from lrsched.theory.forecasting import ForecastResult, forecast, what_if
+from lrsched.theory.functional import (
+    FunctionalOptimum,
+    functional_batch_size,
+    functional_loss,
+    functional_optimum,
+    noise_law,
+)
 from lrsched.theory.laws import LossCurve
 from lrsched.theory.loss_law import Calibration, FittedRuns, LossLaw
 from lrsched.theory.transfer import match_optimal_rate, transfer_rate
@@ -28,6 +35,7 @@ __all__ = [
     "Explanation",
     "FittedRuns",
     "ForecastResult",
+    "FunctionalOptimum",
     "LossCurve",
     "LossLaw",
     "compare",
@@ -36,7 +44,11 @@ __all__ = [
     "final_bound",
     "fit_loss_law",
     "forecast",
+    "functional_batch_size",
+    "functional_loss",
+    "functional_optimum",
     "match_optimal_rate",
+    "noise_law",
     "optimal_rate",
     "optimise",
     "read_history",

@@ -18,7 +18,8 @@ _BINS: Final = 160
 _GROUPS: Final = 16
 # The last records stay single: they decide how schedules rank.
 _LAST: Final = 8
-_DIFFERENCE: Final = 1e-6
+# Change of the logarithm of a parameter in forward differences.
+DIFFERENCE: Final = 1e-6
 
 
 class BinnedCurves(NamedTuple):
@@ -220,9 +221,9 @@ def solve(
     for _ in range(iterations):
         # Forward differences: a Jacobian costs as many evaluations as there are parameters, and no
         # compilation. Their error, 1e-7, is far below the damping.
-        steps = np.eye(len(names)) * _DIFFERENCE
+        steps = np.eye(len(names)) * DIFFERENCE
         slopes = np.stack(
-            [(_residuals(problem, curves, logs + step) - values) / _DIFFERENCE for step in steps],
+            [(_residuals(problem, curves, logs + step) - values) / DIFFERENCE for step in steps],
             axis=1,
         )
         free = slopes * is_free

@@ -56,8 +56,8 @@ def refine(
 
     With the norms ``G_t`` smoothed, weights ``w_t = G_t**-2`` ("l2") or ``1 / G_t`` ("l1"), the
     rates are ``w_t (w_{t+1} + ... + w_T)``, scaled to the peak. Constant norms give linear decay
-    to zero. Norms that shrink at first give a warmup, and norms that grow at the end a
-    faster decay.
+    to zero. Norms that shrink at first give a warmup, and norms that grow at the end a faster
+    decay.
 
     Norms are smoothed as in the paper, by the median in a window that is reflected at the end and
     repeats the first norm before the beginning. More than 2048 norms are first averaged to 2048.
@@ -65,8 +65,9 @@ def refine(
     Args:
       schedule_or_steps: Schedule of the measured run, whose length and peak are kept, or the length
         of the new schedule in updates.
-      grad_norms: Gradient norms along the run, equally spaced from its start to its end, of any
-        count; or a callable of the step, such as `lrsched.points` of `lrsched.recorded_norms`.
+      grad_norms: Gradient norms of the run, ``(records,)``, at equal distances from its first to
+        its last update; or a callable of the step, such as `lrsched.points` of
+        `lrsched.recorded_norms`.
       peak: Largest rate. Defaults to that of the schedule, or to 1.
       norm: The norm: "l2" for SGD, "l1" for Adam and other methods with a step size per parameter.
       width: Width of the window as a fraction of the run. 0 disables smoothing.

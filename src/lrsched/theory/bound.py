@@ -281,7 +281,7 @@ def _arguments(
     """Return the rates and norms of each step, and the distance."""
     rates = run_rates(function, schedule, steps)
     distance = POSITIVE_FLOAT.validate(function, "distance", distance)
-    norms = _one_a_step(function, "grad_norms", grad_norms, len(rates))
+    norms = one_per_step(function, "grad_norms", grad_norms, len(rates))
     wide = jnp.promote_types(jnp.result_type(rates, norms), jnp.float32)
     return rates.astype(wide), norms.astype(wide), jnp.asarray(distance, wide)
 
@@ -291,7 +291,7 @@ def run_rates(function: str, schedule: Rates, steps: int | None = None) -> jax.A
     if steps is None:
         steps = run_length(function, schedule)
     steps = whole_number().validate(function, "steps", steps)
-    return _one_a_step(function, "schedule", schedule, steps)
+    return one_per_step(function, "schedule", schedule, steps)
 
 
 def run_length(function: str, schedule: Rates) -> int:
@@ -306,7 +306,8 @@ def run_length(function: str, schedule: Rates) -> int:
     return int(horizon)
 
 
-def _one_a_step(function: str, name: str, given: Rates, steps: int) -> jax.Array:
+def one_per_step(function: str, name: str, given: Rates, steps: int) -> jax.Array:
+    """Return one number of 0 or more for each step, or raise a ``ValueError`` with ``name``."""
     if np.ndim(given) == 1:  # type: ignore[arg-type]
         values = jnp.asarray(given)[:steps]
     elif isinstance(given, Schedule) or callable(given) or is_number(given):

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     import chex
 
 # Log error of a final loss per factor of 2 between a run and the runs that were fitted, in its
-# peak and in its length: what the cross-validation of docs/theory.md finds for fits to one peak,
-# and for the paper's runs of three times the fitted length. No fit to runs of one peak or of one
-# length can measure these itself.
-_PEAK_ERROR: Final = 0.004
-_LENGTH_ERROR: Final = 0.0015
+# peak and in its length, beside the error of the parameters. No fit to runs of one peak or of one
+# length can measure these itself. They come from the same cross-validation as the constants of
+# `lrsched.theory._fit`; it has two peaks only, so that of the peak is rounded up by a half. Laws
+# without the weight norm cannot explain two peaks together, and their error is far larger.
+_PEAK_ERROR: Final = 0.002
+_PEAK_ERROR_WITHOUT_NORM: Final = 0.015
+_LENGTH_ERROR: Final = 0.001
 
 
 class FittedRuns(NamedTuple):
@@ -42,7 +44,8 @@ class FittedRuns(NamedTuple):
       peaks: Least and greatest largest rate of the curves.
       steps: Length of the shortest and of the longest curve, up to its last record.
       lowest: Least final rate of a curve, as a fraction of its peak.
-      dof: Degrees of freedom of the cross-validated errors; 0 without cross-validation.
+      dof: Degrees of freedom of the error of the law, float; 0 without cross-validation. They are
+        one less than the number of curves, and up to 12 more for the misfit, see `fit_loss_law`.
       errors: Root mean square relative error of left-out curves: along the run, of the final loss.
       baseline: Error of the final loss for the mean of the other curves.
       warnings: Sentences about the fit itself.
@@ -52,7 +55,7 @@ class FittedRuns(NamedTuple):
     peaks: tuple[float, float]
     steps: tuple[int, int]
     lowest: float
-    dof: int
+    dof: float
     errors: tuple[float, float]
     baseline: float
     warnings: tuple[str, ...] = ()
@@ -400,11 +403,14 @@ def split(law: LossLaw) -> tuple[LossLaw, np.ndarray]:
       law: A law.
 
     Returns:
-      The law, and the least peak, the greatest peak and the greatest length of the fitted curves.
+      The law, and the least peak, the greatest peak and the greatest length of the fitted curves,
+      and the relative error of the law for each factor of 2 between peaks.
     """
     if law.runs is None:
-        return law, np.array([0.0, np.inf, np.inf])
-    return dataclasses.replace(law, runs=None), np.array([*law.runs.peaks, law.runs.steps[1]])
+        return law, np.array([0.0, np.inf, np.inf, 0.0])
+    peak_error = _PEAK_ERROR if LAWS[law.law].normalised else _PEAK_ERROR_WITHOUT_NORM
+    reach = np.array([*law.runs.peaks, law.runs.steps[1], peak_error])
+    return dataclasses.replace(law, runs=None), reach
 
 
 def model_error(
@@ -421,13 +427,13 @@ def model_error(
     Returns:
       The error, in the shape of ``at``, or a scalar.
     """
-    low, high, longest = jnp.asarray(reach, rates.dtype)
+    low, high, longest, per_octave = jnp.asarray(reach, rates.dtype)
     error = jnp.asarray(spread, rates.dtype)[1 if at is None else 0]
     peak = jnp.maximum(jnp.max(rates), 1e-30)
     octaves = jnp.log2(jnp.maximum(jnp.maximum(low / peak, peak / high), 1.0))
     length = jnp.asarray(len(rates) if at is None else at, rates.dtype)
     longer = jnp.log2(jnp.maximum(length / longest, 1.0))
-    peak_error = jnp.maximum(_PEAK_ERROR, error) * octaves
+    peak_error = jnp.maximum(per_octave, error) * octaves
     length_error = jnp.maximum(_LENGTH_ERROR, error) * longer
     return jnp.sqrt(error**2 + peak_error**2 + length_error**2)
 
