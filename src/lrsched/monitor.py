@@ -64,7 +64,8 @@ class Monitor:
         loads itself again every few seconds.
       writers: Functions of the step and the numbers, see `to_tensorboard` and `to_wandb`. The
         ``write_scalars`` of a CLU writer is one already.
-      steps: Planned number of updates, for the verdicts (see `diagnose`), or `None`.
+      steps: Planned number of steps, counted as those that are passed to `update`, for the verdicts
+        (see `diagnose`), or `None`.
 
     Raises:
       ValueError: If ``every`` or ``steps`` is below 1, the file of ``log`` is not a log of a
