@@ -160,7 +160,7 @@ def test_the_reference_has_every_public_name_once():
     assert len(reference.TOP) == len(lrsched.__all__) - 3  # the modules have pages of their own
 
 
-@pytest.mark.parametrize("name", ["porting.md", "recipes.md", "schedules.md"])
+@pytest.mark.parametrize("name", ["benchmarks.md", "porting.md", "recipes.md", "schedules.md"])
 def test_the_tables_in_the_repository_are_current(name):
     text = (DOCS / name).read_text()
     assert pages.written(text) == text, "run python -m docs.generate"

@@ -8,6 +8,7 @@ from docs.generate import adaptive, benchmarks, examples, porting, recipes, refe
 
 PARTS: dict[str, Callable[[], str]] = {
     "report": benchmarks.link,
+    "study": benchmarks.table,
     "recipes": recipes.section,
     "starting points": recipes.starting_points,
     "schedules": schedules.section,
@@ -16,6 +17,7 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 """Function that generates the part of a page below the line ``<!-- generated: NAME -->``."""
 WRITTEN: Mapping[str, Callable[[], str]] = {
+    "study": benchmarks.table,
     "schedules": schedules.table,
     "recipes": recipes.table,
     "starting points": recipes.starting_points,
