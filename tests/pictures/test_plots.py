@@ -1,5 +1,7 @@
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+import optax
 import pytest
 
 import lrsched
@@ -160,3 +162,16 @@ def test_the_last_phases_name_stays_within_the_axes():
     name = ax.texts[-1].get_window_extent()
     assert ax.texts[-1].get_text() == "cooldown"
     assert name.x1 <= ax.get_window_extent().x1 + 10
+
+
+def test_what_multiplies_a_schedule_is_called_a_factor():
+    def loss_fn(w, batch):
+        return jnp.mean((batch - w) ** 2)
+
+    run = tuning.training(loss_fn, jnp.zeros(()), optax.sgd, jnp.ones(8), batch_size=4)
+    schedules = [factor * lrsched.cosine(1.0, steps=4) for factor in (0.001, 0.1)]
+    result = tuning.sweep(run, schedules, progress=False)
+    assert result.plot().get_xlabel() == "factor"
+    top, _ = result.plot_runs()
+    legend = [text.get_text() for text in top.get_legend().get_texts()]
+    assert {"factor 0.001", "factor 0.1"} <= set(legend)

@@ -1,5 +1,6 @@
 """Plots of schedules, training runs and tuning results with matplotlib (extra ``plot``)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -188,13 +189,20 @@ def plot_runs(
     numbers = varying_parameters(result.schedules)
     trained, judged, driven = dict[str, list[_Line]](), dict[str, list[_Line]](), {}
     for place in which:
-        said = ", ".join(f"{name} {values[place]:.4g}" for name, values in numbers.items())
+        said = ", ".join(
+            f"{_caption(name)} {values[place]:.4g}" for name, values in numbers.items()
+        )
         name = said or f"schedule {place}"
         runs = np.flatnonzero(result.table["schedule"] == place).tolist()
         trained[name] = [_of_training(result, run) for run in runs]
         judged[name] = [line for run in runs if len((line := _of_validation(result, run)).steps)]
         driven[name] = _rate_lines(result.schedules[place], int(result.lengths[runs[0]]))
     return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
+
+
+def _caption(name: str) -> str:
+    """Return the name of a parameter as figures show it: ``0.1 * schedule`` has a factor."""
+    return "factor" if re.fullmatch(r"operands\[\d+\]", name) else name
 
 
 def plot_range_test(
@@ -297,7 +305,7 @@ def plot_sweep(
             gone, np.full(len(gone), 0.97), "x", color=colour, transform=ax.get_xaxis_transform()
         )
     spans = np.max(table[x]) / np.min(table[x]) if np.min(table[x]) > 0 else 1.0
-    ax.set(xlabel=x, ylabel="final loss", xscale="log" if spans > 10 else "linear")
+    ax.set(xlabel=_caption(x), ylabel="final loss", xscale="log" if spans > 10 else "linear")
     if shown and min(shown) > 0 and max(shown) / min(shown) > 10:
         ax.set_yscale("log")
     if mine is not None and verdict is not None:
