@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lrsched
-from benchmarks.figures import COLOURS, STYLE
+from benchmarks.figures import COLOURS, STYLE, save
 from benchmarks.platforms import use
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
@@ -126,9 +126,7 @@ def draw(path: Path, extensions: Sequence[Extension]) -> None:
         _extensions(axes[1, 1], extensions)
         lines, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(lines, names, loc="outside upper center", ncols=len(names))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-        plt.close(figure)
+        save(figure, path)
 
 
 def _shapes(over_rate: Axes, along: Axes) -> None:
@@ -170,7 +168,7 @@ def _extensions(ax: Axes, extensions: Sequence[Extension]) -> None:
 
 
 def _legend_below(ax: Axes) -> None:
-    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
+    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
 
 
 def seconds(steps: int) -> tuple[float, float, float]:

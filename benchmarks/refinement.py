@@ -2,7 +2,7 @@
 
 Records the gradient norms of a run of each workload with Adam and a linear decay to zero without
 warmup, refines the schedule by them (Defazio et al. 2023, arXiv 2310.07831), and draws
-docs/refinement.png. Then compares the refined schedule with others, each at its best peak.
+docs/refinement.svg. Then compares the refined schedule with others, each at its best peak.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lrsched
-from benchmarks.figures import COLOURS, STYLE
+from benchmarks.figures import COLOURS, STYLE, save
 from benchmarks.platforms import use
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
@@ -40,7 +40,7 @@ class Options:
     """Number of peaks of each schedule, in ratios of 10**(1/3) around the rate of the workload."""
     seeds: int = 3
     """Number of runs of each peak."""
-    out: Path = Path(__file__).parent.parent / "docs" / "refinement.png"
+    out: Path = Path(__file__).parent.parent / "docs" / "refinement.svg"
     """File of the figure."""
 
 
@@ -142,13 +142,11 @@ def draw(path: Path, refinements: Sequence[Refinement]) -> None:
             right.plot(steps, 1 - steps / steps[-1], "--", color="#999999", label="linear")
             left.set(yscale="log", ylabel="norm over its median", title=each.workload.title)
             right.set(ylabel="rate over its peak")
-            left.legend(fontsize=10)
-            right.legend(fontsize=10)
+            for ax in (left, right):  # beneath the curves, not on them
+                ax.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
         axes[-1, 0].set_xlabel("step")
         axes[-1, 1].set_xlabel("step")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-        plt.close(figure)
+        save(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
