@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 import lrsched
-from benchmarks.figures import COLOURS, STYLE
+from benchmarks.figures import COLOURS, STYLE, save
 from lrsched import theory
 
 LAWS = ("auto", "norm-aware", "multi-power")
@@ -416,6 +416,4 @@ def draw(
             if name in places and key in known:
                 right.plot(known[key], places[name], "x", color=COLOURS[1])
         figure.legend(loc="outside lower center", ncols=4, fontsize=10, markerscale=2)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-        plt.close(figure)
+        save(figure, path)

@@ -27,7 +27,7 @@ from scipy.stats import spearmanr
 
 import lrsched
 from benchmarks import law_protocols
-from benchmarks.figures import COLOURS
+from benchmarks.figures import COLOURS, save
 from benchmarks.platforms import use
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
@@ -431,9 +431,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
         for ax in (left, middle, right):
             ax.spines[["top", "right"]].set_visible(False)
             ax.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    plt.close(figure)
+    save(figure, path)
 
 
 def to_json(value: Any) -> Any:

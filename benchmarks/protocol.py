@@ -33,6 +33,7 @@ from benchmarks.policies import POLICIES, Optimizer, hidden_matrices
 from benchmarks.runs import run_of
 from benchmarks.workloads.base import Data, Workload
 from lrsched import tuning
+from lrsched.transforms.composition import leaves_with_path
 
 RECORDS = 40
 """Number of means of the training loss that are stored for each run."""
@@ -162,11 +163,12 @@ class Bench:
 
     def suits(self, policy: str) -> bool:
         """Return whether the model has the hidden matrices that a policy may need."""
-        if not POLICIES[policy].needs_matrices:
-            return True
+        return not POLICIES[policy].needs_matrices or self._has_hidden_matrices
+
+    @cached_property
+    def _has_hidden_matrices(self) -> bool:
         params = nnx.state(self.workload.model(nnx.Rngs(0)), nnx.Param)
-        leaves = jax.tree_util.tree_leaves_with_path(params)
-        return any(hidden_matrices(jax.tree_util.keystr(path), leaf) for path, leaf in leaves)
+        return any(hidden_matrices(path, leaf) for path, leaf in leaves_with_path(params))
 
     def digest(self, policy: str, budget: float) -> str:
         """Return the SHA-256 of everything that a trial depends on, as 64 hexadecimal digits.

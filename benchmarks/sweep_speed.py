@@ -365,7 +365,7 @@ def sweep_table(workload: str, times: Mapping[str, Sequence[tuple[float, float]]
       times: Compilation and run time of each method in each round, in seconds.
     """
     totals = {name: np.sum(pairs, axis=1) for name, pairs in times.items()}
-    by_hand = np.minimum(totals["inject"], totals["vmap"])
+    manual = np.minimum(totals["inject"], totals["vmap"])
     table = Table(
         "method",
         "compile, s",
@@ -377,7 +377,7 @@ def sweep_table(workload: str, times: Mapping[str, Sequence[tuple[float, float]]
     for name, pairs in times.items():
         compiling, running = np.min(pairs, axis=0)
         # Methods that compile for each rate have one round.
-        ratio = np.median(totals[name] / by_hand[: len(pairs)])
+        ratio = np.median(totals[name] / manual[: len(pairs)])
         table.add_row(
             name, f"{compiling:.2f}", f"{running:.2f}", f"{totals[name].min():.2f}", f"{ratio:.2f}"
         )

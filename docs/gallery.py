@@ -147,6 +147,8 @@ def draw(file: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
+    from benchmarks.figures import save
+
     panels = [
         (family, title, schedule)
         for family, schedules in pictures().items()
@@ -169,9 +171,7 @@ def draw(file: Path) -> None:
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
     figure.tight_layout(h_pad=0.6, w_pad=0.6)
-    with pyplot.rc_context({"svg.hashsalt": "gallery"}):  # the same bytes for the same picture
-        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
-    pyplot.close(figure)
+    save(figure, file)
 
 
 def shown_steps(schedule: lr.Schedule) -> int:

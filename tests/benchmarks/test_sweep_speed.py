@@ -1,4 +1,4 @@
-"""The comparison of sweeps: all ways by hand train the same runs."""
+"""The comparison of sweeps: all manual ways train the same runs."""
 
 import dataclasses
 
