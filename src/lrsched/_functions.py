@@ -40,8 +40,7 @@ def intern_function(function: Callable[..., Any]) -> Callable[..., Any]:
         known = _INTERNED.get(key)
         # The variables of a function may have been assigned since.
         if known is not None and _interned_key(known) == key:
-            result: Callable[..., Any] = known
-            return result
+            return known
         _INTERNED[key] = function
     except (TypeError, ValueError, RecursionError):
         pass

@@ -219,8 +219,7 @@ class Schedule:
                 program = _EagerProgram(self)
                 object.__setattr__(self, "_eager", program)
             return program(step)
-        value: jax.Array = _evaluate(self, _as_step(step))
-        return value
+        return _evaluate(self, _as_step(step))
 
     @property
     def horizon(self) -> Any:
@@ -286,13 +285,11 @@ class Schedule:
         Returns:
           The axes.
         """
-        axes: Axes = draw("plot_schedule", self, ax, steps)
-        return axes
+        return draw("plot_schedule", self, ax, steps)
 
     def _repr_html_(self) -> str | None:
         """Return a picture for notebooks, or ``None`` where the schedule is not a single curve."""
-        result: str | None = draw("sparkline", self)
-        return result
+        return draw("sparkline", self)
 
     def __mul__(self, other: object) -> "Schedule":
         return _combine("multiply", self, other)
@@ -531,16 +528,14 @@ class _EagerProgram:
                     self.constant = value
                 return value
         # Within a trace, the arrays of this cache may belong to other devices or another mesh.
-        traced: jax.Array = _evaluate(self.schedule, np.int32(count))
-        return traced
+        return _evaluate(self.schedule, np.int32(count))
 
 
 @functools.lru_cache(maxsize=512)
 def _program_of(tree: "chex.ArrayTree") -> Callable[..., jax.Array]:
     @functools.partial(jax.jit, inline=True)
     def program(step: ArrayLike, *leaves: ArrayLike) -> jax.Array:
-        value: jax.Array = _evaluate(jax.tree.unflatten(tree, leaves), step)
-        return value
+        return _evaluate(jax.tree.unflatten(tree, leaves), step)
 
     return program
 
@@ -760,7 +755,7 @@ def _combine(name: str, *operands: object) -> Schedule:
         elif isinstance(operand, Schedule) or is_number(operand) or callable(operand):
             flat.append(operand)
         else:
-            return NotImplemented  # type: ignore[no-any-return]
+            return NotImplemented
     return definition.create(*flat)
 
 

@@ -371,8 +371,7 @@ def _clamp_traced(number: Any, lowest: float = -math.inf, highest: float = math.
     A traced number out of bounds would make NaN, as ``0 / steps``.
     """
     if not is_traced(number):
-        given: ArrayLike = number
-        return given
+        return number
     # Not jnp.maximum, which halves the gradient at the bound itself, such as an ``end`` of 0.
     if lowest > -math.inf:
         number = jnp.where(number < lowest, lowest, number)

@@ -221,8 +221,7 @@ def _find_factory(name: str) -> Factory:
     if library in LIBRARIES and name not in REGISTRY:
         module = importlib.import_module(f"lrsched.compat.{library}")
         if short in module.__all__:
-            function: Factory = getattr(module, short)
-            return function
+            return getattr(module, short)
     return get_definition(name).create
 
 

@@ -40,5 +40,4 @@ class TrainState(train_state.TrainState):  # type: ignore[no-untyped-call]
         # Flax calls tx.update without keywords, so they are bound for the one call.
         bound_tx = optax.GradientTransformation(tx.init, functools.partial(tx.update, **extra))
         bound: Any = super(TrainState, self.replace(tx=bound_tx))
-        state: TrainState = bound.apply_gradients(grads=grads, **replaced).replace(tx=self.tx)
-        return state
+        return bound.apply_gradients(grads=grads, **replaced).replace(tx=self.tx)

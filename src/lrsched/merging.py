@@ -95,8 +95,7 @@ def merge_weights(schedule: Inner, steps: Sequence[int]) -> np.ndarray:
         )
     weights = _coefficients(np.array(means) / peak)
     clipped = np.maximum(weights, 0.0)
-    normalized: np.ndarray = clipped / clipped.sum()
-    return normalized
+    return clipped / clipped.sum()
 
 
 def _mean_and_rise(
@@ -123,8 +122,7 @@ def _mean_and_rise(
 
 def _coefficients(relative: np.ndarray) -> np.ndarray:
     """Return the weights of ``k + 1`` checkpoints from the relative rates of ``k`` changes."""
-    weights: np.ndarray = np.concatenate([[1.0], relative]) - np.concatenate([relative, [0.0]])
-    return weights
+    return np.concatenate([[1.0], relative]) - np.concatenate([relative, [0.0]])
 
 
 def merge_checkpoints(

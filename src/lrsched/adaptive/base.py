@@ -168,8 +168,7 @@ class AdaptiveMethod(Generic[State]):
     @property
     def outer_learning_rate(self) -> LearningRate:
         """The outer rate: a number, a schedule or a callable of the step."""
-        rate: LearningRate = self.learning_rate  # type: ignore[attr-defined]
-        return rate
+        return self.learning_rate  # type: ignore[attr-defined]
 
     @property
     def is_adjustable(self) -> bool:
@@ -265,8 +264,7 @@ def _make_transform(method: AdaptiveMethod[State]) -> optax.GradientTransformati
 
     def init(params: optax.Params) -> AdaptiveState:
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
-            abstract: AdaptiveState = jax.eval_shape(init_concrete, params)
-            return abstract
+            return jax.eval_shape(init_concrete, params)
         return init_concrete(params)
 
     def update(
@@ -471,8 +469,7 @@ def _keep_finite_scalars(new: Tree, old: Tree) -> Tree:
 
 def tree_map(function: Callable[..., object], tree: Tree, *rest: object) -> Tree:
     """Return ``jax.tree.map(function, tree, *rest)``, typed as a tree like the first."""
-    mapped: Tree = jax.tree.map(function, tree, *rest)
-    return mapped
+    return jax.tree.map(function, tree, *rest)
 
 
 def tree_sums(*trees: "chex.ArrayTree") -> tuple[jax.Array, ...]:
@@ -605,8 +602,7 @@ def real_as_complex(tree: optax.Updates, like: Tree) -> Tree:
             leaf = jax.lax.complex(leaf[..., 0], leaf[..., 1])
         return leaf.astype(jnp.result_type(original))
 
-    original_tree: Tree = jax.tree.map(as_original, tree, like)
-    return original_tree
+    return jax.tree.map(as_original, tree, like)
 
 
 # Parameters narrower than float32. bfloat16 has 8 significand bits, so an update below about 2**-9
@@ -673,7 +669,4 @@ def _cast_scalars(method_state: Tree, width: np.dtype) -> Tree:
             return leaf
         return leaf.astype(width)
 
-    cast_state: Tree = jax.tree.map(
-        cast, method_state, is_leaf=lambda x: rate_factor(x) is not None
-    )
-    return cast_state
+    return jax.tree.map(cast, method_state, is_leaf=lambda x: rate_factor(x) is not None)

@@ -97,8 +97,7 @@ def controller_dataclass(cls: type[Class]) -> type[Class]:
       The class.
     """
     frozen = dataclasses.dataclass(frozen=True)(cls)
-    registered: type[Class] = jax.tree_util.register_dataclass(frozen)
-    return registered
+    return jax.tree_util.register_dataclass(frozen)
 
 
 class OneMetric:
@@ -184,8 +183,7 @@ def scale_by_controller(controller: Controller) -> optax.GradientTransformationE
             received_count=jnp.zeros(len(controller.metric_names), jnp.int32),
             nonfinite_count=zero_count(),
         )
-        distinct: ControllerState = copy_aliased_leaves(state)
-        return distinct
+        return copy_aliased_leaves(state)
 
     def update(
         updates: optax.Updates,
@@ -337,8 +335,7 @@ def _observe_in_containers(
     for _ in shape:
         observe_metrics = jax.vmap(observe_metrics)
     after = observe_metrics(plain, metrics)
-    wrapped: ControllerState = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))
-    return wrapped
+    return jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(after))
 
 
 def _observe(state: ControllerState, metrics: Mapping[str, ArrayLike]) -> ControllerState:

@@ -173,10 +173,9 @@ class NoiseScale:
         if self.micro_batches is None:
             return optax.with_extra_args_support(self.optimizer)
         tapped = optax.chain(_record_norm(), self.optimizer)
-        steps: optax.GradientTransformationExtraArgs = optax.MultiSteps(
+        return optax.MultiSteps(
             tapped, concrete_size("micro_batches", self.micro_batches)
         ).gradient_transformation()
-        return steps
 
     def init(self, params: optax.Params) -> NoiseScaleState:
         """Return empty averages and the optimizer's state."""

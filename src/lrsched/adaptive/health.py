@@ -273,8 +273,7 @@ def _with_record(state: HealthState, sums: jax.Array, run: jax.Array) -> HealthS
     def merged(means: jax.Array) -> jax.Array:
         pairs = means.reshape(means.shape[0], -1, 2, *means.shape[2:]).mean(axis=2)
         padding = [(0, 0), (0, max_records // 2)] + [(0, 0)] * (means.ndim - 2)
-        result: jax.Array = jnp.where(is_full, jnp.pad(pairs, padding), means)
-        return result
+        return jnp.where(is_full, jnp.pad(pairs, padding), means)
 
     each = jnp.where(is_full, 2 * state.updates_per_record, state.updates_per_record)
     index, num_before = state.count // each, state.count % each
@@ -283,8 +282,7 @@ def _with_record(state: HealthState, sums: jax.Array, run: jax.Array) -> HealthS
         means = merged(jnp.asarray(means))
         # Update the mean in place of a sum: in float32 a sum over a long segment stops growing.
         mean = means[:, index] + (sample - means[:, index]) / (num_before + 1)
-        updated: jax.Array = means.at[:, index].set(mean)
-        return updated
+        return means.at[:, index].set(mean)
 
     norms = jnp.sqrt(sums[0])
     sample = jnp.concatenate([norms, run[1:]])

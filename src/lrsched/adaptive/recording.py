@@ -124,8 +124,7 @@ class RecordNorms:
         recorded = RecordNormsState(count, each, new_means, state.nonfinite_count)
         skipped = state._replace(nonfinite_count=state.nonfinite_count + 1)
         is_finite = jnp.all(jnp.isfinite(norms))
-        new_state: RecordNormsState = tree_where(is_finite, recorded, skipped)
-        return new_state
+        return tree_where(is_finite, recorded, skipped)
 
 
 def _squared_l2_and_l1(tree: chex.ArrayTree) -> jax.Array:

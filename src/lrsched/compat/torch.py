@@ -192,8 +192,7 @@ def _product(step: jax.Array, base_lr: FiniteFloat, lr_lambda: StepFunction) -> 
             return clip_finite(product * clip_finite(block_product))
 
         blocks = (last + block.size - 1) // block.size
-        product: jax.Array = jax.lax.fori_loop(0, blocks, multiplied, jnp.float32(1))
-        return product
+        return jax.lax.fori_loop(0, blocks, multiplied, jnp.float32(1))
 
     last = step.astype(jnp.int32)
     return base_lr * jax.vmap(factors_until)(last.ravel()).reshape(step.shape)
@@ -742,7 +741,7 @@ def _total_steps(
     if total is not None and epochs is None and per_epoch is None:
         return total
     if total is None and epochs is not None and per_epoch is not None:
-        return POSITIVE_INT.validate(function, "epochs * steps_per_epoch", epochs * per_epoch)  # type: ignore[no-any-return]
+        return POSITIVE_INT.validate(function, "epochs * steps_per_epoch", epochs * per_epoch)
     raise ValueError(
         f"{function}: total_steps={total!r}, epochs={epochs!r} and steps_per_epoch={per_epoch!r} "
         "do not give the length; either total_steps or the other two must be given."

@@ -592,8 +592,7 @@ def _wrapped_tree(tree: chex.ArrayTree, leaf_treedef: object) -> chex.ArrayTree:
 
 def _plain(rate: RateState) -> RateState:
     """Return a rate as arrays, out of what ``nnx.Optimizer`` puts around them."""
-    plain: RateState = unwrap_nnx(rate, jax.tree.structure(rate.fingerprint))
-    return plain
+    return unwrap_nnx(rate, jax.tree.structure(rate.fingerprint))
 
 
 def _evaluate(rate: RateState, count: chex.Array) -> jax.Array:

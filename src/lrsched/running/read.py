@@ -215,10 +215,7 @@ def _is_done(rate: RateState, count: jax.Array) -> jax.Array | None:
 
 
 def _unwrapped(rate: RateState, count: chex.Array) -> tuple[RateState, jax.Array]:
-    unwrapped: tuple[RateState, jax.Array] = unwrap_nnx(
-        (rate, count), jax.tree.structure(rate.fingerprint)
-    )
-    return unwrapped
+    return unwrap_nnx((rate, count), jax.tree.structure(rate.fingerprint))
 
 
 def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:

@@ -238,8 +238,7 @@ def _of_members(site: RateSite, describe: Callable[[tuple[int, ...]], str]) -> s
 
 
 def _member(rate: RateState, index: tuple[int, ...]) -> RateState:
-    member: RateState = jax.tree.map(lambda leaf: np.asarray(leaf)[index], rate)
-    return member
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], rate)
 
 
 def _step(site: RateSite, index: tuple[int, ...]) -> int:

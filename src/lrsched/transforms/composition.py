@@ -104,18 +104,16 @@ def leaves_with_path(tree: "chex.ArrayTree") -> Iterator[tuple[str, Any]]:
 
 def map_with_path(function: Callable[[str, Any], Any], tree: Tree) -> Tree:
     """Return the tree of ``function(path, leaf)``, with the paths of `leaves_with_path`."""
-    mapped: Tree = jax.tree_util.tree_map_with_path(
+    return jax.tree_util.tree_map_with_path(
         lambda path, node: jax.tree.map(lambda leaf: function(path_name(path), leaf), node),
         tree,
         is_leaf=is_nnx_variable,
     )
-    return mapped
 
 
 def cast_like(tree: Tree, like: Tree) -> Tree:
     """Return ``tree`` in the dtypes of ``like``."""
-    cast: Tree = jax.tree.map(lambda x, old: jnp.asarray(x, jnp.result_type(old)), tree, like)
-    return cast
+    return jax.tree.map(lambda x, old: jnp.asarray(x, jnp.result_type(old)), tree, like)
 
 
 def states_of(kind: type[Tree], tree: "chex.ArrayTree") -> list[Tree]:

@@ -52,8 +52,7 @@ def evaluate_between(schedule: Schedule, whole: jax.Array, part: jax.Array) -> j
     traced = jax.make_jaxpr(lambda schedule, step: schedule(step))(schedule, whole)
     leaves = jax.tree.leaves(schedule)
     (value,) = _evaluate(traced, [*leaves, Fractional(whole, part)])
-    result: jax.Array = _floor(value)
-    return result
+    return _floor(value)
 
 
 def _evaluate(closed: "ClosedJaxpr", arguments: Sequence[Value]) -> list[Value]:

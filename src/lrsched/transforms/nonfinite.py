@@ -85,8 +85,7 @@ def mask_nonfinite(gradients: Tree) -> Tree:
         limit = np.sqrt(float(np.finfo(size.dtype).max) / HEADROOM)
         return jnp.where(size <= limit, gradient, 0)  # NaN compares as false
 
-    masked: Tree = jax.tree.map(mask, gradients)
-    return masked
+    return jax.tree.map(mask, gradients)
 
 
 def zero_nonfinite() -> optax.GradientTransformation:

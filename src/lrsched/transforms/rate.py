@@ -195,8 +195,7 @@ class RateState(NamedTuple):
     @property
     def edits(self) -> RateEdits:
         """What was changed at run time, number by number."""
-        edits: RateEdits = unpack_edits(self.record)
-        return edits
+        return unpack_edits(self.record)
 
     def with_edits(self, edits: RateEdits) -> "RateState":
         """Return this rate with other edits."""
@@ -221,8 +220,7 @@ def to_state(data: Data) -> Data:
         return jnp.array(leaf, jnp.int32 if is_integer else jnp.float32)
 
     register_with_flax(type(data), fingerprint if isinstance(data, Schedule) else None)
-    owned: Data = jax.tree.map(own, data)
-    return owned
+    return jax.tree.map(own, data)
 
 
 def fingerprint(schedule: Schedule, version: int | None = None) -> np.int32:
@@ -319,8 +317,7 @@ def with_live_leaves(stored: Data, configured: Data) -> Data:
         jnp.asarray(leaf, old.dtype) if isinstance(leaf, jax.Array) else old
         for leaf, old in zip(leaves, old_leaves, strict=True)
     ]
-    result: Data = jax.tree.unflatten(structure, current)
-    return result
+    return jax.tree.unflatten(structure, current)
 
 
 def is_live(tree: "chex.ArrayTree") -> bool:
@@ -553,8 +550,7 @@ def placed_like(number: jax.Array, like: "chex.Numeric") -> jax.Array:
     if is_traced((number, like)) or not getattr(like, "committed", False):
         return number
     # From a copy on the host, as only that can be put on the devices of other processes.
-    placed: jax.Array = jax.device_put(np.array(number), like.sharding)
-    return placed
+    return jax.device_put(np.array(number), like.sharding)
 
 
 def override_rate(rate: RateState, step: jax.Array, value: jax.Array) -> RateState:

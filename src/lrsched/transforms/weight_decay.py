@@ -389,5 +389,4 @@ def _largest_until(schedule: Schedule, last: ArrayLike) -> jax.Array:
     rates = schedule(at)
     best, spacing = at[jnp.argmax(rates)], last // _NUM_TRACED + 1
     near = even(jnp.maximum(best - spacing, 0), best + jnp.minimum(spacing, last - best))
-    largest: jax.Array = jnp.maximum(jnp.max(rates), jnp.max(schedule(near)))
-    return largest
+    return jnp.maximum(jnp.max(rates), jnp.max(schedule(near)))
