@@ -116,7 +116,7 @@ def test_the_longest_run_takes_little_memory_and_keeps_its_phases():
     [
         (lambda: lrsched.merge_weights(lrsched.constant(1.0), [5]), r"steps=\[5\] is not accepted"),
         (lambda: lrsched.merge_weights(lrsched.constant(1.0), [5, 5]), "that increase from 0"),
-        (lambda: lrsched.merge_weights(lrsched.linear(0.1, 1.0, 9), [0, 3, 6]), "as it rises"),
+        (lambda: lrsched.merge_weights(lrsched.linear(0.1, 1.0, 9), [0, 3, 6]), "it rises"),
         (lambda: lrsched.merge_weights(lrsched.constant(0.0), [0, 3]), "must be above 0"),
         (lambda: lrsched.merge_weights("x", [0, 3]), "schedule='x' is not accepted"),
         (lambda: lrsched.merge_weights(lrsched.constant(1.0), [0, 2**31]), "up to 2"),
@@ -133,7 +133,7 @@ def test_the_longest_run_takes_little_memory_and_keeps_its_phases():
         (lambda: merge({"w": 1.0}, {"w": 1.0, "b": 1.0}), "at 'b' .*no such array in one"),
         (lambda: merge((1.0, 2.0), [1.0, 2.0]), "checkpoints of the structures"),
         (lambda: lrsched.merge_checkpoints([1.0], [0.5, 0.5]), "1 checkpoints and weights of"),
-        (lambda: lrsched.merge_checkpoints([1.0, 2.0], [0.5, 0.6]), "have the sum 1"),
+        (lambda: lrsched.merge_checkpoints([1.0, 2.0], [0.5, 0.6]), "with the sum 1"),
     ],
 )
 def test_bad_input(make, message):

@@ -1,6 +1,8 @@
 """What importing the package does, and what is published with it."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +82,34 @@ def test_the_import_starts_no_backend():
         "from jax._src import xla_bridge; assert not xla_bridge._backends"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+PUBLIC_MODULES = [
+    "lrsched",
+    *(
+        f"lrsched.{name}"
+        for name in ("units", "scaling", "theory", "tuning", "pictures", "monitor")
+    ),
+    *(f"lrsched.compat.{name}" for name in (*lrsched.compat.LIBRARIES, "configs")),
+]
+
+
+def _signatures(module):
+    """The signature of each public function of a module, as ``help()`` begins with it."""
+    package = importlib.import_module(module)
+    for name, value in vars(package).items():
+        if not inspect.isfunction(value) or name.startswith("_"):
+            continue
+        if name in getattr(package, "__all__", ()) or value.__module__ == module:
+            yield name, str(inspect.signature(value))
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_help_begins_with_a_signature_as_it_is_written(module):
+    evaluated = ("Annotated[", "Union[", "ForwardRef", "._src.", "jaxlib")
+    unreadable = {
+        name: signature
+        for name, signature in _signatures(module)
+        if any(part in signature for part in evaluated)
+    }
+    assert not unreadable

@@ -6,6 +6,8 @@ decorator also registers the function under its name, so that its schedules can 
 as JSON and read back. The schedules of this library are defined with the same decorator.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
 import dis
@@ -61,7 +63,7 @@ TAG: Final = "schedule"
 _RESERVED: Final = frozenset(
     {TAG, "step", "horizon", "parameters", "replace", "is_instance_of", "plot"}
 )
-REGISTRY: Final[dict[str, "ScheduleDefinition"]] = {}
+REGISTRY: Final[dict[str, ScheduleDefinition]] = {}
 _NAMESPACES: Final[dict[str, str]] = {}
 
 
@@ -87,7 +89,7 @@ class ScheduleDefinition:
     check: Check | None
     phases: Phases | None = None
 
-    def create(self, *args: object, **kwargs: object) -> "Schedule":
+    def create(self, *args: object, **kwargs: object) -> Schedule:
         """Return the schedule of these arguments, validated and in canonical form.
 
         Raises:
@@ -190,7 +192,7 @@ class Schedule:
     _children: tuple[Any, ...]
     _structure: StaticData
     # Caches of `__call__` and `__eq__`. A schedule is immutable, so that they never become stale.
-    _eager: "_EagerProgram | None"
+    _eager: _EagerProgram | None
     _key_cache: tuple[object, ...] | None
 
     def __init__(self, structure: StaticData, children: tuple[Any, ...]):
@@ -248,7 +250,7 @@ class Schedule:
         values = dict(zip(structure.names, self._children, strict=True)) | dict(structure.static)
         return {name: values[name] for name in structure.definition.signature.parameters}
 
-    def replace(self, **changes: object) -> "Schedule":
+    def replace(self, **changes: object) -> Schedule:
         """Return the same schedule with some parameters changed, validated again.
 
         Args:
@@ -266,7 +268,7 @@ class Schedule:
         """
         return create_from(self._structure.definition, self.parameters, changes)
 
-    def is_instance_of(self, factory: Callable[..., "Schedule"]) -> bool:
+    def is_instance_of(self, factory: Callable[..., Schedule]) -> bool:
         """Return whether ``factory`` made this schedule, regardless of its parameters.
 
         >>> import lrsched
@@ -275,7 +277,7 @@ class Schedule:
         """
         return inspect.unwrap(factory) is self._structure.definition.function
 
-    def plot(self, ax: "Axes | None" = None, steps: int | None = None) -> "Axes":
+    def plot(self, ax: Axes | None = None, steps: int | None = None) -> Axes:
         """Plot the curve and its phases with `lrsched.pictures.plots.plot_schedule`.
 
         Args:
@@ -291,22 +293,22 @@ class Schedule:
         """Return a picture for notebooks, or ``None`` where the schedule is not a single curve."""
         return draw("sparkline", self)
 
-    def __mul__(self, other: object) -> "Schedule":
+    def __mul__(self, other: object) -> Schedule:
         return _combine("multiply", self, other)
 
-    def __rmul__(self, other: object) -> "Schedule":
+    def __rmul__(self, other: object) -> Schedule:
         return _combine("multiply", other, self)
 
-    def __add__(self, other: object) -> "Schedule":
+    def __add__(self, other: object) -> Schedule:
         return _combine("add", self, other)
 
-    def __radd__(self, other: object) -> "Schedule":
+    def __radd__(self, other: object) -> Schedule:
         return _combine("add", other, self)
 
-    def __rshift__(self, other: object) -> "Schedule":
+    def __rshift__(self, other: object) -> Schedule:
         return _combine("join", self, other)
 
-    def __rrshift__(self, other: object) -> "Schedule":
+    def __rrshift__(self, other: object) -> Schedule:
         return _combine("join", other, self)
 
     def __getattr__(self, name: str) -> Any:
@@ -532,7 +534,7 @@ class _EagerProgram:
 
 
 @functools.lru_cache(maxsize=512)
-def _program_of(tree: "chex.ArrayTree") -> Callable[..., jax.Array]:
+def _program_of(tree: chex.ArrayTree) -> Callable[..., jax.Array]:
     @functools.partial(jax.jit, inline=True)
     def program(step: ArrayLike, *leaves: ArrayLike) -> jax.Array:
         return _evaluate(jax.tree.unflatten(tree, leaves), step)
@@ -572,7 +574,7 @@ def _as_count(step: jax.Array) -> jax.Array:
     return jnp.maximum(step.astype(jnp.int32), 0)
 
 
-def _hold(step: jax.Array, horizon: "chex.Numeric") -> jax.Array:
+def _hold(step: jax.Array, horizon: chex.Numeric) -> jax.Array:
     """Return the step, clipped to the horizon."""
     if horizon is None:
         return step

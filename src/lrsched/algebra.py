@@ -4,6 +4,8 @@ The operators ``a >> b``, ``a * b`` and ``a + b`` are `join`, `multiply` and `ad
 callable of the step is accepted wherever a schedule is.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import operator
@@ -37,8 +39,10 @@ from lrsched.arguments import (
     FiniteFloat,
     PositiveInt,
     SignedInt,
+    check_below,
     first_paragraph,
     is_traced,
+    not_accepted,
     short_repr,
 )
 from lrsched.numerics import MAX_STEP, clip_finite, rescale_step
@@ -119,9 +123,9 @@ def _parse_schedule(value: Any) -> Schedule:
 
 _RATE_DESCRIPTION = "a number, a Schedule or a callable of the step"
 _SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule"}]}
+LEARNING_RATE = ArgumentType("LearningRate", _RATE_DESCRIPTION, _parse_schedule, schema=_SCHEMA)
 LearningRate: TypeAlias = Annotated[
-    ArrayLike | Schedule | Callable[[jax.Array], ArrayLike],
-    ArgumentType("LearningRate", _RATE_DESCRIPTION, _parse_schedule, schema=_SCHEMA),
+    ArrayLike | Schedule | Callable[[jax.Array], ArrayLike], LEARNING_RATE
 ]
 """A number, a `Schedule` or a callable of the step, such as an optax schedule."""
 
@@ -175,7 +179,7 @@ def inner_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
     return phase_starts(schedule.inner, until)
 
 
-def inner_horizon(schedule: Schedule) -> "chex.Numeric | None":
+def inner_horizon(schedule: Schedule) -> chex.Numeric | None:
     """Return the horizon of ``inner``."""
     return schedule.inner.horizon
 
@@ -189,7 +193,7 @@ def check_inner_has_horizon(schedule: Schedule) -> None:
         )
 
 
-def _evaluate_operand(operand: Operand, step: jax.Array) -> "chex.Numeric":
+def _evaluate_operand(operand: Operand, step: jax.Array) -> chex.Numeric:
     return operand(step) if isinstance(operand, Schedule) else operand
 
 
@@ -207,7 +211,7 @@ def _horizon(operand: Operand) -> Any:
     return operand.horizon if isinstance(operand, Schedule) else 0
 
 
-def _longest_horizon(schedule: Schedule) -> "chex.Numeric | None":
+def _longest_horizon(schedule: Schedule) -> chex.Numeric | None:
     horizons = [_horizon(operand) for operand in schedule.operands]
     if any(horizon is None for horizon in horizons):
         return None
@@ -217,10 +221,10 @@ def _longest_horizon(schedule: Schedule) -> "chex.Numeric | None":
 def _check_operands(schedule: Schedule) -> None:
     if not schedule.operands:
         name = schedule._structure.definition.name
-        raise ValueError(f"{name}: operands=() is not accepted; operands must not be empty.")
+        raise not_accepted(name, "operands", (), "one or more schedules or numbers")
 
 
-def _larger(a: "chex.Numeric", b: "chex.Numeric") -> "chex.Numeric":
+def _larger(a: chex.Numeric, b: chex.Numeric) -> chex.Numeric:
     return jnp.maximum(a, b) if is_traced((a, b)) or np.ndim(a) or np.ndim(b) else max(a, b)
 
 
@@ -261,7 +265,7 @@ def _check_join(schedule: Schedule) -> None:
         raise ValueError(f"join: the horizons sum to {total}, above the largest step 2**31 - 1.")
 
 
-def _joined_horizon(schedule: Schedule) -> "chex.Numeric | None":
+def _joined_horizon(schedule: Schedule) -> chex.Numeric | None:
     horizons = [_horizon(operand) for operand in schedule.operands]
     return None if horizons[-1] is None else functools.reduce(operator.add, horizons)
 
@@ -385,9 +389,7 @@ def maximum(step: jax.Array, *operands: Operand) -> ArrayLike:
 
 
 def _check_clip(schedule: Schedule) -> None:
-    low, high = schedule.low, schedule.high
-    if np.any(np.asarray(low) > np.asarray(high)):
-        raise ValueError(f"clip: low={low!r} is not accepted; low must be at most {high=!r}.")
+    check_below("clip", "low", schedule.low, "high", schedule.high, allow_equal=True)
 
 
 @schedule(horizon=inner_horizon, check=_check_clip, phases=inner_phases)
@@ -412,7 +414,7 @@ def clip(step: jax.Array, inner: Inner, low: FiniteFloat, high: FiniteFloat) -> 
     return jnp.clip(inner(step), low, high)
 
 
-def _repeat_horizon(schedule: Schedule) -> "chex.Numeric | None":
+def _repeat_horizon(schedule: Schedule) -> chex.Numeric | None:
     return None if schedule.times is None else schedule.inner.horizon * schedule.times
 
 
@@ -420,10 +422,8 @@ def _check_repeat(schedule: Schedule) -> None:
     check_inner_has_horizon(schedule)
     horizon, times = schedule.inner.horizon, schedule.times
     if times is not None and np.any(np.asarray(horizon, np.int64) * times > MAX_STEP):
-        raise ValueError(
-            f"repeat: times={times!r} is not accepted; times must be at most 2**31 - 1 divided by "
-            f"the horizon {horizon}."
-        )
+        requirement = f"at most 2**31 - 1 divided by the horizon {horizon}"
+        raise not_accepted("repeat", "times", times, requirement)
 
 
 def _repeat_phases(schedule: Schedule, until: int) -> list[PhaseStart]:
@@ -456,7 +456,7 @@ def repeat(step: jax.Array, inner: Inner, times: PositiveInt | None = None) -> A
     return inner(step - (cycle * period).astype(step.dtype))
 
 
-def _shifted_horizon(schedule: Schedule) -> "chex.Numeric | None":
+def _shifted_horizon(schedule: Schedule) -> chex.Numeric | None:
     horizon = schedule.inner.horizon
     return None if horizon is None else _larger(horizon + schedule.steps, 0)
 
@@ -547,7 +547,7 @@ def reverse(step: jax.Array, inner: Inner) -> ArrayLike:
     return inner(jnp.maximum(inner.horizon - step, 0))
 
 
-def _staircase_horizon(schedule: Schedule) -> "chex.Numeric | None":
+def _staircase_horizon(schedule: Schedule) -> chex.Numeric | None:
     horizon, every = schedule.inner.horizon, schedule.every
     if horizon is None:
         return None

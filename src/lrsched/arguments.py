@@ -75,6 +75,28 @@ def short_repr(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+def not_accepted(
+    function: str, name: str, value: object, requirement: str, reason: str = ""
+) -> ValueError:
+    """Return the error of an argument that is not accepted, as one sentence.
+
+    Args:
+      function: Name of the function that is called.
+      name: Name of the argument.
+      value: The argument as passed.
+      requirement: What the argument must be.
+      reason: Why this value is not accepted, if the requirement does not say it.
+
+    Returns:
+      The error, to be raised.
+    """
+    cause = f" ({reason})" if reason else ""
+    return ValueError(
+        f"{function}: {name}={short_repr(value)} is not accepted{cause}; {name} must be "
+        f"{requirement}."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class ArgumentType:
     """One type of argument.
@@ -114,11 +136,8 @@ class ArgumentType:
         try:
             return self.parse(value)
         except (ValueError, TypeError, OverflowError) as error:
-            detail = f" ({error})" if str(error) and not isinstance(error, OverflowError) else ""
-            raise ValueError(
-                f"{function}: {name}={short_repr(value)} is not accepted{detail}; {name} must be "
-                f"{self.description}."
-            ) from None
+            reason = "" if isinstance(error, OverflowError) else str(error)
+            raise not_accepted(function, name, value, self.description, reason) from None
 
 
 def bind_arguments(
@@ -255,6 +274,32 @@ def concrete_size(name: str, size: ArrayLike) -> int:
             f"it is, or static_args=({name!r},) in optax.inject_hyperparams."
         )
     return int(np.asarray(size))
+
+
+def check_below(
+    function: str,
+    name: str,
+    value: ArrayLike,
+    bound_name: str,
+    bound: ArrayLike,
+    allow_equal: bool = False,
+) -> None:
+    """Raise ``ValueError`` if one argument is not below another one; traced numbers pass.
+
+    Args:
+      function: Name of the function that is called.
+      name: Name of the lower argument.
+      value: The lower argument, a number or an array.
+      bound_name: Name of the higher argument.
+      bound: The higher argument.
+      allow_equal: Whether the two may be equal.
+    """
+    if is_traced((value, bound)):
+        return
+    low, high = np.asarray(value), np.asarray(bound)
+    if np.any(low > high if allow_equal else low >= high):
+        relation = "at most" if allow_equal else "below"
+        raise not_accepted(function, name, value, f"{relation} {bound_name}={short_repr(bound)}")
 
 
 def _is_unknown(value: object) -> TypeGuard[jax.Array]:
@@ -665,13 +710,11 @@ Direction: TypeAlias = Annotated[
     ),
 ]
 """A transform from gradients to a direction, which a rate multiplies afterwards."""
-DecayRate: TypeAlias = Annotated[
-    float, ArgumentType("DecayRate", "a number from 0 to below 1", in_range(ge=0, lt=1))
-]
+DECAY_RATE = ArgumentType("DecayRate", "a number from 0 to below 1", in_range(ge=0, lt=1))
+DecayRate: TypeAlias = Annotated[float, DECAY_RATE]
 """The decay rate of a moving average. At 0, the average is the latest value."""
-UnitFloat: TypeAlias = Annotated[
-    float, ArgumentType("UnitFloat", "a number from 0 to 1", in_range(ge=0, le=1))
-]
+UNIT_FLOAT = ArgumentType("UnitFloat", "a number from 0 to 1", in_range(ge=0, le=1))
+UnitFloat: TypeAlias = Annotated[float, UNIT_FLOAT]
 """A number from 0 to 1."""
 NON_NEGATIVE_FLOAT = ArgumentType("NonNegativeFloat", "a number of 0 or more", in_range(ge=0))
 NonNegativeFloat: TypeAlias = Annotated[float, NON_NEGATIVE_FLOAT]

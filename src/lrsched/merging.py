@@ -16,8 +16,9 @@ from jax.typing import ArrayLike
 from lrsched._phases import phase_starts
 from lrsched._schedule import Schedule
 from lrsched.algebra import Inner
-from lrsched.arguments import BOUNDARIES, short_repr, validate_arguments
-from lrsched.transforms.composition import path_name
+from lrsched.arguments import BOUNDARIES, not_accepted, validate_arguments
+from lrsched.numerics import widen
+from lrsched.transforms.composition import leaves_with_path
 
 Source = TypeVar("Source")
 Tree: TypeAlias = optax.Params
@@ -66,9 +67,11 @@ def merge_weights(schedule: Inner, steps: Sequence[int]) -> np.ndarray:
     except (TypeError, ValueError):
         counts = []
     if len(counts) < 2:
-        raise ValueError(
-            f"merge_weights: steps={short_repr(steps)} is not accepted; steps must be two or more "
-            "counts of updates that increase from 0 or more, up to 2**31 - 1."
+        raise not_accepted(
+            "merge_weights",
+            "steps",
+            steps,
+            "two or more counts of updates that increase from 0 or more, up to 2**31 - 1",
         )
     means, lowest = [], float(schedule(counts[0]))
     peak = lowest
@@ -78,24 +81,18 @@ def merge_weights(schedule: Inner, steps: Sequence[int]) -> np.ndarray:
         means.append(mean)
         if highest_rise > _ROUNDING * abs(peak):
             rising.append(start)
+    reason = ""
     if not peak > 0:
-        raise ValueError(
-            f"merge_weights: schedule={schedule} is not accepted; its rate at the first of steps "
-            "must be above 0."
-        )
-    if rising:
-        raise ValueError(
-            f"merge_weights: schedule={schedule} is not accepted, as it rises after step "
-            f"{rising[0]}; it must not rise after the first of steps."
-        )
-    if lowest < -_ROUNDING * peak:
-        raise ValueError(
-            f"merge_weights: schedule={schedule} is not accepted, as it is negative before step "
-            f"{counts[-1]}; its rates must be 0 or more."
-        )
-    weights = _coefficients(np.array(means) / peak)
-    clipped = np.maximum(weights, 0.0)
-    return clipped / clipped.sum()
+        reason = f"its rate at step {counts[0]} is {peak:g}"
+    elif rising:
+        reason = f"it rises after step {rising[0]}"
+    elif lowest < -_ROUNDING * peak:
+        reason = f"it is negative before step {counts[-1]}"
+    if reason:
+        requirement = "above 0 at the first of steps, falling or constant after it, and never negative"
+        raise not_accepted("merge_weights", "schedule", schedule, requirement, reason)
+    weights = np.maximum(_coefficients(np.array(means) / peak), 0.0)
+    return weights / weights.sum()
 
 
 def _mean_and_rise(
@@ -162,33 +159,24 @@ def merge_checkpoints(
       >>> float(merged["w"])
       2.75
     """
+    function = "merge_checkpoints"
     if not isinstance(checkpoints, Sequence) or isinstance(checkpoints, str | bytes):
-        raise ValueError(
-            f"merge_checkpoints: checkpoints={short_repr(checkpoints)} is not accepted; they must "
-            "be a list of trees, of paths or of what load takes."
-        )
+        requirement = "a list of trees, of paths or of what load takes"
+        raise not_accepted(function, "checkpoints", checkpoints, requirement)
     if not (load is None or callable(load)):
-        raise ValueError(
-            f"merge_checkpoints: load={short_repr(load)} is not accepted; load must be a function "
-            "of one of checkpoints."
-        )
+        raise not_accepted(function, "load", load, "a function of one of checkpoints")
     try:
         factors = np.asarray(weights, np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(
-            f"merge_checkpoints: weights={short_repr(weights)} is not accepted; weights must be "
-            "numbers."
-        ) from None
+        raise not_accepted(function, "weights", weights, "numbers") from None
     if factors.shape != (len(checkpoints),) or not len(checkpoints):
         raise ValueError(
             f"merge_checkpoints: {len(checkpoints)} checkpoints and weights of shape "
             f"{factors.shape} do not match; there must be one weight for each checkpoint."
         )
     if not (np.isfinite(factors).all() and abs(factors.sum() - 1) < 1e-6):
-        raise ValueError(
-            f"merge_checkpoints: weights={factors.tolist()} is not accepted; weights must be "
-            "finite and have the sum 1."
-        )
+        requirement = "finite, with the sum 1"
+        raise not_accepted(function, "weights", factors.tolist(), requirement)
     read = load or _reader(template)
     # The last checkpoint is loaded first, as it gives dtypes and integer leaves.
     last = read(checkpoints[-1])
@@ -214,8 +202,7 @@ def merge_checkpoints(
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_name(path): np.shape(leaf) for path, leaf in leaves}
+    return {path: np.shape(leaf) for path, leaf in leaves_with_path(tree)}
 
 
 def _check_like(tree: Tree, shapes: dict[str, tuple[int, ...]], structure: object) -> None:
@@ -242,10 +229,7 @@ def _is_integer(leaf: Any) -> bool:
 
 
 def _weighted(leaf: Any, factor: float) -> jax.Array:
-    array = jnp.asarray(leaf)
-    if _is_integer(array):
-        return jnp.zeros((), jnp.float32)
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32)) * factor
+    return jnp.zeros((), jnp.float32) if _is_integer(leaf) else widen(leaf) * factor
 
 
 def _item(path: Path) -> Path:

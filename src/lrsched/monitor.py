@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from lrsched.adaptive.health import HealthState
-from lrsched.arguments import short_repr, whole_number
+from lrsched.arguments import not_accepted, whole_number
 from lrsched.pictures import curves
 from lrsched.running.diagnosis import diagnose
 from lrsched.running.read import metrics as rate_metrics
@@ -99,10 +99,8 @@ class Monitor:
         self._log = _file("log", log)
         self._page = _file("page", page)
         if not isinstance(writers, Iterable) or not all(map(callable, writers := tuple(writers))):
-            raise ValueError(
-                f"Monitor: writers={short_repr(writers)} is not accepted; writers must be a list "
-                "of functions of the step and the numbers, such as [to_wandb(run)]."
-            )
+            requirement = "a list of functions of the step and the numbers, such as [to_wandb(run)]"
+            raise not_accepted("Monitor", "writers", writers, requirement)
         self._writers = writers
         if steps is not None:
             whole_number().validate("Monitor", "steps", steps)
@@ -133,9 +131,7 @@ class Monitor:
             value is not a scalar.
         """
         if isinstance(step, str) or np.ndim(step) != 0:
-            raise ValueError(
-                f"update: step={short_repr(step)} is not accepted; step must be a whole number."
-            )
+            raise not_accepted("update", "step", step, "a whole number")
         if step % self.every:
             return False
         arrays = {**({} if loss is None else {"loss": loss}), **values}
@@ -360,10 +356,7 @@ def _file(name: str, value: str | os.PathLike[str] | None) -> Path | None:
         return None
     file = Path(value)
     if file.is_dir() or not file.parent.is_dir():
-        raise ValueError(
-            f"Monitor: {name}={str(file)!r} is not accepted; {name} must be a file in a folder "
-            "that exists."
-        )
+        raise not_accepted("Monitor", name, str(file), "a file in a folder that exists")
     return file
 
 
@@ -371,6 +364,7 @@ def _read_log(file: Path) -> list[dict[str, Any]]:
     content = file.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     rows: list[dict[str, Any]] = []
+    requirement = "another file, or the log of a monitor"
     # Bytes that are not UTF-8 become characters that no reading has.
     for place, line in enumerate(whole.decode("utf-8", "replace").splitlines(), 1):
         try:
@@ -378,19 +372,14 @@ def _read_log(file: Path) -> list[dict[str, Any]]:
             lists = {name: list(row[name]) for name in ("events", "verdicts")}
             numbers = {name: float(value) for name, value in row.items() if name not in lists}
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise ValueError(
-                f"Monitor: log={str(file)!r} is not accepted; line {place} is not a reading of a "
-                "monitor. Name another file."
-            ) from None
+            reason = f"line {place} is not a reading of a monitor"
+            raise not_accepted("Monitor", "log", str(file), requirement, reason) from None
         while rows and rows[-1]["step"] >= numbers["step"]:
             rows.pop()
         rows.append({**numbers, "step": int(numbers["step"]), **lists})
     if len(whole) < len(content):
         if not rows and not content.startswith(b'{"step":'):
-            raise ValueError(
-                f"Monitor: log={str(file)!r} is not accepted; it is not a log of a monitor. Name "
-                "another file."
-            )
+            raise not_accepted("Monitor", "log", str(file), requirement)
         # A process that was killed while it wrote leaves the start of a line.
         os.truncate(file, len(whole))
     return rows

@@ -108,6 +108,12 @@ def int_power(base: ArrayLike, exponent: ArrayLike) -> jax.Array:
     return jnp.minimum(power, LARGEST)
 
 
+def widen(value: ArrayLike) -> jax.Array:
+    """Return an array in its dtype, or in float32 if its dtype is narrower or an integer."""
+    array = jnp.asarray(value)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
 def clip_finite(value: ArrayLike) -> jax.Array:
     """Return ``value`` clipped to 2**126 in magnitude, the largest value of a schedule."""
     return jnp.clip(jnp.asarray(value), -LARGEST, LARGEST)

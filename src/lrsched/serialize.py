@@ -14,7 +14,7 @@ from lrsched._schedule import (
     is_function,
     show,
 )
-from lrsched.arguments import STEPS_OR_FRACTION, ArgumentType, is_traced, short_repr
+from lrsched.arguments import STEPS_OR_FRACTION, ArgumentType, is_traced, not_accepted, short_repr
 
 # Each level of nesting is a level of tracing when the schedule is evaluated, and tracing 64 levels
 # reaches Python's recursion limit. The limit also ends the reading of a cyclic mapping.
@@ -48,9 +48,8 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
     cosine(peak=0.0003, steps=1000)
     """
     if not isinstance(schedule, Schedule):
-        raise ValueError(
-            f"to_dict: schedule={short_repr(schedule)} is not accepted; schedule must be a "
-            "Schedule, such as lrsched.constant(0.1)."
+        raise not_accepted(
+            "to_dict", "schedule", schedule, "a Schedule, such as lrsched.constant(0.1)"
         )
     definition = schedule._structure.definition
     plain = {name: _plain(definition.name, name, x) for name, x in schedule.parameters.items()}

@@ -9,6 +9,7 @@ from numbers import Real
 
 import numpy as np
 
+from lrsched.arguments import not_accepted
 from lrsched.numerics import MAX_STEP
 
 
@@ -98,9 +99,7 @@ def from_fraction(fraction: float, steps: int) -> int:
     """
     _check("from_fraction", fraction=fraction, steps=steps)
     if fraction > 1:
-        raise ValueError(
-            f"from_fraction: fraction={fraction!r} is not accepted; fraction must be at most 1."
-        )
+        raise not_accepted("from_fraction", "fraction", fraction, "at most 1")
     return _rounded("from_fraction", fraction * steps)
 
 
@@ -113,10 +112,7 @@ def _check(function: str, **numbers: float) -> None:
     for name, number in numbers.items():
         is_number = isinstance(number, Real | np.number) and not isinstance(number, bool)
         if not (is_number and math.isfinite(number) and number > 0):
-            raise ValueError(
-                f"{function}: {name}={number!r} is not accepted; {name} must be a finite number "
-                "above 0."
-            )
+            raise not_accepted(function, name, number, "a finite number above 0")
 
 
 def _rounded(function: str, exact: float) -> int:

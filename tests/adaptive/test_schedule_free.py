@@ -96,7 +96,7 @@ def test_schedule_free_plus_is_algorithm_1_of_its_paper():
 
 
 def test_the_interpolation_must_not_fall():
-    with pytest.raises(ValueError, match=r"sf_b1_max=0.5 is not accepted; .* at least sf_b1=0.9"):
+    with pytest.raises(ValueError, match=r"sf_b1=0.9 is not accepted; .* at most sf_b1_max=0.5"):
         lrsched.schedule_free_plus(sf_b1_max=0.5)
 
 
@@ -184,7 +184,7 @@ def test_ema_nesterov_without_a_look_ahead_is_its_base_to_the_last_bit():
 
 
 def test_a_look_ahead_that_ends_before_it_starts_is_refused():
-    with pytest.raises(ValueError, match=r"ema_nesterov: end=3 is not accepted; .* above start=5"):
+    with pytest.raises(ValueError, match=r"ema_nesterov: start=5 is not accepted; .* below end=3"):
         lrsched.ema_nesterov(optax.sgd(0.1), start=5, end=3)
 
 

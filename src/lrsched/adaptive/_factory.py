@@ -1,9 +1,13 @@
 """Public factories made of frozen dataclasses: the declaration of every adaptive transform."""
 
+from __future__ import annotations
+
 import inspect
 import re
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+import optax
 
 from lrsched.arguments import validate_arguments
 
@@ -41,7 +45,8 @@ def make_factory(
     parameters = sorted(
         signature.parameters.values(), key=lambda each: (each.kind, order.index(each.name))
     )
-    returned = inspect.signature(build, eval_str=True).return_annotation
+    # As written: evaluated, optax's types are shown with the private modules that define them.
+    returned = inspect.signature(build).return_annotation
     description = {
         "__name__": snake_case(cls.__name__),
         "__qualname__": snake_case(cls.__name__),
@@ -52,6 +57,11 @@ def make_factory(
     for attribute, value in description.items():
         setattr(create, attribute, value)
     return validate_arguments(create)
+
+
+def transform_of(configuration: Any) -> optax.GradientTransformationExtraArgs:
+    """Return the transform whose ``init`` and ``update`` are those of a dataclass."""
+    return optax.GradientTransformationExtraArgs(configuration.init, configuration.update)
 
 
 def snake_case(name: str) -> str:

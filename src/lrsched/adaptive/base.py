@@ -238,7 +238,7 @@ def _check_class(cls: object) -> None:
         raise TypeError(f"{name} has no field learning_rate; it must declare the outer rate.")
 
 
-def _make_transform(method: AdaptiveMethod[State]) -> optax.GradientTransformationExtraArgs:
+def _make_transform(method: AdaptiveMethod[State]) -> "optax.GradientTransformationExtraArgs":
     name = snake_case(type(method).__name__)
     schedule = as_schedule(method.outer_learning_rate)
     skips = method.nonfinite == "skip"
@@ -319,7 +319,7 @@ def _make_transform(method: AdaptiveMethod[State]) -> optax.GradientTransformati
             # memory what `sums` has computed of them; recomputing it in the fusion that writes the
             # state moves fewer bytes.
             is_finite = is_norm_finite & are_sums_finite & is_value_finite
-            gradients = tree_where(is_finite, gradients, tree_zeros_like(gradients))
+            gradients = tree_where(is_finite, gradients, optax.tree.zeros_like(gradients))
             inputs = dataclasses.replace(inputs, gradients=gradients)
         if zeros:
             # The masked sums overflow only if there are many huge entries. Zeros make no scalar of
@@ -459,17 +459,12 @@ def are_scalars_finite(state: "chex.ArrayTree") -> jax.Array:
 
 def _keep_finite_scalars(new: Tree, old: Tree) -> Tree:
     """Return ``new`` with the scalars of ``old`` where those of ``new`` are not finite."""
-    return tree_map(
+    return jax.tree.map(
         lambda a, b: jnp.where(jnp.isfinite(a), a, b) if _is_float_scalar(a) else a, new, old
     )
 
 
 # Trees.
-
-
-def tree_map(function: Callable[..., object], tree: Tree, *rest: object) -> Tree:
-    """Return ``jax.tree.map(function, tree, *rest)``, typed as a tree like the first."""
-    return jax.tree.map(function, tree, *rest)
 
 
 def tree_sums(*trees: "chex.ArrayTree") -> tuple[jax.Array, ...]:
@@ -486,34 +481,24 @@ def _add_leaves(scalars: "chex.ArrayTree") -> jax.Array:
 
 def tree_square(tree: Tree) -> Tree:
     """Return ``tree**2``; its sum is the squared norm."""
-    return tree_map(jnp.square, tree)
-
-
-def tree_sub(first: Tree, second: Tree) -> Tree:
-    """Return ``first - second``, leaf by leaf."""
-    return tree_map(jnp.subtract, first, second)
-
-
-def tree_mul(first: Tree, second: Tree) -> Tree:
-    """Return ``first * second``, leaf by leaf; its sum is the inner product."""
-    return tree_map(jnp.multiply, first, second)
+    return jax.tree.map(jnp.square, tree)
 
 
 def tree_abs(tree: Tree) -> Tree:
     """Return ``abs(tree)``; its sum is the l1 norm."""
-    return tree_map(jnp.abs, tree)
+    return jax.tree.map(jnp.abs, tree)
 
 
 def tree_ema(average: Tree, values: Tree, decay: ArrayLike, scale: ArrayLike = 1) -> Tree:
     """Return ``decay * average + (1 - decay) * scale * values``, leaf by leaf."""
-    return tree_map(lambda m, g: decay * m + (1 - decay) * scale * g, average, values)
+    return jax.tree.map(lambda m, g: decay * m + (1 - decay) * scale * g, average, values)
 
 
 def tree_add_scaled(gradients: Tree, params: Tree, weight_decay: ArrayLike) -> Tree:
     """Return ``gradients + weight_decay * params``, leaf by leaf; a plain 0 does not read them."""
     if isinstance(weight_decay, int | float) and weight_decay == 0:
         return gradients
-    return tree_map(lambda g, p: g + weight_decay * p, gradients, params)
+    return jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
 
 
 def tree_decay(updates: Tree, params: Tree, weight_decay: ArrayLike, rate: jax.Array) -> Tree:
@@ -525,17 +510,12 @@ def tree_decay(updates: Tree, params: Tree, weight_decay: ArrayLike, rate: jax.A
 
 def tree_descent(gradients: Tree, rate: jax.Array) -> Tree:
     """Return ``-rate * gradients``, leaf by leaf."""
-    return tree_map(lambda g: -rate * g, gradients)
+    return jax.tree.map(lambda g: -rate * g, gradients)
 
 
 def tree_where(condition: ArrayLike, new: Tree, old: Tree) -> Tree:
     """Return ``new`` if the condition, a boolean scalar, holds, else ``old``."""
-    return tree_map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
-
-
-def tree_zeros_like(tree: Tree) -> Tree:
-    """Return zeros of the shapes and dtypes of ``tree``."""
-    return tree_map(jnp.zeros_like, tree)
+    return jax.tree.map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
 
 
 def copy_aliased_leaves(tree: Tree) -> Tree:
@@ -547,7 +527,7 @@ def copy_aliased_leaves(tree: Tree) -> Tree:
         seen.add(id(leaf))
         return leaf if is_new else jnp.array(leaf)
 
-    return tree_map(copy, tree)
+    return jax.tree.map(copy, tree)
 
 
 # Scalars.
@@ -591,7 +571,7 @@ def complex_as_real(tree: Tree) -> Tree:
         is_complex = jnp.iscomplexobj(leaf)
         return jnp.stack([leaf.real, leaf.imag], axis=-1) if is_complex else leaf
 
-    return tree_map(as_real, tree)
+    return jax.tree.map(as_real, tree)
 
 
 def real_as_complex(tree: optax.Updates, like: Tree) -> Tree:
@@ -613,7 +593,9 @@ def real_as_complex(tree: optax.Updates, like: Tree) -> Tree:
 def add_rounding_errors(params: Tree, rounding_errors: list[jax.Array]) -> Tree:
     """Return the parameters with the rounding errors of the narrow ones added, in float32."""
     errors = iter(rounding_errors)
-    return tree_map(lambda p: p.astype(jnp.float32) + next(errors) if _is_narrow(p) else p, params)
+    return jax.tree.map(
+        lambda p: p.astype(jnp.float32) + next(errors) if _is_narrow(p) else p, params
+    )
 
 
 def _rounding_errors(
@@ -642,7 +624,7 @@ def _is_narrow(leaf: ArrayLike) -> bool:
 
 
 def _widen(tree: Tree) -> Tree:
-    return tree_map(lambda leaf: jnp.asarray(leaf, wide_dtype(jnp.result_type(leaf))), tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, wide_dtype(jnp.result_type(leaf))), tree)
 
 
 def wide_dtype(dtype: DTypeLike) -> np.dtype:

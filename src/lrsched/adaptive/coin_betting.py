@@ -14,9 +14,6 @@ from lrsched.adaptive.base import (
     adaptive_transform,
     state_scalar,
     tree_add_scaled,
-    tree_mul,
-    tree_sub,
-    tree_zeros_like,
     zero_count,
 )
 from lrsched.algebra import LearningRate
@@ -91,10 +88,10 @@ class Cocob(AdaptiveMethod[CocobMethodState]):
         """Return the state at ``x_0``."""
         return CocobMethodState(
             params0=params,
-            neg_grad_sum=tree_zeros_like(params),
-            abs_grad_sum=tree_zeros_like(params),
+            neg_grad_sum=optax.tree.zeros_like(params),
+            abs_grad_sum=optax.tree.zeros_like(params),
             max_abs_grad=jax.tree.map(lambda p: jnp.full_like(p, self.eps), params),
-            reward=tree_zeros_like(params),
+            reward=optax.tree.zeros_like(params),
         )
 
     def update(self, inputs: MethodInputs[CocobMethodState]) -> MethodOutput:
@@ -105,7 +102,7 @@ class Cocob(AdaptiveMethod[CocobMethodState]):
         abs_grads = jax.tree.map(jnp.abs, gradients)
         new_state = CocobMethodState(
             params0=state.params0,
-            neg_grad_sum=tree_sub(state.neg_grad_sum, gradients),
+            neg_grad_sum=optax.tree.sub(state.neg_grad_sum, gradients),
             abs_grad_sum=jax.tree.map(jnp.add, state.abs_grad_sum, abs_grads),
             max_abs_grad=jax.tree.map(jnp.maximum, state.max_abs_grad, abs_grads),
             reward=jax.tree.map(
@@ -189,12 +186,14 @@ class KT(AdaptiveMethod[KTMethodState]):
     def init(self, params: optax.Params) -> KTMethodState:
         """Return the state at ``x_0``."""
         return KTMethodState(
-            params, tree_zeros_like(params), state_scalar(self.wealth), zero_count()
+            params, optax.tree.zeros_like(params), state_scalar(self.wealth), zero_count()
         )
 
     def sums(self, inputs: MethodInputs[KTMethodState]) -> tuple[optax.Updates, ...]:
         """Return ``<x_0 - x, g>``."""
-        return (tree_mul(tree_sub(inputs.state.params0, inputs.params), inputs.gradients),)
+        return (
+            optax.tree.mul(optax.tree.sub(inputs.state.params0, inputs.params), inputs.gradients),
+        )
 
     def update(self, inputs: MethodInputs[KTMethodState]) -> MethodOutput:
         """Return the bets."""

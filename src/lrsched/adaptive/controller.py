@@ -10,6 +10,7 @@ metrics arrives, so a validation loss that is passed once an epoch counts once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 import jax
@@ -20,7 +21,14 @@ from jax.typing import ArrayLike
 
 from lrsched.adaptive.base import copy_aliased_leaves, tree_where, zero_count
 from lrsched.arguments import concrete_size, short_repr
-from lrsched.transforms.composition import RateFactor, cast_like, rate_factor, unwrap_nnx
+from lrsched.transforms.composition import (
+    RateFactor,
+    cast_like,
+    rate_factor,
+    replace_nodes,
+    states_of,
+    unwrap_nnx,
+)
 from lrsched.transforms.learning_rate import scale_update
 from lrsched.transforms.rate import broadcast_number, to_state, with_live_leaves
 
@@ -298,11 +306,9 @@ def observe(
                 f"observe: {name}={given[name]!r} is not accepted; no controller in the state "
                 f"observes {name!r} ({observed if names else 'the state holds no controller'})."
             )
-    return jax.tree.map(
-        lambda node: _observe_in_containers(node, given) if _is_controller(node) else node,
-        opt_state,
-        is_leaf=_is_controller,
-    )
+    observe_given = functools.partial(_observe_in_containers, metrics=given)
+    controllers = states_of(ControllerState, opt_state)
+    return replace_nodes(opt_state, [(node, observe_given) for node in controllers])
 
 
 def observed_metric_names(opt_state: chex.ArrayTree) -> set[str]:
@@ -314,12 +320,8 @@ def observed_metric_names(opt_state: chex.ArrayTree) -> set[str]:
     Returns:
       A set of names; empty if the state holds no controller.
     """
-    nodes = jax.tree.leaves(opt_state, is_leaf=_is_controller)
-    return {name for node in nodes if _is_controller(node) for name in node.controller.metric_names}
-
-
-def _is_controller(node: object) -> bool:
-    return isinstance(node, ControllerState)
+    controllers = states_of(ControllerState, opt_state)
+    return {name for node in controllers for name in node.controller.metric_names}
 
 
 def _observe_in_containers(

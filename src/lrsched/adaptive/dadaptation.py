@@ -21,10 +21,7 @@ from lrsched.adaptive.base import (
     tree_decay,
     tree_descent,
     tree_ema,
-    tree_mul,
     tree_square,
-    tree_sub,
-    tree_zeros_like,
     zero_count,
 )
 from lrsched.algebra import LearningRate
@@ -67,7 +64,7 @@ def _init(d0: ArrayLike, params: optax.Params, **trees: optax.Updates) -> DAdapt
         numerator=state_scalar(0),
         normalizer=state_scalar(0),
         num_updates=zero_count(),
-        grad_sum=tree_zeros_like(params),
+        grad_sum=optax.tree.zeros_like(params),
         **trees,
     )
 
@@ -148,14 +145,16 @@ class DAdaptAdamW(AdaptiveMethod[DAdaptMethodState]):
 
     def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""
-        return _init(self.d0, params, mu=tree_zeros_like(params), nu=tree_zeros_like(params))
+        return _init(
+            self.d0, params, mu=optax.tree.zeros_like(params), nu=optax.tree.zeros_like(params)
+        )
 
     def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``<g, s / (sqrt(v) + eps)>`` and ``|s|_1``."""
         scaled = jax.tree.map(
             lambda s, v: s / (jnp.sqrt(v) + self.eps), inputs.state.grad_sum, inputs.state.nu
         )
-        return tree_mul(self._gradients(inputs), scaled), tree_abs(self._grad_sum(inputs))
+        return optax.tree.mul(self._gradients(inputs), scaled), tree_abs(self._grad_sum(inputs))
 
     def update(self, inputs: Inputs) -> MethodOutput:
         """Return the step of Adam in units of ``d``."""
@@ -263,7 +262,7 @@ class DAdaptSgd(AdaptiveMethod[DAdaptMethodState]):
     def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``<g, s>``, ``|g|**2`` and ``|s|**2``, of the ``s`` before the update."""
         gradients, grad_sum = self._gradients(inputs), inputs.state.grad_sum
-        return tree_mul(gradients, grad_sum), tree_square(gradients), tree_square(grad_sum)
+        return optax.tree.mul(gradients, grad_sum), tree_square(gradients), tree_square(grad_sum)
 
     def update(self, inputs: Inputs) -> MethodOutput:
         """Return the relaxation to ``x_0 - s``."""
@@ -281,7 +280,7 @@ class DAdaptSgd(AdaptiveMethod[DAdaptMethodState]):
         new_d = _grow(state.estimate, safe_divide(2 * numerator, norm), self.growth_rate)
 
         def updates(kept: DAdaptMethodState) -> optax.Updates:
-            return _relax(tree_sub(kept.params0, kept.grad_sum), inputs.params, self.momentum)
+            return _relax(optax.tree.sub(kept.params0, kept.grad_sum), inputs.params, self.momentum)
 
         new_state = state._replace(
             estimate=new_d,
@@ -456,12 +455,12 @@ class DAdaptLion(AdaptiveMethod[DAdaptMethodState]):
 
     def init(self, params: optax.Params) -> DAdaptMethodState:
         """Return the state at ``x_0``, with ``d = d0``."""
-        return _init(self.d0, params, mu=tree_zeros_like(params))
+        return _init(self.d0, params, mu=optax.tree.zeros_like(params))
 
     def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``<u, s>`` of the old ``s`` and ``|s|_1`` of the new one."""
         return (
-            tree_mul(self._signs(inputs), inputs.state.grad_sum),
+            optax.tree.mul(self._signs(inputs), inputs.state.grad_sum),
             tree_abs(self._grad_sum(inputs)),
         )
 

@@ -17,7 +17,6 @@ from lrsched.adaptive.base import (
     tree_add_scaled,
     tree_descent,
     tree_square,
-    tree_sub,
     zero_count,
 )
 from lrsched.algebra import LearningRate
@@ -48,8 +47,24 @@ class DistanceMethodState(NamedTuple):
 Inputs = MethodInputs[DistanceMethodState]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _DistanceMethod(AdaptiveMethod[DistanceMethodState]):
+    """What the three have in common: their options and their sums."""
+
+    weight_decay: NonNegativeFloat = 0.0
+    state_dtype: Dtype | None = None
+
+    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
+        """Return squares of the distance to the initial parameters and of the gradients."""
+        distance = optax.tree.sub(inputs.params, inputs.state.params0)
+        return tree_square(distance), tree_square(self._gradients(inputs))
+
+    def _gradients(self, inputs: Inputs) -> optax.Updates:
+        return tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
+
+
 @dataclasses.dataclass(frozen=True)
-class DoG(AdaptiveMethod[DistanceMethodState]):
+class DoG(_DistanceMethod):
     """DoG, distance over gradients: SGD without a learning rate.
 
     ``eta_t = rate_t r_t / sqrt(G_t + eps)`` with ``r_t = max_{i<=t} |x_i - x_0|``, at least
@@ -91,8 +106,6 @@ class DoG(AdaptiveMethod[DistanceMethodState]):
     reps_rel: PositiveFloat = 1e-6
     eps: PositiveFloat = 1e-8
     init_eta: PositiveFloat | None = None
-    weight_decay: NonNegativeFloat = 0.0
-    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""
@@ -101,10 +114,6 @@ class DoG(AdaptiveMethod[DistanceMethodState]):
         return DistanceMethodState(
             params, state_scalar(distance), state_scalar(self.eps), zero_count()
         )
-
-    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
-        """Return ``|x - x_0|**2`` and ``|g|**2``."""
-        return _distance_and_gradient(inputs, self.weight_decay)
 
     def update(self, inputs: Inputs) -> MethodOutput:
         """Return the step of DoG."""
@@ -117,12 +126,12 @@ class DoG(AdaptiveMethod[DistanceMethodState]):
         new_state = DistanceMethodState(
             state.params0, max_distance, grad_sq_sum, state.num_updates + 1
         )
-        gradients = tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
+        gradients = self._gradients(inputs)
         return MethodOutput(lambda kept: tree_descent(gradients, eta), new_state, eta)
 
 
 @dataclasses.dataclass(frozen=True)
-class LDoG(AdaptiveMethod[DistanceMethodState]):
+class LDoG(_DistanceMethod):
     """LDoG: `dog` for each array of the parameters separately.
 
     ``learning_rate`` in the state is the mean of the step sizes of the arrays.
@@ -160,8 +169,6 @@ class LDoG(AdaptiveMethod[DistanceMethodState]):
     reps_rel: PositiveFloat = 1e-6
     eps: PositiveFloat = 1e-8
     init_eta: PositiveFloat | None = None
-    weight_decay: NonNegativeFloat = 0.0
-    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""
@@ -174,10 +181,6 @@ class LDoG(AdaptiveMethod[DistanceMethodState]):
         return DistanceMethodState(
             params, jax.tree.map(distance, params), grad_sq_sum, zero_count()
         )
-
-    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
-        """Return ``|x - x_0|**2`` and ``|g|**2``."""
-        return _distance_and_gradient(inputs, self.weight_decay)
 
     def update(self, inputs: Inputs) -> MethodOutput:
         """Return the step of DoG for each array."""
@@ -196,14 +199,14 @@ class LDoG(AdaptiveMethod[DistanceMethodState]):
         new_state = DistanceMethodState(
             state.params0, max_distance, grad_sq_sum, state.num_updates + 1
         )
-        gradients = tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
+        gradients = self._gradients(inputs)
         return MethodOutput(
             lambda kept: jax.tree.map(lambda g, eta: -eta * g, gradients, etas), new_state, mean
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class DoWG(AdaptiveMethod[DistanceMethodState]):
+class DoWG(_DistanceMethod):
     """DoWG, distance over weighted gradients: `dog` with gradients weighted by the distance.
 
     ``eta_t = rate_t r_t**2 / sqrt(v_t + eps)`` with ``v_t = sum_{i<=t} r_i**2 |g_i|**2``.
@@ -240,17 +243,11 @@ class DoWG(AdaptiveMethod[DistanceMethodState]):
     _: dataclasses.KW_ONLY
     reps_rel: PositiveFloat = 1e-6
     eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.0
-    state_dtype: Dtype | None = None
 
     def init(self, params: optax.Params) -> DistanceMethodState:
         """Return the state at ``x_0``."""
         distance = state_scalar(self.reps_rel * (1 + optax.tree.norm(params)))
         return DistanceMethodState(params, distance, distance**2 * self.eps, zero_count())
-
-    def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
-        """Return ``|x - x_0|**2`` and ``|g|**2``."""
-        return _distance_and_gradient(inputs, self.weight_decay)
 
     def update(self, inputs: Inputs) -> MethodOutput:
         """Return the step of DoWG."""
@@ -262,17 +259,8 @@ class DoWG(AdaptiveMethod[DistanceMethodState]):
         new_state = DistanceMethodState(
             state.params0, max_distance, grad_sq_sum, state.num_updates + 1
         )
-        gradients = tree_add_scaled(inputs.gradients, inputs.params, self.weight_decay)
+        gradients = self._gradients(inputs)
         return MethodOutput(lambda kept: tree_descent(gradients, eta), new_state, eta)
-
-
-def _distance_and_gradient(
-    inputs: Inputs, weight_decay: float
-) -> tuple[optax.Updates, optax.Updates]:
-    """Return the trees of ``|x - x_0|**2`` and ``|g|**2``."""
-    distance = tree_sub(inputs.params, inputs.state.params0)
-    gradients = tree_add_scaled(inputs.gradients, inputs.params, weight_decay)
-    return tree_square(distance), tree_square(gradients)
 
 
 dog = adaptive_transform(DoG)

@@ -10,10 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrsched.adaptive._factory import make_factory
-from lrsched.adaptive.base import complex_as_real, tree_map, tree_square, tree_sums, zero_count
-from lrsched.arguments import POSITIVE_INT, BaseOptimizer, DecayRate, concrete_size, is_traced
-from lrsched.transforms.composition import states_of
+from lrsched.adaptive._factory import make_factory, transform_of
+from lrsched.adaptive.base import complex_as_real, tree_square, tree_sums, zero_count
+from lrsched.arguments import (
+    POSITIVE_INT,
+    BaseOptimizer,
+    DecayRate,
+    check_below,
+    concrete_size,
+    not_accepted,
+)
+from lrsched.numerics import widen
+from lrsched.transforms.composition import single_state
 
 if TYPE_CHECKING:
     import chex
@@ -156,16 +164,10 @@ class NoiseScale:
             )
         batches = self.micro_batches
         if batches is not None and concrete_size("micro_batches", batches) == 1:
-            raise ValueError(
-                "noise_scale: micro_batches=1 is not accepted; micro_batches must be a whole "
-                "number of 2 or more."
-            )
-        sizes = self.small_batch_size, self.batch_size
-        if sizes[0] is not None and not is_traced(sizes) and not sizes[0] < sizes[1]:
-            raise ValueError(
-                f"noise_scale: small_batch_size={self.small_batch_size!r} is not accepted; "
-                f"small_batch_size must be below batch_size={self.batch_size!r}."
-            )
+            requirement = "a whole number of 2 or more"
+            raise not_accepted("noise_scale", "micro_batches", 1, requirement)
+        if (small := self.small_batch_size) is not None:
+            check_below("noise_scale", "small_batch_size", small, "batch_size", self.batch_size)
 
     @property
     def inner(self) -> optax.GradientTransformationExtraArgs:
@@ -225,16 +227,12 @@ class NoiseScale:
             )
             new = new._replace(small_norm_sq=jnp.where(is_last, 0, norms_sum))
             # MultiSteps clears its accumulator by a product with 0, which keeps a NaN forever.
-            cleared = tree_map(lambda g: jnp.where(is_last, 0, g), inner_state.acc_grads)
+            cleared = jax.tree.map(lambda g: jnp.where(is_last, 0, g), inner_state.acc_grads)
             inner_state = inner_state._replace(acc_grads=cleared)
         return final, new._replace(inner_state=inner_state)
 
 
-def _build(config: NoiseScale) -> optax.GradientTransformationExtraArgs:
-    return optax.GradientTransformationExtraArgs(config.init, config.update)
-
-
-noise_scale = make_factory(NoiseScale, _build)
+noise_scale = make_factory(NoiseScale, transform_of)
 
 
 def _record_norm() -> optax.GradientTransformation:
@@ -254,10 +252,7 @@ def _record_norm() -> optax.GradientTransformation:
 
 
 def _norm_sq(tree: chex.ArrayTree) -> jax.Array:
-    wide = tree_map(
-        lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), complex_as_real(tree)
-    )
-    (total,) = tree_sums(tree_square(wide))
+    (total,) = tree_sums(tree_square(jax.tree.map(widen, complex_as_real(tree))))
     return total.astype(jnp.float32)
 
 
@@ -313,13 +308,8 @@ def critical_batch_size(opt_state: chex.ArrayTree, *, z: float = 1.96) -> Critic
     References:
       McCandlish et al. 2018 (arXiv 1812.06162); Fieller 1954 for the interval.
     """
-    states = states_of(NoiseScaleState, opt_state)
-    if len(states) != 1:
-        raise ValueError(
-            f"critical_batch_size: a state that holds {len(states)} measurements is not accepted; "
-            "it must hold one, of noise_scale."
-        )
-    count, moments, decay = jax.device_get(states[0][:3])
+    state = single_state("critical_batch_size", NoiseScaleState, opt_state, "noise_scale")
+    count, moments, decay = jax.device_get(state[:3])
     if count == 0:
         raise ValueError(
             "critical_batch_size: the state has no sample yet; read it after an update that "

@@ -13,11 +13,12 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from lrsched.adaptive._factory import make_factory
+from lrsched.adaptive._factory import make_factory, transform_of
 from lrsched.adaptive.base import complex_as_real, tree_where, zero_count
 from lrsched.adaptive.recording import EvenInt
 from lrsched.arguments import POSITIVE_INT, BaseOptimizer, concrete_size
-from lrsched.transforms.composition import compose_rates, leaves_with_path, states_of
+from lrsched.numerics import widen
+from lrsched.transforms.composition import compose_rates, leaves_with_path, single_state
 
 if TYPE_CHECKING:
     import chex
@@ -175,7 +176,7 @@ class RecordHealth:
         """Return an empty record and the optimizer's state."""
         labels = self._labels(params)
         sizes = dict.fromkeys(sorted(set(labels)), 0)
-        for label, leaf in zip(labels, _leaves(params), strict=True):
+        for label, leaf in zip(labels, jax.tree.leaves(params), strict=True):
             sizes[label] += np.size(leaf)
         max_records = concrete_size("max_records", self.max_records)
         window = concrete_size("window", self.window)
@@ -228,7 +229,9 @@ class RecordHealth:
         labels = self._labels(params)
         groups = sorted(set(labels))
         totals = [[jnp.zeros([], jnp.float32)] * len(groups) for _ in range(5)]
-        leaves = [map(_wide, _leaves(tree)) for tree in (gradients, updates, params)]
+        leaves = [
+            map(widen, jax.tree.leaves(complex_as_real(x))) for x in (gradients, updates, params)
+        ]
         for label, g, u, p in zip(labels, *leaves, strict=True):
             at = groups.index(label)
             for row, product in zip(totals, (g * g, u * u, p * p, u * p, g * u), strict=True):
@@ -249,20 +252,7 @@ class RecordHealth:
         return ["" if depth is None else part[depth] for part in parts]
 
 
-def _build(config: RecordHealth) -> optax.GradientTransformationExtraArgs:
-    return optax.GradientTransformationExtraArgs(config.init, config.update)
-
-
-record_health = make_factory(RecordHealth, _build)
-
-
-def _leaves(tree: chex.ArrayTree) -> list[Any]:
-    return list(jax.tree.leaves(tree))
-
-
-def _wide(leaf: Any) -> jax.Array:
-    real: jax.Array = complex_as_real(leaf)
-    return real.astype(jnp.promote_types(real.dtype, jnp.float32))
+record_health = make_factory(RecordHealth, transform_of)
 
 
 def _with_record(state: HealthState, sums: jax.Array, run: jax.Array) -> HealthState:
@@ -332,13 +322,8 @@ def recorded_health(opt_state: chex.ArrayTree) -> RecordedHealth:
       >>> lrsched.recorded_health(state).rate.tolist()
       [0.5]
     """
-    states = states_of(HealthState, opt_state)
-    if len(states) != 1:
-        raise ValueError(
-            f"recorded_health: a state that holds {len(states)} records is not accepted; it must "
-            "hold one, of record_health."
-        )
-    state: HealthState = jax.device_get(states[0]._replace(inner_state=None))
+    held = single_state("recorded_health", HealthState, opt_state, "record_health")
+    state: HealthState = jax.device_get(held._replace(inner_state=None))
     count, each = int(state.count), int(state.updates_per_record)
     if count == 0 and state.nonfinite_count == 0:
         raise ValueError("recorded_health: the record is empty; read it after an update.")

@@ -15,10 +15,8 @@ from lrsched.adaptive.base import (
     safe_divide,
     state_scalar,
     tree_descent,
-    tree_mul,
     tree_square,
     tree_where,
-    tree_zeros_like,
 )
 from lrsched.algebra import LearningRate
 from lrsched.arguments import (
@@ -117,7 +115,7 @@ class Hypergradient(AdaptiveMethod[HypergradientMethodState]):
         """Return the state at ``a_0``."""
         return HypergradientMethodState(
             base_state=self._base.init(params),
-            prev_direction=tree_zeros_like(params),
+            prev_direction=optax.tree.zeros_like(params),
             rate=state_scalar(self.initial_rate),
             outer_rate=state_scalar(0),
             grad_norm_sq=state_scalar(0),
@@ -126,7 +124,7 @@ class Hypergradient(AdaptiveMethod[HypergradientMethodState]):
     def sums(self, inputs: MethodInputs[HypergradientMethodState]) -> tuple[optax.Updates, ...]:
         """Return ``<g_t, d_{t-1}>`` and ``|d_{t-1}|**2``."""
         prev_direction = inputs.state.prev_direction
-        return tree_mul(inputs.gradients, prev_direction), tree_square(prev_direction)
+        return optax.tree.mul(inputs.gradients, prev_direction), tree_square(prev_direction)
 
     def update(self, inputs: MethodInputs[HypergradientMethodState]) -> MethodOutput:
         """Return the step of the base at the new rate."""
@@ -240,7 +238,7 @@ class HDM(AdaptiveMethod[HDMMethodState]):
 
     def init(self, params: optax.Params) -> HDMMethodState:
         """Return the state with ``P = 0`` and no best loss yet."""
-        zeros = tree_zeros_like(params)
+        zeros = optax.tree.zeros_like(params)
         return HDMMethodState(
             best_grad=zeros,
             param_offset=zeros,
@@ -256,7 +254,7 @@ class HDM(AdaptiveMethod[HDMMethodState]):
     def sums(self, inputs: MethodInputs[HDMMethodState]) -> tuple[optax.Updates, ...]:
         """Return ``<g(y), x - x_before>`` and the sum of ``P``."""
         param_rates, _ = self._param_rates(inputs)
-        return tree_mul(inputs.gradients, inputs.state.prev_step), param_rates
+        return optax.tree.mul(inputs.gradients, inputs.state.prev_step), param_rates
 
     def update(self, inputs: MethodInputs[HDMMethodState]) -> MethodOutput:
         """Return the updates from ``y`` to the next trial."""
@@ -272,7 +270,9 @@ class HDM(AdaptiveMethod[HDMMethodState]):
         # Null step: unless the trial is better, the best parameters stay.
         is_better = inputs.value < state.best_value
         best_grad = tree_where(is_better, inputs.gradients, state.best_grad)
-        prev_step = tree_where(is_better, state.param_offset, tree_zeros_like(state.prev_step))
+        prev_step = tree_where(
+            is_better, state.param_offset, optax.tree.zeros_like(state.prev_step)
+        )
         param_offset = jax.tree.map(
             lambda g, p, d: inputs.outer_rate * (momentum * d - p * g),
             best_grad,

@@ -14,12 +14,10 @@ from lrsched.adaptive.base import (
     MethodInputs,
     MethodOutput,
     adaptive_transform,
-    tree_mul,
     tree_square,
-    tree_zeros_like,
 )
 from lrsched.algebra import LearningRate
-from lrsched.arguments import BaseOptimizer, Dtype, NonNegativeFloat, PositiveFloat
+from lrsched.arguments import BaseOptimizer, Dtype, NonNegativeFloat, PositiveFloat, not_accepted
 
 
 class MechanicMethodState(NamedTuple):
@@ -107,17 +105,15 @@ class Mechanize(AdaptiveMethod[MechanicMethodState]):
     def __post_init__(self) -> None:
         betas = self._betas
         if betas.ndim != 1 or not betas.size or np.any((betas < 0) | (betas >= 1)):
-            raise ValueError(
-                f"mechanize: betas={self.betas!r} is not accepted; betas must be one or more "
-                "numbers from 0 to below 1."
-            )
+            requirement = "one or more numbers from 0 to below 1"
+            raise not_accepted("mechanize", "betas", self.betas, requirement)
 
     def init(self, params: optax.Params) -> MechanicMethodState:
         """Return the state at ``D = 0``."""
         zeros = jnp.zeros(self._betas.size, jnp.result_type(float, *jax.tree.leaves(params)))
         return MechanicMethodState(
             base_state=self.base.init(params),
-            delta=tree_zeros_like(params),
+            delta=optax.tree.zeros_like(params),
             scales=zeros,
             rewards=zeros,
             variance=zeros,
@@ -129,7 +125,11 @@ class Mechanize(AdaptiveMethod[MechanicMethodState]):
         updates, _ = self._base_updates(inputs)
         ahead = jax.tree.map(jnp.add, inputs.params, updates)
         delta = inputs.state.delta
-        return tree_square(ahead), tree_mul(delta, inputs.gradients), tree_mul(delta, ahead)
+        return (
+            tree_square(ahead),
+            optax.tree.mul(delta, inputs.gradients),
+            optax.tree.mul(delta, ahead),
+        )
 
     def update(self, inputs: Inputs) -> MethodOutput:
         """Return the updates from ``x_0 + s D`` with the old ``s`` and ``D`` to the new ones."""

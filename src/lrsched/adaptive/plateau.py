@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
 from lrsched.adaptive._factory import make_factory
-from lrsched.adaptive.base import safe_divide, tree_where, tree_zeros_like, zero_count
+from lrsched.adaptive.base import safe_divide, tree_where, zero_count
 from lrsched.adaptive.controller import controller_dataclass, scale_by_controller, static_field
 from lrsched.adaptive.smoothing import SmoothedMetric, SmoothingState
 from lrsched.arguments import (
@@ -23,6 +24,7 @@ from lrsched.arguments import (
     OpenUnitFloat,
     PositiveInt,
     UnitFloat,
+    not_accepted,
 )
 
 if TYPE_CHECKING:
@@ -281,7 +283,7 @@ class Greedy(SmoothedMetric):
                 raises | resets, self.reset_after, lowerings_before_reset
             ),
             # Zeros like the state, not `Smoothing.init`: its window_size may be traced here.
-            smoothing=tree_where(resets, tree_zeros_like(smoothing), smoothing),
+            smoothing=tree_where(resets, optax.tree.zeros_like(smoothing), smoothing),
         )
         waiting = state._replace(smoothing=smoothing)
         return tree_where(is_new, observed, waiting), jnp.where(resets, 1.0, new_scale)
@@ -372,11 +374,8 @@ class ReduceOnOverfitting:
     def __post_init__(self) -> None:
         """Check the names of the metrics."""
         if self.training_metric == self.validation_metric:
-            raise ValueError(
-                f"reduce_on_overfitting: validation_metric={self.validation_metric!r} is not "
-                "accepted; validation_metric must be another name than "
-                f"training_metric={self.training_metric!r}."
-            )
+            name, requirement = self.validation_metric, "another name than training_metric"
+            raise not_accepted("reduce_on_overfitting", "validation_metric", name, requirement)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -19,9 +19,7 @@ from lrsched.adaptive.base import (
     tree_decay,
     tree_descent,
     tree_ema,
-    tree_mul,
     tree_square,
-    tree_zeros_like,
     zero_count,
 )
 from lrsched.algebra import LearningRate
@@ -170,7 +168,7 @@ class AliG(AdaptiveMethod[AliGMethodState]):
 
     def init(self, params: optax.Params) -> AliGMethodState:
         """Return a velocity of 0."""
-        return AliGMethodState(tree_zeros_like(params) if self._has_momentum else None)
+        return AliGMethodState(optax.tree.zeros_like(params) if self._has_momentum else None)
 
     def update(self, inputs: MethodInputs[AliGMethodState]) -> MethodOutput:
         """Return the step of gradient descent at ``n_t``, with momentum."""
@@ -314,12 +312,12 @@ class Momo(AdaptiveMethod[MomoMethodState]):
 
     def init(self, params: optax.Params) -> MomoMethodState:
         """Return averages of 0."""
-        return _init_momo(tree_zeros_like(params), None, self.lower_bound)
+        return _init_momo(optax.tree.zeros_like(params), None, self.lower_bound)
 
     def sums(self, inputs: MethodInputs[MomoMethodState]) -> tuple[optax.Updates, ...]:
         """Return ``<x, g>``, ``<x, m>`` and ``|m|**2``, of the new ``m``."""
         params, mu = inputs.params, self._mu(inputs)
-        return tree_mul(params, inputs.gradients), tree_mul(params, mu), tree_square(mu)
+        return optax.tree.mul(params, inputs.gradients), optax.tree.mul(params, mu), tree_square(mu)
 
     def update(self, inputs: MethodInputs[MomoMethodState]) -> MethodOutput:
         """Return the proximal step along ``m``."""
@@ -428,16 +426,18 @@ class MomoAdam(AdaptiveMethod[MomoMethodState]):
 
     def init(self, params: optax.Params) -> MomoMethodState:
         """Return averages of 0."""
-        return _init_momo(tree_zeros_like(params), tree_zeros_like(params), self.lower_bound)
+        return _init_momo(
+            optax.tree.zeros_like(params), optax.tree.zeros_like(params), self.lower_bound
+        )
 
     def sums(self, inputs: MethodInputs[MomoMethodState]) -> tuple[optax.Updates, ...]:
         """Return ``<x, g>``, ``<x, m>`` and ``<m, m / D>``, of the new ``m`` and ``D``."""
         mu, nu = self._moments(inputs)
         direction = self._direction(inputs, mu, nu)
         return (
-            tree_mul(inputs.params, inputs.gradients),
-            tree_mul(inputs.params, mu),
-            tree_mul(mu, direction),
+            optax.tree.mul(inputs.params, inputs.gradients),
+            optax.tree.mul(inputs.params, mu),
+            optax.tree.mul(mu, direction),
         )
 
     def update(self, inputs: MethodInputs[MomoMethodState]) -> MethodOutput:

@@ -20,10 +20,7 @@ from lrsched.adaptive.base import (
     tree_add_scaled,
     tree_decay,
     tree_ema,
-    tree_mul,
     tree_square,
-    tree_sub,
-    tree_zeros_like,
     zero_count,
 )
 from lrsched.algebra import LearningRate
@@ -145,9 +142,9 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
         params0 = self._slice(params)
         return ProdigyMethodState(
             params0=params0,
-            mu=tree_zeros_like(params),
-            nu=tree_zeros_like(params),
-            grad_sum=tree_zeros_like(params0),
+            mu=optax.tree.zeros_like(params),
+            nu=optax.tree.zeros_like(params),
+            grad_sum=optax.tree.zeros_like(params0),
             numerator=state_scalar(0),
             estimate=state_scalar(self.d0),
             max_estimate=state_scalar(self.d0),
@@ -156,9 +153,9 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
 
     def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``<g, x_0 - x>`` and ``|s|_1``."""
-        displacement = tree_sub(inputs.state.params0, self._slice(inputs.params))
+        displacement = optax.tree.sub(inputs.state.params0, self._slice(inputs.params))
         gradients = self._slice(self._gradients(inputs))
-        return tree_mul(gradients, displacement), tree_abs(self._grad_sum(inputs))
+        return optax.tree.mul(gradients, displacement), tree_abs(self._grad_sum(inputs))
 
     def update(self, inputs: Inputs) -> MethodOutput:
         """Return the step of Prodigy."""

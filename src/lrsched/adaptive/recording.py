@@ -14,7 +14,7 @@ import optax
 from lrsched.adaptive._factory import make_factory
 from lrsched.adaptive.base import tree_where, zero_count
 from lrsched.arguments import POSITIVE_INT, ArgumentType, PositiveInt, concrete_size, is_traced
-from lrsched.transforms.composition import states_of
+from lrsched.transforms.composition import single_state
 
 if TYPE_CHECKING:
     import chex
@@ -178,13 +178,9 @@ def recorded_norms(opt_state: chex.ArrayTree) -> RecordedNorms:
       >>> lrsched.recorded_norms(state).l2.tolist()
       [5.0]
     """
-    records = states_of(RecordNormsState, opt_state)
-    if len(records) != 1:
-        raise ValueError(
-            f"recorded_norms: a state that holds {len(records)} records of norms is not accepted; "
-            "it must hold one, of record_norms (pass the node that does)."
-        )
-    state: RecordNormsState = jax.device_get(records[0])
+    state = jax.device_get(
+        single_state("recorded_norms", RecordNormsState, opt_state, "record_norms")
+    )
     count, each = int(state.count), int(state.updates_per_record)
     if count == 0:
         raise ValueError("recorded_norms: the record of norms is empty; read it after an update.")

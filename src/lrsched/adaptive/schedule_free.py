@@ -12,7 +12,6 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -31,10 +30,7 @@ from lrsched.adaptive.base import (
     tree_abs,
     tree_add_scaled,
     tree_ema,
-    tree_mul,
     tree_square,
-    tree_sub,
-    tree_zeros_like,
     zero_count,
 )
 from lrsched.algebra import LearningRate, as_schedule
@@ -46,7 +42,8 @@ from lrsched.arguments import (
     NonNegativeInt,
     OpenUnitFloat,
     PositiveFloat,
-    is_traced,
+    check_below,
+    not_accepted,
 )
 from lrsched.schedules.warmup import radam_warmup
 from lrsched.transforms.composition import compose_rates, has_rate
@@ -281,10 +278,9 @@ class ScheduleFree(_ScheduleFree):
     def _init_base(self, params: optax.Params) -> optax.OptState:
         base_state = self.base.init(params)
         if self.learning_rate is None and not has_rate(base_state):
-            raise ValueError(
-                "schedule_free: learning_rate=None is not accepted for a base whose state keeps no "
-                "rate; learning_rate must be the number or schedule that the base was given."
-            )
+            requirement = "the number or schedule that the base was given"
+            reason = "the state of the base keeps no rate"
+            raise not_accepted("schedule_free", "learning_rate", None, requirement, reason)
         return base_state
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
@@ -391,7 +387,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
     warmup_steps: NonNegativeInt = 0
 
     def _init_base(self, params: optax.Params) -> optax.OptState:
-        return tree_zeros_like(params)
+        return optax.tree.zeros_like(params)
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
         rate = inputs.outer_rate * _warmup_factor(inputs.state.num_updates, self.warmup_steps)
@@ -451,7 +447,7 @@ class ScheduleFreeRadam(_ScheduleFree):
         radam_warmup(self.b2)  # raises if there is no rectification
 
     def _init_base(self, params: optax.Params) -> optax.OptState:
-        return tree_zeros_like(params)
+        return optax.tree.zeros_like(params)
 
     def _step_base(self, inputs: Inputs) -> BaseStep:
         # The first update at which the variance of the second moment is finite.
@@ -539,17 +535,13 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
     state_dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
-        bounds = (self.sf_b1, self.sf_b1_max)
-        if not is_traced(bounds) and np.any(np.asarray(bounds[0]) > np.asarray(bounds[1])):
-            raise ValueError(
-                f"schedule_free_plus: sf_b1_max={self.sf_b1_max!r} is not accepted; sf_b1_max must "
-                f"be at least sf_b1={self.sf_b1!r}."
-            )
+        bounds = ("sf_b1", self.sf_b1, "sf_b1_max", self.sf_b1_max)
+        check_below("schedule_free_plus", *bounds, allow_equal=True)
 
     def init(self, params: optax.Params) -> ScheduleFreeMethodState:
         """Return the state with ``z = y`` and no average yet."""
         base_state = PlusBaseState(
-            tree_zeros_like(params), tree_zeros_like(params), state_scalar(0)
+            optax.tree.zeros_like(params), optax.tree.zeros_like(params), state_scalar(0)
         )
         return ScheduleFreeMethodState(
             z=params,
@@ -563,8 +555,8 @@ class ScheduleFreePlus(AdaptiveMethod[ScheduleFreeMethodState]):
     def sums(self, inputs: Inputs) -> tuple[optax.Updates, ...]:
         """Return ``|g|_1`` and ``<g, z - x>``."""
         average = _average(inputs.state, inputs.params)
-        offset = tree_sub(inputs.state.z, average)
-        return tree_abs(inputs.gradients), tree_mul(inputs.gradients, offset)
+        offset = optax.tree.sub(inputs.state.z, average)
+        return tree_abs(inputs.gradients), optax.tree.mul(inputs.gradients, offset)
 
     def update(self, inputs: Inputs) -> MethodOutput:
         """Return the updates of ``y``."""
@@ -665,14 +657,8 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
     state_dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
-        bounds = (self.start, self.end)
-        if self.end is None or is_traced(bounds):
-            return
-        if np.any(np.asarray(self.end) <= np.asarray(self.start)):
-            raise ValueError(
-                f"ema_nesterov: end={self.end!r} is not accepted; end must be above "
-                f"start={self.start!r}."
-            )
+        if self.end is not None:
+            check_below("ema_nesterov", "start", self.start, "end", self.end)
 
     @property
     def outer_learning_rate(self) -> LearningRate:
@@ -687,7 +673,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
     def init(self, params: optax.Params) -> EmaNesterovState:
         """Return the state with ``x = y`` and no displacement yet."""
         return EmaNesterovState(
-            params, tree_zeros_like(params), zero_count(), self.base.init(params)
+            params, optax.tree.zeros_like(params), zero_count(), self.base.init(params)
         )
 
     def update(self, inputs: MethodInputs[EmaNesterovState]) -> MethodOutput:
@@ -695,7 +681,7 @@ class EmaNesterov(AdaptiveMethod[EmaNesterovState]):
         state, decay = inputs.state, self.decay
         updates, base_state = inputs.update_base(self.base, state.base_state, inputs.params)
         params = jax.tree.map(jnp.add, inputs.params, updates)
-        moved = tree_sub(params, state.params)
+        moved = optax.tree.sub(params, state.params)
         displacement_ema = tree_ema(state.displacement_ema, moved, decay)
 
         following = state.num_updates + 1

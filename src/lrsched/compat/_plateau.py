@@ -2,7 +2,7 @@
 
 from typing import Annotated, TypeAlias
 
-from lrsched.arguments import POSITIVE_FLOAT, one_of
+from lrsched.arguments import POSITIVE_FLOAT, check_below, one_of
 
 ThresholdMode: TypeAlias = Annotated[str, one_of("ThresholdMode", ("rel", "abs"))]
 """Whether a threshold is relative to the best metric, or absolute."""
@@ -19,11 +19,7 @@ def min_scale_of(function: str, min_lr: float, base_lr: float) -> float:
     """Return ``min_lr`` as a fraction of ``base_lr``.
 
     Raises:
-      ValueError: If ``min_lr`` is outside ``[0, base_lr]``.
+      ValueError: If ``min_lr > base_lr``.
     """
-    if not 0 <= min_lr <= base_lr:
-        raise ValueError(
-            f"{function}: min_lr={min_lr!r} is not accepted; min_lr must be from 0 to "
-            f"base_lr={base_lr!r}."
-        )
+    check_below(function, "min_lr", min_lr, "base_lr", base_lr, allow_equal=True)
     return min_lr / base_lr

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, NoReturn, ParamSpec, TypeAlias, TypeVa
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched._schedule import is_number
+from lrsched._schedule import Schedule, is_number
 from lrsched.arguments import (
     NON_NEGATIVE_INT,
     POSITIVE_INT,
@@ -19,6 +19,7 @@ from lrsched.arguments import (
     is_traced,
     validate_arguments,
 )
+from lrsched.schedules.decay import linear
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -142,9 +143,30 @@ def _is_per_group(argument_type: ArgumentType | None, value: object) -> bool:
     return True
 
 
-def is_zero(number: ArrayLike) -> bool:
-    """Return whether all numbers are known and 0, such as the length of a warmup that is absent."""
-    return not is_traced(number) and bool(np.all(np.asarray(number) == 0))
+def is_known(number: ArrayLike, value: float) -> bool:
+    """Return whether all numbers are known and ``value``: a warmup of length 0 is left out."""
+    return not is_traced(number) and bool(np.all(np.asarray(number) == value))
+
+
+def after_warmup(init: ArrayLike, peak: ArrayLike, steps: ArrayLike, curve: Schedule) -> Schedule:
+    """Return a line from ``init`` to ``peak`` before the curve, or the curve if ``steps`` is 0."""
+    return curve if is_known(steps, 0) else linear(init, peak, steps) >> curve
+
+
+def exact_growth(growth: ArrayLike) -> ArrayLike:
+    """Return a whole ratio of cycle lengths as an int, for which cycles are counted exactly."""
+    if is_traced(growth) or np.any(np.asarray(growth) % 1):
+        return growth
+    return np.asarray(growth).astype(int)
+
+
+def steps_in_any_order(name: str, step: ArgumentType) -> ArgumentType:
+    """Return the argument type of a list of steps, each of the type ``step``, which it sorts."""
+
+    def parse(steps: Any) -> list[int]:
+        return sorted(map(step.parse, steps))
+
+    return ArgumentType(name, f"a list, each {step.description}", parse)
 
 
 def missing_attribute(

@@ -25,12 +25,15 @@ from lrsched.arguments import (
     NON_NEGATIVE_INT,
     POSITIVE_FLOAT,
     POSITIVE_INT,
+    UNIT_FLOAT,
     ArgumentType,
     FiniteFloat,
     PositiveInt,
-    in_range,
+    check_below,
+    not_accepted,
     one_of,
 )
+from lrsched.compat._porting import after_warmup
 from lrsched.compat.optax import join_schedules
 from lrsched.numerics import clip_finite
 from lrsched.schedules.constant import piecewise_constant
@@ -47,8 +50,6 @@ Section: TypeAlias = Mapping[str, Any]
 """Section of a configuration file: values of JSON by their keys."""
 Spec = Mapping[str, tuple[ArgumentType, object]]
 """The keys of a section, with the type and the default of each."""
-
-_UNIT: Final = ArgumentType("UnitFloat", "a number from 0 to 1", in_range(ge=0, le=1))
 
 
 def _number(function: str, name: str, argument_type: ArgumentType, value: Any) -> Any:
@@ -93,7 +94,7 @@ def _read(function: str, section: Section, spec: Spec) -> dict[str, Any]:
 
 def _section(function: str, name: str, given: object) -> Section:
     if not isinstance(given, Mapping):
-        raise ValueError(f"{function}: {name}={given!r} is not accepted; {name} must be a mapping.")
+        raise not_accepted(function, name, given, "a mapping")
     return given
 
 
@@ -102,10 +103,6 @@ def _lookup(config: object, *keys: str) -> Any:
     for key in keys:
         config = config.get(key) if isinstance(config, Mapping) else None
     return config
-
-
-def _warmed(init: ArrayLike, peak: ArrayLike, steps: int, decay: Schedule) -> Schedule:
-    return linear(init, peak, steps) >> decay if steps else decay
 
 
 # DeepSpeed
@@ -150,10 +147,8 @@ def from_deepspeed(config: Section, base_lr: float | None = None) -> Schedule:
         config = _section(function, "scheduler", config["scheduler"])
     name = str(config.get("type"))
     if name not in _DEEPSPEED:
-        raise ValueError(
-            f"{function}: type={name!r} is not accepted; type must be one of "
-            f"{', '.join(map(repr, _DEEPSPEED))}."
-        )
+        requirement = f"one of {', '.join(map(repr, _DEEPSPEED))}"
+        raise not_accepted(function, "type", name, requirement)
     convert, spec = _DEEPSPEED[name]
     params = _read(f"{function}: {name}", _section(function, "params", config.get("params")), spec)
     params.pop("last_batch_iteration", None)
@@ -351,7 +346,7 @@ _MEGATRON: Final[Spec] = {
         "exponential",
     ),
     "lr_warmup_init": (NON_NEGATIVE_FLOAT, 0.0),
-    "lr_warmup_fraction": (_UNIT, None),
+    "lr_warmup_fraction": (UNIT_FLOAT, None),
     "lr_warmup_iters": (NON_NEGATIVE_INT, 0),
     "lr_warmup_samples": (NON_NEGATIVE_INT, 0),
     "lr_decay_iters": (POSITIVE_INT, None),
@@ -416,11 +411,8 @@ def from_megatron(arguments: object) -> Schedule:
     values = _read(function, relevant, _MEGATRON)
     total, warmup, annealing = _megatron_lengths(function, values)
     peak, end, init = values["lr"], values["min_lr"], values["lr_warmup_init"]
-    if not init <= peak >= end:
-        raise ValueError(
-            f"{function}: lr={peak!r} is not accepted; lr must be at least min_lr={end!r} and "
-            f"lr_warmup_init={init!r}."
-        )
+    check_below(function, "min_lr", end, "lr", peak, allow_equal=True)
+    check_below(function, "lr_warmup_init", init, "lr", peak, allow_equal=True)
     if warmup >= total:
         raise ValueError(
             f"{function}: a warmup of {warmup} updates is not accepted; it must be shorter than "
@@ -428,12 +420,12 @@ def from_megatron(arguments: object) -> Schedule:
         )
     style = values["lr_decay_style"]
     if style == "constant":
-        return _warmed(init, peak, warmup, constant(peak))
+        return after_warmup(init, peak, warmup, constant(peak))
     if style == "inverse-square-root":
         decay = inverse_sqrt(peak, max(warmup, 1))
         # max(t, 1) in the denominator: without a warmup, updates 0 and 1 have the same rate.
         decay = decay if warmup else constant(peak, 1) >> decay
-        until_end = _warmed(init, peak, warmup, maximum(decay, end) if end else decay)
+        until_end = after_warmup(init, peak, warmup, maximum(decay, end) if end else decay)
         return join_schedules([until_end, constant(end)], [total + 1])
     if style == "WSD":
         if annealing is None:
@@ -442,7 +434,7 @@ def from_megatron(arguments: object) -> Schedule:
         return wsd(peak, total, warmup, annealing, end, ramp or values["lr_wsd_decay_style"], init)
     length = total - warmup
     fall = linear(peak, end, length) if style == "linear" else cosine(peak, length, end)
-    return _warmed(init, peak, warmup, fall)
+    return after_warmup(init, peak, warmup, fall)
 
 
 def _megatron_lengths(function: str, values: Section) -> tuple[int, int, int | None]:
@@ -451,19 +443,15 @@ def _megatron_lengths(function: str, values: Section) -> tuple[int, int, int | N
     unit, other = ("iters", "samples") if is_in_iters else ("samples", "iters")
     for key in ("lr_warmup", "lr_decay", "lr_wsd_decay", "train"):
         if values[f"{key}_{other}"]:
-            raise ValueError(
-                f"{function}: {key}_{other}={values[f'{key}_{other}']!r} is not accepted with "
-                f"train_{unit}; pass {key}_{unit}."
-            )
+            name, requirement = f"{key}_{other}", f"passed as {key}_{unit} with train_{unit}"
+            raise not_accepted(function, name, values[name], requirement)
     total = values[f"lr_decay_{unit}"] or values[f"train_{unit}"]
     if total is None:
         raise ValueError(f"{function}: train_iters or train_samples is missing; pass one of them.")
     fraction, warmup = values["lr_warmup_fraction"], values[f"lr_warmup_{unit}"]
     if fraction is not None and warmup:
-        raise ValueError(
-            f"{function}: lr_warmup_fraction={fraction!r} is not accepted with "
-            f"lr_warmup_{unit}={warmup!r}; pass one of them."
-        )
+        requirement = f"left out with lr_warmup_{unit}={warmup!r}"
+        raise not_accepted(function, "lr_warmup_fraction", fraction, requirement)
     if fraction is not None:
         warmup = fraction * total
     batch_size = 1
@@ -485,9 +473,9 @@ def _megatron_lengths(function: str, values: Section) -> tuple[int, int, int | N
 _TORCHTITAN: Final[Spec] = {
     "warmup_steps": (NON_NEGATIVE_INT, 200),
     "total_steps": (POSITIVE_INT, None),
-    "decay_ratio": (_UNIT, None),
+    "decay_ratio": (UNIT_FLOAT, None),
     "decay_type": (one_of("DecayType", ("linear", "sqrt", "cosine")), "linear"),
-    "min_lr_factor": (_UNIT, 0.0),
+    "min_lr_factor": (UNIT_FLOAT, 0.0),
 }
 
 
@@ -555,13 +543,13 @@ _OLMO_COMMON: Final[Spec] = {
 _OLMO_WARMUP: Final[Spec] = {
     "warmup": (NON_NEGATIVE_INT, None),
     "warmup_steps": (NON_NEGATIVE_INT, None),
-    "warmup_fraction": (_UNIT, None),
+    "warmup_fraction": (UNIT_FLOAT, None),
     "warmup_min_lr": (NON_NEGATIVE_FLOAT, 0.0),
 }
 _OLMO_DECAY: Final[Spec] = {
     "decay": (NON_NEGATIVE_INT, None),
     "decay_steps": (NON_NEGATIVE_INT, None),
-    "decay_fraction": (_UNIT, None),
+    "decay_fraction": (UNIT_FLOAT, None),
     "decay_min_lr": (NON_NEGATIVE_FLOAT, 0.0),
 }
 _OLMO_FLOOR: Final[Spec] = {"alpha_f": (NON_NEGATIVE_FLOAT, 0.1)}
@@ -686,17 +674,13 @@ def _olmo_schedule(name: str, values: Section, peak: float, lengths: _OLMoLength
     # WSD and the constant schedule know no t_max; `total` is the length of the run for them.
     warmup = lengths.of("warmup", lambda: lengths.total)
     init, end = values["warmup_min_lr"], values.get("alpha_f", 0.0) * peak
-    if init >= peak:
-        raise ValueError(
-            f"{lengths.function}: warmup_min_lr={init!r} is not accepted; warmup_min_lr must be "
-            f"below base_lr={peak!r}."
-        )
+    check_below(lengths.function, "warmup_min_lr", init, "base_lr", peak)
     if name == "ConstantWithWarmup":
-        return _warmed(init, peak, warmup, constant(peak))
+        return after_warmup(init, peak, warmup, constant(peak))
     if name == "InvSqrtWithWarmup":
         if warmup == 0:
-            raise ValueError(f"{lengths.function}: warmup=0 is not accepted; it must be above 0.")
-        return _warmed(init, peak, warmup, inverse_sqrt(peak - end, warmup) + end)
+            raise not_accepted(lengths.function, "warmup", 0, "above 0")
+        return after_warmup(init, peak, warmup, inverse_sqrt(peak - end, warmup) + end)
     decay = 0
     if "decay" in values:
         decay = lengths.of("decay", lambda: lengths.run, default=0.1)
@@ -709,12 +693,12 @@ def _olmo_schedule(name: str, values: Section, peak: float, lengths: _OLMoLength
             f"the length {lengths.total}."
         )
     if name == "LinearWithWarmup":
-        return _warmed(init, peak, warmup, linear(peak, end, remaining))
+        return after_warmup(init, peak, warmup, linear(peak, end, remaining))
     if name == "HalfCosWithWarmup":
         # The rise ends at half the peak, where the second half of the cosine begins.
         second_half = shift(cosine(peak, 2 * remaining, end), -remaining)
-        return _warmed(init, end + (peak - end) / 2, warmup, second_half)
-    curve = _warmed(init, peak, warmup, cosine(peak, remaining, end))
+        return after_warmup(init, end + (peak - end) / 2, warmup, second_half)
+    curve = after_warmup(init, peak, warmup, cosine(peak, remaining, end))
     if decay == 0:
         return curve
     return cooldown(curve, lengths.run - decay, decay, values["decay_min_lr"], "linear")

@@ -17,7 +17,6 @@ from typing import Annotated, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -27,7 +26,6 @@ from lrsched import (
     cosine_restarts,
     exponential,
     inverse_time,
-    linear,
     piecewise_constant,
     polynomial,
     reduce_on_plateau,
@@ -43,12 +41,20 @@ from lrsched.arguments import (
     OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
-    is_traced,
+    not_accepted,
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
 from lrsched.compat._plateau import Rate, min_scale_of
-from lrsched.compat._porting import Count, MissingAttribute, missing_attribute, ported
+from lrsched.compat._porting import (
+    Count,
+    MissingAttribute,
+    after_warmup,
+    exact_growth,
+    is_known,
+    missing_attribute,
+    ported,
+)
 from lrsched.numerics import fraction, int_power, lerp
 from lrsched.schedules.ramps import evaluate_ramp
 
@@ -272,17 +278,12 @@ def CosineDecay(  # noqa: N802
     >>> keras.CosineDecay(0.0, 900, alpha=0.5, warmup_target=1.0, warmup_steps=100)
     join(linear(init=0.0, end=1.0, steps=100), cosine(peak=1.0, steps=900, end=0.5))
     """
-    is_warmed = is_traced(warmup_steps) or np.any(np.asarray(warmup_steps) > 0)
-    if warmup_target is None:
-        if is_warmed:
-            raise ValueError(
-                f"CosineDecay: warmup_steps={warmup_steps!r} needs a warmup_target to rise to."
-            )
-        return cosine(initial_learning_rate, decay_steps, alpha * initial_learning_rate)
-    decay = cosine(warmup_target, decay_steps, alpha * warmup_target)
-    if not is_warmed:
-        return decay
-    return linear(initial_learning_rate, warmup_target, warmup_steps) >> decay
+    if warmup_target is None and not is_known(warmup_steps, 0):
+        requirement = "0 without a warmup_target to rise to"
+        raise not_accepted("CosineDecay", "warmup_steps", warmup_steps, requirement)
+    peak = initial_learning_rate if warmup_target is None else warmup_target
+    decay = cosine(peak, decay_steps, alpha * peak)
+    return after_warmup(initial_learning_rate, peak, warmup_steps, decay)
 
 
 @ported
@@ -319,10 +320,10 @@ def CosineDecayRestarts(  # noqa: N802
     [1.0, 0.75, 0.75, 0.625, 0.625]
     """
     height = operator.sub(1, alpha) * initial_learning_rate
-    if is_traced(t_mul) or np.any(np.asarray(t_mul) % 1):
-        cosines = _fractional_restarts(height, first_decay_steps, t_mul, m_mul)
+    growth = exact_growth(t_mul)
+    if growth is t_mul:  # traced, or no whole number
+        cosines = _fractional_restarts(height, first_decay_steps, growth, m_mul)
     else:
-        growth = np.asarray(t_mul).astype(int)
         cosines = cosine_restarts(height, first_decay_steps, growth=growth, decay=m_mul)
     return cosines + alpha * initial_learning_rate
 

@@ -45,11 +45,19 @@ from lrsched.arguments import (
     NonNegativeInt,
     PositiveFloat,
     SignedInt,
+    check_below,
     in_range,
     is_traced,
+    not_accepted,
     one_of,
 )
-from lrsched.compat._porting import MissingAttribute, PositiveCount, missing_attribute, ported
+from lrsched.compat._porting import (
+    MissingAttribute,
+    PositiveCount,
+    after_warmup,
+    missing_attribute,
+    ported,
+)
 from lrsched.numerics import MAX_STEP, lerp
 
 if TYPE_CHECKING:
@@ -147,10 +155,6 @@ def _transition(
         _log.info("transition_steps=%s: the rate stays at init_value=%s.", steps, init_value)
         return constant(init_value)
     return shift(decay(), begin) if _is_positive(begin) else decay()
-
-
-def _warmed(init: ArrayLike, peak: ArrayLike, steps: ArrayLike, decay: Schedule) -> Schedule:
-    return linear(init, peak, steps) >> decay if _is_positive(steps) else decay
 
 
 @ported
@@ -504,14 +508,11 @@ def warmup_cosine_decay_schedule(
     >>> optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup_steps=100, decay_steps=1_000)
     join(linear(init=0.0, end=1.0, steps=100), cosine(peak=1.0, steps=900))
     """
-    left = operator.sub(decay_steps, warmup_steps)
-    if not _is_positive(left):
-        raise ValueError(
-            f"warmup_cosine_decay_schedule: decay_steps={decay_steps!r} is the length of the whole "
-            f"and must be above warmup_steps={warmup_steps!r}."
-        )
+    lengths = ("warmup_steps", warmup_steps, "decay_steps", decay_steps)
+    check_below("warmup_cosine_decay_schedule", *lengths)
     end = end_value * (peak_value != 0)
-    return _warmed(init_value, peak_value, warmup_steps, _cosine(peak_value, left, end, exponent))
+    decay = _cosine(peak_value, operator.sub(decay_steps, warmup_steps), end, exponent)
+    return after_warmup(init_value, peak_value, warmup_steps, decay)
 
 
 @ported
@@ -548,7 +549,7 @@ def warmup_exponential_decay_schedule(
     decay = exponential_decay(
         peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value
     )
-    return _warmed(init_value, peak_value, warmup_steps, decay)
+    return after_warmup(init_value, peak_value, warmup_steps, decay)
 
 
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
@@ -576,9 +577,8 @@ def _check_join(schedule: Schedule) -> None:
             "match; there must be one schedule more than boundaries."
         )
     if any(np.any(np.asarray(a) > b) for a, b in itertools.pairwise(boundaries)):
-        raise ValueError(
-            f"join_schedules: boundaries={list(boundaries)} is not accepted; boundaries must not "
-            "decrease."
+        raise not_accepted(
+            "join_schedules", "boundaries", list(boundaries), "a list that does not decrease"
         )
 
 

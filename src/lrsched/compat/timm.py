@@ -24,7 +24,6 @@ from lrsched import (
     constant,
     cosine,
     k_decay,
-    linear,
     polynomial,
     power_law,
     schedule,
@@ -43,7 +42,9 @@ from lrsched.arguments import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    check_below,
     is_traced,
+    not_accepted,
     one_of,
 )
 from lrsched.compat._cycles import cycle_at
@@ -51,11 +52,14 @@ from lrsched.compat._porting import (
     Count,
     MissingAttribute,
     PositiveCount,
-    is_zero,
+    after_warmup,
+    exact_growth,
+    is_known,
     missing_attribute,
     ported,
+    steps_in_any_order,
 )
-from lrsched.compat.torch import MultiStepLR, StepLR
+from lrsched.compat.torch import MultiStepLR, Ratio, StepLR
 from lrsched.numerics import MAX_STEP, clip_finite, fraction, int_power, lerp
 from lrsched.schedules.ramps import RAMPS, evaluate_ramp
 
@@ -85,10 +89,6 @@ __getattr__: MissingAttribute = missing_attribute(
 )
 
 
-def _milestones(given: Any) -> list[int]:
-    return sorted(map(POSITIVE_INT.parse, given))
-
-
 def _period(given: Any) -> object:
     """Return an integer, or a decimal such as 2.4 as the `Fraction` of its shortest digits."""
     number = POSITIVE_FLOAT.parse(given)
@@ -101,7 +101,7 @@ def _period(given: Any) -> object:
 
 
 LaterMilestones: TypeAlias = Annotated[
-    Sequence[int], ArgumentType("LaterMilestones", "whole numbers of 1 or more", _milestones)
+    Sequence[int], steps_in_any_order("LaterMilestones", POSITIVE_INT)
 ]
 """Steps, in any order."""
 Period: TypeAlias = Annotated[ArrayLike, ArgumentType("Period", "a number above 0", _period)]
@@ -136,10 +136,8 @@ def _warmed(
     curve: Schedule, steps: ArrayLike, init: ArrayLike, target: ArrayLike, is_prefix: bool
 ) -> Schedule:
     """Return a line from ``init`` to ``target`` before the curve, or over its beginning."""
-    if is_zero(steps):
-        return curve
-    if is_prefix:
-        return linear(init, target, steps) >> curve
+    if is_prefix or is_known(steps, 0):
+        return after_warmup(init, target, steps, curve)
     return _overlaid(curve, steps, init, target)
 
 
@@ -194,21 +192,8 @@ def _geometric_sum(ratio: "chex.Numeric", count: int) -> Any:
             else sum(ratio**power for power in range(count))
         )
     except OverflowError:
-        raise ValueError(
-            f"create_scheduler_v2: cycle_limit={count} is not accepted with cycle_mul={ratio}; the "
-            "cycles must end before step 2**31 - 1."
-        ) from None
-
-
-def _growth(cycle_mul: ArrayLike) -> ArrayLike:
-    """Return a whole multiplier as an int, for which cycles are counted exactly."""
-    if is_traced(cycle_mul) or np.any(np.asarray(cycle_mul) % 1):
-        return cycle_mul
-    return np.asarray(cycle_mul).astype(int)
-
-
-def _is_one(number: ArrayLike) -> bool:
-    return not is_traced(number) and bool(np.all(np.asarray(number) == 1))
+        requirement = f"a number of cycles that end before step 2**31 - 1 with cycle_mul={ratio}"
+        raise not_accepted("create_scheduler_v2", "cycle_limit", count, requirement) from None
 
 
 @_scheduler
@@ -261,11 +246,11 @@ def CosineLRScheduler(  # noqa: N802
     >>> timm.CosineLRScheduler(0.1, t_initial=100, warmup_t=5, warmup_prefix=True)
     join(linear(init=0.0, end=0.1, steps=5), cosine(peak=0.1, steps=100))
     """
-    if not _is_one(cycle_limit):
+    if not is_known(cycle_limit, 1):
         curve = _cosine_cycles(
-            base_lr, lr_min, t_initial, _growth(cycle_mul), cycle_decay, cycle_limit, k_decay
+            base_lr, lr_min, t_initial, exact_growth(cycle_mul), cycle_decay, cycle_limit, k_decay
         )
-    elif _is_one(k_decay):
+    elif is_known(k_decay, 1):
         curve = cosine(base_lr, t_initial, lr_min)
     else:
         curve = _k_decay(base_lr, t_initial, k_decay, lr_min)
@@ -346,13 +331,12 @@ def TanhLRScheduler(  # noqa: N802
     >>> timm.TanhLRScheduler(0.5, t_initial=100)([0, 70, 100]).round(4).tolist()
     [0.5, 0.25, 0.0]
     """
-    if not is_traced((lb, ub)) and np.any(np.asarray(lb) >= np.asarray(ub)):
-        raise ValueError(f"TanhLRScheduler: lb={lb!r} must be below ub={ub!r}.")
-    if _is_one(cycle_limit):
+    check_below("TanhLRScheduler", "lb", lb, "ub", ub)
+    if is_known(cycle_limit, 1):
         curve = tanh(base_lr, t_initial, lb, ub, lr_min) >> lr_min
     else:
         curve = _tanh_cycles(
-            base_lr, lr_min, t_initial, _growth(cycle_mul), cycle_decay, cycle_limit, lb, ub
+            base_lr, lr_min, t_initial, exact_growth(cycle_mul), cycle_decay, cycle_limit, lb, ub
         )
     target = base_lr if warmup_prefix else curve(warmup_t)
     return _warmed(curve, warmup_t, warmup_lr_init, target, warmup_prefix)
@@ -426,14 +410,14 @@ def PolyLRScheduler(  # noqa: N802
     >>> timm.PolyLRScheduler(1.0, t_initial=4)([0, 3, 4]).tolist()
     [1.0, 0.5, 0.0]
     """
-    if _is_one(cycle_limit) and _is_one(k_decay):
+    if is_known(cycle_limit, 1) and is_known(k_decay, 1):
         curve = polynomial(base_lr, lr_min, t_initial, power)
     else:
         curve = _poly_cycles(
             base_lr,
             lr_min,
             t_initial,
-            _growth(cycle_mul),
+            exact_growth(cycle_mul),
             cycle_decay,
             cycle_limit,
             power,
@@ -585,7 +569,7 @@ def WSDLRScheduler(  # noqa: N802
     stable_power: PositiveFloat = 0.5,
     decay_fn: DecayFn = "1-sqrt",
     decay_power: PositiveFloat = 0.5,
-    decay_ratio: PositiveFloat = 0.1,
+    decay_ratio: Ratio = 0.1,
     warmup_t: NonNegativeInt = 0,
     warmup_lr_init: FiniteFloat = 0.0,
     t_in_epochs: bool = True,
@@ -613,7 +597,7 @@ def WSDLRScheduler(  # noqa: N802
         (``1 - x**decay_power``), "exp" (``r**x``, scaled to end at 0), or a function of ``x`` in
         ``jax.numpy``.
       decay_power: Exponent of ``"power"``.
-      decay_ratio: Ratio ``r`` of ``"exp"``, below 1.
+      decay_ratio: Ratio ``r`` of ``"exp"``, above 0 and at most 1.
       warmup_t: Length of the linear warmup.
       warmup_lr_init: Rate at step 0 of the warmup.
       t_in_epochs: Unit of ``t``; see `CosineLRScheduler`.
@@ -627,20 +611,16 @@ def WSDLRScheduler(  # noqa: N802
       A `Schedule` with the values of the original.
 
     Raises:
-      ValueError: If ``decay_t > t_initial``, ``lr_min > base_lr``, ``decay_ratio >= 1``, or a
+      ValueError: If ``decay_t > t_initial``, ``lr_min > base_lr``, ``decay_ratio > 1``, or a
         stable phase that decays has no timescale.
 
     >>> from lrsched.compat import timm
     >>> timm.WSDLRScheduler(0.1, t_initial=100, decay_t=20, warmup_t=10)
     wsd(peak=0.1, steps=110, warmup=10, cooldown=20)
     """
-    for name, low, high in [
-        ("decay_t", decay_t, t_initial),
-        ("lr_min", lr_min, base_lr),
-        ("decay_ratio", decay_ratio, 1),
-    ]:
-        if not is_traced((low, high)) and np.any(np.asarray(low) > np.asarray(high)):
-            raise ValueError(f"WSDLRScheduler: {name}={low!r} must be at most {high!r}.")
+    function = "WSDLRScheduler"
+    check_below(function, "decay_t", decay_t, "t_initial", t_initial, allow_equal=True)
+    check_below(function, "lr_min", lr_min, "base_lr", base_lr, allow_equal=True)
     if stable_fn == "constant" and (callable(decay_fn) or decay_fn in RAMPS):
         steps = warmup_t + t_initial
         shape = _of_what_is_left(decay_fn) if callable(decay_fn) else decay_fn
@@ -667,7 +647,7 @@ def _stable(
     if stable_fn == "constant":
         return constant(base_lr)
     if timescale is None:
-        if is_zero(warmup_t):
+        if is_known(warmup_t, 0):
             raise ValueError(
                 f"WSDLRScheduler: stable_fn={stable_fn!r} needs a stable_timescale, which is "
                 "warmup_t by default, where there is no warmup."

@@ -54,7 +54,14 @@ from lrsched.arguments import (
     one_of,
 )
 from lrsched.compat._plateau import Rate, ThresholdMode, min_scale_of, tolerances
-from lrsched.compat._porting import Count, MissingAttribute, missing_attribute, ported
+from lrsched.compat._porting import (
+    Count,
+    MissingAttribute,
+    is_known,
+    missing_attribute,
+    ported,
+    steps_in_any_order,
+)
 from lrsched.compat.optax import Starts, join_schedules
 from lrsched.numerics import clip_finite, lerp
 from lrsched.schedules.ramps import Ramp, evaluate_ramp
@@ -89,10 +96,6 @@ __getattr__: MissingAttribute = missing_attribute(
 )
 
 
-def _milestones(given: Any) -> list[int]:
-    return sorted(map(NON_NEGATIVE_INT.parse, given))
-
-
 def _schedules(given: Any) -> tuple[Schedule, ...]:
     if not given:
         raise TypeError
@@ -104,13 +107,11 @@ def _schedules(given: Any) -> tuple[Schedule, ...]:
     return tuple(given)
 
 
-Factor: TypeAlias = Annotated[
-    ArrayLike, ArgumentType("Factor", "a number above 0, at most 1", in_range(gt=0, le=1))
+Ratio: TypeAlias = Annotated[
+    ArrayLike, ArgumentType("Ratio", "a number above 0, at most 1", in_range(gt=0, le=1))
 ]
-"""Multiplier of the rate that is removed later."""
-Milestones: TypeAlias = Annotated[
-    Sequence[int], ArgumentType("Milestones", "whole numbers of steps, 0 or more", _milestones)
-]
+"""A number above 0 and at most 1."""
+Milestones: TypeAlias = Annotated[Sequence[int], steps_in_any_order("Milestones", NON_NEGATIVE_INT)]
 """Steps, in any order; one that comes twice counts twice."""
 Schedulers: TypeAlias = Annotated[
     Sequence[Schedule], ArgumentType("Schedulers", "a list of one or more schedules", _schedules)
@@ -301,7 +302,7 @@ def MultiStepLR(  # noqa: N802
 @ported
 def ConstantLR(  # noqa: N802
     base_lr: FiniteFloat,
-    factor: Factor = 1.0 / 3,
+    factor: Ratio = 1.0 / 3,
     total_iters: PositiveInt = 5,
     last_epoch: int = -1,
 ) -> Schedule:
@@ -326,7 +327,7 @@ def ConstantLR(  # noqa: N802
 @ported
 def LinearLR(  # noqa: N802
     base_lr: FiniteFloat,
-    start_factor: Factor = 1.0 / 3,
+    start_factor: Ratio = 1.0 / 3,
     end_factor: UnitFloat = 1.0,
     total_iters: PositiveInt = 5,
     last_epoch: int = -1,
@@ -804,7 +805,7 @@ def SWALR(  # noqa: N802
     >>> torch.SWALR(1.0, swa_lr=0.5, anneal_epochs=4)
     cosine(peak=1.0, steps=4, end=0.5)
     """
-    if not is_traced(anneal_epochs) and np.all(np.asarray(anneal_epochs) == 0):
+    if is_known(anneal_epochs, 0):
         return constant(swa_lr)
     if anneal_strategy == "linear":
         return linear(base_lr, swa_lr, anneal_epochs)

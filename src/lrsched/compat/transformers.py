@@ -36,7 +36,9 @@ from lrsched.arguments import (
     OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
+    check_below,
     is_traced,
+    not_accepted,
     one_of,
 )
 from lrsched.compat._plateau import (
@@ -49,7 +51,8 @@ from lrsched.compat._porting import (
     Count,
     MissingAttribute,
     PositiveCount,
-    is_zero,
+    after_warmup,
+    is_known,
     missing_attribute,
     ported,
 )
@@ -115,17 +118,8 @@ Shape: TypeAlias = Annotated[str, one_of("Shape", ("linear", "cosine", "1-sqrt")
 
 def _decay_length(function: str, training: ArrayLike, before: ArrayLike) -> ArrayLike:
     """Return the number of steps after the warmup, which must be at least one."""
-    left: ArrayLike = operator.sub(training, before)
-    if not is_traced(left) and np.any(np.asarray(left) < 1):
-        raise ValueError(
-            f"{function}: num_training_steps={training!r} is the length of the whole and must be "
-            f"above num_warmup_steps={before!r}."
-        )
-    return left
-
-
-def _warmed(base_lr: ArrayLike, steps: ArrayLike, decay: Schedule) -> Schedule:
-    return decay if is_zero(steps) else linear(0.0, base_lr, steps) >> decay
+    check_below(function, "num_warmup_steps", before, "num_training_steps", training)
+    return operator.sub(training, before)
 
 
 def _turns(fraction: jax.Array, count: jax.Array) -> jax.Array:
@@ -198,7 +192,7 @@ def get_constant_schedule_with_warmup(
     >>> transformers.get_constant_schedule_with_warmup(1.0, 4)([0, 2, 4, 9]).tolist()
     [0.0, 0.5, 1.0, 1.0]
     """
-    return _warmed(base_lr, num_warmup_steps, constant(base_lr))
+    return after_warmup(0.0, base_lr, num_warmup_steps, constant(base_lr))
 
 
 @ported
@@ -227,7 +221,7 @@ def get_linear_schedule_with_warmup(
     join(linear(init=0.0, end=0.1, steps=10), linear(init=0.1, end=0.0, steps=90))
     """
     left = _decay_length("get_linear_schedule_with_warmup", num_training_steps, num_warmup_steps)
-    return _warmed(base_lr, num_warmup_steps, linear(base_lr, 0.0, left))
+    return after_warmup(0.0, base_lr, num_warmup_steps, linear(base_lr, 0.0, left))
 
 
 @ported
@@ -261,7 +255,7 @@ def get_cosine_schedule_with_warmup(
     [0.0, 0.25, 0.5, 0.0, 0.5]
     """
     left = _decay_length("get_cosine_schedule_with_warmup", num_training_steps, num_warmup_steps)
-    return _warmed(base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, 0.0))
+    return after_warmup(0.0, base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, 0.0))
 
 
 @ported
@@ -299,11 +293,9 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     name = "get_cosine_with_hard_restarts_schedule_with_warmup"
     left = _decay_length(name, num_training_steps, num_warmup_steps)
     if not is_traced((left, num_cycles)) and np.any(np.multiply(left, num_cycles) > MAX_STEP):
-        raise ValueError(
-            f"{name}: num_cycles={num_cycles!r} times {left} steps is above 2**31 - 1, the most "
-            "that can be counted."
-        )
-    return _warmed(base_lr, num_warmup_steps, _hard_restarts(base_lr, left, num_cycles))
+        requirement = f"at most 2**31 - 1 after the product with {left} steps"
+        raise not_accepted(name, "num_cycles", num_cycles, requirement)
+    return after_warmup(0.0, base_lr, num_warmup_steps, _hard_restarts(base_lr, left, num_cycles))
 
 
 @schedule(name="transformers.hard_restarts", horizon="steps")
@@ -365,7 +357,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     name = "get_cosine_with_min_lr_schedule_with_warmup"
     left = _decay_length(name, num_training_steps, num_warmup_steps)
     low = _floor(name, base_lr, min_lr, min_lr_rate)
-    return _warmed(base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, low))
+    return after_warmup(0.0, base_lr, num_warmup_steps, _waves(base_lr, left, num_cycles, low))
 
 
 @ported
@@ -411,7 +403,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     left = _decay_length(name, num_training_steps, num_warmup_steps)
     waves = _waves(base_lr, left, num_cycles, _floor(name, base_lr, min_lr, min_lr_rate))
     falling = shift(waves, -1)
-    if is_zero(num_warmup_steps):
+    if is_known(num_warmup_steps, 0):
         return falling
     if warmup_lr_rate is None:
         rising = shift(linear(0.0, base_lr, num_warmup_steps), -1)
@@ -457,9 +449,8 @@ def get_polynomial_decay_schedule_with_warmup(
     """
     name = "get_polynomial_decay_schedule_with_warmup"
     left = _decay_length(name, num_training_steps, num_warmup_steps)
-    if not is_traced((base_lr, lr_end)) and np.any(np.asarray(lr_end) >= np.asarray(base_lr)):
-        raise ValueError(f"{name}: lr_end={lr_end!r} must be below base_lr={base_lr!r}.")
-    return _warmed(base_lr, num_warmup_steps, polynomial(base_lr, lr_end, left, power))
+    check_below(name, "lr_end", lr_end, "base_lr", base_lr)
+    return after_warmup(0.0, base_lr, num_warmup_steps, polynomial(base_lr, lr_end, left, power))
 
 
 @ported
@@ -485,8 +476,8 @@ def get_inverse_sqrt_schedule(
     [0.0, 1.0, 0.5]
     """
     if timescale is None:
-        timescale = 10_000 if is_zero(num_warmup_steps) else num_warmup_steps
-    return _warmed(base_lr, num_warmup_steps, inverse_sqrt(base_lr, timescale))
+        timescale = 10_000 if is_known(num_warmup_steps, 0) else num_warmup_steps
+    return after_warmup(0.0, base_lr, num_warmup_steps, inverse_sqrt(base_lr, timescale))
 
 
 @ported
@@ -609,11 +600,7 @@ def GreedyLR(  # noqa: N802
     4.0
     2.0
     """
-    if max_lr < base_lr:
-        raise ValueError(
-            f"GreedyLR: max_lr={max_lr!r} is not accepted; max_lr must be at least "
-            f"base_lr={base_lr!r}."
-        )
+    check_below("GreedyLR", "base_lr", base_lr, "max_lr", max_lr, allow_equal=True)
     rtol, atol = tolerances(threshold, threshold_mode)
     return greedy(
         factor,
@@ -756,9 +743,9 @@ def get_scheduler(
     """
     if name in _CONTROLLERS:
         raise ValueError(
-            f"get_scheduler: name={name!r} is not accepted, as it follows a metric and is no "
-            f"function of the step; chain lrsched.compat.transformers.{_CONTROLLERS[name]} after "
-            "the optimizer."
+            f"get_scheduler: name={name!r} is not accepted (it follows a metric and is no function "
+            f"of the step); chain lrsched.compat.transformers.{_CONTROLLERS[name]} after the "
+            "optimizer."
         )
     function = _BY_NAME[name]
     taken = inspect.signature(function).parameters

@@ -19,7 +19,7 @@ from lrsched.adaptive.controller import ControllerState, observed_metric_names
 from lrsched.adaptive.polyak import AliGMethodState, MomoMethodState, PolyakMethodState
 from lrsched.arguments import BASE_OPTIMIZER
 from lrsched.running.edit import all_sites, edit_sites
-from lrsched.transforms.composition import path_name, replace_nodes, states_of
+from lrsched.transforms.composition import leaves_with_path, replace_nodes, states_of
 from lrsched.transforms.groups import FROZEN, LayerwiseDecayState, LearningRateGroupsState
 from lrsched.transforms.matrix import HyperballState
 from lrsched.transforms.rate import scale_rate
@@ -116,13 +116,10 @@ def check_optimizer(
     # On a sphere, a gradient along the weights moves them by rounding errors alone.
     noise = _SPHERE_ROUNDING if any(states_of(HyperballState, state)) else 0.0
     cosine = functools.partial(_descent_cosine, noise=noise)
-    for path, change in jax.tree_util.tree_leaves_with_path(
-        jax.tree.map(cosine, total, gradients, params)
-    ):
+    for path, change in leaves_with_path(jax.tree.map(cosine, total, gradients, params)):
         if change < -_SMALLEST_COSINE:
-            name = path_name(path)
             raise ValueError(
-                f"check_optimizer: the updates ascend{f' at {name}' if name else ''}; the "
+                f"check_optimizer: the updates ascend{f' at {path}' if path else ''}; the "
                 "optimizer has two rates, or none with a minus sign: write chain("
                 "optax.scale_by_adam(), scale_by_learning_rate(rate)), or "
                 "inject_schedules(optax.adam)(rate)."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from lrsched.adaptive.health import RecordedHealth, recorded_health
-from lrsched.arguments import whole_number
+from lrsched.arguments import not_accepted, whole_number
 from lrsched.finding import Finding
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ def diagnose(
     ):
         # A ratio of infinity is that of a probe whose loss rises at every rate.
         if value is not None and not value >= 0:
-            raise ValueError(
-                f"diagnose: {name}={value!r} is not accepted; {name} must be a number of 0 or more."
-            )
+            raise not_accepted("diagnose", name, value, "a number of 0 or more")
     health = recorded_health(opt_state)
     planned = health.num_updates if steps is None else steps
     if health.num_updates == 0:

@@ -17,15 +17,16 @@ import optax
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
-from lrsched.algebra import LearningRate, constant, multiply
+from lrsched.algebra import LEARNING_RATE, constant, multiply
 from lrsched.arguments import (
+    DECAY_RATE,
+    FINITE_FLOAT,
     NON_NEGATIVE_FLOAT,
     POSITIVE_INT,
+    UNIT_FLOAT,
     ArgumentType,
-    UnitFloat,
-    argument_type_of,
-    in_range,
     is_traced,
+    not_accepted,
 )
 from lrsched.numerics import MAX_STEP
 from lrsched.running._nodes import (
@@ -36,16 +37,19 @@ from lrsched.running._nodes import (
     nodes_of,
     read_state,
 )
-from lrsched.schedules.ramps import Ramp
+from lrsched.schedules.ramps import RAMP, Ramp
 from lrsched.transforms import rate as rates
 from lrsched.transforms.composition import (
     Group,
+    check_has_numbers,
     group_label,
     has_rate,
     iter_rate_nodes,
+    no_rate_error,
     rates_hint,
     replace_nodes,
     unwrap_nnx,
+    wrap_nnx,
 )
 from lrsched.transforms.groups import FROZEN
 from lrsched.transforms.rate import RateState, edit_rate, rate_step
@@ -53,13 +57,7 @@ from lrsched.transforms.rate import RateState, edit_rate, rate_step
 if TYPE_CHECKING:
     import chex
 
-_DECAY = ArgumentType("Decay", "a number from 0 to below 1", in_range(ge=0, lt=1))
-_FRACTION = ArgumentType("Fraction", "a number from 0 to 1", in_range(ge=0, le=1))
-_NUMBER = ArgumentType("Number", "a finite number", in_range())
-_FRACTION = argument_type_of(UnitFloat) or _NUMBER
-_RAMP = argument_type_of(Ramp) or _NUMBER
-_MULTIPLIER = "multiplier"
-SCHEDULE: Final = argument_type_of(LearningRate) or _NUMBER
+_MULTIPLIER: Final = "multiplier"
 
 
 def set_learning_rate(
@@ -198,7 +196,7 @@ def set_hyperparameter(
     if scale is not None:
         _check_not_frozen(function, sites)
         scale = scale_kind.validate(function, "scale", scale)
-        if scale_kind is _FRACTION:
+        if scale_kind is UNIT_FLOAT:
             scale = _clipped(scale, 0.0, 1.0)
         sites = _edited(sites, rates.scale_rate, scale)
     return _written(opt_state, sites)
@@ -209,10 +207,10 @@ def _bounds(name: str) -> tuple[ArgumentType, ArgumentType, float, float]:
     last = name.rpartition("_")[2]
     if last in ("b1", "b2", "b3", "beta", "beta1", "beta2", "momentum"):
         # An average with a decay of 1 never changes, and one above it grows without bound.
-        return _DECAY, _FRACTION, 0.0, float(np.nextafter(np.float32(1), np.float32(0)))
+        return DECAY_RATE, UNIT_FLOAT, 0.0, float(np.nextafter(np.float32(1), np.float32(0)))
     if last == "eps" or name.endswith("weight_decay") or name == _MULTIPLIER:
         return NON_NEGATIVE_FLOAT, NON_NEGATIVE_FLOAT, 0.0, np.inf
-    return _NUMBER, NON_NEGATIVE_FLOAT, -np.inf, np.inf
+    return FINITE_FLOAT, NON_NEGATIVE_FLOAT, -np.inf, np.inf
 
 
 def _clipped(value: ArrayLike, least: float, largest: float) -> ArrayLike:
@@ -253,7 +251,7 @@ def set_schedule(
     >>> lrsched.learning_rate_schedule(state)
     cosine(peak=0.1, steps=200)
     """
-    new = SCHEDULE.validate("set_schedule", "schedule", schedule)
+    new = LEARNING_RATE.validate("set_schedule", "schedule", schedule)
     sites = rate_sites("set_schedule", opt_state, group, one_group=True, multipliers=False)
     for site in sites:
         if _is_live(site):
@@ -309,11 +307,7 @@ def restart(
         node.state for node in iter_rate_nodes(opt_state) if node.rate_factor.with_rates is not None
     ]
     if not nodes:
-        raise ValueError(
-            "restart: the state holds no schedule of lrsched; it must come from an optimizer with "
-            "scale_by_learning_rate, inject_schedules or an adaptive method in it."
-            + rates_hint(opt_state)
-        )
+        raise no_rate_error("restart: the state holds no schedule of lrsched", opt_state)
     sites = [site for site in all_sites(opt_state) if np.any(_is_moved(site))]
     moved = edit_sites(opt_state, sites, rates.unmove_rate) if sites else opt_state
 
@@ -484,8 +478,8 @@ def start_cooldown(
     function = "start_cooldown"
     steps = POSITIVE_INT.validate(function, "steps", steps)
     end = NON_NEGATIVE_FLOAT.validate(function, "end", end)
-    start = _FRACTION.validate(function, "start", start)
-    ramp = _RAMP.validate(function, "ramp", ramp)
+    start = UNIT_FLOAT.validate(function, "start", start)
+    ramp = RAMP.validate(function, "ramp", ramp)
     sites = rate_sites(function, opt_state, group)
     _check_not_frozen(function, sites)
     for site in sites:
@@ -605,11 +599,7 @@ def rate_sites(
                 "rates."
             )
     if not found:
-        raise ValueError(
-            f"{function}: the state holds no rate that can be changed; it must come from an "
-            "optimizer with scale_by_learning_rate, inject_schedules or an adaptive method in it."
-            + rates_hint(opt_state)
-        )
+        raise no_rate_error(f"{function}: the state holds no rate that can be changed", opt_state)
     if group is not None and group not in groups:
         known = [*groups, *(group_label(site.group) for site in of_multipliers)]
         named = ", ".join(map(repr, known)) if any(known) else ""
@@ -646,20 +636,14 @@ def _hyperparameter_sites(
     chosen = [site for site in named if group in (None, group_label(site.group))]
     if not chosen:
         labels = dict.fromkeys(repr(group_label(site.group)) for site in named)
-        raise ValueError(
-            f"set_hyperparameter: group={group!r} is not accepted; group must be one of "
-            f"{', '.join(labels)}."
-        )
+        requirement = f"one of {', '.join(labels)}"
+        raise not_accepted("set_hyperparameter", "group", group, requirement)
     return chosen
 
 
 def all_sites(opt_state: optax.OptState) -> list[RateSite]:
     """Return every rate, multiplier and other scheduled hyperparameter of a state."""
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(opt_state)):
-        raise ValueError(
-            "the state is a description, as of jax.eval_shape, and holds no numbers; pass "
-            "optimizer.init(params), or the restored state."
-        )
+    check_has_numbers(opt_state)
     sites = []
     for node in iter_rate_nodes(opt_state):
         factor = node.rate_factor
@@ -715,10 +699,7 @@ def _writer(sites: Sequence[RateSite]) -> Callable[[optax.OptState], optax.OptSt
     factor = sites[0].node.rate_factor
     new: list[dict[str, RateState]] = [dict(factor.rates), dict(factor.hyperparameters)]
     for site in sites:
-        wrapped = jax.tree.map(
-            lambda x, treedef=site.leaf_treedef: jax.tree.unflatten(treedef, [x]), site.rate
-        )
-        new[site.is_hyperparameter][site.name] = wrapped
+        new[site.is_hyperparameter][site.name] = wrap_nnx(site.rate, site.leaf_treedef)
     return lambda state: factor.with_rates(state, *new)
 
 
@@ -731,10 +712,8 @@ def _check_extend(site: RateSite, total_steps: chex.Numeric) -> None:
         step = rate_step(site.rate, site.step)
         total = rates.broadcast_number(total_steps, np.shape(step))
         if np.any(np.asarray(total) <= np.asarray(step)):
-            raise ValueError(
-                f"extend: total_steps={total_steps!r} is not accepted; total_steps must be above "
-                f"the current step {np.max(step)}."
-            )
+            requirement = f"above the current step {np.max(step)}"
+            raise not_accepted("extend", "total_steps", total_steps, requirement)
         end = rates.rate_end(site.rate)
         if has_cooldown:
             end = edits.cooldown_start + edits.cooldown_steps

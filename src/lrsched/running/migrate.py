@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from lrsched.arguments import not_accepted
 from lrsched.running._nodes import (
     INJECTED_FIELDS,
     MULTI_STEPS_FIELDS,
@@ -28,7 +29,13 @@ from lrsched.running._nodes import (
     read_state,
 )
 from lrsched.running._optax_methods import translate_method
-from lrsched.transforms.composition import LEARNING_RATE, group_label, unwrap_nnx
+from lrsched.transforms.composition import (
+    LEARNING_RATE,
+    group_label,
+    path_name,
+    unwrap_nnx,
+    wrap_nnx,
+)
 from lrsched.transforms.groups import FROZEN
 from lrsched.transforms.inject import rate_labels
 from lrsched.transforms.rate import (
@@ -106,10 +113,8 @@ def migrate(
     (1, 1)
     """
     if schedule not in SCHEDULES:
-        raise ValueError(
-            f"migrate: schedule={schedule!r} is not accepted; schedule must be one of "
-            f"{', '.join(map(repr, SCHEDULES))}."
-        )
+        requirement = f"one of {', '.join(map(repr, SCHEDULES))}"
+        raise not_accepted("migrate", "schedule", schedule, requirement)
     check_state("migrate", "saved", saved)
     check_state("migrate", "fresh", fresh)
     migration = _Migration(saved, fresh, schedule == "saved", step)
@@ -289,16 +294,16 @@ class _Migration:
             now = _evaluate(plain, count)
             if bool(np.all(np.asarray(now == value))):
                 return fresh
-            return _wrapped_tree(edit_rate(override_number, plain, count, value), leaf_treedef)
+            return wrap_nnx(edit_rate(override_number, plain, count, value), leaf_treedef)
         if isinstance(saved.record, RateState):
             check_fingerprint(saved.record, saved.name)
             is_frozen = [record.schedule == FROZEN for record in (saved.record, fresh)]
             if is_frozen[0] != is_frozen[1]:
                 return fresh
             plain = _plain(saved.record)
-            return _wrapped_tree(jax.tree.map(jnp.array, plain), leaf_treedef)
+            return wrap_nnx(jax.tree.map(jnp.array, plain), leaf_treedef)
         if isinstance(saved.record, Mapping):
-            return _wrapped_tree(_filled(_plain(fresh), saved), leaf_treedef)
+            return wrap_nnx(_filled(_plain(fresh), saved), leaf_treedef)
         return fresh
 
     def _note_edits(self, node: StateNode, leaf: StateLeaf, saved: _SavedRate) -> None:
@@ -473,7 +478,7 @@ class _Migration:
             if result := counts(nodes):
                 # Transforms that skip updates are behind.
                 return functools.reduce(jnp.maximum, result).astype(jnp.int32)
-        place = "" if node is None else f" at {'.'.join(('state', *node.place))}"
+        place = f" at {'/'.join(node.place)}" if node is not None and node.place else ""
         raise ValueError(
             f"migrate: the saved state keeps no step count for {node.title if node else 'the rate'}"
             f"{place}, not even Adam's; step must say how many updates were made."
@@ -586,10 +591,6 @@ def _wrapped(array: chex.Array, like: chex.ArrayTree) -> optax.OptState:
     return jax.tree.unflatten(jax.tree.structure(like), [array])
 
 
-def _wrapped_tree(tree: chex.ArrayTree, leaf_treedef: object) -> chex.ArrayTree:
-    return jax.tree.map(lambda x: jax.tree.unflatten(leaf_treedef, [x]), tree)
-
-
 def _plain(rate: RateState) -> RateState:
     """Return a rate as arrays, out of what ``nnx.Optimizer`` puts around them."""
     return unwrap_nnx(rate, jax.tree.structure(rate.fingerprint))
@@ -635,7 +636,7 @@ def _filled(fresh: RateState, saved: _SavedRate) -> RateState:
         leaves, treedef = jax.tree.flatten_with_path(tree)
         new = []
         for index, (path, leaf) in enumerate(leaves):
-            key = tuple(jax.tree_util.keystr((part,), simple=True) for part in path)
+            key = tuple(path_name((part,)) for part in path)
             value = by_path.get(key, in_order[index] if index < len(in_order) else None)
             new.append(leaf if value is None else jnp.asarray(value, jnp.result_type(leaf)))
         return jax.tree.unflatten(treedef, new)
@@ -656,9 +657,9 @@ def _other_kind(saved: _SavedRate, fresh: str) -> ValueError:
 
 def _mismatch(leaf: StateLeaf, array: chex.Array) -> ValueError:
     title = leaf.node.title if leaf.node is not None else "the container"
-    path = "".join(f"[{key!r}]" for key in leaf.path)
+    path = "/".join((f"{title}.{leaf.field}", *leaf.path))
     return ValueError(
-        f"migrate: at {title}.{leaf.field}{path}, saved is an array of shape {jnp.shape(array)} "
+        f"migrate: at {path}, saved is an array of shape {jnp.shape(array)} "
         f"and fresh is one of shape {jnp.shape(leaf.array)}; the parameters must have the same "
         "shapes."
     )

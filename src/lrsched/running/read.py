@@ -14,12 +14,13 @@ from lrsched.adaptive.controller import ControllerState
 from lrsched.transforms.composition import (
     Group,
     RateNode,
+    check_has_numbers,
     compose_groups,
     compose_rates,
     group_label,
     has_rate,
     iter_rate_nodes,
-    rates_hint,
+    no_rate_error,
     unwrap_nnx,
 )
 from lrsched.transforms.nonfinite import NonfiniteGuardState
@@ -87,17 +88,9 @@ def learning_rates(opt_state: optax.OptState) -> dict[str, jax.Array]:
     >>> {name: float(rate) for name, rate in lrsched.learning_rates(state).items()}
     {'body': 0.25, 'head': 0.5}
     """
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(opt_state)):
-        raise ValueError(
-            "the state is a description, as of jax.eval_shape, and holds no numbers; pass "
-            "optimizer.init(params), or the restored state."
-        )
+    check_has_numbers(opt_state)
     if not has_rate(opt_state):
-        raise ValueError(
-            "the state holds no learning rate; it must come from an optimizer with "
-            "scale_by_learning_rate, inject_schedules or an adaptive method in it, as optax's own "
-            "optimizers (optax.adam(0.1)) keep none." + rates_hint(opt_state)
-        )
+        raise no_rate_error("the state holds no learning rate", opt_state)
     return dict(sorted(compose_rates(opt_state).items()))
 
 

@@ -12,8 +12,9 @@ import optax
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, is_number
+from lrsched.algebra import LEARNING_RATE
 from lrsched.running._nodes import StateNode, check_state, nodes_of, read_state
-from lrsched.running.edit import SCHEDULE, RateSite, all_sites, rate_sites
+from lrsched.running.edit import RateSite, all_sites, rate_sites
 from lrsched.transforms.composition import group_label
 from lrsched.transforms.groups import FROZEN
 from lrsched.transforms.rate import (
@@ -76,7 +77,7 @@ continues.
                 f"state ({', '.join(map(repr, groups))}); configured must be the state of the "
                 "configuration, optimizer.init(params)."
             )
-        new = init_rate(SCHEDULE.validate("check_resume", "configured", configured))
+        new = init_rate(LEARNING_RATE.validate("check_resume", "configured", configured))
         lines = [_describe_mismatch(site, new) for site in sites]
         own = {(id(site.node.state), site.name) for site in sites}
         for site in all_sites(opt_state):

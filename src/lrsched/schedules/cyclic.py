@@ -20,6 +20,7 @@ from lrsched.arguments import (
     PositiveInt,
     SignedInt,
     StepsOrFraction,
+    check_below,
     one_of,
 )
 from lrsched.numerics import (
@@ -239,12 +240,7 @@ def _three_phases(
 
 
 def _check_restarts(schedule: Schedule) -> None:
-    steps, warmup = schedule.steps, schedule.warmup
-    if np.any(np.asarray(warmup) >= np.asarray(steps)):
-        raise ValueError(
-            f"cosine_restarts: warmup={warmup!r} is not accepted; warmup must be below the length "
-            f"of the first cycle, {steps=}."
-        )
+    check_below("cosine_restarts", "warmup", schedule.warmup, "steps", schedule.steps)
 
 
 def _restart_phases(schedule: Schedule, until: int) -> list[PhaseStart]:

@@ -15,6 +15,8 @@ from lrsched.arguments import (
     OpenUnitFloat,
     PositiveFloat,
     PositiveInt,
+    check_below,
+    not_accepted,
 )
 from lrsched.numerics import count_passed, fraction, int_power, lerp
 from lrsched.schedules.ramps import evaluate_ramp
@@ -320,12 +322,8 @@ def rex(
 
 
 def _check_max_steps(schedule: Schedule) -> None:
-    steps, max_steps = schedule.steps, schedule.max_steps
-    if np.any(np.asarray(max_steps) < np.asarray(steps)):
-        raise ValueError(
-            f"{schedule._structure.definition.name}: max_steps={max_steps!r} is not accepted; "
-            f"max_steps must be at least {steps=}."
-        )
+    name, steps, max_steps = schedule._structure.definition.name, schedule.steps, schedule.max_steps
+    check_below(name, "steps", steps, "max_steps", max_steps, allow_equal=True)
 
 
 def _hyperbola(step: jax.Array, steps: ArrayLike, max_steps: ArrayLike) -> jax.Array:
@@ -408,9 +406,7 @@ def exp_hyperbolic(
 def _check_chebyshev(schedule: Schedule) -> None:
     steps = np.asarray(schedule.steps, np.int64)
     if np.any(steps & (steps - 1)):
-        raise ValueError(
-            f"chebyshev: steps={schedule.steps!r} is not accepted; steps must be a power of two."
-        )
+        raise not_accepted("chebyshev", "steps", schedule.steps, "a power of two")
 
 
 @schedule(horizon=lambda schedule: schedule.steps - 1, check=_check_chebyshev)

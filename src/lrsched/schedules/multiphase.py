@@ -17,6 +17,7 @@ from lrsched.arguments import (
     NonNegativeInt,
     PositiveInt,
     StepsOrFraction,
+    not_accepted,
     one_of,
 )
 from lrsched.numerics import (
@@ -122,9 +123,7 @@ def wsd(
 def _check_cooldown(schedule: Schedule) -> None:
     start, steps = schedule.start, schedule.steps
     if np.any(np.asarray(start, np.int64) + steps > MAX_STEP):
-        raise ValueError(
-            f"cooldown: start={start!r} is not accepted; start + steps must be at most 2**31 - 1."
-        )
+        raise not_accepted("cooldown", "start", start, f"at most 2**31 - 1 - {steps=}")
 
 
 def _cooldown_horizon(schedule: Schedule) -> Any:
@@ -181,7 +180,7 @@ def cooldown(
 def _check_points(schedule: Schedule) -> None:
     steps, values = schedule.steps, schedule.values
     if not np.shape(steps)[-1]:
-        raise ValueError("points: steps=[] is not accepted; steps must not be empty.")
+        raise not_accepted("points", "steps", [], "a list of one or more steps")
     if np.shape(steps)[-1] != np.shape(values)[-1]:
         raise ValueError(
             f"points: {np.shape(steps)[-1]} steps and {np.shape(values)[-1]} values do not match."

@@ -76,16 +76,14 @@ def _parse_ramp(value: Any) -> Any:
     return value
 
 
-Ramp: TypeAlias = Annotated[
-    str | Callable[[jax.Array], jax.Array],
-    ArgumentType(
-        "Ramp",
-        _NAMED.description,
-        _parse_ramp,
-        static=True,
-        schema={"anyOf": [_NAMED.schema, {"type": "string", "pattern": "^power:[0-9.eE+-]+$"}]},
-    ),
-]
+RAMP = ArgumentType(
+    "Ramp",
+    _NAMED.description,
+    _parse_ramp,
+    static=True,
+    schema={"anyOf": [_NAMED.schema, {"type": "string", "pattern": "^power:[0-9.eE+-]+$"}]},
+)
+Ramp: TypeAlias = Annotated[str | Callable[[jax.Array], jax.Array], RAMP]
 """A ramp by name, "power:P" for ``x**P``, or any function from [0, 1] to [0, 1]."""
 
 

@@ -94,6 +94,11 @@ def path_name(path: tuple[object, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def wrap_nnx(tree: optax.OptState, leaf_treedef: object) -> optax.OptState:
+    """Return a tree of arrays, each within the structure that `unwrap_nnx` takes off."""
+    return jax.tree.map(lambda x: jax.tree.unflatten(leaf_treedef, [x]), tree)
+
+
 def leaves_with_path(tree: "chex.ArrayTree") -> Iterator[tuple[str, Any]]:
     """Yield the path and value of each leaf; an ``nnx.Variable`` is a leaf by its own path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_nnx_variable)
@@ -120,6 +125,36 @@ def states_of(kind: type[Tree], tree: "chex.ArrayTree") -> list[Tree]:
     """Return every node of a type within an optimizer state, or within a container of one."""
     nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
     return [node for node in nodes if isinstance(node, kind)]
+
+
+def single_state(function: str, kind: type[Tree], tree: "chex.ArrayTree", factory: str) -> Tree:
+    """Return the one node of a type within an optimizer state.
+
+    Args:
+      function: Name of the caller, for the message.
+      kind: Type of the node.
+      tree: An optimizer state, or a container of one.
+      factory: Name of the function whose transform has such a state, for the message.
+
+    Raises:
+      ValueError: If there is no such node, or there are several.
+    """
+    states = states_of(kind, tree)
+    if len(states) != 1:
+        raise ValueError(
+            f"{function}: a state that holds {len(states)} states of {factory} is not accepted; it "
+            "must hold one (pass the node that does)."
+        )
+    return states[0]
+
+
+def check_has_numbers(state: optax.OptState) -> None:
+    """Raise ``ValueError`` if a state is a description without numbers, of ``jax.eval_shape``."""
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(state)):
+        raise ValueError(
+            "the state is a description, as of jax.eval_shape, and holds no numbers; pass "
+            "optimizer.init(params), or the restored state."
+        )
 
 
 @functools.singledispatch
@@ -188,6 +223,15 @@ def has_rate(state: optax.OptState) -> bool:
     return any(
         node.rate_factor.value is not None and not node.rate_factor.is_multiplier
         for node in iter_rate_nodes(state)
+    )
+
+
+def no_rate_error(fault: str, state: Any) -> ValueError:
+    """Return the error for a state without a rate that can be read or changed."""
+    return ValueError(
+        f"{fault}; it must come from an optimizer with scale_by_learning_rate, inject_schedules or "
+        "an adaptive method in it, as optax's own optimizers (optax.adam(0.1)) keep none."
+        + rates_hint(state)
     )
 
 

@@ -21,7 +21,7 @@ from lrsched.arguments import (
     PositiveFloat,
     in_range,
     is_traced,
-    short_repr,
+    not_accepted,
     validate_arguments,
 )
 from lrsched.scaling import mup_width
@@ -422,10 +422,10 @@ def _checked(groups: Groups, default: Multiplier) -> dict[str, Group]:
         isinstance(group, Sequence) and not isinstance(group, str) and len(group) in (2, 3)
         for group in groups
     ):
-        raise ValueError(
-            f"learning_rate_groups: groups={short_repr(groups)} is not accepted; groups must be a "
-            'list of (pattern, multiplier) or (pattern, multiplier, label), as in [("head", 2.0)].'
+        requirement = (
+            'a list of (pattern, multiplier) or (pattern, multiplier, label), as in [("head", 2.0)]'
         )
+        raise not_accepted("learning_rate_groups", "groups", groups, requirement)
     for pattern, multiplier, *label in groups:
         try:
             re.compile(pattern)

@@ -1,5 +1,7 @@
 """Schedules for any hyperparameter of any optax factory."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -11,7 +13,7 @@ import optax
 
 from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
-from lrsched.arguments import short_repr
+from lrsched.arguments import not_accepted, short_repr
 from lrsched.transforms.composition import (
     LEARNING_RATE,
     RateFactor,
@@ -151,11 +153,9 @@ def inject_schedules(
         )
     signature = inspect.signature(factory)
     if unknown := [name for name in rates if name not in signature.parameters]:
-        raise ValueError(
-            f"inject_schedules: rates={tuple(rates)!r} is not accepted, as "
-            f"{getattr(factory, '__name__', factory)} has no argument {unknown[0]!r}; rates must "
-            "be names of its arguments."
-        )
+        name = getattr(factory, "__name__", factory)
+        requirement, reason = f"arguments of {name}", f"it has no {unknown[0]!r}"
+        raise not_accepted("inject_schedules", "rates", tuple(rates), requirement, reason)
 
     def is_rate(name: str) -> bool:
         return name in rates or name == LEARNING_RATE or name.endswith(_SUFFIX)

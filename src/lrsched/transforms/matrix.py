@@ -22,12 +22,14 @@ from lrsched.arguments import (
     NonNegativeFloat,
     PositiveFloat,
     in_range,
+    not_accepted,
     one_of,
     short_repr,
     shorten,
     validate_arguments,
     whole_number,
 )
+from lrsched.numerics import widen
 from lrsched.transforms.composition import leaves_with_path, map_with_path
 from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.nonfinite import NonfinitePolicy, guard_nonfinite, zero_nonfinite
@@ -431,8 +433,8 @@ def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
             raise ValueError("hyperball needs the parameters: update(updates, state, params).")
 
         def step(direction: jax.Array, param: jax.Array, radius: jax.Array) -> jax.Array:
-            wide = jnp.promote_types(param.dtype, jnp.float32)
-            w, u = param.astype(wide), direction.astype(wide)
+            w = widen(param)
+            u = direction.astype(w.dtype)
             size = _norm(u)
             # A zero direction has no unit vector: the matrix stays where it is.
             moved = w - learning_rate * radius * u / jnp.where(size > 0, size, 1.0)
@@ -446,7 +448,7 @@ def _step_on_sphere(learning_rate: ArrayLike) -> optax.GradientTransformation:
 
 
 def _norm(x: jax.Array) -> jax.Array:
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = widen(x)
     return jnp.sqrt(jnp.sum(wide * wide))
 
 
@@ -500,18 +502,16 @@ def _fits(axes: optax.contrib.MuonDimensionNumbers, ndim: int) -> bool:
 
 def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax.Params]:
     if not (matrices is None or isinstance(matrices, str) or callable(matrices)):
-        raise ValueError(
-            f"{function}: matrices={short_repr(matrices)} is not accepted; it must be a regular "
-            "expression for paths, a function of path and array, or None for every matrix."
+        requirement = (
+            "a regular expression for paths, a function of path and array, or None for every matrix"
         )
+        raise not_accepted(function, "matrices", matrices, requirement)
     if isinstance(matrices, str):
         try:
             re.compile(matrices)
         except re.error as error:
-            raise ValueError(
-                f"{function}: matrices={matrices!r} is not accepted; it must be a regular "
-                f"expression: {error}."
-            ) from None
+            requirement = "a regular expression"
+            raise not_accepted(function, "matrices", matrices, requirement, str(error)) from None
 
     def is_matrix(path: str, leaf: jax.Array) -> bool:
         is_complex = jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
@@ -540,10 +540,8 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
         # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
         if (leaves := jax.tree.leaves(found)) and MATRIX not in leaves:
             paths = ", ".join(path for path, _ in leaves_with_path(params))
-            raise ValueError(
-                f"{function}: matrices={short_repr(matrices)} is not accepted, as it chooses no "
-                f"parameter; it must choose at least one; the paths are {shorten(paths)}."
-            )
+            requirement = f"a choice of at least one of the paths {shorten(paths)}"
+            raise not_accepted(function, "matrices", matrices, requirement, "it chooses none")
         return found
 
     return labels

@@ -9,7 +9,7 @@ import functools
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from lrsched.arguments import (
 )
 from lrsched.numerics import MAX_STEP, fraction
 from lrsched.schedules.multiphase import cooldown
-from lrsched.schedules.ramps import RAMPS, Ramp
+from lrsched.schedules.ramps import RAMP, RAMPS, Ramp
 from lrsched.transforms.flax_serialization import register_with_flax
 from lrsched.transforms.fractional import evaluate_between
 
@@ -49,18 +49,17 @@ _POWER_PREFIX: Final = "power:"
 def _parse_named_ramp(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError
-    return _RAMP.parse(value)
+    return RAMP.parse(value)
 
 
-_RAMP: Final[ArgumentType] = get_args(Ramp)[1]
 NamedRamp: TypeAlias = Annotated[
     str,
     ArgumentType(
         "NamedRamp",
-        _RAMP.description.removesuffix(", or a function from [0, 1] to [0, 1]"),
+        RAMP.description.removesuffix(", or a function from [0, 1] to [0, 1]"),
         _parse_named_ramp,
         static=True,
-        schema=_RAMP.schema,
+        schema=RAMP.schema,
     ),
 ]
 """Name of a ramp; a function is program and cannot be a number of the record."""

@@ -21,6 +21,7 @@ from lrsched.arguments import (
     PositiveFloat,
     in_range,
     is_traced,
+    not_accepted,
     one_of,
     short_repr,
     validate_arguments,
@@ -201,10 +202,9 @@ def with_weight_decay(
         )
     uses_peak = coupling in ("relative", "corrected") or timescale is not None
     if peak is not None and not uses_peak:
-        raise ValueError(
-            f"with_weight_decay: peak={peak!r} is not accepted with coupling={coupling!r}; pass "
-            "peak only with coupling='relative' or 'corrected', or with timescale."
-        )
+        requirement = "left out with this coupling, unless timescale is passed"
+        reason = f"with coupling={coupling!r}"
+        raise not_accepted("with_weight_decay", "peak", peak, requirement, reason)
     top: chex.Numeric = 1.0 if not uses_peak else _peak(schedule) if peak is None else peak
     if timescale is not None:
         at_peak = {"relative": 1.0, "squared": top**2}
@@ -272,11 +272,9 @@ def _check_booleans(mask: Mask) -> None:
         return
     for leaf in jax.tree.leaves(mask):
         if not (isinstance(leaf, bool) or getattr(leaf, "dtype", None) == np.bool_):
-            raise ValueError(
-                f"with_weight_decay: mask={short_repr(mask)} is not accepted, as {short_repr(leaf)}"
-                " is no boolean; mask must be a tree of booleans, or a function of the parameters "
-                "that returns one."
-            )
+            requirement = "a tree of booleans, or a function of the parameters that returns one"
+            reason = f"{short_repr(leaf)} is no boolean"
+            raise not_accepted("with_weight_decay", "mask", mask, requirement, reason)
 
 
 def _check_prefix(mask: Mask, params: optax.Params) -> None:
@@ -332,9 +330,11 @@ def _group_mask(
 def _peak(schedule: Schedule) -> chex.Numeric:
     steps = 0 if schedule.is_instance_of(constant) else schedule.horizon
     if steps is None:
+        # A range test passes the numbers of its schedule as data, of which only tracers would show.
+        shown = "the rate of a range test" if is_traced(schedule) else schedule
         raise ValueError(
-            f"with_weight_decay: peak=None is not accepted, as {schedule} has no known horizon; "
-            "pass the largest rate as peak."
+            f"with_weight_decay: peak=None is not accepted, as {shown} has no known horizon; pass "
+            "the largest rate as peak=."
         )
     if is_traced(steps):  # a sweep passes the numbers of its schedules as data
         return _largest_until(schedule, steps)
@@ -344,10 +344,8 @@ def _peak(schedule: Schedule) -> chex.Numeric:
     with jax.ensure_compile_time_eval():
         peak = float(_largest(schedule, int(steps) + 1))
     if not peak > 0:
-        raise ValueError(
-            f"with_weight_decay: peak=None is not accepted, as the largest rate of {schedule} is "
-            f"{peak}; pass a peak above 0."
-        )
+        reason = f"the largest rate of {schedule} is {peak}"
+        raise not_accepted("with_weight_decay", "peak", None, "a rate above 0", reason)
     return peak
 
 
