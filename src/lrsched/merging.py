@@ -89,7 +89,7 @@ def merge_weights(schedule: Inner, steps: Sequence[int]) -> np.ndarray:
     elif lowest < -_ROUNDING * peak:
         reason = f"it is negative before step {counts[-1]}"
     if reason:
-        requirement = "above 0 at the first of steps, falling or constant after it, and never negative"
+        requirement = "above 0 at the first of steps, and never rising or negative after it"
         raise not_accepted("merge_weights", "schedule", schedule, requirement, reason)
     weights = np.maximum(_coefficients(np.array(means) / peak), 0.0)
     return weights / weights.sum()

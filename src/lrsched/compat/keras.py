@@ -11,6 +11,8 @@ Three things that Keras does and these do not:
 * Keras ignores ``warmup_steps`` without a ``warmup_target``. Here that raises.
 """
 
+from __future__ import annotations
+
 import operator
 import re
 from typing import Annotated, TypeAlias

@@ -9,6 +9,8 @@ the previous one, in float64; here any step is computed directly, within 2e-6 of
 ``lrsched.inject_schedules``.
 """
 
+from __future__ import annotations
+
 import operator
 from bisect import bisect_right
 from collections.abc import Sequence

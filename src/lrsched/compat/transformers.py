@@ -5,6 +5,8 @@ first update of a run with a warmup has a rate of 0, and the cosines
 rise again after ``num_training_steps``. `lrsched.wsd` and `lrsched.cosine` hold the final value.
 """
 
+from __future__ import annotations
+
 import inspect
 import operator
 from collections.abc import Callable, Mapping
