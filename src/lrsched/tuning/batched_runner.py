@@ -203,7 +203,7 @@ class BatchedRunner:
             starting = [runs.pop() if runs else (per_device, specs[0]) for runs in waiting]
             local_lanes = np.array([lane for lane, _ in starting], np.int32)
             stacked = tree_stack([spec for _, spec in starting])
-            states = self._start_lane(states, *self.shard((local_lanes, stacked)))
+            states = self._start_lane(states, local_lanes, stacked)
         return states
 
     def advance(self, states: RunStates, limit: int) -> RunStates:
@@ -231,7 +231,7 @@ class BatchedRunner:
         """
         if self._evaluate is None:
             return states, {"loss": np.full(self.lanes, np.nan, np.float32)}
-        states, metrics = self._evaluate(states, self.shard(selected), self._data)
+        states, metrics = self._evaluate(states, selected, self._data)
         return states, {name: np.asarray(values) for name, values in metrics.items()}
 
     def gather(self, states: RunStates, lanes: Sequence[int]) -> RunStates:
