@@ -34,7 +34,7 @@ from benchmarks.costs import format_number, interleaved_seconds
 from benchmarks.policies import adam
 from benchmarks.runs import run_of
 from benchmarks.store import PACKAGES
-from benchmarks.traffic import collectives, cycles, least, moved, size
+from benchmarks.traffic import collectives, cycles, kernels, least, moved, size
 from benchmarks.workloads import WORKLOADS
 from lrsched import tuning
 
@@ -48,6 +48,7 @@ LRSCHED: dict[str, Transform] = {
     "reduce_on_plateau(adam)": optax.chain(ADAM, lrsched.reduce_on_plateau()),
     "prodigy": lrsched.prodigy(),
     "prodigy(slice_p=11)": lrsched.prodigy(slice_p=11),
+    "prodigy(slice_p=8, rows)": lrsched.prodigy(slice_p=8, slice_by="row"),
     "prodigy(state_dtype=bfloat16)": lrsched.prodigy(state_dtype=jnp.bfloat16),
     "dadapt_adamw": lrsched.dadapt_adamw(),
     "dadapt_sgd": lrsched.dadapt_sgd(),
@@ -226,7 +227,7 @@ def on_tpu(name: str, topology: str) -> Cost:
 
 
 def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
-    """Measure time, state size, memory traffic and collectives (over 8 devices) of transforms."""
+    """Measure time, kernels, state, memory traffic and collectives (over 8 devices)."""
     params = shapes()
     programs = {name: compiled(TRANSFORMS[name], params) for name in track(names, "compile")}
     times = ratios(programs, params, rounds)
@@ -235,6 +236,7 @@ def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
     return {
         name: {
             "time_ratio": times[name],
+            "kernels": kernels(programs[name].as_text()),
             "state": state_size(TRANSFORMS[name], params),
             "bytes": programs[name].cost_analysis()["bytes accessed"] / size(params),
             **counts[name],
@@ -246,6 +248,7 @@ def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
 NARROW: dict[str, tuple[Callable[..., Transform], float]] = {
     "prodigy": (lrsched.prodigy, 1.0),
     "prodigy(slice_p=11)": (partial(lrsched.prodigy, slice_p=11), 1.0),
+    "prodigy(slice_p=8, rows)": (partial(lrsched.prodigy, slice_p=8, slice_by="row"), 1.0),
     "prodigy(state_dtype=bfloat16)": (partial(lrsched.prodigy, state_dtype=jnp.bfloat16), 1.0),
     "adam": (adam, WORKLOADS["digits-mlp"].around),
 }
