@@ -332,14 +332,17 @@ BAD = [
     ),
     (lambda: from_megatron(7), "must be a mapping"),
     (lambda: from_megatron({"lr": 0.1, "lr_warmup": 3}), "lr_warmup=3 is not accepted"),
-    (lambda: from_megatron({"lr": 0.1, "min_lr": 0.2, "train_iters": 9}), "at least min_lr=0.2"),
+    (
+        lambda: from_megatron({"lr": 0.1, "min_lr": 0.2, "train_iters": 9}),
+        "min_lr=0.2 is not accepted; min_lr must be at most lr=0.1",
+    ),
     (
         lambda: from_megatron({"lr": 0.1, "train_iters": 9, "lr_warmup_iters": 9}),
         "a warmup of 9 updates",
     ),
     (
         lambda: from_megatron({"lr": 0.1, "train_iters": 9, "lr_decay_samples": 90}),
-        "pass lr_decay_iters",
+        "must be passed as lr_decay_iters",
     ),
     (
         lambda: from_megatron({"lr": 0.1, "train_iters": 9, "lr_decay_style": "WSD"}),

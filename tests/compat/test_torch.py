@@ -78,5 +78,5 @@ def test_a_function_with_a_python_if_works_as_the_message_says(make, expected):
 
 def test_milestones_of_a_sequence_that_decrease_are_refused():
     parts = [torch.StepLR(0.2, 4)] * 3
-    with pytest.raises(ValueError, match="must not decrease"):
+    with pytest.raises(ValueError, match="that does not decrease"):
         torch.SequentialLR(0.2, parts, milestones=[8, 6])

@@ -132,11 +132,11 @@ def test_chebyshev_solves_a_quadratic_faster_than_any_constant_rate():
         (lambda: lrsched.rex(0.1, 5, beta=1.0), "rex: beta=1.0 is not accepted"),
         (
             lambda: lrsched.hyperbolic(0.1, 50, max_steps=40),
-            "hyperbolic: max_steps=40 is not accepted; max_steps must be at least steps=50",
+            "hyperbolic: steps=50 is not accepted; steps must be at most max_steps=40",
         ),
         (
             lambda: lrsched.exp_hyperbolic(0.1, 50, 40, 0.01),
-            "max_steps=40 is not accepted; max_steps must be at least steps=50",
+            "steps=50 is not accepted; steps must be at most max_steps=40",
         ),
         (lambda: lrsched.exp_hyperbolic(0.1, 50, 50, 0), "end=0 is not accepted"),
         (

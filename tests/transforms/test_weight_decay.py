@@ -226,7 +226,7 @@ def test_peaks_are_swept():
             {"coupling": "l2"},
             "coupling='l2' is not accepted; coupling must be one of 'coupled', 'decoupled'",
         ),
-        ({"peak": 0.1}, "peak=0.1 is not accepted with coupling='decoupled'; pass peak only"),
+        ({"peak": 0.1}, "peak=0.1 .*coupling='decoupled'.*; peak must be left out"),
         ({"peak": 0.0, "coupling": "relative"}, "peak=0.0 is not accepted"),
         ({"coupling": "relative", "learning_rate": lambda t: 0.1}, "has no known horizon"),
         ({"timescale": 9.0}, "weight_decay=0.1 with timescale=9.0 is not accepted; pass exactly"),
@@ -272,7 +272,7 @@ def test_a_direction_that_is_no_transform_is_named(value):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mask": "w"}, "mask='w' is not accepted, as 'w' is no boolean"),
+        ({"mask": "w"}, "mask='w' .*'w' is no boolean"),
         ({"mask": {"w": 0.5, "b": True}}, "as 0.5 is no boolean"),
         ({"mask": {"w": True}}, "a mask of the structure .* is not accepted; it must be that of"),
         ({"mask": lambda _: {"w": "no", "b": True}}, "as 'no' is no boolean"),

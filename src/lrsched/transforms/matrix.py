@@ -540,8 +540,10 @@ def _labels(function: str, matrices: Matrices) -> Callable[[optax.Params], optax
         # A tree without leaves is a description: optax.tree_utils.tree_map_params passes one.
         if (leaves := jax.tree.leaves(found)) and MATRIX not in leaves:
             paths = ", ".join(path for path, _ in leaves_with_path(params))
-            requirement = f"a choice of at least one of the paths {shorten(paths)}"
-            raise not_accepted(function, "matrices", matrices, requirement, "it chooses none")
+            raise ValueError(
+                f"{function}: matrices={short_repr(matrices)} is not accepted, as it chooses no "
+                f"parameter; it must choose at least one; the paths are {shorten(paths)}."
+            )
         return found
 
     return labels
