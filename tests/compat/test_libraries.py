@@ -203,7 +203,7 @@ BAD = [
     ("keras", "CosineDecay(0.1, 100, name=3)", "name=3 .* a string"),
     ("keras", "ReduceLROnPlateau(0.1, monitor='val_perplexity')", "mode='min' or mode='max'"),
     ("keras", "PiecewiseConstantDecay([10], [0.1])", "1 values and 1 boundaries"),
-    ("optax", "warmup_cosine_decay_schedule(0.0, 1.0, 10, 10)", "above warmup_steps=10"),
+    ("optax", "warmup_cosine_decay_schedule(0.0, 1.0, 10, 10)", "must be below decay_steps=10"),
     ("optax", "piecewise_constant_schedule(1.0, {10: -0.5})", "factors of 0 or more"),
     ("optax", "piecewise_interpolate_schedule('cubic', 1.0)", "one of 'linear', 'cosine'"),
     ("optax", "join_schedules([constant_schedule(1.0)], [3])", "1 schedules and 1 boundaries"),

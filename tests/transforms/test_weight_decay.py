@@ -273,9 +273,9 @@ def test_a_direction_that_is_no_transform_is_named(value):
     ("arguments", "message"),
     [
         ({"mask": "w"}, "mask='w' .*'w' is no boolean"),
-        ({"mask": {"w": 0.5, "b": True}}, "as 0.5 is no boolean"),
+        ({"mask": {"w": 0.5, "b": True}}, "0.5 is no boolean"),
         ({"mask": {"w": True}}, "a mask of the structure .* is not accepted; it must be that of"),
-        ({"mask": lambda _: {"w": "no", "b": True}}, "as 'no' is no boolean"),
+        ({"mask": lambda _: {"w": "no", "b": True}}, "'no' is no boolean"),
         ({"weight_decay": lrsched.linear(0.1, -0.1, steps=5)}, "weight_decay=.* is not accepted"),
         ({"weight_decay": [("w", lrsched.linear(0.1, -0.1, steps=5))]}, "is not accepted"),
         ({"weight_decay": jnp.array([0.1, 0.2])}, "several values; use jax.vmap"),
