@@ -185,7 +185,10 @@ def test_on_devices_of_a_mesh_there_is_one_all_reduce():
             lambda: lrsched.noise_scale(optax.sgd(0.1), 4, small_batch_size=4),
             "small_batch_size must be below batch_size=4",
         ),
-        (lambda: lrsched.critical_batch_size(optax.adam(0.1).init(1.0)), "holds 0 measurements"),
+        (
+            lambda: lrsched.critical_batch_size(optax.adam(0.1).init(1.0)),
+            "holds 0 states of noise_scale",
+        ),
         (
             lambda: lrsched.critical_batch_size(
                 lrsched.noise_scale(optax.sgd(0.1), 4, micro_batches=2).init(jnp.zeros(1))

@@ -138,7 +138,10 @@ def test_bfloat16_is_summed_in_float32_and_vmapped_runs_have_records():
     [
         (lambda: lrsched.record_health(optax.sgd(0.1), max_records=3), "max_records=3 is not"),
         (lambda: lrsched.record_health(0.1), "optimizer=0.1 is not accepted"),
-        (lambda: lrsched.recorded_health(optax.sgd(0.1).init(1.0)), "holds 0 records"),
+        (
+            lambda: lrsched.recorded_health(optax.sgd(0.1).init(1.0)),
+            "holds 0 states of record_health",
+        ),
         (
             lambda: lrsched.recorded_health(lrsched.record_health(optax.sgd(0.1)).init(1.0)),
             "record is empty",

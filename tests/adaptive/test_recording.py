@@ -88,8 +88,11 @@ def test_a_record_is_found_in_every_wrapper_and_drives_a_refinement():
             lambda: lrsched.record_norms(updates_per_record=0),
             "updates_per_record=0 is not accepted",
         ),
-        (lambda: lrsched.recorded_norms(optax.adam(0.1).init(1.0)), "holds 0 records of norms"),
-        (lambda: lrsched.recorded_norms([record([1.0]), record([1.0])]), "holds 2 records"),
+        (
+            lambda: lrsched.recorded_norms(optax.adam(0.1).init(1.0)),
+            "holds 0 states of record_norms",
+        ),
+        (lambda: lrsched.recorded_norms([record([1.0]), record([1.0])]), "holds 2 states"),
         (lambda: lrsched.recorded_norms(lrsched.record_norms().init(1.0)), "record .* is empty"),
     ],
 )
