@@ -98,6 +98,15 @@ def test_age_bins_hold_at_the_length_of_real_runs():
     np.testing.assert_allclose(law.predict(rates, at=at), finals, atol=2e-5)
 
 
+@pytest.mark.parametrize("law", ["multi-power", "norm-aware"])
+def test_drops_that_act_within_a_few_updates_are_predicted_along_the_run(law):
+    """A fit to short runs has found a ``beta`` of 130: its powers leave the range of float32."""
+    numbers = NUMBERS[law] | {"beta": 130.0, "C": NUMBERS[law]["C"] * 0.6 / 130}
+    rates = np.asarray(SCHEDULES["cosine"](np.arange(STEPS)))
+    losses = theory.LossLaw(law, numbers).predict(rates)
+    np.testing.assert_allclose(losses, exact(law, numbers, rates), atol=3e-4)
+
+
 @pytest.mark.parametrize(
     ("law", "of", "places"),
     [
@@ -243,6 +252,29 @@ def test_runs_far_from_any_law_are_predicted_no_worse_than_by_their_mean():
     assert law.runs.dof == 2
     assert scores["mae"][0] < mean + 0.02
     assert scores["final_within"][0] == 1.0
+
+
+def test_a_corrected_law_meets_its_curves_where_they_end():
+    """Short runs end 25 updates after their last record, and the long one falls far below them."""
+    random = np.random.default_rng(2)
+    names = ("cosine", "wsd", "step decay", "one cycle", "to zero, and stays")
+    curves = []
+    for place, name in enumerate([*names, "cosine"]):
+        steps = STEPS if place < len(names) else 2 * STEPS
+        at = np.arange(50, steps, 25)
+        losses = 1 + 2 / (1 + np.exp((at - 900) / 80)) + 0.002 * random.normal(size=len(at))
+        rates = np.asarray(SCHEDULES[name](np.arange(steps)))
+        curves.append(theory.LossCurve(rates, at, losses))
+    law = theory.fit_loss_law(curves)
+    assert law.calibration is not None
+    # The correction makes the mean residual zero up to the interpolation between its knots, also
+    # between the last record and the end.
+    predicted = [law.predict(curve.rates, at=[975, 999]) for curve in curves]
+    observed = [np.interp([975, 999], curve.steps, curve.losses) for curve in curves]
+    residuals = np.mean(np.log(predicted) - np.log(observed), axis=0)
+    np.testing.assert_allclose(residuals, 0, atol=0.02)
+    # The long curve alone covers its end.
+    np.testing.assert_allclose(law.final_loss(curves[-1].rates), curves[-1].losses[-1], rtol=0.02)
 
 
 def test_the_interval_widens_outside_the_fitted_runs():

@@ -1,8 +1,8 @@
 """Fitting a loss law to the curves of a few runs."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.optimize import nnls
@@ -231,33 +231,60 @@ def _candidate(
     solution = _fit_once(law, known, data, huber, starts, random)
     if count < 3:
         return _Candidate(law, solution, huber, None, (math.nan, math.nan), None, solution.cost)
-    terms, folds = LAWS[law], min(_FOLDS, count)
-    strengths = (None, 0.0, 0.25, 0.5, 0.75, 1.0)
-    squares: dict[float | None, list[np.ndarray]] = {each: [] for each in strengths}
+    folds = min(_FOLDS, count)
+    left_out: list[_Squares] = []
     for fold in range(folds):
-        kept = [place for place in range(count) if place % folds != fold]
         left = [place for place in range(count) if place % folds == fold]
         # The folds start at the solution for all curves and so need few iterations. The result is
         # the optimum without the left-out curves; only the choice among optima has seen them.
         part = data.without(left)
         numbers = _fit_once(law, known, part, huber, 0, random, solution.numbers, 5).numbers
-        log_laws = np.log(np.maximum(_losses(terms, numbers, data), 1e-3 * data.losses))
-        curves = [_records(data, log_laws, place) for place in kept]
-        for place in left:
-            at, log_loss, log_law = _records(data, log_laws, place)
-            mean_loss = mean_curve([(each[0], each[1]) for each in curves], at)
-            mean_law = mean_curve([(each[0], each[2]) for each in curves], at)
-            for strength in strengths:
-                guess = log_law if strength is None else mean_loss + strength * (log_law - mean_law)
-                error = guess - log_loss
-                squares[strength].append(np.array([np.mean(error**2), error[-1] ** 2]))
-    errors = {each: np.sqrt(np.mean(rows, axis=0)) for each, rows in squares.items()}
-    scores = {each: float(np.hypot(*value)) for each, value in errors.items()}
-    corrected = min(strengths[1:], key=lambda each: scores[each])
+        left_out += _squared_errors(law, numbers, data, left, set(range(count)) - set(left))
+    errors = {each: _root_mean([squares[each] for squares in left_out]) for each in _STRENGTHS}
+    # The robust fit ignores a curve that the law cannot describe, such as the only long one. If it
+    # is left out, no strength predicts it; the fitted curves show which strength follows it.
+    fitted = _squared_errors(law, solution.numbers, data, range(count), range(count))
+    residuals = {each: _root_mean([squares[each] for squares in fitted]) for each in _STRENGTHS}
+    scores = {each: math.hypot(*errors[each], *residuals[each]) for each in _STRENGTHS}
+    corrected = min(_STRENGTHS[1:], key=lambda each: scores[each])
     strength = corrected if scores[corrected] < _MARGIN * scores[None] else None
     along, final = (float(each) for each in errors[strength])
     base = float(errors[0.0][0]), float(errors[0.0][1])
     return _Candidate(law, solution, huber, (along, final), base, strength, scores[strength])
+
+
+_Squares: TypeAlias = dict[float | None, np.ndarray]
+"""Mean squared log error along a curve and at its end, by the strength of the calibration."""
+_STRENGTHS: Final = (None, 0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def _squared_errors(
+    law: str,
+    numbers: Mapping[str, float],
+    data: BinnedCurves,
+    places: Iterable[int],
+    averaged: Iterable[int],
+) -> list[_Squares]:
+    """Return the errors at some curves of a law that is corrected by the mean of others."""
+    log_laws = np.log(np.maximum(_losses(LAWS[law], numbers, data), 1e-3 * data.losses))
+    curves = [_records(data, log_laws, place) for place in averaged]
+    rows = []
+    for place in places:
+        at, log_loss, log_law = _records(data, log_laws, place)
+        mean_loss = mean_curve([(each[0], each[1]) for each in curves], at)
+        mean_law = mean_curve([(each[0], each[2]) for each in curves], at)
+        squares: _Squares = {}
+        for strength in _STRENGTHS:
+            guess = log_law if strength is None else mean_loss + strength * (log_law - mean_law)
+            error = guess - log_loss
+            squares[strength] = np.array([np.mean(error**2), error[-1] ** 2])
+        rows.append(squares)
+    return rows
+
+
+def _root_mean(squares: Sequence[np.ndarray]) -> np.ndarray:
+    root: np.ndarray = np.sqrt(np.mean(squares, axis=0))
+    return root
 
 
 def _finished(best: _Candidate, curves: Sequence[CheckedCurve], data: BinnedCurves) -> LossLaw:
@@ -302,8 +329,11 @@ def _finished(best: _Candidate, curves: Sequence[CheckedCurve], data: BinnedCurv
     if best.strength is not None:
         log_laws = np.log(np.maximum(_losses(LAWS[best.law], solution.numbers, data), 1e-300))
         records = [_records(data, log_laws, place) for place in range(count)]
+        # The mean jumps where a curve ends, so there is a knot on each side of every end.
+        ends = np.array([_end_of_cover(each[0]) for each in records])
         first = min(each[0][0] for each in records)
-        knots = np.unique(np.rint(np.geomspace(first, max(lengths), _KNOTS)))
+        between = np.rint(np.geomspace(first, max(lengths), _KNOTS))
+        knots = np.unique([*between, *np.floor(ends), *np.floor(ends) + 1])
         calibration = Calibration(
             knots,
             mean_curve([(each[0], each[1]) for each in records], knots),
@@ -342,12 +372,21 @@ def _records(
 
 
 def mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]], at: np.ndarray) -> np.ndarray:
-    """Average curves where they have records; beyond all of them, hold the longest one's value."""
+    """Average curves up to their ends; beyond all of them, hold the longest one's value."""
     values = np.stack([np.interp(at, steps, losses) for steps, losses in curves])
-    ends = np.array([steps[-1] for steps, _ in curves])
+    ends = np.array([_end_of_cover(steps) for steps, _ in curves])
     covers = (at <= ends[:, None]) | (ends == ends.max())[:, None]
     mean: np.ndarray = np.sum(values * covers, axis=0) / np.sum(covers, axis=0)
     return mean
+
+
+def _end_of_cover(steps: np.ndarray) -> float:
+    """Return the number of updates up to which the last record of a curve stands for its loss.
+
+    A run of 400 updates may have its last record at 395: its end is one interval of records later
+    at most.
+    """
+    return float(steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 0))
 
 
 def _losses(terms: LawTerm, numbers: Mapping[str, float], data: BinnedCurves) -> np.ndarray:

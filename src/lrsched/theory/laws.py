@@ -102,12 +102,14 @@ def _relaxations(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array
     ages grow geometrically, and ``G`` is evaluated once per bin, at means of ``S_k`` and
     ``eta_k**-gamma`` that are weighted by the drops. That is exact for bins with one drop and of
     second order in the bin width (10 %) for others. For ``eta_k**-gamma`` the mean is of the power
-    ``-beta``, because ``1 - G`` is a power of it.
+    ``-beta``, because ``1 - G`` is a power of it; of the power ``-2`` for a larger ``beta``, whose
+    power of a small rate would leave the range of float32.
     """
     drops, weights = _drops(rates), _weights(numbers, rates)
     # The means are differences of cumulative sums. Falls and rises have separate sums, so that they
     # do not cancel within a bin.
-    tails = weights ** -numbers["beta"]
+    power, least = jnp.minimum(numbers["beta"], 2.0), jnp.min(weights)
+    tails = (weights / least) ** -power
     whole = jnp.cumsum(rates)
     before = whole - rates
     edges = age_bins(len(rates))
@@ -127,8 +129,8 @@ def _relaxations(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array
             # A difference that is mere rounding error has no meaningful mean.
             some = (drop > _ROUNDING * cumulative[0][-1]) & (tail > 0)
             drop = jnp.where(some, drop, 1)
-            weight = jnp.where(some, tail / drop, 1) ** (-1 / numbers["beta"])
-            weight = jnp.clip(weight, jnp.min(weights), jnp.max(weights))
+            weight = least * jnp.where(some, tail / drop, 1) ** (-1 / power)
+            weight = jnp.clip(weight, least, jnp.max(weights))
             age = jnp.maximum(whole[updates - 1] - moment / drop, 0)
             total += sign * jnp.sum(jnp.where(some, drop, 0) * _gain(numbers, weight * age))
         return total
