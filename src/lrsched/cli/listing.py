@@ -1,5 +1,7 @@
 """Lists of schedules and transforms: family, name, signature and first sentence of each."""
 
+from __future__ import annotations
+
 import inspect
 import re
 from typing import Any

@@ -3,6 +3,8 @@
 Plots, the command line and notebooks share these functions. They need only NumPy.
 """
 
+from __future__ import annotations
+
 import html
 from collections.abc import Sequence
 from typing import Final, NamedTuple

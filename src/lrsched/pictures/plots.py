@@ -1,5 +1,7 @@
 """Plots of schedules, training runs and tuning results with matplotlib (extra ``plot``)."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -34,10 +36,10 @@ _LETTER = 0.0145  # of the axes' width, as wide as a letter of a phase's name
 
 def plot_schedule(
     schedule: Schedule,
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     steps: int | None = None,
     beside: Mapping[str, Schedule] | None = None,
-) -> "Axes":
+) -> Axes:
     """Plot a schedule with its phases, and other schedules on a second axis.
 
     The axis is logarithmic if all values are above 0, they span more than two decades, and half of
@@ -83,8 +85,8 @@ def plot_schedule(
 
 
 def plot_schedules(
-    schedules: Mapping[str, Schedule], ax: "Axes | None" = None, steps: int | None = None
-) -> "Axes":
+    schedules: Mapping[str, Schedule], ax: Axes | None = None, steps: int | None = None
+) -> Axes:
     """Plot several schedules over the same steps.
 
     Args:
@@ -122,8 +124,8 @@ def plot_run(
     losses: Curve | Mapping[str, Curve],
     rates: Schedule | Curve | Mapping[str, Schedule | Curve],
     validation: Curve | Mapping[str, Curve] | None = None,
-    axes: "Sequence[Axes] | None" = None,
-) -> "tuple[Axes, Axes]":
+    axes: Sequence[Axes] | None = None,
+) -> tuple[Axes, Axes]:
     """Plot losses over the steps, and the learning rates below them.
 
     Each run has one colour in both axes. A non-finite loss is a gap with a cross above its start.
@@ -159,8 +161,8 @@ def plot_run(
 
 
 def plot_runs(
-    result: "SweepResult", which: Sequence[int] | None = None, axes: "Sequence[Axes] | None" = None
-) -> "tuple[Axes, Axes]":
+    result: SweepResult, which: Sequence[int] | None = None, axes: Sequence[Axes] | None = None
+) -> tuple[Axes, Axes]:
     """Plot losses and learning rates of the runs of a sweep, as `plot_run` does.
 
     Args:
@@ -206,8 +208,8 @@ def _caption(name: str) -> str:
 
 
 def plot_range_test(
-    result: "RangeTestResult", ax: "Axes | None" = None, mine: float | None = None
-) -> "Axes":
+    result: RangeTestResult, ax: Axes | None = None, mine: float | None = None
+) -> Axes:
     """Plot smoothed losses over learning rates, with the usable range and the suggestion.
 
     Args:
@@ -242,12 +244,12 @@ def plot_range_test(
 
 
 def plot_sweep(
-    result: "SweepResult",
+    result: SweepResult,
     x: str | None = None,
     by: str | None = None,
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     mine: float | None = None,
-) -> "Axes":
+) -> Axes:
     """Plot the final loss over a parameter of the schedules: mean and range of the seeds.
 
     If schedules with the same value differ in other parameters, the best of them is shown.
@@ -315,11 +317,11 @@ def plot_sweep(
     return ax
 
 
-def _mark(ax: "Axes", rate: float, verdict: str) -> None:
+def _mark(ax: Axes, rate: float, verdict: str) -> None:
     ax.axvline(rate, color=COLOURS[-1], linestyle=":", label=f"mine: {rate:.2g}, {verdict}")
 
 
-def plot_comparison(result: "ComparisonResult", ax: "Axes | None" = None) -> "Axes":
+def plot_comparison(result: ComparisonResult, ax: Axes | None = None) -> Axes:
     """Plot predicted final losses of schedules with their intervals, the lowest at the top.
 
     Args:
@@ -395,7 +397,7 @@ def _rate_lines(given: Schedule | Curve, stop: int) -> list[_Line]:
     return [_Line(*curve.sample(given, _steps_of("plot_run", [given], stop)))]
 
 
-def _of_training(result: "SweepResult", run: int) -> _Line:
+def _of_training(result: SweepResult, run: int) -> _Line:
     """Return the mean training losses of a run, each at the middle of its window."""
     losses, done = result.train_loss[run], int(result.table["updates"][run])
     window = -(-int(result.lengths[run]) // len(losses))
@@ -404,7 +406,7 @@ def _of_training(result: "SweepResult", run: int) -> _Line:
     return _Line(middle, losses[: len(begin)].astype(np.float64))
 
 
-def _of_validation(result: "SweepResult", run: int) -> _Line:
+def _of_validation(result: SweepResult, run: int) -> _Line:
     losses, length = result.validation_loss[run], int(result.lengths[run])
     steps = length * np.arange(1, len(losses) + 1) // len(losses) - 1
     return _Line(steps[~np.isnan(losses)], losses[~np.isnan(losses)].astype(np.float64))
@@ -414,8 +416,8 @@ def _draw_runs(
     trained: Mapping[str, list[_Line]],
     judged: Mapping[str, list[_Line]],
     driven: Mapping[str, list[_Line]],
-    axes: "Sequence[Axes] | None",
-) -> "tuple[Axes, Axes]":
+    axes: Sequence[Axes] | None,
+) -> tuple[Axes, Axes]:
     if axes is None:
         axes = _new_axes((7, 5.2), nrows=2, sharex=True, height_ratios=(3, 1))
     top, bottom = axes
@@ -447,7 +449,7 @@ def _draw_runs(
     return top, bottom
 
 
-def _draw(ax: "Axes", line: _Line, **style: Any) -> None:
+def _draw(ax: Axes, line: _Line, **style: Any) -> None:
     """Draw a line with gaps where it is not finite, and a cross above the start of each gap."""
     is_there = np.isfinite(line.values)
     ax.plot(*curve.decimate(line.steps, np.where(is_there, line.values, np.nan)), **style)
@@ -462,7 +464,7 @@ def _draw(ax: "Axes", line: _Line, **style: Any) -> None:
 
 
 def _fit(
-    ax: "Axes", curves: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
+    ax: Axes, curves: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
 ) -> None:
     """Set a logarithmic axis where it helps, else one from 0 with short numbers.
 
@@ -489,7 +491,7 @@ def _fit(
         )
 
 
-def _legend_above(ax: "Axes", handles: Sequence["Line2D"]) -> None:
+def _legend_above(ax: Axes, handles: Sequence[Line2D]) -> None:
     """Draw the legend above the axes and the names of the phases, where it hides no curve."""
     if not handles:
         return
@@ -504,7 +506,7 @@ def _legend_above(ax: "Axes", handles: Sequence["Line2D"]) -> None:
     )
 
 
-def _shade(ax: "Axes", phases: list[curve.Phase], steps: int) -> None:
+def _shade(ax: Axes, phases: list[curve.Phase], steps: int) -> None:
     """Shade every other phase, and name the phases above the axes if there is room."""
     if len(phases) < 2:
         return
@@ -528,11 +530,11 @@ def _of_the_best(rows: np.ndarray) -> np.ndarray:
     return losses
 
 
-def _axes(ax: "Axes | None") -> "Axes":
+def _axes(ax: Axes | None) -> Axes:
     return _new_axes((7, 4.2))[0] if ax is None else ax
 
 
-def _new_axes(size: tuple[float, float], **how: Any) -> "Sequence[Axes]":
+def _new_axes(size: tuple[float, float], **how: Any) -> Sequence[Axes]:
     import matplotlib.pyplot as plt
 
     _, grid = plt.subplots(figsize=size, layout="constrained", squeeze=False, **how)

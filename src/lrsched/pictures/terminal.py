@@ -1,5 +1,7 @@
 """Curves in a terminal, drawn with braille characters of 2 by 4 dots."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 

@@ -1,5 +1,7 @@
 """What a recipe consists of, and what its parts may be."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias

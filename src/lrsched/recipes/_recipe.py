@@ -1,5 +1,7 @@
 """What a recipe is: the schedules and optimizer arguments of one published training run."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect
@@ -92,7 +94,7 @@ class Recipe(NamedTuple):
         return {**found, "parts": parts}
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "Recipe":
+    def from_dict(data: Mapping[str, Any]) -> Recipe:
         """Return the recipe that `to_dict` wrote.
 
         Raises:
@@ -147,7 +149,7 @@ class Recipe(NamedTuple):
         groups: Sequence[tuple[str, str]] = (),
         *,
         directions: Mapping[str, optax.GradientTransformation] | None = None,
-        decay_mask: "chex.ArrayTree | Callable[[optax.Params], chex.ArrayTree] | None" = None,
+        decay_mask: chex.ArrayTree | Callable[[optax.Params], chex.ArrayTree] | None = None,
     ) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer from optax's parts, with every schedule in its state.
 
@@ -252,18 +254,18 @@ class Recipe(NamedTuple):
         )
 
 
-def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
+def _is_matrix(params: optax.Params) -> chex.ArrayTree:
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
 
-def _is_kernel(params: optax.Params) -> "chex.ArrayTree":
+def _is_kernel(params: optax.Params) -> chex.ArrayTree:
     return map_with_path(lambda path, _: path.endswith("kernel"), params)
 
 
 _MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
 
 
-def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
+def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> chex.ArrayTree:
     def label(path: str, leaf: object) -> str:
         del leaf
         for pattern, group in groups:

@@ -1,5 +1,7 @@
 """The shapes that published schedules are made of, in updates counted from 0."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,7 @@
 """Checks of the numbers that the laws and rules take."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

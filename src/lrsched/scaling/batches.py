@@ -1,5 +1,7 @@
 """Batch-size ramps: where a schedule would lower the rate, the batch grows instead."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Annotated, Final, NamedTuple
 

@@ -1,5 +1,7 @@
 """Measured scaling: the best rate of a sweep, and the power law through the best rates."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 

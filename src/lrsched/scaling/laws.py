@@ -4,6 +4,8 @@ They disagree by design: each holds for its own schedule, final rate and choice 
 function names its source and the range that it was measured in.
 """
 
+from __future__ import annotations
+
 import math
 from typing import Final, NamedTuple
 

@@ -3,6 +3,8 @@
 The rules are pure functions of the rate and the two sizes, for Python numbers and arrays.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Final
 

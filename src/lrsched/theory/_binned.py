@@ -1,5 +1,7 @@
 """Least squares for loss laws on binned curves, in float64."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -43,7 +45,7 @@ class BinnedCurves(NamedTuple):
     losses: np.ndarray
     weights: np.ndarray
 
-    def without(self, places: Sequence[int]) -> "BinnedCurves":
+    def without(self, places: Sequence[int]) -> BinnedCurves:
         """Return the curves with a weight of 0 for these ones."""
         weights = self.weights.copy()
         weights[list(places)] = 0

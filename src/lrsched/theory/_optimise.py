@@ -1,5 +1,7 @@
 """Search for the schedule that a law or a bound predicts to be best."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Final
 

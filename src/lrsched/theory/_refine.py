@@ -1,5 +1,7 @@
 """A schedule from the gradient norms of a run."""
 
+from __future__ import annotations
+
 import functools
 from typing import Annotated, Final, TypeAlias
 

@@ -14,6 +14,8 @@ Source: Schaipp, Hägele, Taylor, Şimşekli & Bach 2025 (arXiv 2501.18965), the
 Cutkosky, Mehta & Mishchenko 2023 (arXiv 2310.07831), theorem 10.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias

@@ -1,5 +1,7 @@
 """The final losses that a law predicts for schedules, side by side."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -73,7 +75,7 @@ class ComparisonResult:
             )
         return f"{said} {self.law.trust()}"
 
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the predicted final losses with their intervals, the lowest on top.
 
         Args:

@@ -1,5 +1,7 @@
 """Laws in which the noise of the gradients, and so the batch size, appears by itself."""
 
+from __future__ import annotations
+
 import functools
 from typing import Annotated, Final, NamedTuple, TypeAlias
 

@@ -25,6 +25,8 @@ of Luo et al., and runs with and without a warmup are on one scale. ``L0`` is th
 endless run that is annealed to a rate of zero.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 

@@ -1,5 +1,7 @@
 """Transfer of a good rate to another schedule or a longer run, by the bound."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

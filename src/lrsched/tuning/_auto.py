@@ -1,5 +1,7 @@
 """Automatic choice of a schedule: a range test, short sweeps, a rule for the horizon."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final

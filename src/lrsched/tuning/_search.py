@@ -1,5 +1,7 @@
 """Searches over schedules: early stopping, population-based training, and Optuna."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
@@ -284,7 +286,7 @@ _SCHEDULE: Final = ArgumentType(
 
 def search(
     training: Training,
-    study: "optuna.Study",
+    study: optuna.Study,
     propose: Callable[[Any], Schedule],
     *,
     n_trials: int = 64,

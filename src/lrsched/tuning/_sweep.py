@@ -1,5 +1,7 @@
 """Sweeps: thousands of training runs in one compiled program, because schedules are data."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import re

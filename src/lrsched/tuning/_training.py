@@ -1,5 +1,7 @@
 """A training run as pure functions of a schedule and a key, so that many runs are one program."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import inspect
@@ -56,7 +58,7 @@ class TrainingState(NamedTuple):
 
     params: optax.Params
     opt_state: optax.OptState
-    model_state: "chex.ArrayTree | None" = None
+    model_state: chex.ArrayTree | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -343,7 +345,7 @@ def _hash32(x: jax.Array) -> jax.Array:
 
 def _batch_function(
     data: Data, batch_size: int | None, num_batches: int
-) -> tuple["chex.ArrayTree", Callable[[Data, Key, jax.Array], Batch]]:
+) -> tuple[chex.ArrayTree, Callable[[Data, Key, jax.Array], Batch]]:
     """Return the arrays to keep on the device, and the function that makes a mini-batch of them."""
     if _is_iterable_of_batches(data):
         if batch_size is not None:
@@ -354,7 +356,7 @@ def _batch_function(
         stacked = _read_batches(data, num_batches)
         count = len(jax.tree.leaves(stacked)[0])
 
-        def next_batch(arrays: "chex.ArrayTree", key: Key, step: jax.Array) -> Batch:
+        def next_batch(arrays: chex.ArrayTree, key: Key, step: jax.Array) -> Batch:
             index = _optimization_barrier(shuffled_indices(key, step, count, 1))[0]
             return jax.tree.map(lambda array: array[index], arrays)
 
@@ -388,7 +390,7 @@ def _batch_function(
             f"number from 1 to the {num_examples} examples."
         )
 
-    def batch(arrays: "chex.ArrayTree", key: Key, step: jax.Array) -> Batch:
+    def batch(arrays: chex.ArrayTree, key: Key, step: jax.Array) -> Batch:
         if size == num_examples:
             return arrays
         # Without the barrier XLA computes an index again for every number that it gathers.
@@ -420,7 +422,7 @@ def _is_iterable_of_batches(data: object) -> bool:
     )
 
 
-def _read_batches(data: Data, num_batches: int) -> "chex.ArrayTree":
+def _read_batches(data: Data, num_batches: int) -> chex.ArrayTree:
     """Stack the first batches of an iterable; a last, smaller batch is left out."""
     if not (isinstance(num_batches, int) and num_batches >= 1):
         raise ValueError(
@@ -450,7 +452,7 @@ def _read_batches(data: Data, num_batches: int) -> "chex.ArrayTree":
 
 def _model_functions(
     function: Callable[[Model, Batch], Metrics], model: Model
-) -> tuple[Callable[[Key], tuple[Model, "chex.ArrayTree"]], ModelFunction]:
+) -> tuple[Callable[[Key], tuple[Model, chex.ArrayTree]], ModelFunction]:
     """Return the functions that create a model from a key and evaluate ``function`` of it."""
     _check_model(model)
     build = model if callable(model) and not is_nnx_module(model) else None
@@ -462,7 +464,7 @@ def _model_functions(
         return jax.tree.map(jnp.asarray, params), None
 
     def call(
-        params: Model, batch: Batch, model_state: "chex.ArrayTree", is_training: bool
+        params: Model, batch: Batch, model_state: chex.ArrayTree, is_training: bool
     ) -> tuple[Metrics, None]:
         del model_state, is_training
         return function(params, batch), None
@@ -554,7 +556,7 @@ def _scalar(loss_fn: Callable[[Model, Batch], jax.Array]) -> Callable[[Model, Ba
 
 
 def _with_schedule_in_state(
-    optimizer: Optimizer, create: Callable[[Key], tuple[Model, "chex.ArrayTree"]]
+    optimizer: Optimizer, create: Callable[[Key], tuple[Model, chex.ArrayTree]]
 ) -> Optimizer:
     """Return the optimizer with the schedule in its state, injected where it is not there yet."""
     try:
