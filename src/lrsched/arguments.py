@@ -75,6 +75,28 @@ def short_repr(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+def not_accepted(
+    function: str, name: str, value: object, requirement: str, reason: str = ""
+) -> ValueError:
+    """Return the error of an argument that is not accepted, as one sentence.
+
+    Args:
+      function: Name of the function that is called.
+      name: Name of the argument.
+      value: The argument as passed.
+      requirement: What the argument must be.
+      reason: Why this value is not accepted, if the requirement does not say it.
+
+    Returns:
+      The error, to be raised.
+    """
+    cause = f" ({reason})" if reason else ""
+    return ValueError(
+        f"{function}: {name}={short_repr(value)} is not accepted{cause}; {name} must be "
+        f"{requirement}."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class ArgumentType:
     """One type of argument.
@@ -114,11 +136,8 @@ class ArgumentType:
         try:
             return self.parse(value)
         except (ValueError, TypeError, OverflowError) as error:
-            detail = f" ({error})" if str(error) and not isinstance(error, OverflowError) else ""
-            raise ValueError(
-                f"{function}: {name}={short_repr(value)} is not accepted{detail}; {name} must be "
-                f"{self.description}."
-            ) from None
+            reason = "" if isinstance(error, OverflowError) else str(error)
+            raise not_accepted(function, name, value, self.description, reason) from None
 
 
 def bind_arguments(
@@ -555,15 +574,35 @@ def whole_number(ge: int = 1) -> ArgumentType:
     Returns:
       A static argument type.
     """
-    parse_steps = _steps_from(ge)
+    parse = _concrete(_steps_from(ge), int)
+    return ArgumentType("int", f"a whole number from {ge} to 2**31 - 1", parse, static=True)
 
-    def parse(value: object) -> int:
-        number = parse_steps(value)
+
+def real_number(description: str = "a finite number", **bounds: float) -> ArgumentType:
+    """Return the argument type of one concrete real number, which becomes a Python float.
+
+    Args:
+      description: Description of the accepted numbers, for error messages.
+      **bounds: Bounds as for `in_range`. Defaults to none.
+
+    Returns:
+      A static argument type.
+    """
+    return ArgumentType("float", description, _concrete(in_range(**bounds), float), static=True)
+
+
+def _concrete(
+    parse: Callable[[object], ArrayLike], convert: Callable[[Any], R]
+) -> Callable[[object], R]:
+    """Return a parser that refuses arrays with axes and traced numbers."""
+
+    def parse_one(value: object) -> R:
+        number = parse(value)
         if np.ndim(number) or is_traced(number):
             raise TypeError
-        return int(number)
+        return convert(number)
 
-    return ArgumentType("int", f"a whole number from {ge} to 2**31 - 1", parse, static=True)
+    return parse_one
 
 
 def one_of(name: str, choices: Sequence[str], otherwise: str | None = None) -> ArgumentType:

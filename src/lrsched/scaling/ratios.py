@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jax.typing import ArrayLike
 
-from lrsched.arguments import short_repr
+from lrsched.arguments import not_accepted, one_of, short_repr
 from lrsched.scaling._checks import are_finite
 
 _RULES: Final[dict[str, Callable[[Any], Any]]] = {"linear": lambda x: x, "sqrt": lambda x: x**0.5}
@@ -44,9 +44,7 @@ def batch_size(
     >>> scaling.batch_size(1e-3, 1024, base_size=256, rule="sqrt")
     0.002
     """
-    if not (isinstance(rule, str) and rule in _RULES):
-        names = " or ".join(map(repr, _RULES))
-        raise ValueError(f"batch_size: rule={rule!r} is not accepted; rule must be {names}.")
+    one_of("Rule", tuple(_RULES)).validate("batch_size", "rule", rule)
     result: ArrayLike = rate * _RULES[rule](_ratio("batch_size", rate, size, base_size))
     return result
 
@@ -150,6 +148,4 @@ def _ratio(function: str, rate: ArrayLike, size: ArrayLike, base_size: ArrayLike
 
 def _check_finite(function: str, name: str, value: ArrayLike) -> None:
     if not are_finite(value):
-        raise ValueError(
-            f"{function}: {name}={short_repr(value)} is not accepted; {name} must be finite."
-        )
+        raise not_accepted(function, name, value, "finite")
