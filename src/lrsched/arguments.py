@@ -578,17 +578,17 @@ def whole_number(ge: int = 1) -> ArgumentType:
     return ArgumentType("int", f"a whole number from {ge} to 2**31 - 1", parse, static=True)
 
 
-def real_number(description: str = "a finite number", **bounds: float) -> ArgumentType:
+def real_number(description: str, parse: Callable[[object], ArrayLike]) -> ArgumentType:
     """Return the argument type of one concrete real number, which becomes a Python float.
 
     Args:
       description: Description of the accepted numbers, for error messages.
-      **bounds: Bounds as for `in_range`. Defaults to none.
+      parse: Parser of the numbers, as from `in_range`.
 
     Returns:
       A static argument type.
     """
-    return ArgumentType("float", description, _concrete(in_range(**bounds), float), static=True)
+    return ArgumentType("float", description, _concrete(parse, float), static=True)
 
 
 def _concrete(

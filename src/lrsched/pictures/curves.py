@@ -23,6 +23,13 @@ MAX_EXACT_STEPS: Final = 2**22
 """Largest number of updates whose rates are summed exactly. Longer sums are a trapezoid rule."""
 
 
+class Line(NamedTuple):
+    """One curve to draw: increasing positions, and the values there. A NaN is a gap."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
 class Phase(NamedTuple):
     """Updates ``start ... stop - 1`` of a schedule, under one name."""
 
@@ -49,7 +56,7 @@ def display_steps(schedule: Schedule) -> int:
     return min(4 * _longest(schedule), MAX_STEP) or DEFAULT_LENGTH
 
 
-def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+def sample(schedule: Schedule, steps: int, count: int = 1000) -> Line:
     """Return steps and the values there, as every renderer draws them.
 
     Args:
@@ -65,7 +72,7 @@ def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarra
     even = np.linspace(0, steps, min(steps, count) + 1).astype(np.int64)
     last = steps - 1 if _leaps_at(schedule, steps) else steps
     at = np.unique(np.clip(np.concatenate([even, near]), 0, last))
-    return at, np.asarray(schedule(at), np.float64)
+    return Line(at, np.asarray(schedule(at), np.float64))
 
 
 def is_logarithmic(curves: Sequence[np.ndarray], decades: float = 2.0) -> bool:
@@ -90,9 +97,7 @@ def is_logarithmic(curves: Sequence[np.ndarray], decades: float = 2.0) -> bool:
     return bool(high > 10**decades * low and min(map(np.median, finite)) < 0.1 * high)
 
 
-def decimate(
-    steps: np.ndarray, values: np.ndarray, num_bins: int = 1000
-) -> tuple[np.ndarray, np.ndarray]:
+def decimate(steps: np.ndarray, values: np.ndarray, num_bins: int = 1000) -> Line:
     """Return a shorter curve with the extremes of each bin, so that no spike and no gap is lost.
 
     Args:
@@ -104,7 +109,7 @@ def decimate(
       Steps and values, at most ``3 * num_bins + 2`` of them.
     """
     if len(values) <= 3 * num_bins:
-        return steps, values
+        return Line(steps, values)
     is_number = ~np.isnan(values)
     indices = [0, len(values) - 1]
     for bin_ in np.array_split(np.arange(len(values)), num_bins):
@@ -113,7 +118,7 @@ def decimate(
         if len(there):
             indices += [there[np.argmin(values[there])], there[np.argmax(values[there])]]
     places = np.unique(indices)
-    return steps[places], values[places]
+    return Line(steps[places], values[places])
 
 
 def area(schedule: Schedule, start: int, stop: int) -> float:

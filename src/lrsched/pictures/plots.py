@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -13,6 +13,7 @@ from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
 from lrsched.arguments import whole_number
 from lrsched.pictures import curves as curve
+from lrsched.pictures.curves import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,8 +78,8 @@ def plot_schedule(
         lines = [line]
         colours = np.resize(COLOURS[1:], len(beside))
         for colour, (name, other) in zip(colours, beside.items(), strict=True):
-            at, values = curve.sample(as_schedule(other), steps)
-            lines += twin.plot(at, values, "--", color=colour, linewidth=1.5, label=name)
+            sampled = curve.sample(as_schedule(other), steps)
+            lines += twin.plot(*sampled, "--", color=colour, linewidth=1.5, label=name)
         twin.set_ylabel(", ".join(beside))
         _legend_above(ax, lines)
     return ax
@@ -112,8 +113,7 @@ def plot_schedules(
     styles = np.resize(["-", "--", "-.", ":"], len(schedules))
     colours = np.resize(COLOURS, len(schedules))
     for (name, one), colour, style in zip(schedules.items(), colours, styles, strict=True):
-        at, values = curve.sample(one, steps)
-        lines += ax.plot(at, values, style, color=colour, linewidth=1.9, label=name)
+        lines += ax.plot(*curve.sample(one, steps), style, color=colour, linewidth=1.9, label=name)
     ax.set(xlabel="step", ylabel="learning rate", xlim=(0, steps))
     _fit(ax, [np.asarray(line.get_ydata()) for line in lines], is_rate=True)
     _legend_above(ax, lines)
@@ -154,7 +154,7 @@ def plot_run(
     ('loss', 'learning rate')
     """
     trained = {name: _lines("losses", one) for name, one in _by_name(losses).items()}
-    stop = max(int(line.steps[-1]) + 1 for lines in trained.values() for line in lines)
+    stop = max(int(line.x[-1]) + 1 for lines in trained.values() for line in lines)
     judged = {name: _lines("validation", one, stop) for name, one in _by_name(validation).items()}
     driven = {name: _rate_lines(one, stop) for name, one in _by_name(rates).items()}
     return _draw_runs(trained, judged, driven, axes)
@@ -189,7 +189,7 @@ def plot_runs(
     if which is None:
         which = sorted(np.argsort(result.mean_losses(), kind="stable")[:_MOST_RUNS].tolist())
     numbers = varying_parameters(result.schedules)
-    trained, judged, driven = dict[str, list[_Line]](), dict[str, list[_Line]](), {}
+    trained, judged, driven = dict[str, list[Line]](), dict[str, list[Line]](), {}
     for place in which:
         said = ", ".join(
             f"{_caption(name)} {values[place]:.4g}" for name, values in numbers.items()
@@ -197,7 +197,7 @@ def plot_runs(
         name = said or f"schedule {place}"
         runs = np.flatnonzero(result.table["schedule"] == place).tolist()
         trained[name] = [_of_training(result, run) for run in runs]
-        judged[name] = [line for run in runs if len((line := _of_validation(result, run)).steps)]
+        judged[name] = [line for run in runs if len((line := _of_validation(result, run)).x)]
         driven[name] = _rate_lines(result.schedules[place], int(result.lengths[runs[0]]))
     return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
 
@@ -303,9 +303,7 @@ def plot_sweep(
         ends = [some.min() for some in losses], [some.max() for some in losses]
         ax.fill_between(places, *ends, color=colour, alpha=0.15, linewidth=0)
         gone = np.setdiff1d(rows[x], places)
-        ax.plot(
-            gone, np.full(len(gone), 0.97), "x", color=colour, transform=ax.get_xaxis_transform()
-        )
+        _cross(ax, gone, colour)
     spans = np.max(table[x]) / np.min(table[x]) if np.min(table[x]) > 0 else 1.0
     ax.set(xlabel=_caption(x), ylabel="final loss", xscale="log" if spans > 10 else "linear")
     if shown and min(shown) > 0 and max(shown) / min(shown) > 10:
@@ -365,16 +363,11 @@ def _steps_of(function: str, schedules: list[Schedule], steps: int | None) -> in
     return length
 
 
-class _Line(NamedTuple):
-    steps: np.ndarray
-    values: np.ndarray
-
-
 def _by_name(given: Any) -> Mapping[str, Any]:
     return {} if given is None else given if isinstance(given, Mapping) else {"": given}
 
 
-def _lines(function: str, given: Any, stop: int | None = None) -> list[_Line]:
+def _lines(function: str, given: Any, stop: int | None = None) -> list[Line]:
     """Return one line for each seed. Values without steps are consecutive, or end at ``stop``."""
     has_steps = isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1
     values = np.atleast_2d(np.asarray(given[1] if has_steps else given, np.float64))
@@ -388,34 +381,34 @@ def _lines(function: str, given: Any, stop: int | None = None) -> list[_Line]:
             f"plot_run: {function} of shape {values.shape} at {len(steps)} steps are not accepted; "
             "they must be as many as the steps, with at most one axis before, of seeds."
         )
-    return [_Line(steps, row) for row in values]
+    return [Line(steps, row) for row in values]
 
 
-def _rate_lines(given: Schedule | Curve, stop: int) -> list[_Line]:
+def _rate_lines(given: Schedule | Curve, stop: int) -> list[Line]:
     if not isinstance(given, Schedule):
         return _lines("rates", given)
-    return [_Line(*curve.sample(given, _steps_of("plot_run", [given], stop)))]
+    return [curve.sample(given, _steps_of("plot_run", [given], stop))]
 
 
-def _of_training(result: SweepResult, run: int) -> _Line:
+def _of_training(result: SweepResult, run: int) -> Line:
     """Return the mean training losses of a run, each at the middle of its window."""
     losses, done = result.train_loss[run], int(result.table["updates"][run])
     window = -(-int(result.lengths[run]) // len(losses))
     begin = np.arange(0, done, window)
     middle = (begin + np.minimum(begin + window, done) - 1) / 2
-    return _Line(middle, losses[: len(begin)].astype(np.float64))
+    return Line(middle, losses[: len(begin)].astype(np.float64))
 
 
-def _of_validation(result: SweepResult, run: int) -> _Line:
+def _of_validation(result: SweepResult, run: int) -> Line:
     losses, length = result.validation_loss[run], int(result.lengths[run])
     steps = length * np.arange(1, len(losses) + 1) // len(losses) - 1
-    return _Line(steps[~np.isnan(losses)], losses[~np.isnan(losses)].astype(np.float64))
+    return Line(steps[~np.isnan(losses)], losses[~np.isnan(losses)].astype(np.float64))
 
 
 def _draw_runs(
-    trained: Mapping[str, list[_Line]],
-    judged: Mapping[str, list[_Line]],
-    driven: Mapping[str, list[_Line]],
+    trained: Mapping[str, list[Line]],
+    judged: Mapping[str, list[Line]],
+    driven: Mapping[str, list[Line]],
     axes: Sequence[Axes] | None,
 ) -> tuple[Axes, Axes]:
     if axes is None:
@@ -432,13 +425,13 @@ def _draw_runs(
     ):
         for name, lines in by_name.items():
             for line in lines:
-                is_short = ax is top and len(line.steps) <= _MOST_MARKS
+                is_short = ax is top and len(line.x) <= _MOST_MARKS
                 marks = {"marker": "o", "clip_on": False} if is_short else {}
                 _draw(ax, line, color=colours[name], **style, **marks)
-    losses = [line.values for by in (trained, judged) for lines in by.values() for line in lines]
+    losses = [line.y for by in (trained, judged) for lines in by.values() for line in lines]
     _fit(top, losses, decades=1.0)
-    _fit(bottom, [line.values for lines in driven.values() for line in lines], is_rate=True)
-    stop = max(line.steps[-1] + 1 for lines in trained.values() for line in lines)
+    _fit(bottom, [line.y for lines in driven.values() for line in lines], is_rate=True)
+    stop = max(line.x[-1] + 1 for lines in trained.values() for line in lines)
     top.set(ylabel="loss")
     bottom.set(xlabel="step", ylabel="learning rate", xlim=(0, stop))
     handles = [top.plot([], [], color=colours[name], label=name)[0] for name in names if name]
@@ -449,18 +442,17 @@ def _draw_runs(
     return top, bottom
 
 
-def _draw(ax: Axes, line: _Line, **style: Any) -> None:
+def _draw(ax: Axes, line: Line, **style: Any) -> None:
     """Draw a line with gaps where it is not finite, and a cross above the start of each gap."""
-    is_there = np.isfinite(line.values)
-    ax.plot(*curve.decimate(line.steps, np.where(is_there, line.values, np.nan)), **style)
-    gone = line.steps[~is_there & np.concatenate([[True], is_there[:-1]])]
-    ax.plot(
-        gone,
-        np.full(len(gone), 0.97),
-        "x",
-        color=style["color"],
-        transform=ax.get_xaxis_transform(),
-    )
+    is_there = np.isfinite(line.y)
+    ax.plot(*curve.decimate(line.x, np.where(is_there, line.y, np.nan)), **style)
+    _cross(ax, line.x[~is_there & np.concatenate([[True], is_there[:-1]])], style["color"])
+
+
+def _cross(ax: Axes, places: np.ndarray, colour: str) -> None:
+    """Draw a cross at the top of the axes for what has no finite value."""
+    heights = np.full(len(places), 0.97)
+    ax.plot(places, heights, "x", color=colour, transform=ax.get_xaxis_transform())
 
 
 def _fit(

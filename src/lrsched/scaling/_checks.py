@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrsched.arguments import ArgumentType, is_traced, not_accepted, real_number
+from lrsched.arguments import ArgumentType, in_range, is_traced, not_accepted, real_number
 
-FINITE: Final[ArgumentType] = real_number()
-POSITIVE: Final[ArgumentType] = real_number("a finite number above 0", gt=0)
+FINITE: Final[ArgumentType] = real_number("a finite number", in_range())
+POSITIVE: Final[ArgumentType] = real_number("a finite number above 0", in_range(gt=0))
 
 FiniteNumber: TypeAlias = Annotated[float, FINITE]
 """A finite number, not an array."""

@@ -15,7 +15,14 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, schedule
-from lrsched.arguments import OpenUnitFloat, PositiveInt, one_of, real_number, validate_arguments
+from lrsched.arguments import (
+    OPEN_UNIT_FLOAT,
+    OpenUnitFloat,
+    PositiveInt,
+    one_of,
+    real_number,
+    validate_arguments,
+)
 from lrsched.numerics import fraction, lerp
 from lrsched.scaling._checks import POSITIVE, FiniteNumber, PositiveNumber, as_numbers
 from lrsched.scaling.batches import rates_in_chunks
@@ -120,7 +127,7 @@ def power_lines_decay(
       1.343
     """
     timescale = 1.084 * (tokens / parameters) ** -0.527
-    return batch_tokens / (learning_rate * tokens * timescale)
+    return float(batch_tokens / (learning_rate * tokens * timescale))
 
 
 @validate_arguments
@@ -165,8 +172,8 @@ def decay_from_timescale(
         values = as_numbers(function, "rates", rates)
         POSITIVE.validate(function, "number of rates", values.size)
         peak, mean = float(values.max()), float(values.mean())
-    rate = peak if by == "peak" else mean
-    return 1 / (timescale * POSITIVE.validate(function, "rates", rate))
+    rate = POSITIVE.validate(function, "rates", peak if by == "peak" else mean)
+    return float(1 / (timescale * rate))
 
 
 def _peak_and_mean(rates: Schedule, steps: int) -> tuple[float, float]:
@@ -212,7 +219,7 @@ def decay_timescale(
 
 @validate_arguments
 def half_life(
-    decay: Annotated[float, real_number("a number between 0 and 1 (exclusive)", gt=0, lt=1)],
+    decay: Annotated[float, real_number(OPEN_UNIT_FLOAT.description, OPEN_UNIT_FLOAT.parse)],
     batch_tokens: PositiveNumber,
 ) -> float:
     """Return the number of tokens in which a moving average forgets half: ``B ln 2 / -ln decay``.

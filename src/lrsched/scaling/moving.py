@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from lrsched.arguments import not_accepted, one_of, real_number
+from lrsched.arguments import in_range, not_accepted, one_of, real_number
 from lrsched.scaling._checks import FINITE, POSITIVE
 from lrsched.scaling.laws import deepseek_law, power_lines_decay, step_law
 
@@ -532,8 +532,8 @@ def _check_needs(rule: str, from_: Size, to: Size) -> None:
         POSITIVE.validate("transfer", f"{label}.{field}", value)
 
 
-_DECAY: Final = real_number("a finite number from 0 to below 1", ge=0, lt=1)
-_NON_NEGATIVE: Final = real_number("a finite number of 0 or more", ge=0)
+_DECAY: Final = real_number("a finite number from 0 to below 1", in_range(ge=0, lt=1))
+_NON_NEGATIVE: Final = real_number("a finite number of 0 or more", in_range(ge=0))
 
 
 def _as_number(name: str, value: object) -> float:
