@@ -17,7 +17,14 @@ import optax
 
 from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
-from lrsched.arguments import BASE_OPTIMIZER, TEXT, bind_arguments, short_repr, shorten
+from lrsched.arguments import (
+    BASE_OPTIMIZER,
+    TEXT,
+    bind_arguments,
+    not_accepted,
+    short_repr,
+    shorten,
+)
 from lrsched.recipes._parts import (
     DECAYS_ALL,
     DECAYS_KERNELS,
@@ -33,6 +40,7 @@ from lrsched.recipes._parts import (
 from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.composition import map_with_path
 from lrsched.transforms.inject import inject_schedules
+from lrsched.transforms.matrix import MatrixAxes
 from lrsched.transforms.weight_decay import with_weight_decay
 
 if TYPE_CHECKING:
@@ -77,21 +85,12 @@ class Recipe(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         """Return the recipe as JSON-serialisable values, with every schedule as in `to_dict`."""
-        found: dict[str, object] = self._asdict()
-        found["scale"] = dict(self.scale)
         parts = {
-            key: value for key, value in self.parts._asdict().items() if value not in ({}, None)
+            key: _plain(value)
+            for key, value in self.parts._asdict().items()
+            if value not in ({}, None)
         }
-        for key in ("rates", "hyperparameters"):
-            if key in parts:
-                parts[key] = {name: to_dict(schedule) for name, schedule in parts[key].items()}
-        if self.parts.weight_decay is not None:
-            parts["weight_decay"] = self.parts.weight_decay._asdict()
-        if self.parts.group_decays:
-            parts["group_decays"] = {
-                group: decay._asdict() for group, decay in self.parts.group_decays.items()
-            }
-        return {**found, "parts": parts}
+        return {**self._asdict(), "scale": dict(self.scale), "parts": parts}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Recipe:
@@ -108,15 +107,11 @@ class Recipe(NamedTuple):
         name = str(data["name"])
         try:
             parts = dict(data["parts"])
-            for key in ("rates", "hyperparameters"):
+            for key, read in _READERS.items():
                 if key in parts:
-                    parts[key] = {label: from_dict(one) for label, one in parts[key].items()}
+                    parts[key] = {label: read(one) for label, one in parts[key].items()}
             if "weight_decay" in parts:
                 parts["weight_decay"] = Decay(**parts["weight_decay"])
-            if "group_decays" in parts:
-                parts["group_decays"] = {
-                    group: Decay(**decay) for group, decay in parts["group_decays"].items()
-                }
             checked = Parts(**parts)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"Recipe.from_dict: the parts of {name!r}: {error}.") from None
@@ -136,12 +131,15 @@ class Recipe(NamedTuple):
         lines += [
             f"  weight decay of {g}: {_decay_text(one)}" for g, one in parts.group_decays.items()
         ]
-        for label, value in (("clip", parts.clip), ("ema", parts.ema)):
-            lines += [] if value is None else [f"  {label}: {value}"]
-        lines += [] if parts.controller is None else [f"  controller: {_call(parts.controller)}"]
-        lines.append(f"  source: {self.source}")
-        for label, text in (("missing", self.missing), ("notes", self.notes)):
-            lines += [f"  {label}: {text}"] if text else []
+        last = {
+            "clip": parts.clip,
+            "ema": parts.ema,
+            "controller": parts.controller and _call(parts.controller),
+            "source": self.source,
+            "missing": self.missing or None,
+            "notes": self.notes or None,
+        }
+        lines += [f"  {label}: {value}" for label, value in last.items() if value is not None]
         return "\n".join(lines)
 
     def optimizer(
@@ -150,6 +148,7 @@ class Recipe(NamedTuple):
         *,
         directions: Mapping[str, optax.GradientTransformation] | None = None,
         decay_mask: chex.ArrayTree | Callable[[optax.Params], chex.ArrayTree] | None = None,
+        matrices: MatrixAxes | None = None,
     ) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer from optax's parts, with every schedule in its state.
 
@@ -165,6 +164,9 @@ class Recipe(NamedTuple):
           decay_mask: Tree of booleans, or a function of the parameters that returns one: which
             parameters decay. Defaults to the recipe's own description, where it is "all
             parameters", "matrices" or "kernels".
+          matrices: For recipes with Muon: function of path and array that returns the
+            ``optax.contrib.MuonDimensionNumbers`` of arrays with more than two axes, such as the
+            kernels of Flax's attention, as for `lrsched.muon`. Defaults to none.
 
         Returns:
           An optax transform. Its rates are read by `lrsched.learning_rates`.
@@ -175,6 +177,7 @@ class Recipe(NamedTuple):
             expression, or if ``groups`` or ``directions`` names a group that the recipe lacks.
         """
         rates, own = self.parts.rates, dict(directions or {})
+        build = functools.partial(self._of_group, own=own, decay_mask=decay_mask, matrices=matrices)
         for pair in groups:
             if not (len(pair) == 2 and all(isinstance(one, str) for one in pair)):
                 raise ValueError(
@@ -195,7 +198,7 @@ class Recipe(NamedTuple):
                 f"{', '.join(rates)}."
             )
         if len(rates) == 1:
-            optimizer = self._of_group(next(iter(rates)), own, decay_mask)
+            optimizer = build(next(iter(rates)))
         else:
             if not groups:
                 raise ValueError(
@@ -204,7 +207,7 @@ class Recipe(NamedTuple):
                 )
             used = dict.fromkeys(group for _, group in groups)
             optimizer = optax.partition(
-                {group: self._of_group(group, own, decay_mask) for group in used},
+                {group: build(group) for group in used},
                 functools.partial(_labels, self.name, tuple(groups)),
             )
         if self.parts.clip is not None:
@@ -212,7 +215,11 @@ class Recipe(NamedTuple):
         return optax.with_extra_args_support(optimizer)
 
     def _of_group(
-        self, group: str, own: Mapping[str, optax.GradientTransformation], decay_mask: object
+        self,
+        group: str,
+        own: Mapping[str, optax.GradientTransformation],
+        decay_mask: object,
+        matrices: MatrixAxes | None,
     ) -> optax.GradientTransformation:
         arguments = dict(self.parts.group_optimizers.get(group, self.parts.optimizer))
         name = str(arguments.pop("name"))
@@ -226,6 +233,8 @@ class Recipe(NamedTuple):
             key: self.parts.hyperparameters.get(value, value) if isinstance(value, str) else value
             for key, value in arguments.items()
         }
+        if name == "muon" and matrices is not None:
+            values["matrices"] = matrices
         if name == SCHEDULE_FREE:
             decay = self.parts.weight_decay or Decay(0.0)
             return schedule_free_adamw(
@@ -254,6 +263,15 @@ class Recipe(NamedTuple):
         )
 
 
+def _plain(part: object) -> object:
+    """Return a part of a recipe as JSON-serialisable values."""
+    if isinstance(part, Mapping):
+        return {key: _plain(value) for key, value in part.items()}
+    if isinstance(part, Decay):
+        return part._asdict()
+    return to_dict(part) if isinstance(part, Schedule) else part
+
+
 def _is_matrix(params: optax.Params) -> chex.ArrayTree:
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
@@ -262,6 +280,12 @@ def _is_kernel(params: optax.Params) -> chex.ArrayTree:
     return map_with_path(lambda path, _: path.endswith("kernel"), params)
 
 
+_READERS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "rates": from_dict,
+    "hyperparameters": from_dict,
+    "group_decays": lambda data: Decay(**data),
+}
+"""Function from JSON values to each value of a part that is a mapping."""
 _MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
 
 
@@ -354,16 +378,11 @@ def recipe(
     for label, text in texts.items():
         TEXT.validate("recipe", label, text)
     if not name or "/" in name or ":" in name:
-        raise ValueError(
-            f"recipe: name={name!r} is not accepted; name must be a word without '/' and ':', "
-            "which separate the parts of recipe:NAME/GROUP."
-        )
-
+        requirement = "a word without '/' and ':', which separate the parts of recipe:NAME/GROUP"
+        raise not_accepted("recipe", "name", name, requirement)
     if not (isinstance(free, list | tuple) and all(isinstance(one, str) for one in free)):
-        raise ValueError(
-            f"recipe: free={short_repr(free)} is not accepted; free must be a list of names of "
-            'arguments, as in ["steps"].'
-        )
+        requirement = 'a list of names of arguments, as in ["steps"]'
+        raise not_accepted("recipe", "free", free, requirement)
 
     def decorate(function: Callable[..., Parts]) -> Callable[..., Recipe]:
         signature = _check_function(name, function)
@@ -461,9 +480,7 @@ def _check_scale(name: str, key: str, value: Any, default: Number) -> Number:
             return value
     accepted = "a finite number of 0 or more" if takes_zero else "a finite number above 0"
     accepted = f"a whole number of {least} or more" if is_length else accepted
-    raise ValueError(
-        f"{name}: {key}={short_repr(value)} is not accepted; {key} must be {accepted}."
-    )
+    raise not_accepted(name, key, value, accepted)
 
 
 def get(name: str) -> Callable[..., Recipe]:

@@ -332,9 +332,11 @@ def _group_mask(
 def _peak(schedule: Schedule) -> chex.Numeric:
     steps = 0 if schedule.is_instance_of(constant) else schedule.horizon
     if steps is None:
+        # A range test passes the numbers of its schedule as data, of which only tracers would show.
+        shown = "the rate of a range test" if is_traced(schedule) else schedule
         raise ValueError(
-            f"with_weight_decay: peak=None is not accepted, as {schedule} has no known horizon; "
-            "pass the largest rate as peak."
+            f"with_weight_decay: peak=None is not accepted, as {shown} has no known horizon; pass "
+            "the largest rate as peak=."
         )
     if is_traced(steps):  # a sweep passes the numbers of its schedules as data
         return _largest_until(schedule, steps)

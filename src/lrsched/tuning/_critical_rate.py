@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from lrsched.algebra import constant
+from lrsched.arguments import OPEN_UNIT_FLOAT, in_range, real_number, whole_number
 from lrsched.running.edit import set_learning_rate
 from lrsched.transforms.composition import compose_rates, has_rate
 from lrsched.tuning._nnx import as_arrays, is_nnx_module, split_variables
@@ -69,6 +70,9 @@ class CriticalRate:
             f"critical rate {self.low:.3g} to {self.high:.3g} ({self.num_losses} losses); the rate "
             f"of {self.rate:.3g} is {self.ratio:.2g} of it; {best}"
         )
+
+
+_RATE: Final = real_number("a finite number above 0", in_range(gt=0))
 
 
 def critical_rate(
@@ -128,17 +132,11 @@ def critical_rate(
       the former's program, a loss that is not finite counts as above, a loss that ties as below,
       and a search without a crossing says so.
     """
-    positive = "a finite number above 0"
-    for name, value, above, below, accepted in (
-        ("rate", rate, 0.0, np.inf, positive),
-        ("guess", guess, 0.0, np.inf, positive),
-        ("tolerance", tolerance, 0.0, 1.0, "a number between 0 and 1 (exclusive)"),
-        ("max_losses", max_losses, 3, np.inf, "a whole number of at least 4"),
-    ):
-        if value is not None and not (np.ndim(value) == 0 and above < value < below):
-            raise ValueError(
-                f"critical_rate: {name}={value!r} is not accepted; {name} must be {accepted}."
-            )
+    for name, value in {"rate": rate, "guess": guess}.items():
+        if value is not None:
+            _RATE.validate("critical_rate", name, value)
+    OPEN_UNIT_FLOAT.validate("critical_rate", "tolerance", tolerance)
+    max_losses = whole_number(4).validate("critical_rate", "max_losses", max_losses)
     graph, params, others, wrt = None, model, None, None
     if is_nnx_module(optimizer):
         wrt = optimizer.wrt
@@ -152,14 +150,9 @@ def critical_rate(
     options = [jnp.float32(x or np.nan) for x in (rate, guess, tolerance)]
 
     def probe(opt_state: optax.OptState) -> _Probe:
-        result: _Probe = jax.device_get(
-            _probe(
-                *(loss_fn, optimizer, graph, params, others, opt_state, batch),
-                *options,
-                jnp.int32(max_losses),
-            )
-        )
-        return result
+        model_and_batch = loss_fn, optimizer, graph, params, others, opt_state, batch
+        found: _Probe = _probe(*model_and_batch, *options, jnp.int32(max_losses))
+        return jax.device_get(found)
 
     if rate is None and not has_rate(opt_state):
         raise ValueError(
@@ -207,8 +200,7 @@ def gen_rate(rate: float, backward: float, current: float, forward: float) -> fl
     References:
       Bu & Xu 2024 (GeN, arXiv 2407.02772).
     """
-    if not rate > 0:
-        raise ValueError(f"gen_rate: rate={rate!r} is not accepted; rate must be a number above 0.")
+    rate = _RATE.validate("gen_rate", "rate", rate)
     slope = (backward - forward) / (2 * rate)
     curvature = (forward + backward - 2 * current) / rate**2
     return slope / curvature if slope > 0 and curvature > 0 else float("nan")
@@ -358,18 +350,8 @@ def _search(
     low, high, count = jax.lax.while_loop(
         is_open, narrow, (jnp.float32(0), jnp.float32(jnp.inf), jnp.int32(1))
     )
-    half = low / 2
-    return _Probe(
-        low,
-        high,
-        jnp.float32(1),
-        loss_at(-half),
-        loss,
-        loss_at(half),
-        count + 2,
-        has_direction,
-        is_descent,
-    )
+    losses = loss_at(-low / 2), loss, loss_at(low / 2)
+    return _Probe(low, high, jnp.float32(1), *losses, count + 2, has_direction, is_descent)
 
 
 def _moved(params: optax.Params, direction: chex.ArrayTree, factor: jax.Array) -> optax.Params:

@@ -17,7 +17,7 @@ import optax
 from lrsched._schedule import Schedule, is_number
 from lrsched.adaptive.controller import observe, observed_metric_names
 from lrsched.algebra import as_schedule
-from lrsched.arguments import ArgumentType, instance_of, short_repr
+from lrsched.arguments import ArgumentType, instance_of, not_accepted, short_repr, whole_number
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
 from lrsched.transforms.inject import inject_schedules
@@ -107,6 +107,12 @@ TRAINING: Final = ArgumentType(
     "Training", "a Training, as lrsched.tuning.training makes one", instance_of(Training)
 )
 """The training that a sweep, a search or a range test runs."""
+SCHEDULE: Final = ArgumentType(
+    "Schedule",
+    "lrsched schedules, such as lrsched.constant(0.1) for a plain number",
+    instance_of(Schedule),
+)
+"""One of the schedules that a sweep or a search trains with."""
 
 
 def training(
@@ -170,7 +176,12 @@ def training(
             "training: metric is given without a validation set (there is no validation=); pass "
             "validation=, the batch that it evaluates."
         )
-    _check_loss_fn(loss_fn)
+    if not callable(loss_fn):
+        requirement = (
+            "a function of the model and a mini-batch; the order is training(loss_fn, model, "
+            "optimizer, data)"
+        )
+        raise not_accepted("training", "loss_fn", loss_fn, requirement)
     _check_optimizer(optimizer)
     create, call = _model_functions(_scalar(loss_fn), model)
     _, evaluate_model = _model_functions(metric or _scalar(loss_fn), model)
@@ -385,10 +396,8 @@ def _batch_function(
     (num_examples,) = lengths
     size = num_examples if batch_size is None else batch_size
     if not (isinstance(size, int) and 1 <= size <= num_examples):
-        raise ValueError(
-            f"training: batch_size={batch_size!r} is not accepted; batch_size must be a whole "
-            f"number from 1 to the {num_examples} examples."
-        )
+        requirement = f"a whole number from 1 to the {num_examples} examples"
+        raise not_accepted("training", "batch_size", batch_size, requirement)
 
     def batch(arrays: chex.ArrayTree, key: Key, step: jax.Array) -> Batch:
         if size == num_examples:
@@ -424,11 +433,7 @@ def _is_iterable_of_batches(data: object) -> bool:
 
 def _read_batches(data: Data, num_batches: int) -> chex.ArrayTree:
     """Stack the first batches of an iterable; a last, smaller batch is left out."""
-    if not (isinstance(num_batches, int) and num_batches >= 1):
-        raise ValueError(
-            f"training: num_batches={num_batches!r} is not accepted; num_batches must be a whole "
-            "number of at least 1."
-        )
+    num_batches = whole_number().validate("training", "num_batches", num_batches)
     source = data() if inspect.isgeneratorfunction(data) else data
     # TensorFlow's tensors are converted by the data set itself: jax has no conversion for them.
     iterator: Iterator[Batch] = iter(getattr(source, "as_numpy_iterator", lambda: source)())
@@ -501,18 +506,8 @@ def _check_optimizer(optimizer: object) -> None:
             "optax.adamw(rate, weight_decay=0.1)."
         )
     if not callable(optimizer) or isinstance(optimizer, Schedule):
-        raise ValueError(
-            f"training: optimizer={short_repr(optimizer)} is not accepted; optimizer must be a "
-            "function of the rate, such as optax.adam."
-        )
-
-
-def _check_loss_fn(loss_fn: object) -> None:
-    if not callable(loss_fn):
-        raise ValueError(
-            f"training: loss_fn={short_repr(loss_fn)} is not accepted; loss_fn must be a function "
-            "of the model and a mini-batch. The order is training(loss_fn, model, optimizer, data)."
-        )
+        requirement = "a function of the rate, such as optax.adam"
+        raise not_accepted("training", "optimizer", optimizer, requirement)
 
 
 def check_loss(function: str, loss: Any, advice: str = "") -> jax.Array:
@@ -527,11 +522,8 @@ def check_loss(function: str, loss: Any, advice: str = "") -> jax.Array:
       ValueError: If the loss is not a scalar or not a real floating-point number.
     """
     if loss is None or isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
-        got = (
-            f"an array of shape {np.shape(loss)}"
-            if hasattr(loss, "shape")
-            else (f"a {type(loss).__name__}" if loss is not None else "nothing")
-        )
+        got = "nothing" if loss is None else f"a {type(loss).__name__}"
+        got = f"an array of shape {np.shape(loss)}" if hasattr(loss, "shape") else got
         raise ValueError(
             f"{function}: loss_fn returns {got}; it must return a scalar loss and nothing else: "
             f"take the mean over the batch{advice}."
