@@ -57,22 +57,15 @@ class ComparisonResult:
         if len(rows) == 1:
             return f"{rows[0]['name']} is the only schedule. {self.law.trust()}"
         first, second = rows[0], rows[1]
+        gap, error = f"{second['gap']:.4f}", f"{second['gap_error']:.4f}"
         if not np.isfinite(second["gap_error"]):
-            said = (
-                f"{first['name']} is predicted to end {second['gap']:.4f} below {second['name']}; "
-                "the law is not fitted, so whether that exceeds its error is unknown."
-            )
+            end = "; the law is not fitted, so whether that exceeds its error is unknown."
         elif len(tied := self.tied()) > 1:
-            said = (
-                f"{first['name']} is predicted to end {second['gap']:.4f} below {second['name']}, "
-                f"which does not exceed twice the error of the law, {second['gap_error']:.4f}: "
-                f"{', '.join(tied)} are not told apart."
-            )
+            end = f", which does not exceed twice the error of the law, {error}: "
+            end += f"{', '.join(tied)} are not told apart."
         else:
-            said = (
-                f"{first['name']} is predicted to end {second['gap']:.4f} ± "
-                f"{second['gap_error']:.4f} below {second['name']}, the next best."
-            )
+            gap, end = f"{gap} ± {error}", ", the next best."
+        said = f"{first['name']} is predicted to end {gap} below {second['name']}{end}"
         return f"{said} {self.law.trust()}"
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -158,15 +151,9 @@ def compare(
         "peak": [np.max(np.asarray(each)) for each in rates],
         "last": [np.asarray(each)[-1] for each in rates],
     }
-    table = np.empty(
-        len(rates),
-        [
-            ("name", f"U{max(map(len, named))}"),
-            *((name, np.int64 if name == "steps" else np.float64) for name in columns),
-        ],
-    )
-    table["name"] = list(named)
-    for name, values in columns.items():
+    types = ((name, np.int64 if name == "steps" else np.float64) for name in columns)
+    table = np.empty(len(rates), [("name", f"U{max(map(len, named))}"), *types])
+    for name, values in {"name": list(named), **columns}.items():
         table[name] = values
     return ComparisonResult(table, law)
 

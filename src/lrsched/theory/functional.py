@@ -17,6 +17,7 @@ from lrsched.arguments import (
     PositiveFloat,
     in_range,
     is_traced,
+    not_accepted,
     validate_arguments,
 )
 from lrsched.theory.bound import Rates, one_per_step, run_rates
@@ -87,10 +88,7 @@ def functional_loss(
     rates = rates.astype(jnp.promote_types(rates.dtype, jnp.float32))
     batches = one_per_step("functional_loss", "batch_size", batch_size, len(rates))
     if not is_traced(batches) and not np.all(np.asarray(batches) > 0):
-        raise ValueError(
-            f"functional_loss: batch_size={batch_size!r} is not accepted; batch_size must be above "
-            "0 at every update."
-        )
+        raise not_accepted("functional_loss", "batch_size", batch_size, "above 0 at every update")
     places = jnp.asarray(validate_places("at", at, len(rates)))
     exponents = jnp.asarray(s, rates.dtype), jnp.asarray(beta, rates.dtype)
     losses = _functional(rates, batches, places.ravel(), *exponents, noise, carry)

@@ -265,7 +265,9 @@ class CheckedCurve(NamedTuple):
     losses: np.ndarray
 
 
-def validate_curves(function: str, curves: Sequence[LossCurve]) -> list[CheckedCurve]:
+def validate_curves(
+    function: str, curves: Sequence[LossCurve], *, allow_nonfinite: bool = False
+) -> list[CheckedCurve]:
     """Return the curves as arrays, or raise a ``ValueError`` that names the malformed curve."""
     result = []
     for place, curve in enumerate(curves):
@@ -276,10 +278,11 @@ def validate_curves(function: str, curves: Sequence[LossCurve]) -> list[CheckedC
                 f"{function}: curve {place} has steps of shape {steps.shape} and losses of shape "
                 f"{losses.shape}; they must be two lists of one length, of 1 or more."
             )
-        if not np.all(np.isfinite(losses) & (losses > 0)):
+        is_valid = np.where(np.isfinite(losses), losses > 0, allow_nonfinite)
+        if not is_valid.all():
             raise ValueError(
-                f"{function}: curve {place} has a loss of {losses[~(losses > 0)][:1]}; every loss "
-                "must be finite and above 0."
+                f"{function}: curve {place} has a loss of {losses[~is_valid][0]:.3g}; every loss "
+                f"must be {'' if allow_nonfinite else 'finite and '}above 0."
             )
         places = validate_places(f"steps of curve {place}", steps, len(rates))
         result.append(CheckedCurve(rates, np.asarray(places), losses))
