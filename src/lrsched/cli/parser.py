@@ -54,11 +54,14 @@ def argument(*names: str, **options: Any) -> Argument:
 
     Args:
       *names: Name of a positional argument, or names of an option.
-      **options: Options of ``add_argument``, such as ``help``, ``type`` and ``default``.
+      **options: Options of ``add_argument``, such as ``help``, ``type`` and ``default``. The help
+        text of a default is added to ``help``.
 
     Returns:
       The declaration.
     """
+    if isinstance(options.get("default"), int | float | str):
+        options["help"] += " (default: %(default)s)"
     return Argument(names, options)
 
 

@@ -141,9 +141,9 @@ def phases(schedule: Schedule, steps: int | None = None) -> list[Phase]:
       The phases, without a gap between them.
     """
     steps = display_steps(schedule) if steps is None else steps
-    found = phase_starts(schedule, steps)
-    ends = [*(start for _, start in found[1:]), steps]
-    return [Phase(name, start, end) for (name, start), end in zip(found, ends, strict=True)]
+    starts = phase_starts(schedule, steps)
+    ends = [*(start for _, start in starts[1:]), steps]
+    return [Phase(name, start, end) for (name, start), end in zip(starts, ends, strict=True)]
 
 
 def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | None:
@@ -218,11 +218,11 @@ def _leaps_at(schedule: Schedule, step: int) -> bool:
 
 def _longest(schedule: Schedule) -> int:
     kinds = schedule._structure.definition.argument_types
-    found = [0]
+    lengths = [0]
     for name, value in schedule.parameters.items():
         items = value if isinstance(value, tuple) else (value,)
         nested = [item for item in items if isinstance(item, Schedule)]
-        found += [item.horizon or _longest(item) for item in nested]
+        lengths += [item.horizon or _longest(item) for item in nested]
         if kinds[name] in (POSITIVE_INT, NON_NEGATIVE_INT, BOUNDARIES) and value is not None:
-            found.append(int(np.max(value, initial=0)))
-    return max(found)
+            lengths.append(int(np.max(value, initial=0)))
+    return max(lengths)

@@ -153,11 +153,13 @@ def plot_run(
     >>> top.get_ylabel(), bottom.get_ylabel()
     ('loss', 'learning rate')
     """
-    trained = {name: _lines("losses", one) for name, one in _by_name(losses).items()}
-    stop = max(int(line.x[-1]) + 1 for lines in trained.values() for line in lines)
-    judged = {name: _lines("validation", one, stop) for name, one in _by_name(validation).items()}
-    driven = {name: _rate_lines(one, stop) for name, one in _by_name(rates).items()}
-    return _draw_runs(trained, judged, driven, axes)
+    train_lines = {name: _lines("losses", one) for name, one in _by_name(losses).items()}
+    stop = max(int(line.x[-1]) + 1 for lines in train_lines.values() for line in lines)
+    val_lines = {
+        name: _lines("validation", one, stop) for name, one in _by_name(validation).items()
+    }
+    rate_lines = {name: _rate_lines(one, stop) for name, one in _by_name(rates).items()}
+    return _draw_runs(train_lines, val_lines, rate_lines, axes)
 
 
 def plot_runs(
@@ -189,17 +191,19 @@ def plot_runs(
     if which is None:
         which = sorted(np.argsort(result.mean_losses(), kind="stable")[:_MOST_RUNS].tolist())
     numbers = varying_parameters(result.schedules)
-    trained, judged, driven = dict[str, list[Line]](), dict[str, list[Line]](), {}
+    train_lines, val_lines, rate_lines = dict[str, list[Line]](), dict[str, list[Line]](), {}
     for place in which:
-        said = ", ".join(
+        text = ", ".join(
             f"{_caption(name)} {values[place]:.4g}" for name, values in numbers.items()
         )
-        name = said or f"schedule {place}"
+        name = text or f"schedule {place}"
         runs = np.flatnonzero(result.table["schedule"] == place).tolist()
-        trained[name] = [_of_training(result, run) for run in runs]
-        judged[name] = [line for run in runs if len((line := _of_validation(result, run)).x)]
-        driven[name] = _rate_lines(result.schedules[place], int(result.lengths[runs[0]]))
-    return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
+        train_lines[name] = [_of_training(result, run) for run in runs]
+        val_lines[name] = [line for run in runs if len((line := _of_validation(result, run)).x)]
+        rate_lines[name] = _rate_lines(result.schedules[place], int(result.lengths[runs[0]]))
+    return _draw_runs(
+        train_lines, {name: x for name, x in val_lines.items() if x}, rate_lines, axes
+    )
 
 
 def _caption(name: str) -> str:
@@ -234,8 +238,9 @@ def plot_range_test(
     usable, suggestion = result.range, result.suggestion()
     ax.axvspan(usable.low, usable.high, color=COLOURS[2], alpha=0.12, label="usable")
     ax.axvline(suggestion, color=COLOURS[1], linestyle="--", label=f"suggested: {suggestion:.2g}")
-    seen = result.smoothed[np.isfinite(result.smoothed)]
-    ax.set_ylim(seen.min() - 0.1 * np.ptp(seen), np.quantile(seen, 0.98) + 0.1 * np.ptp(seen))
+    finite = result.smoothed[np.isfinite(result.smoothed)]
+    margin = 0.1 * np.ptp(finite)
+    ax.set_ylim(finite.min() - margin, np.quantile(finite, 0.98) + margin)
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     if mine is not None:
         _mark(ax, mine, result.verdict(mine).verdict)
@@ -302,8 +307,8 @@ def plot_sweep(
         shown += [float(some.mean()) for some in losses]
         ends = [some.min() for some in losses], [some.max() for some in losses]
         ax.fill_between(places, *ends, color=colour, alpha=0.15, linewidth=0)
-        gone = np.setdiff1d(rows[x], places)
-        _cross(ax, gone, colour)
+        missing = np.setdiff1d(rows[x], places)
+        _cross(ax, missing, colour)
     spans = np.max(table[x]) / np.min(table[x]) if np.min(table[x]) > 0 else 1.0
     ax.set(xlabel=_caption(x), ylabel="final loss", xscale="log" if spans > 10 else "linear")
     if shown and min(shown) > 0 and max(shown) / min(shown) > 10:
@@ -359,21 +364,20 @@ def _steps_of(function: str, schedules: list[Schedule], steps: int | None) -> in
             )
     if steps is None:
         return max(curve.display_steps(as_schedule(one)) for one in schedules)
-    length: int = whole_number().validate(function, "steps", steps)
-    return length
+    return whole_number().validate(function, "steps", steps)
 
 
-def _by_name(given: Any) -> Mapping[str, Any]:
-    return {} if given is None else given if isinstance(given, Mapping) else {"": given}
+def _by_name(argument: Any) -> Mapping[str, Any]:
+    return {} if argument is None else argument if isinstance(argument, Mapping) else {"": argument}
 
 
-def _lines(function: str, given: Any, stop: int | None = None) -> list[Line]:
+def _lines(function: str, argument: Any, stop: int | None = None) -> list[Line]:
     """Return one line for each seed. Values without steps are consecutive, or end at ``stop``."""
-    has_steps = isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1
-    values = np.atleast_2d(np.asarray(given[1] if has_steps else given, np.float64))
+    has_steps = isinstance(argument, tuple) and len(argument) == 2 and np.ndim(argument[0]) == 1
+    values = np.atleast_2d(np.asarray(argument[1] if has_steps else argument, np.float64))
     count = values.shape[-1]
     if has_steps:
-        steps = np.asarray(given[0])
+        steps = np.asarray(argument[0])
     else:
         steps = np.arange(count) if stop is None else stop * np.arange(1, count + 1) / count - 1
     if values.ndim != 2 or not count or len(steps) != count:
@@ -384,10 +388,10 @@ def _lines(function: str, given: Any, stop: int | None = None) -> list[Line]:
     return [Line(steps, row) for row in values]
 
 
-def _rate_lines(given: Schedule | Curve, stop: int) -> list[Line]:
-    if not isinstance(given, Schedule):
-        return _lines("rates", given)
-    return [curve.sample(given, _steps_of("plot_run", [given], stop))]
+def _rate_lines(argument: Schedule | Curve, stop: int) -> list[Line]:
+    if not isinstance(argument, Schedule):
+        return _lines("rates", argument)
+    return [curve.sample(argument, _steps_of("plot_run", [argument], stop))]
 
 
 def _of_training(result: SweepResult, run: int) -> Line:
@@ -406,36 +410,36 @@ def _of_validation(result: SweepResult, run: int) -> Line:
 
 
 def _draw_runs(
-    trained: Mapping[str, list[Line]],
-    judged: Mapping[str, list[Line]],
-    driven: Mapping[str, list[Line]],
+    train_lines: Mapping[str, list[Line]],
+    val_lines: Mapping[str, list[Line]],
+    rate_lines: Mapping[str, list[Line]],
     axes: Sequence[Axes] | None,
 ) -> tuple[Axes, Axes]:
     if axes is None:
         axes = _new_axes((7, 5.2), nrows=2, sharex=True, height_ratios=(3, 1))
     top, bottom = axes
-    names = list(dict.fromkeys([*trained, *judged, *driven]))
+    names = list(dict.fromkeys([*train_lines, *val_lines, *rate_lines]))
     colours = dict(zip(names, np.resize(COLOURS, len(names)), strict=True))
     quiet: dict[str, Any] = {"lw": 1.0, "alpha": 0.45}
     loud: dict[str, Any] = {"lw": 1.8, "ms": 3}
     for ax, by_name, style in (
-        (top, trained, quiet if judged else {"lw": 1.4}),
-        (top, judged, loud),
-        (bottom, driven, {"lw": 1.6}),
+        (top, train_lines, quiet if val_lines else {"lw": 1.4}),
+        (top, val_lines, loud),
+        (bottom, rate_lines, {"lw": 1.6}),
     ):
         for name, lines in by_name.items():
             for line in lines:
                 is_short = ax is top and len(line.x) <= _MOST_MARKS
                 marks = {"marker": "o", "clip_on": False} if is_short else {}
                 _draw(ax, line, color=colours[name], **style, **marks)
-    losses = [line.y for by in (trained, judged) for lines in by.values() for line in lines]
+    losses = [line.y for by in (train_lines, val_lines) for lines in by.values() for line in lines]
     _fit(top, losses, decades=1.0)
-    _fit(bottom, [line.y for lines in driven.values() for line in lines], is_rate=True)
-    stop = max(line.x[-1] + 1 for lines in trained.values() for line in lines)
+    _fit(bottom, [line.y for lines in rate_lines.values() for line in lines], is_rate=True)
+    stop = max(line.x[-1] + 1 for lines in train_lines.values() for line in lines)
     top.set(ylabel="loss")
     bottom.set(xlabel="step", ylabel="learning rate", xlim=(0, stop))
     handles = [top.plot([], [], color=colours[name], label=name)[0] for name in names if name]
-    if judged:
+    if val_lines:
         handles += top.plot([], [], color="0.4", label="training", **quiet)
         handles += top.plot([], [], color="0.4", label="validation", marker="o", **loud)
     _legend_above(top, handles)
@@ -507,19 +511,18 @@ def _shade(ax: Axes, phases: list[curve.Phase], steps: int) -> None:
         if i % 2 == 0:
             ax.axvspan(phase.start, phase.stop, color="0.5", alpha=0.1, linewidth=0, zorder=0)
         at = max(phase.start / steps, until)
-        wide = _LETTER * (len(phase.name) + 1)
-        at = max(min(at, 1 + _LETTER - wide), until)
-        if at < phase.stop / steps and at + wide <= 1 + 2 * _LETTER:
+        width = _LETTER * (len(phase.name) + 1)
+        at = max(min(at, 1 + _LETTER - width), until)
+        if at < phase.stop / steps and at + width <= 1 + 2 * _LETTER:
             ax.text(at, 1.01, phase.name, transform=ax.transAxes, fontsize=8, color="0.35")
-            until = at + wide
+            until = at + width
 
 
 def _of_the_best(rows: np.ndarray) -> np.ndarray:
     """Return the finite losses of the schedule with the lowest mean among these rows."""
     rows = rows[np.isfinite(rows["loss"])]
     means = {i: rows["loss"][rows["schedule"] == i].mean() for i in np.unique(rows["schedule"])}
-    losses: np.ndarray = rows["loss"][rows["schedule"] == min(means, key=means.__getitem__)]
-    return losses
+    return rows["loss"][rows["schedule"] == min(means, key=means.__getitem__)]
 
 
 def _axes(ax: Axes | None) -> Axes:

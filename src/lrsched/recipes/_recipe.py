@@ -409,10 +409,10 @@ def recipe(
                 ) from error
             check_parts(name, parts)
             scale = dict(bound.arguments)
-            given = signature.bind(*args, **kwargs).arguments
-            examples = {key: scale[key] for key in free if key not in given}
-            found = " ".join(filter(None, [missing, _open_arguments(examples)]))
-            return Recipe(name, family, scale, parts, batch, source, found, notes)
+            passed = signature.bind(*args, **kwargs).arguments
+            examples = {key: scale[key] for key in free if key not in passed}
+            all_missing = " ".join(filter(None, [missing, _open_arguments(examples)]))
+            return Recipe(name, family, scale, parts, batch, source, all_missing, notes)
 
         create.__annotations__ = {**function.__annotations__, "return": Recipe}
         create.__signature__ = signature.replace(return_annotation=Recipe)  # type: ignore[attr-defined]
@@ -550,14 +550,14 @@ def listing() -> list[dict[str, str]]:
 
 def _row(name: str) -> dict[str, str]:
     create = RECIPES[name]
-    made = create()
+    example = create()
     return {
-        "family": made.family,
+        "family": example.family,
         "name": name,
-        "signature": f"({_arguments_text(made.scale)})",
+        "signature": f"({_arguments_text(example.scale)})",
         "about": (inspect.getdoc(create) or "").partition("\n")[0],
-        "optimizer": _call(made.parts.optimizer),
-        "source": made.source,
+        "optimizer": _call(example.parts.optimizer),
+        "source": example.source,
     }
 
 

@@ -50,11 +50,11 @@ def nanogpt_gpt2_124m(steps: int = 600_001, peak: float = 6e-4, warmup: int = 20
 def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 768) -> Parts:
     """Nanochat of depth 12: Muon and AdamW, momentum and weight decay with their own schedules."""
     down = round(0.65 * steps)
-    past = down // 19  # The line reaches 0 at down / 19 steps past the end.
+    beyond = down // 19  # The line reaches 0 at down / 19 steps past the end.
 
     def line(start: float, end: float) -> Schedule:
         """Return a line over ``down`` steps, continued past its end."""
-        return linear(start, end + (end - start) * past / down, steps=down + past)
+        return linear(start, end + (end - start) * beyond / down, steps=down + beyond)
 
     curve = sequence((ramp(1 / 40, 41 / 40, 40), 40), (1.0, steps - down - 40)) >> line(1.0, 0.05)
     batch, wide = math.sqrt(tokens_per_step / 2**19), (width / 768) ** -0.5
@@ -187,10 +187,10 @@ def olmo3_7b_pretrain_extended(
     """OLMo 3 7B: a cosine for ``tokens``, extended to ``extended_tokens`` half way."""
     steps, extended = (math.ceil(t / tokens_per_step) for t in (tokens, extended_tokens))
     middle = (steps - 1) // 2 + warmup // 2
-    rest, end = extended - middle, peak / 10
+    remaining, end = extended - middle, peak / 10
     first = warmup_cosine(peak, steps, warmup, end)
-    second = ahead(cosine(peak, steps=2 * rest, end=end), rest)
-    rate = ahead(sequence((first, middle), (second, rest)))
+    second = ahead(cosine(peak, steps=2 * remaining, end=end), remaining)
+    rate = ahead(sequence((first, middle), (second, remaining)))
     decay = Decay(0.1, "all but the embeddings")
     return Parts({"all": rate}, _ADAMW, weight_decay=decay, clip=1.0)
 

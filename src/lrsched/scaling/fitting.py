@@ -196,8 +196,7 @@ def _check_positive(name: str, values: np.ndarray) -> None:
 
 
 def _least_squares(rows: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    solution: np.ndarray = np.linalg.lstsq(rows, logs, rcond=None)[0]
-    return solution
+    return np.linalg.lstsq(rows, logs, rcond=None)[0]
 
 
 def _bootstrap(rows: np.ndarray, logs: np.ndarray, num_resamples: int, seed: int) -> np.ndarray:
@@ -211,8 +210,7 @@ def _bootstrap(rows: np.ndarray, logs: np.ndarray, num_resamples: int, seed: int
     sampled, values = sampled[valid], values[valid]
     normal = np.einsum("rni,rnj->rij", sampled, sampled)
     moments = np.einsum("rni,rn->ri", sampled, values)
-    solutions: np.ndarray = np.linalg.solve(normal, moments[..., None])[..., 0]
-    return solutions
+    return np.linalg.solve(normal, moments[..., None])[..., 0]
 
 
 def _leave_one_out(rows: np.ndarray, logs: np.ndarray, size_index: np.ndarray) -> float:
@@ -265,8 +263,8 @@ def best_rate(rates: ArrayLike, losses: ArrayLike) -> np.ndarray:
         raise not_accepted("best_rate", "rates", x.tolist(), "numbers that increase, above 0")
     y = np.where(np.isfinite(y), y, np.inf)
     columns = y[:, None] if y.ndim == 1 else y
-    found = np.exp([_bottom(np.log(x), column) for column in columns.T])
-    return found.reshape(y.shape[1:])
+    best = np.exp([_bottom(np.log(x), column) for column in columns.T])
+    return best.reshape(y.shape[1:])
 
 
 def _bottom(x: np.ndarray, y: np.ndarray) -> float:

@@ -45,8 +45,7 @@ def batch_size(
     0.002
     """
     one_of("Rule", tuple(_RULES)).validate("batch_size", "rule", rule)
-    result: ArrayLike = rate * _RULES[rule](_ratio("batch_size", rate, size, base_size))
-    return result
+    return rate * _RULES[rule](_ratio("batch_size", rate, size, base_size))
 
 
 def mup_width(rate: ArrayLike, width: ArrayLike, base_width: ArrayLike) -> ArrayLike:
@@ -73,8 +72,7 @@ def mup_width(rate: ArrayLike, width: ArrayLike, base_width: ArrayLike) -> Array
     >>> scaling.mup_width(8e-3, width=1024, base_width=128)
     0.001
     """
-    result: ArrayLike = rate / _ratio("mup_width", rate, width, base_width)
-    return result
+    return rate / _ratio("mup_width", rate, width, base_width)
 
 
 def mup_depth(rate: ArrayLike, depth: ArrayLike, base_depth: ArrayLike) -> ArrayLike:
@@ -100,8 +98,7 @@ def mup_depth(rate: ArrayLike, depth: ArrayLike, base_depth: ArrayLike) -> Array
     >>> scaling.mup_depth(1e-3, depth=64, base_depth=16)
     0.0005
     """
-    result: ArrayLike = rate / _ratio("mup_depth", rate, depth, base_depth) ** 0.5
-    return result
+    return rate / _ratio("mup_depth", rate, depth, base_depth) ** 0.5
 
 
 def horizon(
@@ -130,8 +127,7 @@ def horizon(
     0.000642
     """
     _check_finite("horizon", "exponent", exponent)
-    result: ArrayLike = rate / _ratio("horizon", rate, steps, base_steps) ** exponent
-    return result
+    return rate / _ratio("horizon", rate, steps, base_steps) ** exponent
 
 
 def _ratio(function: str, rate: ArrayLike, size: ArrayLike, base_size: ArrayLike) -> Any:

@@ -129,13 +129,13 @@ def explain(
       Hägele et al. 2024 (arXiv 2405.18392); Bergsma et al. 2025 (arXiv 2502.15938).
     """
     run = _Run.of(history if isinstance(history, LossCurve) else read_history(history))
-    found = [*_not_finite(run), *_rising(run), *_spikes(run), *_cooldown(run), *_plateau(run)]
-    found += _idle(run)
+    findings = [*_not_finite(run), *_rising(run), *_spikes(run), *_cooldown(run), *_plateau(run)]
+    findings += _idle(run)
     predictions: list[Finding] = []
     endings = None
     if law is not None:
-        predictions, endings = _predictions(run, others, law, is_broken=_is_broken(found))
-    return Explanation((*found[:_MAX_FINDINGS], *predictions), len(run.rates), endings)
+        predictions, endings = _predictions(run, others, law, is_broken=_is_broken(findings))
+    return Explanation((*findings[:_MAX_FINDINGS], *predictions), len(run.rates), endings)
 
 
 class _Run(NamedTuple):
@@ -329,8 +329,8 @@ def _idle(run: _Run) -> Iterator[Finding]:
             return
 
 
-def _is_broken(found: Sequence[Finding]) -> bool:
-    return any(each.kind in ("not finite", "rising loss") for each in found)
+def _is_broken(findings: Sequence[Finding]) -> bool:
+    return any(each.kind in ("not finite", "rising loss") for each in findings)
 
 
 def _predictions(

@@ -108,10 +108,7 @@ def convergence_bound(
     >>> round(float(bound.optimal_values[-1]), 6)
     0.10063
     """
-    bound: ConvergenceBound = _of_all(
-        *_arguments("convergence_bound", schedule, steps, grad_norms, distance)
-    )
-    return bound
+    return _of_all(*_arguments("convergence_bound", schedule, steps, grad_norms, distance))
 
 
 def final_bound(
@@ -140,10 +137,7 @@ def final_bound(
     >>> round(float(bound.values), 6), round(float(bound.optimal_rate), 2)
     (0.137545, 1.0)
     """
-    bound: ConvergenceBound = _of_last(
-        *_arguments("final_bound", schedule, steps, grad_norms, distance)
-    )
-    return bound
+    return _of_last(*_arguments("final_bound", schedule, steps, grad_norms, distance))
 
 
 def optimal_rate(

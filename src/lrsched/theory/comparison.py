@@ -77,8 +77,7 @@ class ComparisonResult:
         Returns:
           The axes.
         """
-        axes: Axes = plot("plot_comparison", self, ax)
-        return axes
+        return plot("plot_comparison", self, ax)
 
 
 def compare(
@@ -171,5 +170,4 @@ def _final(
         )
         return log_loss, slopes, error
 
-    result: tuple[jax.Array, jax.Array, jax.Array] = jax.lax.map(of_one, rates, batch_size=_BATCH)
-    return result
+    return jax.lax.map(of_one, rates, batch_size=_BATCH)

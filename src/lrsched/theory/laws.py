@@ -135,8 +135,7 @@ def _relaxations(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array
             total += sign * jnp.sum(jnp.where(some, drop, 0) * _gain(numbers, weight * age))
         return total
 
-    found: jax.Array = jax.lax.map(after, at, batch_size=_BATCH)
-    return found
+    return jax.lax.map(after, at, batch_size=_BATCH)
 
 
 def _last_relaxations(numbers: Numbers, rates: jax.Array) -> jax.Array:
@@ -155,8 +154,7 @@ def _weights(numbers: Numbers, rates: jax.Array) -> jax.Array:
     # A rate of 0 would weigh infinitely: rates are raised to a ten thousandth of the largest.
     peak = jnp.max(rates)
     raised = jnp.maximum(rates, _LEAST * jnp.where(peak > 0, peak, 1))
-    weights: jax.Array = numbers["C"] * raised ** -numbers["gamma"]
-    return weights
+    return numbers["C"] * raised ** -numbers["gamma"]
 
 
 def _annealed(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array:
@@ -174,8 +172,8 @@ def _annealed(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array:
 def _last_annealed(numbers: Numbers, rates: jax.Array) -> jax.Array:
     """Compute ``sum of (eta_{k-1} - eta_k) (1 - d**n) / (1 - d)``, the same after all updates."""
     memory = numbers["memory"]
-    left = jnp.arange(len(rates), 0, -1, dtype=rates.dtype)
-    return jnp.sum(_drops(rates) * jnp.expm1(-left / memory) / jnp.expm1(-1 / memory))
+    remaining = jnp.arange(len(rates), 0, -1, dtype=rates.dtype)
+    return jnp.sum(_drops(rates) * jnp.expm1(-remaining / memory) / jnp.expm1(-1 / memory))
 
 
 def _drops(rates: jax.Array) -> jax.Array:
@@ -218,7 +216,7 @@ def effective_rates(
       The effective rates, ``(steps,)``.
     """
     exponent = -2 * numbers["decay"] * rates * updates
-    kept, added = jnp.exp(exponent), -rates * jnp.expm1(exponent)
+    decayed, added = jnp.exp(exponent), -rates * jnp.expm1(exponent)
 
     def follow(
         norm_sq: jax.Array, change: tuple[jax.Array, jax.Array]
@@ -228,11 +226,10 @@ def effective_rates(
 
     # The recurrence is linear, but an associative scan of 50,000 updates and its derivatives takes
     # minutes to compile; this loop takes a second and runs in a fraction of one.
-    first = jnp.asarray(numbers["norm0"], rates.dtype) * jnp.ones_like(kept[0])
-    _, norm_sq = jax.lax.scan(follow, first, (kept, added))
+    first = jnp.asarray(numbers["norm0"], rates.dtype) * jnp.ones_like(decayed[0])
+    _, norm_sq = jax.lax.scan(follow, first, (decayed, added))
     norm_sq = jnp.maximum(norm_sq, 1e-30)
-    effective: jax.Array = rates * norm_sq ** -numbers["norm_power"]
-    return effective
+    return rates * norm_sq ** -numbers["norm_power"]
 
 
 def loss_along(terms: LawTerm, numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array:

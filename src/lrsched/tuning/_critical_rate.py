@@ -151,8 +151,7 @@ def critical_rate(
 
     def probe(opt_state: optax.OptState) -> _Probe:
         model_and_batch = loss_fn, optimizer, graph, params, others, opt_state, batch
-        found: _Probe = _probe(*model_and_batch, *options, jnp.int32(max_losses))
-        return jax.device_get(found)
+        return jax.device_get(_probe(*model_and_batch, *options, jnp.int32(max_losses)))
 
     if rate is None and not has_rate(opt_state):
         raise ValueError(
@@ -165,13 +164,13 @@ def critical_rate(
             "critical_rate: rate=None is not accepted with the rates of several groups; pass "
             "rate=1.0 for multiples of their current rates."
         )
-    found = probe(opt_state)
-    if rate is None and found.rate == 0:
+    crossing = probe(opt_state)
+    if rate is None and crossing.rate == 0:
         # The first update of a warmup has rate 0. The direction per unit of the rate is that of
         # any other rate.
-        found = probe(set_learning_rate(opt_state, 1e-3 if guess is None else guess))
-        found = found._replace(rate=np.float32(0))
-    return _result(found)
+        crossing = probe(set_learning_rate(opt_state, 1e-3 if guess is None else guess))
+        crossing = crossing._replace(rate=np.float32(0))
+    return _result(crossing)
 
 
 def gen_rate(rate: float, backward: float, current: float, forward: float) -> float:
@@ -220,23 +219,25 @@ class _Probe(NamedTuple):
     is_descent: jax.Array
 
 
-def _result(found: _Probe) -> CriticalRate:
-    low, high, rate = float(found.low), float(found.high), float(found.rate)
+def _result(crossing: _Probe) -> CriticalRate:
+    low, high, rate = float(crossing.low), float(crossing.high), float(crossing.rate)
     warning = ""
-    if not np.isfinite(found.loss):
+    if not np.isfinite(crossing.loss):
         warning = "the loss before the update is not finite."
-    elif not found.has_direction:
+    elif not crossing.has_direction:
         warning = "the update is zero."
-    elif not found.is_descent:
+    elif not crossing.is_descent:
         warning = "the update points uphill."
     elif low == 0:
         warning = f"the loss rises at every rate down to {high:.2g}."
     elif not np.isfinite(high):
         warning = f"the loss rises at no rate up to {low:.2g}."
-    best = float("nan") if warning else gen_rate(low / 2, *map(float, found[3:6]))
+    best = float("nan") if warning else gen_rate(low / 2, *map(float, crossing[3:6]))
     if best > high:  # The loss was measured to be above there, so that it is no parabola.
         best = float("nan")
-    return CriticalRate(low, high, rate, best, float(found.loss), int(found.num_losses), warning)
+    return CriticalRate(
+        low, high, rate, best, float(crossing.loss), int(crossing.num_losses), warning
+    )
 
 
 # Powers of two beyond which a search gives up: from any guess to any rate of use.
@@ -390,8 +391,8 @@ def critical_rate_at_init(training: Training, guess: float, seeds: Sequence[int]
         return _search_step(training, state, batch)[0]
 
     searches = jax.jit(jax.vmap(search, (0, None)))
-    found = jax.device_get(searches(jnp.asarray(seeds, jnp.uint32), training.data))
-    rate = guess * float(np.median(np.where(np.isinf(found.high), np.inf, found.low)))
+    crossing = jax.device_get(searches(jnp.asarray(seeds, jnp.uint32), training.data))
+    rate = guess * float(np.median(np.where(np.isinf(crossing.high), np.inf, crossing.low)))
     if not rate > 0:
         raise ValueError(
             "range_test: high='critical' is not accepted: the loss of the first batch rises at "
@@ -441,17 +442,16 @@ def warmup_steps_at_critical_rate(
         ) -> tuple[chex.ArrayTree, jax.Array, jax.Array]:
             state, step, _ = carry
             batch = training.batch(data, data_key, step)
-            found, direction, after = _search_step(training, state, batch)
+            crossing, direction, after = _search_step(training, state, batch)
             # In multiples of the update at ``guess``; a search without a crossing has no limit.
-            limit = jnp.where(jnp.isinf(found.high), jnp.inf, _SAFETY * found.low)
+            limit = jnp.where(jnp.isinf(crossing.high), jnp.inf, _SAFETY * crossing.low)
             params = _moved(state.params, direction, jnp.minimum(peak / guess, limit))
             return after._replace(params=params), step + 1, limit >= peak / guess
 
         _, num_updates, is_reached = jax.lax.while_loop(
             is_below, advance, (state, jnp.int32(0), jnp.asarray(False))
         )
-        num_below: jax.Array = num_updates - is_reached
-        return num_below
+        return num_updates - is_reached
 
     counts = jax.jit(jax.vmap(count, (0, None)))(jnp.asarray(seeds, jnp.uint32), training.data)
     return int(np.median(jax.device_get(counts)))
@@ -480,11 +480,10 @@ def _search_step(
 
     def loss_of(params: optax.Params) -> jax.Array:
         # The gradients of the step are not used here: XLA removes them.
-        loss: jax.Array = training.step(state._replace(params=params), batch)[1]
-        return loss
+        return training.step(state._replace(params=params), batch)[1]
 
-    found = _search(
+    crossing = _search(
         *(loss_of, state.params, direction, jnp.asarray(True)),
         *(jnp.float32(1), jnp.float32(2.0**-4), jnp.int32(100)),
     )
-    return found, direction, after
+    return crossing, direction, after

@@ -335,7 +335,7 @@ def _restore_results(
 
 def _gather(results: RunResults, saves: Checkpoint) -> RunResults:
     """Return the results of all processes, or say that one of them is missing."""
-    kept = (
+    advice = (
         "the same call continues from the checkpoint, with any number of processes"
         if saves.is_enabled()
         else "with checkpoint=, the same call would continue with any number of processes"
@@ -347,7 +347,7 @@ def _gather(results: RunResults, saves: Checkpoint) -> RunResults:
         lambda: print(
             f"sweep: process {jax.process_index()} has trained its runs and waits for the results "
             "of the others. If one of them has ended, JAX ends this process after its heartbeat "
-            f"timeout (100 s by default); {kept}.",
+            f"timeout (100 s by default); {advice}.",
             file=sys.stderr,
             flush=True,
         ),
@@ -358,7 +358,7 @@ def _gather(results: RunResults, saves: Checkpoint) -> RunResults:
         return allgather_results(results)
     except jax.errors.JaxRuntimeError as error:
         raise RuntimeError(
-            f"sweep: another process has ended before it sent its results; {kept}."
+            f"sweep: another process has ended before it sent its results; {advice}."
         ) from error
     finally:
         notice.cancel()

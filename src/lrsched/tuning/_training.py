@@ -279,10 +279,7 @@ def shuffled_indices(
     if isinstance(num_examples, int):
         num_epochs = 1 + -(-batch_size // num_examples)
     is_short = num_epochs is not None and num_epochs <= _MAX_TABULATED_EPOCHS
-    indices: jax.Array = _shuffled_indices(
-        key, step, num_examples, batch_size, num_epochs if is_short else None
-    )
-    return indices
+    return _shuffled_indices(key, step, num_examples, batch_size, num_epochs if is_short else None)
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "num_epochs"))
@@ -333,8 +330,7 @@ def _shuffled_indices(
     # Unrolled in part: all rounds in one fusion take LLVM as long as the rest of a small model, and
     # a loop over single rounds takes longer to run.
     index, _ = jax.lax.scan(swap, index, (pivots, round_hashes), unroll=_UNROLLED_ROUNDS)
-    indices: jax.Array = index.astype(jnp.int32)
-    return indices
+    return index.astype(jnp.int32)
 
 
 _UNROLLED_ROUNDS: Final = 8
@@ -533,8 +529,7 @@ def check_loss(function: str, loss: Any, advice: str = "") -> jax.Array:
             f"{function}: loss_fn returns a value of type {jnp.result_type(loss)}; it must "
             "return a real floating-point number, of which gradients can be taken."
         )
-    checked: jax.Array = loss
-    return checked
+    return loss
 
 
 def _scalar(loss_fn: Callable[[Model, Batch], jax.Array]) -> Callable[[Model, Batch], jax.Array]:
@@ -553,16 +548,16 @@ def _with_schedule_in_state(
     """Return the optimizer with the schedule in its state, injected where it is not there yet."""
     try:
         # Not 0, which is no peak that a weight decay can be relative to.
-        made = optimizer(as_schedule(1.0))
+        example = optimizer(as_schedule(1.0))
     except TypeError as error:  # such as float(rate), or a function without arguments
         raise ValueError(
             f"training: optimizer fails with a schedule as its rate ({error}); optimizer must be a "
             "function of the rate that passes it to optax, such as lambda rate: optax.sgd(rate)."
         ) from None
-    if not (hasattr(made, "init") and hasattr(made, "update")):
+    if not (hasattr(example, "init") and hasattr(example, "update")):
         raise ValueError(
-            f"training: optimizer returns {short_repr(made)}; it must return an optax transform, "
-            "such as optax.sgd(rate)."
+            f"training: optimizer returns {short_repr(example)}; it must return an optax "
+            "transform, such as optax.sgd(rate)."
         )
 
     def init(key: Key) -> optax.OptState:
@@ -573,7 +568,7 @@ def _with_schedule_in_state(
                     f"training: model has parameters of type {jnp.result_type(leaf)}, of which no "
                     "gradient can be taken; they must be floating-point numbers."
                 )
-        return made.init(params)
+        return example.init(params)
 
     if has_rate(jax.eval_shape(init, jax.random.key(0))):
         return optimizer

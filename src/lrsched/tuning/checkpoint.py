@@ -142,12 +142,12 @@ class Checkpoint:
         """
         if self._directory is None:
             return []
-        found = [
+        newest = [
             self._load(_saves_in(directory))
             for directory in sorted(self._directory.parent.glob("process-*"))
             if directory != self._directory
         ]
-        return [save for save in found if save is not None]
+        return [save for save in newest if save is not None]
 
     def _load(self, saves: list[Path]) -> Save | None:
         for i, path in enumerate(saves):

@@ -497,8 +497,7 @@ class SweepResult:
         Returns:
           The axes.
         """
-        drawn: Axes = plot("plot_sweep", self, x, by, ax, mine)
-        return drawn
+        return plot("plot_sweep", self, x, by, ax, mine)
 
     def plot_runs(
         self, which: Sequence[int] | None = None, axes: "Sequence[Axes] | None" = None
@@ -512,8 +511,7 @@ class SweepResult:
         Returns:
           Both axes.
         """
-        drawn: tuple[Axes, Axes] = plot("plot_runs", self, which, axes)
-        return drawn
+        return plot("plot_runs", self, which, axes)
 
     def _rate_curve(self, function: str, x: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the rates, increasing, and the losses of shape ``(rates, seeds)``."""
@@ -561,8 +559,7 @@ def allgather_results(results: RunResults) -> RunResults:
         return results
     of_all = multihost_utils.process_allgather(results)
     owner = np.argmax(of_all.done, axis=0)
-    merged: RunResults = jax.tree.map(lambda x: np.asarray(x)[owner, np.arange(len(owner))], of_all)
-    return merged
+    return jax.tree.map(lambda x: np.asarray(x)[owner, np.arange(len(owner))], of_all)
 
 
 def results_table(
