@@ -33,7 +33,7 @@ from benchmarks.policies import adam
 from benchmarks.report.measured import of_transforms
 from benchmarks.runs import run_of
 from benchmarks.store import PACKAGES, RESULTS, versions, write_json
-from benchmarks.traffic import collectives, cycles, least, moved, size
+from benchmarks.traffic import collectives, cycles, kernels, least, moved, size
 from benchmarks.workloads import WORKLOADS
 from lrsched import tuning
 
@@ -219,7 +219,7 @@ def on_tpu(name: str, topology: str) -> Cost:
 
 
 def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
-    """Measure time, state size, memory traffic and collectives (over 8 devices) of transforms."""
+    """Measure time, kernels, state, memory traffic and collectives (over 8 devices)."""
     params = shapes()
     programs = {name: compiled(TRANSFORMS[name], params) for name in track(names, "compile")}
     times = ratios(programs, params, rounds)
@@ -228,6 +228,7 @@ def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
     return {
         name: {
             "time_ratio": times[name],
+            "kernels": kernels(programs[name].as_text()),
             "state": state_size(TRANSFORMS[name], params),
             "bytes": programs[name].cost_analysis()["bytes accessed"] / size(params),
             **counts[name],

@@ -65,6 +65,8 @@ class Options:
     """Number of timings of each method. Methods that compile for each rate are timed once."""
     skip_fresh: bool = False
     """Whether to skip the methods that compile for each rate, which take minutes."""
+    skip_vmap: bool = False
+    """Whether to skip ``vmap``, which keeps the activations of all rates in memory at once."""
     devices: int | None = None
     """Number of CPU devices. If set, run only the sweep on them and print its result as JSON."""
     out: Path = Path(__file__).parent / "results" / "sweep-speed.json"
@@ -365,7 +367,7 @@ def sweep_table(workload: str, times: Mapping[str, Sequence[tuple[float, float]]
       times: Compilation and run time of each method in each round, in seconds.
     """
     totals = {name: np.sum(pairs, axis=1) for name, pairs in times.items()}
-    manual = np.minimum(totals["inject"], totals["vmap"])
+    manual = np.min([totals[name] for name in ("inject", "vmap") if name in totals], axis=0)
     table = Table(
         "method",
         "compile, s",
@@ -400,7 +402,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     is_mlp = options.workload == "mlp"
     methods: dict[str, Callable[[Problem, np.ndarray], tuple[float, float]]] = {
         "inject": inject,
-        "vmap": vmap,
+        **({} if options.skip_vmap else {"vmap": vmap}),
         **({"torch": torch} if is_mlp and find_spec("torch") else {}),
         "lrsched, 1 device": partial(lrsched_sweep, devices=1),
         f"lrsched, {cores} devices": partial(lrsched_sweep, devices=cores),

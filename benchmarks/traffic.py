@@ -58,6 +58,13 @@ ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\](?:\{([^}]*)\})?")
 FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "all-reduce")
 
 
+def kernels(program: str) -> int:
+    """Count the operations of a compiled CPU program's entry, each about one kernel on a GPU."""
+    entry = program[program.index("\nENTRY ") :]
+    names = [name for _, _, name, _ in INSTRUCTION.findall(entry)]
+    return sum(name not in FREE and not name.endswith("-done") for name in names)
+
+
 def moved(program: str) -> float:
     """Return the main-memory traffic of a compiled TPU program, in bytes.
 

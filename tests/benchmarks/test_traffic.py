@@ -26,6 +26,33 @@ ENTRY %main (p: f32[8,4]) -> f32[8,4] {
     assert traffic.moved(program) == 128 + (128 + 64)
 
 
+def test_kernels_are_the_operations_of_the_entry_that_are_launched():
+    program = """
+%fused (p: f32[4]) -> f32[4] {
+  ROOT %a = f32[4]{0} add(%p, %p)
+}
+
+ENTRY %main (p: f32[4]) -> (f32[4], f32[]) {
+  %p = f32[4]{0} parameter(0)
+  %zero = f32[] constant(0)
+  %b = f32[4]{0} fusion(%p), kind=kLoop, calls=%fused
+  %c = f32[] reduce(%b, %zero), dimensions={0}
+  ROOT %d = (f32[4]{0}, f32[]) tuple(%b, %c)
+}
+"""
+    assert traffic.kernels(program) == 2
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_schedule_and_its_edits_cost_few_kernels_for_any_number_of_arrays(blocks):
+    params = cost.shapes(width=16, blocks=blocks)
+    ours, theirs = (
+        traffic.kernels(cost.compiled(cost.TRANSFORMS[name], params).as_text())
+        for name in ("adam", "optax adam")
+    )
+    assert ours - theirs <= 6
+
+
 RECORD_OF_EDITS = (7 + 8) * 4
 """Bytes of the numbers beside a schedule, which every update reads."""
 
