@@ -161,14 +161,7 @@ def num_layers(problem_name: str) -> int:
 
 def stacked(runs: Sequence[Run]) -> Run:
     """Stack runs into one `Run` whose leaves have a leading axis of runs."""
-    peak, warmup, end, factors, seed = (np.stack(x) for x in zip(*runs, strict=True))
-    return Run(
-        np.float32(peak),
-        np.int32(warmup),
-        np.int32(end),
-        np.float32(factors),
-        np.uint32(seed),
-    )
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
 
 
 BEST = {

@@ -70,21 +70,20 @@ def fixed(transform: optax.GradientTransformation) -> Optimizer:
 
 
 CYCLES = [{"init_value": 0.0, "peak_value": RATE, "warmup_steps": 10, "decay_steps": 100}] * 4
+SCHEDULES: dict[str, tuple[Any, ...]] = {
+    "warmup_cosine_decay_schedule": (0.0, RATE, 20, STEPS),
+    "cosine_onecycle_schedule": (STEPS, RATE),
+    "sgdr_schedule": (CYCLES,),
+}
+"""Arguments of each schedule of optax and of its port."""
 OPTAX = (
-    Twin(
-        "warmup_cosine_decay_schedule",
-        with_adam(from_optax.warmup_cosine_decay_schedule(0.0, RATE, 20, STEPS)),
-        with_optax_adam(optax.warmup_cosine_decay_schedule(0.0, RATE, 20, STEPS)),
-    ),
-    Twin(
-        "cosine_onecycle_schedule",
-        with_adam(from_optax.cosine_onecycle_schedule(STEPS, RATE)),
-        with_optax_adam(optax.cosine_onecycle_schedule(STEPS, RATE)),
-    ),
-    Twin(
-        "sgdr_schedule",
-        with_adam(from_optax.sgdr_schedule(CYCLES)),
-        with_optax_adam(optax.sgdr_schedule(CYCLES)),
+    *(
+        Twin(
+            name,
+            with_adam(getattr(from_optax, name)(*arguments)),
+            with_optax_adam(getattr(optax, name)(*arguments)),
+        )
+        for name, arguments in SCHEDULES.items()
     ),
     Twin(
         "contrib.reduce_on_plateau",

@@ -7,12 +7,10 @@ import functools
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
-import numpy as np
 import optax
 
 from lrsched._schedule import Schedule
@@ -21,9 +19,12 @@ from lrsched.arguments import (
     BASE_OPTIMIZER,
     TEXT,
     bind_arguments,
+    in_range,
     not_accepted,
+    real_number,
     short_repr,
     shorten,
+    whole_number,
 )
 from lrsched.recipes._parts import (
     DECAYS_ALL,
@@ -468,19 +469,16 @@ def _listed(words: Sequence[str]) -> str:
 
 def _check_scale(name: str, key: str, value: Any, default: Number) -> Number:
     """Return an argument of a recipe: a length as an int, any other number as it is."""
-    is_length = isinstance(default, int)
     takes_zero = default == 0 or key in ("warmup", "cooldown")
-    least = 0 if takes_zero else 1
-    value = value.item() if isinstance(value, np.number) else value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        is_whole = isinstance(value, int) or value.is_integer()
-        if is_length and is_whole and least <= value <= sys.float_info.max:
-            return int(value)
-        if not is_length and (0 < value <= sys.float_info.max or (takes_zero and value == 0)):
-            return value
-    accepted = "a finite number of 0 or more" if takes_zero else "a finite number above 0"
-    accepted = f"a whole number of {least} or more" if is_length else accepted
-    raise not_accepted(name, key, value, accepted)
+    if isinstance(default, int):
+        kind = whole_number(0 if takes_zero else 1)
+    else:
+        kind = _NON_NEGATIVE if takes_zero else _POSITIVE
+    return kind.validate(name, key, value)
+
+
+_NON_NEGATIVE: Final = real_number("a finite number of 0 or more", in_range(ge=0))
+_POSITIVE: Final = real_number("a finite number above 0", in_range(gt=0))
 
 
 def get(name: str) -> Callable[..., Recipe]:
