@@ -250,6 +250,27 @@ def test_sums_are_added_scalar_by_scalar(name, num_arrays):
     assert scalar_concatenations(jaxpr.jaxpr) <= 16
 
 
+@pytest.mark.parametrize("rows", [12, 13])
+def test_prodigy_by_rows_estimates_as_if_only_these_rows_were_trained(rows):
+    """The rate of a sliced estimate is the one that the chosen rows have by themselves."""
+    params = jax.random.normal(jax.random.key(0), (rows, 5))
+    chosen = params[::4]
+    sliced = lrsched.prodigy(slice_p=4, slice_by="row")
+    alone = lrsched.prodigy()
+    states = sliced.init(params), alone.init(chosen)
+    for _ in range(20):
+        updates, sliced_state = sliced.update(jnp.sin(params), states[0], params)
+        params = optax.apply_updates(params, updates)
+        updates, alone_state = alone.update(jnp.sin(chosen), states[1], chosen)
+        chosen = optax.apply_updates(chosen, updates)
+        states = sliced_state, alone_state
+    estimate = states[0].method_state.estimate
+    assert estimate > 1e-5
+    chex.assert_trees_all_close(estimate, states[1].method_state.estimate, rtol=1e-6)
+    chex.assert_trees_all_close(params[::4], chosen, rtol=1e-6)
+    assert states[0].method_state.grad_sum.shape == chosen.shape
+
+
 def test_prodigy_slices_under_explicit_sharding():
     script = """
 import jax, jax.numpy as jnp, lrsched
@@ -258,7 +279,12 @@ mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
 with jax.set_mesh(mesh):
     for spec in (P(None, "d"), P("d", None)):
         params = jax.device_put(jnp.arange(64.0).reshape(8, 8), NamedSharding(mesh, spec))
-        for optimizer in (lrsched.prodigy(slice_p=3), lrsched.prodigy()):
+        for optimizer in (
+            lrsched.prodigy(slice_p=3),
+            lrsched.prodigy(slice_p=3, slice_by="row"),
+            lrsched.prodigy(slice_p=2, slice_by="row"),
+            lrsched.prodigy(),
+        ):
             updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
             assert updates.sharding.spec == spec
 """

@@ -17,6 +17,7 @@ BAD = [
     ),
     ("prodigy", {"d0": 0.0}, "prodigy: d0=0.0 .* above 0"),
     ("prodigy", {"growth_rate": 1.0}, "growth_rate=1.0 .* above 1"),
+    ("prodigy", {"slice_by": "column"}, "slice_by='column' .*one of 'number', 'row'"),
     ("prodigy", {"slice_p": 1.5}, "slice_p=1.5 .* a whole number, 1 or more"),
     ("prodigy", {"d_coef": "1"}, "d_coef='1'"),
     ("dadapt_adamw", {"eps": 0.0}, "dadapt_adamw: eps=0.0 .* above 0"),
