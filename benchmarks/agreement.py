@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.analysis import by_key, interval, overlap
+from benchmarks.options import read_options
 from benchmarks.store import read_study
 from benchmarks.tables import format_interval
 
@@ -30,7 +31,7 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Count the trials whose intervals of the test loss overlap, and list all others."""
-    options = tyro.cli(Options, prog="python -m benchmarks agree", args=arguments)
+    options = read_options(Options, "agree", arguments)
     one, other = (by_key(read_study(path)[2]) for path in (options.one, options.other))
     both = [key for key in one if key in other]
     headings = ("workload", "policy", "budget", "test loss, first", "test loss, second")
@@ -43,7 +44,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(f"{len(both) - table.row_count} of {len(both)} trials agree.")
     if table.row_count:
         console.print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -15,13 +15,13 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-import tyro
 from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 
 import lrsched
-from benchmarks.figures import COLOURS, STYLE, save
+from benchmarks.figures import COLOURS, STYLE, legend_below, save
+from benchmarks.options import read_options
 from benchmarks.platforms import use
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
@@ -151,7 +151,7 @@ def _cooldowns(ax: Axes) -> None:
         ax.plot(FRACTIONS, rates, color=colour, label=f"optimal rate, {steps} steps")
         ax.plot(FRACTIONS, values, "--", color=colour, label="bound at the optimal rate")
     ax.set(xlabel="cooldown fraction", ylabel="ratio to a constant rate")
-    _legend_below(ax)
+    legend_below(ax, columns=2)
 
 
 def _extensions(ax: Axes, extensions: Sequence[Extension]) -> None:
@@ -164,11 +164,7 @@ def _extensions(ax: Axes, extensions: Sequence[Extension]) -> None:
     for (label, first, values), colour in zip(curves, COLOURS, strict=False):
         ax.plot(times, [first, *values], "o-", color=colour, label=label)
     ax.set(xlabel="length, as a multiple of the first run", ylim=(0, 1.05))
-    _legend_below(ax)
-
-
-def _legend_below(ax: Axes) -> None:
-    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    legend_below(ax, columns=2)
 
 
 def seconds(steps: int) -> tuple[float, float, float]:
@@ -286,9 +282,7 @@ def show_best_peaks(options: Options, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables and draw the figure; `arguments` defaults to `sys.argv[1:]`."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks bounds", description=__doc__, args=arguments
-    )
+    options = read_options(Options, "bounds", arguments)
     console = Console(width=110)
     if options.runs:
         show_best_peaks(options, console)
@@ -300,13 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(shapes)
     extensions = [extended(options.base, times) for times in options.times]
     longer = Table(
-        "times",
-        "rate",
-        "cooldown",
-        "factor",
-        "bound, same rate",
-        "longer cooldown",
-        "lower rate",
+        *("times", "rate", "cooldown", "factor"),
+        *("bound, same rate", "longer cooldown", "lower rate"),
         title=f"WSD with 20 % cooldown, extended from {options.base} steps; bounds over that of a "
         "tuned linear decay",
     )
@@ -319,7 +308,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         speed.add_row(f"{steps:,}", *(f"{number:.3g}" for number in seconds(steps)))
     console.print(speed)
     draw(options.out, extensions)
-
-
-if __name__ == "__main__":
-    main()

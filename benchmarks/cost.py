@@ -6,8 +6,6 @@ Adam. With `--tpu`, compiles the same update ahead of time for TPUs; this needs 
 the state smaller.
 """
 
-import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
@@ -30,10 +27,12 @@ from rich.progress import track
 from rich.table import Table
 
 import lrsched
-from benchmarks.costs import format_number, interleaved_seconds
+from benchmarks.costs import REFERENCE, interleaved_seconds, twin
+from benchmarks.options import read_options
 from benchmarks.policies import adam
+from benchmarks.report.measured import of_transforms
 from benchmarks.runs import run_of
-from benchmarks.store import PACKAGES
+from benchmarks.store import PACKAGES, RESULTS, versions, write_json
 from benchmarks.traffic import collectives, cycles, kernels, least, moved, size
 from benchmarks.workloads import WORKLOADS
 from lrsched import tuning
@@ -90,13 +89,7 @@ OPTAX: dict[str, Transform] = {
     "schedule_free_adamw": optax.contrib.schedule_free_adamw(),
 }
 TRANSFORMS = LRSCHED | {f"optax {name}": transform for name, transform in OPTAX.items()}
-REFERENCE = "optax adam"
 TOPOLOGIES = ("v5e:2x4", "v5p:4x4x4")
-
-
-def twin(name: str) -> str:
-    """Return the name that a counterpart in optax would have in `TRANSFORMS`."""
-    return "optax " + name.partition("(")[0]
 
 
 def shapes(width: int = 256, blocks: int = 6) -> dict[str, jax.ShapeDtypeStruct]:
@@ -258,9 +251,10 @@ def quality(console: Console, seeds: int) -> None:
     """Train on digits with the options that make Prodigy's state smaller, and with Adam."""
     workload = WORKLOADS["digits-mlp"]
     data, steps = workload.data(), workload.steps
-    results = Table(title=f"{workload.title}: {steps} updates of half a cosine, {seeds} seeds")
-    for heading in ("optimizer", "state / parameters", "validation loss", "validation metric"):
-        results.add_column(heading)
+    results = Table(
+        *("optimizer", "state / parameters", "validation loss", "validation metric"),
+        title=f"{workload.title}: {steps} updates of half a cosine, {seeds} seeds",
+    )
     for name, (optimizer, rate) in NARROW.items():
         run = run_of(workload, data, optimizer)
         rows = tuning.sweep(run, [lrsched.cosine(rate, steps)], seeds=seeds, progress=False).table
@@ -270,27 +264,6 @@ def quality(console: Console, seeds: int) -> None:
             *(f"{rows[key].mean():.4f} ± {rows[key].std():.4f}" for key in ("loss", "metric")),
         )
     console.print(results)
-
-
-def table(title: str, costs: Mapping[str, Cost]) -> Table:
-    """Return a table with one row per transform of lrsched, and optax's numbers beside it."""
-    result = Table(title=title)
-    columns = [key for key in costs[REFERENCE] if key != "other_collectives"]
-    result.add_column("transform", no_wrap=True)
-    for column in columns:
-        result.add_column(column.replace("_", " "), justify="right")
-        # The lower bound holds for steps that compute their sums first, as those of lrsched do.
-        if column != "least":
-            result.add_column("optax", justify="right")
-    for name in [name for name in LRSCHED if name in costs]:
-        counterpart = costs.get(twin(name), {})
-        cells = [
-            format_number(cost.get(key))
-            for key in columns
-            for cost in ((costs[name],) if key == "least" else (costs[name], counterpart))
-        ]
-        result.add_row(name, *cells)
-    return result
 
 
 @dataclass(frozen=True)
@@ -307,7 +280,7 @@ class Options:
     """Number of runs of each optimizer with `--quality`."""
     transforms: tuple[str, ...] = tuple(LRSCHED)
     """Names of the transforms of lrsched. Their counterparts in optax are added."""
-    out: Path = Path(__file__).parent / "results"
+    out: Path = RESULTS
     """Folder of the JSON file with the numbers."""
 
 
@@ -325,23 +298,18 @@ def run(options: Options, console: Console) -> None:
         }
     else:
         costs = {f"this machine, {os.cpu_count()} cores": on_this_machine(names, options.rounds)}
-    for title, by_transform in costs.items():
-        console.print(table(title, by_transform))
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES[:5]}
-    record = {"versions": versions, "platform": platform.platform(), "costs": costs}
-    options.out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "versions": versions(*PACKAGES[:5]),
+        "platform": platform.platform(),
+        "costs": costs,
+    }
+    for each in of_transforms(record):
+        console.print(each.render())
     file = options.out / ("cost-tpu.json" if options.tpu else "cost.json")
-    file.write_text(json.dumps(record, indent=1))
+    write_json(file, record)
     console.print(f"Wrote {file}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; `arguments` defaults to `sys.argv[1:]`."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks cost", description=__doc__, args=arguments
-    )
-    run(options, Console())
-
-
-if __name__ == "__main__":
-    main()
+    run(read_options(Options, "cost", arguments), Console())

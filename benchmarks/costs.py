@@ -1,6 +1,5 @@
 """Interleaved timing of programs, and the table that the cost benchmarks print and write."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 from rich.table import Table
+
+from benchmarks.store import write_json
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,16 @@ class CostTable:
 
     def write(self, path: Path) -> None:
         """Write the table as JSON, which `python -m benchmarks report` reads."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1))
+        write_json(path, asdict(self))
+
+
+REFERENCE = "optax adam"
+"""Transform whose time is the unit."""
+
+
+def twin(name: str) -> str:
+    """Return the name that the counterpart in optax of a transform of lrsched would have."""
+    return "optax " + name.partition("(")[0]
 
 
 def format_number(value: Any) -> str:

@@ -7,7 +7,6 @@ findings in a confusion table. All runs of a problem are one compiled program.
 
 import functools
 import itertools
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
 
 import lrsched
+from benchmarks.options import read_options
 from benchmarks.platforms import use
+from benchmarks.store import RESULTS, write_json
 
 STEPS = 300
 BATCH = 32
@@ -161,14 +161,7 @@ def num_layers(problem_name: str) -> int:
 
 def stacked(runs: Sequence[Run]) -> Run:
     """Stack runs into one `Run` whose leaves have a leading axis of runs."""
-    peak, warmup, end, factors, seed = (np.stack(x) for x in zip(*runs, strict=True))
-    return Run(
-        np.float32(peak),
-        np.int32(warmup),
-        np.int32(end),
-        np.float32(factors),
-        np.uint32(seed),
-    )
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
 
 
 BEST = {
@@ -310,15 +303,13 @@ class Options:
     """Seeds of the runs. The thresholds of `lrsched.diagnose` were chosen on the seeds 0 and 1."""
     verbose: bool = False
     """Whether to print the findings of each run."""
-    out: Path = Path(__file__).parent / "results" / "diagnose.json"
+    out: Path = RESULTS / "diagnose.json"
     """JSON file of the rows."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and diagnose all cases, print the table and write the rows."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks diagnose", description=__doc__, args=arguments
-    )
+    options = read_options(Options, "diagnose", arguments)
     use("cpu")
     console, rows = Console(), []
     for problem, optimizer in BEST:
@@ -331,5 +322,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 mark = "" if row.is_right else "  WRONG"
                 console.print(f"{row.case}, loss {row.loss:.3g}{mark}\n{row.sentences}\n")
     console.print(confusion(rows))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps([row._asdict() for row in rows], indent=1))
+    write_json(options.out, [row._asdict() for row in rows])

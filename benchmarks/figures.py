@@ -108,6 +108,11 @@ def band(axes: Axes, x: np.ndarray, curves: np.ndarray, colour: str, **style: An
     axes.fill_between(x, lows, highs, color=colour, alpha=0.12, linewidth=0)
 
 
+def legend_below(axes: Axes, columns: int) -> None:
+    """Draw the legend beneath the label of the horizontal axis, where it hides no curve."""
+    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write the figure to a file of the kind of its suffix and close it.
 

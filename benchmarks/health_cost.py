@@ -7,7 +7,6 @@ the turns.
 
 import functools
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
 import lrsched
+from benchmarks.costs import interleaved_seconds
+from benchmarks.options import read_options
 from benchmarks.platforms import use
 from benchmarks.workloads.transformer import Block
 
@@ -80,9 +80,7 @@ VARIANTS: dict[str, tuple[Callable[[], Any], str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the ratios; `arguments` defaults to `sys.argv[1:]`."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks health-cost", description=__doc__, args=arguments
-    )
+    options = read_options(Options, "health-cost", arguments)
     use("cpu")
     console, ratios = Console(), time_ratios(options)
     table = Table("step", "baseline", "ratio", "lower quartile", "upper quartile")
@@ -105,7 +103,8 @@ def time_ratios(options: Options) -> dict[str, list[float]]:
         logits = nnx.merge(graph, state)(batch[:, :-1])
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:]).mean()
 
-    def step_of(optimizer: Any) -> tuple[Callable[[Any, Any], Any], Any]:
+    def twice(optimizer: Any) -> tuple[Callable[[Any, Any], Any], Any]:
+        """Return two steps in a row, which make one update of MultiSteps, and their carry."""
         optimizer = optax.with_extra_args_support(optimizer)
 
         @functools.partial(jax.jit, donate_argnums=(0, 1))
@@ -114,22 +113,18 @@ def time_ratios(options: Options) -> dict[str, list[float]]:
             updates, state = optimizer.update(gradients, state, params, value=value)
             return optax.apply_updates(params, updates), state
 
-        return step, (jax.tree.map(jnp.copy, start), optimizer.init(start))
+        carry = jax.tree.map(jnp.copy, start), optimizer.init(start)
+        return lambda *carry: step(*step(*carry)), carry
 
-    steps = {name: step_of(make()) for name, (make, _) in VARIANTS.items()}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(options.turns + 1):
-        for name, (step, carry) in list(steps.items()):
-            begin = time.perf_counter()
-            # Two calls make one update of MultiSteps; the other variants are timed alike.
-            for _ in range(2):
-                carry = step(*carry)
-            jax.block_until_ready(carry)
-            # The first turn compiles.
-            if turn:
-                times[name].append(time.perf_counter() - begin)
-            steps[name] = step, carry
+    programs, carries = {}, {}
+    for name, (make, _) in VARIANTS.items():
+        programs[name], carry = twice(make())
+        # The first call compiles and is not timed.
+        carries[name] = programs[name](*carry)
+    seconds = interleaved_seconds(
+        programs, carries, (), range(options.turns), np.random.default_rng(0)
+    )
     return {
-        name: [a / b for a, b in zip(times[name], times[baseline or name], strict=True)]
+        name: (seconds[name] / seconds[baseline or name]).tolist()
         for name, (_, baseline) in VARIANTS.items()
     }

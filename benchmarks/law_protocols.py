@@ -19,6 +19,7 @@ from scipy.stats import spearmanr
 
 import lrsched
 from benchmarks.figures import COLOURS, STYLE, save
+from benchmarks.tables import of_rows
 from lrsched import theory
 
 LAWS = ("auto", "norm-aware", "multi-power")
@@ -103,15 +104,18 @@ def read_schaipp(directory: Path) -> list[Run]:
     return runs
 
 
+def last_interval(law: theory.LossLaw, curve: theory.LossCurve) -> tuple[float, float]:
+    """Return the interval of the last record of a run."""
+    # The last record may be before the end: 200 updates in the 124M study.
+    rates = np.asarray(curve.rates)[: int(np.asarray(curve.steps)[-1])]
+    low, high = law.final_interval(rates.astype(np.float32))
+    return float(low), float(high)
+
+
 def finals(law: theory.LossLaw, runs: Iterable[Run]) -> np.ndarray:
     """Predict the last records with their intervals, ``(runs, 3)``."""
-    rows = []
-    for run in runs:
-        # The last record of a run of this study is 200 updates before its end.
-        rates = np.asarray(run.curve.rates)[: int(np.asarray(run.curve.steps)[-1])]
-        low, high = map(float, law.final_interval(rates.astype(np.float32)))
-        rows.append((np.sqrt(low * high), low, high))
-    return np.array(rows)
+    ends = np.array([last_interval(law, run.curve) for run in runs])
+    return np.column_stack([np.sqrt(ends.prod(axis=1)), ends])
 
 
 def ranks(runs: Sequence[Run], predicted: np.ndarray) -> list[float]:
@@ -125,20 +129,27 @@ def ranks(runs: Sequence[Run], predicted: np.ndarray) -> list[float]:
     return result
 
 
+def errors_of(runs: Sequence[Run], predicted: np.ndarray) -> dict[str, Any]:
+    """Return the number of runs, the error of their predictions and how many intervals hold."""
+    seen = np.array([run.final for run in runs])
+    return {
+        "runs": len(runs),
+        "rms": float(np.sqrt(np.mean((predicted[:, 0] - seen) ** 2))),
+        "within": float(np.mean((predicted[:, 1] <= seen) & (seen <= predicted[:, 2]))),
+    }
+
+
 def row_of(name: str, law: str, runs: Sequence[Run], predicted: np.ndarray) -> dict[str, Any]:
     """Score predictions of final losses."""
     seen = np.array([run.final for run in runs])
-    errors = predicted[:, 0] - seen
     each = ranks(runs, predicted[:, 0])
     return {
         "protocol": name,
         "law": law,
-        "runs": len(runs),
-        "rms": float(np.sqrt(np.mean(errors**2))),
-        "bias": float(errors.mean()),
+        **errors_of(runs, predicted),
+        "bias": float((predicted[:, 0] - seen).mean()),
         "rank": float(np.mean(each)),
         "worst rank": float(np.min(each)),
-        "within": float(np.mean((predicted[:, 1] <= seen) & (seen <= predicted[:, 2]))),
         "seen": seen.tolist(),
         "predicted": predicted.tolist(),
     }
@@ -146,33 +157,27 @@ def row_of(name: str, law: str, runs: Sequence[Run], predicted: np.ndarray) -> d
 
 def splits(runs: Sequence[Run]) -> dict[str, list[tuple[list[Run], list[Run]]]]:
     """Return the protocols: lists of pairs of fitted runs and predicted runs, by name."""
-    peaks = sorted({run.peak for run in runs})
     shapes = sorted({run.shape for run in runs})
-    result: dict[str, list[tuple[list[Run], list[Run]]]] = {}
-    left_out = result.setdefault("unseen shapes, seen peak", [])
-    for peak in peaks:
+    result: dict[str, list[tuple[list[Run], list[Run]]]] = {
+        "unseen shapes, seen peak": [],
+        "three runs, same peak": [],
+        "three runs, other peak": [],
+        "unseen peak": [],
+    }
+    for peak in sorted({run.peak for run in runs}):
+        at_peak = [run for run in runs if run.peak == peak]
+        other = [run for run in runs if run.peak != peak]
+        few = [run for run in at_peak if (run.shape, run.steps) in FEW]
         for fold in range(FOLDS):
             # The constant run is the trunk of all cooldowns, so it is always fitted.
             unseen = [s for i, s in enumerate(shapes) if i % FOLDS == fold and s != "constant"]
-            at_peak = [run for run in runs if run.peak == peak]
-            left_out.append(
-                (
-                    [run for run in at_peak if run.shape not in unseen],
-                    [run for run in at_peak if run.shape in unseen],
-                )
-            )
-    for peak in peaks:
-        few = [run for run in runs if run.peak == peak and (run.shape, run.steps) in FEW]
-        rest = [run for run in runs if run.peak == peak and (run.shape, run.steps) not in FEW]
-        result.setdefault("three runs, same peak", []).append((few, rest))
-    for peak in peaks:
-        few = [run for run in runs if run.peak == peak and (run.shape, run.steps) in FEW]
-        other = [run for run in runs if run.peak != peak]
-        result.setdefault("three runs, other peak", []).append((few, other))
-    for peak in peaks:
-        at_peak = [run for run in runs if run.peak == peak]
-        other = [run for run in runs if run.peak != peak]
-        result.setdefault("unseen peak", []).append((at_peak, other))
+            fitted = [run for run in at_peak if run.shape not in unseen]
+            predicted = [run for run in at_peak if run.shape in unseen]
+            result["unseen shapes, seen peak"].append((fitted, predicted))
+        others_at_peak = [run for run in at_peak if (run.shape, run.steps) not in FEW]
+        result["three runs, same peak"].append((few, others_at_peak))
+        result["three runs, other peak"].append((few, other))
+        result["unseen peak"].append((at_peak, other))
     return result
 
 
@@ -214,13 +219,7 @@ def judge_early(runs: Sequence[Run], law: str = "auto") -> dict[str, Any]:
         targets.append(run)
         predicted.append((result.loss, result.low, result.high))
     rows = np.array(predicted)
-    seen = np.array([run.final for run in targets])
-    return {
-        "runs": len(targets),
-        "rms": float(np.sqrt(np.mean((rows[:, 0] - seen) ** 2))),
-        "within": float(np.mean((rows[:, 1] <= seen) & (seen <= rows[:, 2]))),
-        "width": float(np.mean(rows[:, 2] - rows[:, 1])),
-    }
+    return errors_of(targets, rows) | {"width": float(np.mean(rows[:, 2] - rows[:, 1]))}
 
 
 def judge_intervals(directory: Path, scale: float = 1.0) -> list[dict[str, Any]]:
@@ -265,8 +264,7 @@ def judge_intervals(directory: Path, scale: float = 1.0) -> list[dict[str, Any]]
                 unseen += [(other[i], False) for i in random.permutation(len(other))[:10]]
                 size = "3" if count == 3 else "4 to 5" if count < 6 else "6 or more"
                 for curve, is_seen in unseen:
-                    rates = np.asarray(curve.rates)[: int(np.asarray(curve.steps)[-1])]
-                    ends = np.log([float(x) for x in law.final_interval(rates.astype(np.float32))])
+                    ends = np.log(last_interval(law, curve))
                     error = ends.mean() - np.log(np.asarray(curve.losses)[-1])
                     found.setdefault((name, size, is_seen), []).append((error, np.ptp(ends) / 2))
     rows = []
@@ -361,20 +359,20 @@ def alternatives(runs: Sequence[Run]) -> theory.ComparisonResult:
 
 def show(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table with one row per protocol and law."""
-    names = ("protocol", "law", "RMS", "bias", "rank", "worst rank", "within 95 %", "s a fit")
-    table = Table(*names, title="124M: final losses of unseen runs")
-    for row in rows:
-        table.add_row(
-            row["protocol"],
-            row["law"],
-            f"{row['rms']:.4f}",
-            f"{row['bias']:+.4f}",
-            f"{row['rank']:.2f}",
-            f"{row['worst rank']:.2f}",
-            f"{row['within']:.2f}",
-            f"{row['seconds'] / row['fits']:.1f}",
-        )
-    return table
+    lines = [
+        {
+            "protocol": row["protocol"],
+            "law": row["law"],
+            "RMS": f"{row['rms']:.4f}",
+            "bias": f"{row['bias']:+.4f}",
+            "rank": f"{row['rank']:.2f}",
+            "worst rank": f"{row['worst rank']:.2f}",
+            "within 95 %": f"{row['within']:.2f}",
+            "s a fit": f"{row['seconds'] / row['fits']:.1f}",
+        }
+        for row in rows
+    ]
+    return of_rows("124M: final losses of unseen runs", lines)
 
 
 def draw(

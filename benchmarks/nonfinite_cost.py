@@ -6,7 +6,6 @@ the method alone, `"skip"` also with `optax.apply_if_finite` around it. With `--
 steps for a TPU and compares the compiler's estimates of their cycles.
 """
 
-import importlib.metadata
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 
 import lrsched
-from benchmarks.cost import TRANSFORMS, twin
-from benchmarks.costs import CostTable, interleaved_seconds
+from benchmarks.cost import TRANSFORMS
+from benchmarks.costs import CostTable, interleaved_seconds, twin
+from benchmarks.options import read_options
+from benchmarks.store import RESULTS, versions
 from benchmarks.traffic import cycles, moved
 
 POLICIES = ("propagate", "zero", "skip")
@@ -152,7 +152,7 @@ def results_table(measured: Mapping[str, Mapping[str, Any]], options: "Options")
         caption="over_guarded: skip over optax.apply_if_finite around optax's method",
         columns=["method", *columns],
         rows=[[name, *(cell(row[key]) for key in columns)] for name, row in measured.items()],
-        versions={name: importlib.metadata.version(name) for name in ("jax", "optax")},
+        versions=versions("jax", "optax"),
     )
 
 
@@ -166,7 +166,7 @@ class Options:
     """Number of timings of every step."""
     methods: tuple[str, ...] = tuple(METHODS)
     """Names of the methods."""
-    out: Path = Path(__file__).parent / "results"
+    out: Path = RESULTS
     """Folder of the JSON file with the table."""
 
 
@@ -188,11 +188,4 @@ def run(options: Options, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; `arguments` defaults to `sys.argv[1:]`."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks nonfinite-cost", description=__doc__, args=arguments
-    )
-    run(options, Console())
-
-
-if __name__ == "__main__":
-    main()
+    run(read_options(Options, "nonfinite-cost", arguments), Console())

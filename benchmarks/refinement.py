@@ -13,12 +13,12 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 import lrsched
-from benchmarks.figures import COLOURS, STYLE, save
+from benchmarks.figures import COLOURS, STYLE, legend_below, save
+from benchmarks.options import read_options
 from benchmarks.platforms import use
 from benchmarks.runs import run_of
 from benchmarks.workloads import WORKLOADS
@@ -142,8 +142,8 @@ def draw(path: Path, refinements: Sequence[Refinement]) -> None:
             right.plot(steps, 1 - steps / steps[-1], "--", color="#999999", label="linear")
             left.set(yscale="log", ylabel="norm over its median", title=each.workload.title)
             right.set(ylabel="rate over its peak")
-            for ax in (left, right):  # beneath the curves, not on them
-                ax.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
+            for ax in (left, right):
+                legend_below(ax, columns=3)
         axes[-1, 0].set_xlabel("step")
         axes[-1, 1].set_xlabel("step")
         save(figure, path)
@@ -151,9 +151,7 @@ def draw(path: Path, refinements: Sequence[Refinement]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Refine the schedules, draw the figure, print the results and compare the schedules."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks refinement", description=__doc__, args=arguments
-    )
+    options = read_options(Options, "refinement", arguments)
     use("cpu")
     console, workloads = Console(), [WORKLOADS[name] for name in options.workloads]
     refinements = [refine(replace(w, steps=w.steps_of(options.scale))) for w in workloads]
@@ -171,7 +169,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for shape, (peak, losses) in compare(each, options).items():
                 table.add_row(shape, f"{peak:.2g}", f"{losses.mean():.4f} ± {losses.std():.4f}")
             console.print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,6 @@ the exponent of the rule. Compares the loss at the peak that the rule predicts f
 size with the best loss.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.options import read_options
 from benchmarks.platforms import use
 from benchmarks.runs import final_losses, run_of
+from benchmarks.store import RESULTS, write_json
+from benchmarks.tables import of_rows
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.digits_mlp import mlp
 from lrsched import scaling
@@ -36,7 +36,7 @@ class Options:
     """Number of rates of each sweep, over four decades."""
     seeds: int = 4
     """Number of runs of each rate."""
-    out: Path = Path(__file__).parent / "results" / "scaling-rules.json"
+    out: Path = RESULTS / "scaling-rules.json"
     """JSON file of the numbers."""
 
 
@@ -142,39 +142,21 @@ def measure(case: Case, options: Options) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the sweeps, print the table and write the numbers."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks scaling-rules", description=__doc__, args=arguments
-    )
+    options = read_options(Options, "scaling-rules", arguments)
     use("cpu")
-    console, rows = Console(), []
-    table = Table(
-        "rule",
-        "sizes",
-        "best peaks",
-        "peaks of the rule",
-        "exponent",
-        "exponent of the rule",
-        "best loss",
-        "loss of the rule",
-        title="Scaling rules, MLP on digits",
-    )
-    for case in CASES:
-        result = measure(case, options)
-        rows.append(result)
-        table.add_row(
-            result["title"],
-            ", ".join(map(str, result["sizes"])),
-            ", ".join(f"{x:.2g}" for x in result["peaks"]),
-            ", ".join(f"{x:.2g}" for x in result["carried"]),
-            "{:.2f} ({:.2f} to {:.2f})".format(result["exponent"], *result["interval"]),
-            f"{result['rule']:g}",
-            ", ".join(f"{x:.3f}" for x in result["best loss"]),
-            ", ".join(f"{x:.3f}" for x in result["carried loss"]),
-        )
-    console.print(table)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(rows, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+    results = [measure(case, options) for case in CASES]
+    rows = [
+        {
+            "rule": result["title"],
+            "sizes": ", ".join(map(str, result["sizes"])),
+            "best peaks": ", ".join(f"{x:.2g}" for x in result["peaks"]),
+            "peaks of the rule": ", ".join(f"{x:.2g}" for x in result["carried"]),
+            "exponent": "{:.2f} ({:.2f} to {:.2f})".format(result["exponent"], *result["interval"]),
+            "exponent of the rule": f"{result['rule']:g}",
+            "best loss": ", ".join(f"{x:.3f}" for x in result["best loss"]),
+            "loss of the rule": ", ".join(f"{x:.3f}" for x in result["carried loss"]),
+        }
+        for result in results
+    ]
+    Console().print(of_rows("Scaling rules, MLP on digits", rows))
+    write_json(options.out, results)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
 
 import lrsched
 from benchmarks.costs import CostTable
-from benchmarks.store import RESULTS
+from benchmarks.options import read_options
+from benchmarks.store import RESULTS, versions
 
 STEPS, UPDATES, PEAKS = 10_000, 1000, 8
 
@@ -159,7 +158,7 @@ def evaluation(rounds: int, seconds: float) -> CostTable:
         "compiled loop. Program: lines of StableHLO.",
         columns=["schedule", *modes, "program, lines"],
         rows=rows,
-        versions=versions(),
+        versions=versions("jax", "optax"),
     )
 
 
@@ -176,7 +175,7 @@ def traces() -> CostTable:
         "be set, but a new schedule needs a new step.",
         columns=["change", "lrsched", "optax.adam(schedule)", "inject_hyperparams"],
         rows=rows,
-        versions=versions(),
+        versions=versions("jax", "optax"),
     )
 
 
@@ -254,11 +253,6 @@ def optax_traces(change: str) -> tuple[str, str]:
     return str(closures), str(step.count - 1)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the measured packages."""
-    return {name: version(name) for name in ("jax", "optax")}
-
-
 @dataclass(frozen=True)
 class Options:
     """Options of the benchmark."""
@@ -273,7 +267,7 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables and write them; `arguments` defaults to `sys.argv[1:]`."""
-    options = tyro.cli(Options, prog="python -m benchmarks schedules", args=arguments)
+    options = read_options(Options, "schedules", arguments)
     console = Console()
     for name, table in {
         "schedules": evaluation(options.rounds, options.seconds),
@@ -281,7 +275,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }.items():
         console.print(table.render())
         table.write(options.out / f"{name}.json")
-
-
-if __name__ == "__main__":
-    main()

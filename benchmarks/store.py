@@ -21,11 +21,21 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("lrsched-jax", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn", "mlxtend")
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write JSON values to a file, whose folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1))
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of installed packages by name."""
+    return {package: importlib.metadata.version(package) for package in packages}
+
+
 def made_on() -> dict[str, Any]:
     """Return the versions of the packages and a description of this machine."""
     return {
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in PACKAGES},
+        "versions": {"python": platform.python_version(), **versions(*PACKAGES)},
         "machine": {
             "platform": platform.platform(),
             "cores": os.cpu_count(),

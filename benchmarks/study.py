@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
 from benchmarks import figures, tables
+from benchmarks.options import read_options
 from benchmarks.platforms import use
 from benchmarks.policies import POLICIES, SIX
 from benchmarks.protocol import Bench, Protocol, Trial
@@ -23,19 +24,12 @@ from benchmarks.store import RESULTS, Store, made_on, write_study
 from benchmarks.workloads import WORKLOADS
 
 
-@dataclass(frozen=True)
-class Study:
-    """Options of a study."""
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Options of every study."""
 
-    workloads: tuple[str, ...] = tuple(WORKLOADS)[:7]
-    """Names of the workloads. Defaults to those whose data pip installs. A workload without data on
-    this machine is skipped with a message."""
-    policies: tuple[str, ...] = tuple(POLICIES)
-    """Names of the learning-rate policies."""
-    budgets: tuple[float, ...] = ()
-    """Multiples of each workload's number of updates. Defaults to the budgets of the workload."""
     rates: int = 9
-    """Number of rates that each policy is tuned over."""
+    """Number of rates that each policy is tuned over. With 1, no policy is tuned."""
     seeds: int = 5
     """Number of scored runs."""
     tuning_seeds: int | None = None
@@ -46,6 +40,19 @@ class Study:
     """Platform of the runs."""
     out: Path = RESULTS / "run"
     """Path of the results without extension; .json.gz and .svg are appended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Tuning):
+    """Options of a study."""
+
+    workloads: tuple[str, ...] = tuple(WORKLOADS)[:7]
+    """Names of the workloads. Defaults to those whose data pip installs. A workload without data on
+    this machine is skipped with a message."""
+    policies: tuple[str, ...] = tuple(POLICIES)
+    """Names of the learning-rate policies."""
+    budgets: tuple[float, ...] = ()
+    """Multiples of each workload's number of updates. Defaults to the budgets of the workload."""
 
     def __post_init__(self) -> None:
         for what, names, choices in (
@@ -81,28 +88,16 @@ QUICK = Study(
 FULL = Study(out=RESULTS / "full")
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, kw_only=True)
+class Run(Tuning):
     """Options of a study of one workload."""
 
     workload: Annotated[str, tyro.conf.Positional]
     """Name of the workload."""
     policy: tuple[str, ...] = tuple(POLICIES)
     """Names of the learning-rate policies."""
-    seeds: int = 5
-    """Number of scored runs."""
     budget: tuple[float, ...] = (1.0,)
     """Multiples of the workload's number of updates."""
-    rates: int = 9
-    """Number of rates that each policy is tuned over. With 1, no policy is tuned."""
-    tuning_seeds: int | None = None
-    """Number of tuning runs per rate. Defaults to the number of the workload."""
-    seed: int = 0
-    """Seed of the draw of the rates, from which all other seeds are derived."""
-    platform: Literal["cpu", "gpu"] = "cpu"
-    """Platform of the runs."""
-    out: Path = RESULTS / "run"
-    """Path of the results without extension; .json.gz and .svg are appended."""
 
     def __post_init__(self) -> None:
         _ = self.study
@@ -225,18 +220,14 @@ def _announce(benches: Sequence[Bench], study: Study, store: Store, console: Con
 
 def run(arguments: Sequence[str]) -> None:
     """Run `python -m benchmarks run WORKLOAD`: tune and score policies on one workload."""
-    options = tyro.cli(Run, prog="python -m benchmarks run", args=arguments)
-    conduct(options.study, Console())
+    conduct(read_options(Run, "run", arguments).study, Console())
 
 
 def quick(arguments: Sequence[str]) -> None:
     """Run `python -m benchmarks quick`: six policies on two workloads, under 3 minutes."""
-    conduct(
-        tyro.cli(Study, prog="python -m benchmarks quick", default=QUICK, args=arguments), Console()
-    )
+    conduct(read_options(Study, "quick", arguments, QUICK), Console())
 
 
 def full(arguments: Sequence[str]) -> None:
     """Run `python -m benchmarks full`: print an estimate of the time, then run all policies."""
-    study = tyro.cli(Study, prog="python -m benchmarks full", default=FULL, args=arguments)
-    conduct(study, Console(), announce=True)
+    conduct(read_options(Study, "full", arguments, FULL), Console(), announce=True)

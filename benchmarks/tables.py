@@ -1,6 +1,6 @@
 """Tables for the terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from rich.table import Table
@@ -11,21 +11,28 @@ from benchmarks.protocol import Trial
 from benchmarks.workloads import WORKLOADS
 
 
+def of_rows(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
+    """Return a table of rows with the same keys, which are the headings."""
+    table = Table(*(rows[0] if rows else ()), title=title)
+    for row in rows:
+        table.add_row(*row.values())
+    return table
+
+
 def workloads() -> Table:
     """Return the table of the workloads."""
-    table = Table(
-        "workload", "model and data", "updates", "budgets", "source", "available", title="Workloads"
-    )
-    for name, workload in WORKLOADS.items():
-        table.add_row(
-            name,
-            workload.title,
-            f"{workload.steps} of {workload.batch_size}",
-            ", ".join(f"x{budget:g}" for budget in workload.budgets),
-            workload.source,
-            "yes" if workload.is_here() else "no",
-        )
-    return table
+    rows = [
+        {
+            "workload": name,
+            "model and data": workload.title,
+            "updates": f"{workload.steps} of {workload.batch_size}",
+            "budgets": ", ".join(f"x{budget:g}" for budget in workload.budgets),
+            "source": workload.source,
+            "available": "yes" if workload.is_here() else "no",
+        }
+        for name, workload in WORKLOADS.items()
+    ]
+    return of_rows("Workloads", rows)
 
 
 def policies() -> Table:

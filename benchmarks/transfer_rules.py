@@ -5,7 +5,6 @@ prediction of a rule of `lrsched.scaling.transfer` from the smallest size. A rul
 the 95 % interval of their ratio over seeds is within a factor of 1.5.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from rich.console import Console
-from rich.table import Table
 
 import lrsched
+from benchmarks.options import read_options
+from benchmarks.store import RESULTS, write_json
+from benchmarks.tables import of_rows
 from lrsched import scaling
 from lrsched.scaling import Size, transfer
 
@@ -50,7 +50,7 @@ class Options:
     """Number of updates of the transformer."""
     only: str = ""
     """Substring of the names of the rules to measure, such as "batch". Empty measures all."""
-    out: Path = Path(__file__).parent / "results" / "transfer-rules.json"
+    out: Path = RESULTS / "transfer-rules.json"
     """JSON file of the numbers."""
 
 
@@ -325,16 +325,12 @@ def cases(options: Options) -> list[Case]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the sweeps, print the table and write the numbers."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks transfer-rules", description=__doc__, args=arguments
-    )
+    options = read_options(Options, "transfer-rules", arguments)
     rates = options.lowest * 2.0 ** np.arange(options.rates)
     problems = {"MLP": mlp(), "transformer": transformer()}
     known: dict[str, np.ndarray] = {}
     rows = []
-    table = Table(
-        "model", "rule", "sizes", "best peaks", "predicted / best", "verdict at the largest"
-    )
+    lines = []
     started = time.monotonic()
     for case in cases(options):
         if options.only not in f"{case.problem} {case.rule}":
@@ -355,13 +351,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ratios.append(ratio_interval(best[0] * factor / case.factors[0], one))
         means = [float(np.exp(np.log(one).mean())) for one in best]
         shown = ", ".join(f"{m:.2f} ({low:.2f} to {high:.2f})" for m, low, high in ratios[1:])
-        table.add_row(
-            case.problem,
-            case.rule,
-            ", ".join(map(str, case.sizes)),
-            ", ".join(f"{mean:.2g}" for mean in means),
-            shown,
-            verdict(*ratios[-1][1:]),
+        said = verdict(*ratios[-1][1:])
+        lines.append(
+            {
+                "model": case.problem,
+                "rule": case.rule,
+                "sizes": ", ".join(map(str, case.sizes)),
+                "best peaks": ", ".join(f"{mean:.2g}" for mean in means),
+                "predicted / best": shown,
+                "verdict at the largest": said,
+            }
         )
         rows.append(
             {
@@ -370,14 +369,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "sizes": case.sizes,
                 "peaks": means,
                 "ratios": ratios,
-                "verdict": verdict(*ratios[-1][1:]),
+                "verdict": said,
             }
         )
         print(f"{time.monotonic() - started:.0f} s: {rows[-1]}", flush=True)
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(rows, indent=1))
-    Console(width=200).print(table)
-
-
-if __name__ == "__main__":
-    main()
+    write_json(options.out, rows)
+    Console(width=200).print(of_rows("Rules of transfer", lines))

@@ -7,11 +7,9 @@ float32. The rows of PyTorch need `pip install torch`.
 """
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,15 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from flax import nnx
 from rich.console import Console
 
 import lrsched
 from benchmarks.costs import CostTable
+from benchmarks.options import read_options
 from benchmarks.policies import Optimizer, adam
 from benchmarks.runs import run_of
-from benchmarks.store import RESULTS
+from benchmarks.store import RESULTS, versions, write_json
 from benchmarks.workloads.base import Data, Split
 from benchmarks.workloads.digits_mlp import WORKLOAD, mlp
 from lrsched import tuning
@@ -72,21 +70,20 @@ def fixed(transform: optax.GradientTransformation) -> Optimizer:
 
 
 CYCLES = [{"init_value": 0.0, "peak_value": RATE, "warmup_steps": 10, "decay_steps": 100}] * 4
+SCHEDULES: dict[str, tuple[Any, ...]] = {
+    "warmup_cosine_decay_schedule": (0.0, RATE, 20, STEPS),
+    "cosine_onecycle_schedule": (STEPS, RATE),
+    "sgdr_schedule": (CYCLES,),
+}
+"""Arguments of each schedule of optax and of its port."""
 OPTAX = (
-    Twin(
-        "warmup_cosine_decay_schedule",
-        with_adam(from_optax.warmup_cosine_decay_schedule(0.0, RATE, 20, STEPS)),
-        with_optax_adam(optax.warmup_cosine_decay_schedule(0.0, RATE, 20, STEPS)),
-    ),
-    Twin(
-        "cosine_onecycle_schedule",
-        with_adam(from_optax.cosine_onecycle_schedule(STEPS, RATE)),
-        with_optax_adam(optax.cosine_onecycle_schedule(STEPS, RATE)),
-    ),
-    Twin(
-        "sgdr_schedule",
-        with_adam(from_optax.sgdr_schedule(CYCLES)),
-        with_optax_adam(optax.sgdr_schedule(CYCLES)),
+    *(
+        Twin(
+            name,
+            with_adam(getattr(from_optax, name)(*arguments)),
+            with_optax_adam(getattr(optax, name)(*arguments)),
+        )
+        for name, arguments in SCHEDULES.items()
     ),
     Twin(
         "contrib.reduce_on_plateau",
@@ -266,7 +263,7 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train every pair, print the differences and write them."""
-    options = tyro.cli(Options, prog="python -m benchmarks twins", args=arguments)
+    options = read_options(Options, "twins", arguments)
     jax.config.update("jax_enable_x64", True)
     console, steps = Console(), options.steps
     rows, curves = [], {}
@@ -278,9 +275,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     for twin in OPTAX:
         compare("optax", twin.name, losses(twin.port, steps), losses(twin.original, steps))
-    versions = {name: version(name) for name in ("jax", "optax")}
+    packages = ["jax", "optax"]
     if find_spec("torch"):
-        versions["torch"] = version("torch")
+        packages.append("torch")
         compare("torch", "constant rate", losses(with_adam(RATE), steps), torch_losses(None, steps))
         for name in TORCH:
             original = torch_losses(torch_scheduler(name), steps)
@@ -293,12 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "docstring lists the deviations.",
         columns=["library", "original", "first 100 updates", f"all {steps}"],
         rows=rows,
-        versions=versions,
+        versions=versions(*packages),
     )
     console.print(table.render())
     table.write(options.out)
-    options.out.with_suffix(".curves.json").write_text(json.dumps(curves))
-
-
-if __name__ == "__main__":
-    main()
+    write_json(options.out.with_suffix(".curves.json"), curves)

@@ -5,8 +5,7 @@ sizes. Compares the best rate of each sweep, by its final validation loss, with 
 the suggestions of a range test and with `tuning.auto`.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +14,15 @@ from typing import Any
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import COLOURS, STYLE, save
+from benchmarks.figures import COLOURS, STYLE, legend_below, save
+from benchmarks.options import read_options
 from benchmarks.platforms import use
 from benchmarks.runs import OPTIMIZERS, RANGES, SHAPES, best_and_usable, final_losses, run_of
+from benchmarks.store import RESULTS, write_json
+from benchmarks.tables import of_rows
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Data, Split
 from benchmarks.workloads.digits_mlp import mlp
@@ -47,7 +48,7 @@ class Options:
     """Number of runs of each rate. At most two for the convolutional network."""
     workloads: tuple[str, ...] = ("digits-mlp", "mnist-cnn")
     """Workloads on which optimizers are compared. Sizes are compared on the first one."""
-    out: Path = Path(__file__).parent / "results" / "which-rate.svg"
+    out: Path = RESULTS / "which-rate.svg"
     """File of the figure. The numbers are written next to it as JSON."""
 
 
@@ -159,70 +160,49 @@ def _fewer(data: Data, examples: int) -> Data:
 
 def tables(results: dict[str, Any]) -> list[Table]:
     """Return the tables by optimizer, of the suggestions and by size."""
-    by_optimizer = Table(
-        "workload",
-        "optimizer",
-        "shape",
-        "best",
-        "usable",
-        "common advice",
-        "contains the best",
-        title="Usable rates",
-    )
-    suggested = Table(
-        "workload",
-        "optimizer",
-        "best",
-        "auto",
-        "90%",
-        "steepest",
-        "minimum/10",
-        "valley",
-        "slide",
-        "verdicts right",
-        title="Suggested peaks over the best peak of a sweep, linear to zero",
-    )
+    by_optimizer, suggested = [], []
     for row in results["optimizers"]:
         advice = ADVICE.get(row["optimizer"])
-        by_optimizer.add_row(
-            row["workload"],
-            row["optimizer"],
-            row["shape"],
-            f"{row['best']:.2g}",
-            f"{row['usable'][0]:.2g} to {row['usable'][1]:.2g}",
-            f"{advice[0]:g} to {advice[1]:g}" if advice else "",
-            ("yes" if advice[0] <= row["best"] <= advice[1] else "no") if advice else "",
+        names = {"workload": row["workload"], "optimizer": row["optimizer"]}
+        by_optimizer.append(
+            names
+            | {"shape": row["shape"], **_best_and_usable(row)}
+            | {
+                "common advice": f"{advice[0]:g} to {advice[1]:g}" if advice else "",
+                "contains the best": ("yes" if advice[0] <= row["best"] <= advice[1] else "no")
+                if advice
+                else "",
+            }
         )
         if row["shape"] == "linear to zero":
-            ratios = {"auto": row["auto"], **row["range test"]}
-            suggested.add_row(
-                row["workload"],
-                row["optimizer"],
-                f"{row['best']:.2g}",
-                *(f"{value / row['best']:.2f}" for value in ratios.values()),
-                "{} of {}".format(*row["verdicts right"]),
+            peaks = {"auto": row["auto"], **row["range test"]}
+            suggested.append(
+                names
+                | {"best": f"{row['best']:.2g}"}
+                | {method: f"{peak / row['best']:.2f}" for method, peak in peaks.items()}
+                | {"verdicts right": "{} of {}".format(*row["verdicts right"])}
             )
-    by_size = Table(
-        "optimizer",
-        "varied",
-        "size",
-        "best",
-        "usable",
-        "validation loss",
-        "training loss",
-        title="By data set and model size",
-    )
-    for row in results["sizes"]:
-        by_size.add_row(
-            row["optimizer"],
-            row["what"],
-            str(row["size"]),
-            f"{row['best']:.2g}",
-            f"{row['usable'][0]:.2g} to {row['usable'][1]:.2g}",
-            f"{row['validation at best']:.3f}",
-            f"{row['training at best']:.3f}",
-        )
-    return [by_optimizer, suggested, by_size]
+    by_size = [
+        {
+            "optimizer": row["optimizer"],
+            "varied": row["what"],
+            "size": str(row["size"]),
+            **_best_and_usable(row),
+            "validation loss": f"{row['validation at best']:.3f}",
+            "training loss": f"{row['training at best']:.3f}",
+        }
+        for row in results["sizes"]
+    ]
+    return [
+        of_rows("Usable rates", by_optimizer),
+        of_rows("Suggested peaks over the best peak of a sweep, linear to zero", suggested),
+        of_rows("By data set and model size", by_size),
+    ]
+
+
+def _best_and_usable(row: Mapping[str, Any]) -> dict[str, str]:
+    low, high = row["usable"]
+    return {"best": f"{row['best']:.2g}", "usable": f"{low:.2g} to {high:.2g}"}
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -255,13 +235,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
             ax.set(xscale="log", yscale="log", xlabel="peak learning rate", ylim=(None, 3))
             ax.set_ylabel("final validation loss")
             if ax.lines:
-                ax.legend(
-                    frameon=False,
-                    fontsize=8,
-                    loc="upper center",
-                    bbox_to_anchor=(0.5, -0.15),
-                    ncols=4,
-                )
+                legend_below(ax, columns=4)
         save(figure, path)
 
 
@@ -273,9 +247,7 @@ def _curve(ax: Any, row: dict[str, Any], label: str, colour: str, **style: Any) 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the sweeps, print the tables, draw the figure and write the numbers."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks which-rate", description=__doc__, args=arguments
-    )
+    options = read_options(Options, "which-rate", arguments)
     use("cpu")
     console = Console()
     results = {
@@ -286,5 +258,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for table in tables(results):
         console.print(table)
     draw(results, options.out)
-    options.out.with_suffix(".json").write_text(json.dumps(results, indent=1))
+    write_json(options.out.with_suffix(".json"), results)
     console.print(f"Wrote {options.out} and its numbers as JSON next to it")

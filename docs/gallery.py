@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 
 import lrsched as lr
+from lrsched.pictures import curves
 
 STEPS = 1000
 BLUE, GREY = "#0072B2", "#999999"
@@ -178,6 +179,12 @@ def shown_steps(schedule: lr.Schedule) -> int:
     """Return the number of steps to draw: a short horizon, or ``STEPS``."""
     is_short = schedule.horizon is not None and 0 < schedule.horizon < STEPS // 10
     return schedule.horizon if is_short else STEPS
+
+
+def svg(title: str, schedule: lr.Schedule) -> str:
+    """Return the picture of a schedule on a card."""
+    at, values = curves.sample(schedule, shown_steps(schedule), count=240)
+    return curves.svg(at, values, title, height=80)
 
 
 FAMILIES: Mapping[str, str] = {"power": "decay", "multiphase": "phases", "cyclic": "cycles"}

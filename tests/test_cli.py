@@ -229,6 +229,15 @@ def test_help_lists_the_commands(run):
         assert f"lrsched {name} [" in run(name, "--help")
 
 
+def test_help_after_a_name_lists_its_arguments(run):
+    about = run("show", "cosine", "--help").partition("\n\ncosine")[2]
+    assert about.startswith("(peak: FiniteFloat, steps: PositiveInt")
+    assert "  peak: " in about
+    assert run("show", "recipe:smollm2-135m", "--help").rstrip().endswith("as its cooldown.")
+    for words in (["--help", "cosine"], ["cosine(1.0, 10)", "--help"]):
+        assert "FiniteFloat" not in run("show", *words)
+
+
 def test_without_arguments_three_commands_are_shown_that_work(run):
     lines = [line.strip().partition("   ")[0] for line in run().splitlines() if line[:2] == "  "]
     commands = [shlex.split(line)[1:] for line in lines]

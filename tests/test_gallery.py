@@ -24,7 +24,7 @@ def test_a_new_schedule_needs_no_entry_in_the_documentation(monkeypatch):
     monkeypatch.setattr(lrsched, "__all__", [*lrsched.__all__, "smoothstep"])
     assert gallery.missing() == {"smoothstep"}
     assert gallery.pictures()["decay"]["smoothstep"] == module.smoothstep(1.0, steps=100)
-    monkeypatch.setattr(schedules, "_picture", lambda title, schedule: "<svg/>")
+    monkeypatch.setattr(schedules.gallery, "svg", lambda title, schedule: "<svg/>")
     assert "### [`smoothstep`]" in schedules.section()
     assert "| `lrsched.smoothstep(1.0, steps=100)` |" in schedules.others()
 

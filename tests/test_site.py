@@ -39,7 +39,7 @@ def registered():
 
 
 def test_the_gallery_has_every_registered_schedule_once(monkeypatch):
-    monkeypatch.setattr(schedules, "_picture", lambda title, schedule: "<svg/>")
+    monkeypatch.setattr(schedules.gallery, "svg", lambda title, schedule: "<svg/>")
     section = schedules.section()
     assert Counter(re.findall(r"^### \[`(\w+)`\]", section, re.MULTILINE)) == dict.fromkeys(
         registered(), 1
@@ -98,16 +98,15 @@ def test_the_metric_that_a_row_names_is_the_one_that_is_asked_for(name):
 @pytest.mark.parametrize("peer", LIBRARIES)
 def test_the_porting_page_has_every_name_of_a_peer(peer):
     module = importlib.import_module(f"lrsched.compat.{peer}")
-    assert porting.CALLS[peer].keys() == set(module.__all__) - {"Schedule"}
+    names = [call.partition("(")[0] for call in porting.CALLS[peer]]
+    assert sorted(names) == sorted(set(module.__all__) - {"Schedule"})
     assert f"<!-- generated: porting {peer} -->" in (DOCS / "porting.md").read_text()
 
 
 @pytest.mark.parametrize(
-    ("peer", "name"), [(peer, name) for peer in LIBRARIES for name in porting.CALLS[peer]]
+    ("peer", "call"), [(peer, call) for peer in LIBRARIES for call in porting.CALLS[peer]]
 )
-def test_a_ported_call_is_the_translated_one(peer, name):
-    call = porting.CALLS[peer][name]
-    assert call.startswith(f"{name}(")
+def test_a_ported_call_is_the_translated_one(peer, call):
     made = porting.evaluate(peer, call)
     if isinstance(made, lrsched.Schedule) and "lambda" not in call:
         assert made == parse_call(call, peer, porting.RATE)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
+from benchmarks.options import read_options
 from benchmarks.report.findings import Findings
 from benchmarks.report.measured import read
 from benchmarks.report.page import page, pictures
@@ -37,9 +37,7 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page and the figures."""
-    options = tyro.cli(
-        Options, prog="python -m benchmarks report", description=__doc__, args=arguments
-    )
+    options = read_options(Options, "report", arguments)
     files = [path for name in ("full", "quick") if (path := RESULTS / f"{name}.json.gz").exists()]
     if options.study is None and not files:
         raise SystemExit("There is no study yet: `python -m benchmarks quick` runs one.")

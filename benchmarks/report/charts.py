@@ -405,22 +405,20 @@ def short(value: float, _: object = None) -> str:
     return f"{value:.3g}"
 
 
-def grid(
-    panels: Mapping[str, Callable[[Axes], None]],
-    columns: int = 3,
-    xlabel: str = "",
-    ylabel: str = "",
+def family_grid(
+    policies: Sequence[str], draw: Callable[..., None], xlabel: str, ylabel: str
 ) -> Figure:
-    """Return a figure with a grid of titled charts.
+    """Return a figure with one chart for each family, which is in its foreground.
 
     Args:
-      panels: Function that draws on axes, by title.
-      columns: Maximum number of columns.
+      policies: Policies to draw.
+      draw: Function that draws on axes, with the policies in the foreground as ``about``.
       xlabel: Common label of the horizontal axes.
       ylabel: Common label of the vertical axes.
     """
-    rows = -(-len(panels) // columns)
-    columns = min(columns, len(panels))
+    by_family = groups(policies)
+    columns = min(3, len(by_family))
+    rows = -(-len(by_family) // columns)
     with plt.rc_context(PANEL):
         figure, axes = plt.subplots(
             rows,
@@ -429,10 +427,10 @@ def grid(
             squeeze=False,
             layout="constrained",
         )
-        for ax, (title, draw) in zip(axes.flat, panels.items(), strict=False):
-            draw(ax)
-            ax.set_title(title)
-        for ax in axes.flat[len(panels) :]:
+        for ax, (family, about) in zip(axes.flat, by_family.items(), strict=False):
+            draw(ax, about=about)
+            ax.set_title(family)
+        for ax in axes.flat[len(by_family) :]:
             ax.set_visible(False)
         figure.supxlabel(xlabel, size=11)
         figure.supylabel(ylabel, size=11)

@@ -1,6 +1,6 @@
 """Statistics of a study for the report, and sentences that state them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -186,97 +186,94 @@ def command(name: str, protocol: Protocol, trials: Sequence[Trial]) -> str:
 
 def sentences(findings: Findings) -> list[tuple[str, str]]:
     """Return sentences generated from the numbers, each with its topic."""
-    lines = [
-        _on_ranks(findings),
-        _on_seeds(findings),
-        _on_widths(findings),
-        _on_budgets(findings),
-        _on_edges(findings),
-        _on_divergence(findings),
-    ]
-    return [line for line in lines if line[1]]
+    return [(topic, text) for topic, say in TOPICS.items() if (text := say(findings))]
 
 
-def _on_ranks(findings: Findings) -> tuple[str, str]:
+def _on_ranks(findings: Findings) -> str:
     means = findings.ranks[findings.budget]
     order = sorted((n for n in means if np.isfinite(means[n])), key=means.__getitem__)
     if len(order) < 3:
-        return "Ranks", ""
+        return ""
     first, second, third = (f"{name} ({means[name]:.1f})" for name in order[:3])
     count = len({trial.workload for trial in findings.whole})
     return (
-        "Ranks",
         f"At x{findings.budget:g}, over {number(count, 'workload')}, the lowest mean rank of the "
         f"test loss is that of {first}, then {second} and {third}; the highest is that of "
-        f"{order[-1]} ({means[order[-1]]:.1f}).",
+        f"{order[-1]} ({means[order[-1]]:.1f})."
     )
 
 
-def _on_seeds(findings: Findings) -> tuple[str, str]:
+def _on_seeds(findings: Findings) -> str:
     counts = {}
     for workload in dict.fromkeys(trial.workload for trial in findings.here):
         losses = findings.test_losses(workload)
         counts[workload] = len(rivals(losses)[1]), len(losses) - 1
     if max(others for _, others in counts.values()) < 1:
-        return "Ties", ""
+        return ""
     listed = ", ".join(f"{near} of {others} on {name}" for name, (near, others) in counts.items())
     return (
-        "Ties",
         f"Policies whose interval of the test loss overlaps that of the best one: {listed}. "
-        "The seeds do not separate these from the best policy.",
+        "The seeds do not separate these from the best policy."
     )
 
 
-def _on_widths(findings: Findings) -> tuple[str, str]:
+def _on_widths(findings: Findings) -> str:
     if len(findings.protocol.draw(1.0)) < 2 or len(findings.widths) < 2:
-        return "Usable rates", ""
+        return ""
     order = sorted(findings.widths, key=findings.widths.__getitem__, reverse=True)
     wide, narrow = (
         ", ".join(f"{name} ({findings.widths[name]:.1f})" for name in names)
         for names in (order[:3], order[: -min(4, len(order)) : -1])
     )
     return (
-        "Usable rates",
         f"The widest ranges of usable rates, in decades (of {findings.protocol.decades:g} tuned), "
-        f"medians over the workloads: {wide}. The narrowest: {narrow}.",
+        f"medians over the workloads: {wide}. The narrowest: {narrow}."
     )
 
 
-def _on_budgets(findings: Findings) -> tuple[str, str]:
+def _on_budgets(findings: Findings) -> str:
     means = findings.shared_ranks
     if len(means) < 2 or len(findings.policies) < 3:
-        return "Budgets", ""
+        return ""
     least, most = means[findings.budgets[0]], means[findings.budgets[-1]]
     names = list(least)
     correlation = spearmanr([least[name] for name in names], [most[name] for name in names])
     moves = {name: least[name] - most[name] for name in names}
     rises, falls = max(moves, key=moves.__getitem__), min(moves, key=moves.__getitem__)
     return (
-        "Budgets",
         f"The orders at x{findings.budgets[0]:g} and x{findings.budgets[-1]:g} have a rank "
         f"correlation of {correlation.statistic:.2f}. ".replace("-", "\N{MINUS SIGN}")
         + f"With the greater budget, {rises} gains the most (from a mean rank of "
         f"{least[rises]:.1f} to {most[rises]:.1f}) and {falls} loses the most "
-        f"({least[falls]:.1f} to {most[falls]:.1f}).",
+        f"({least[falls]:.1f} to {most[falls]:.1f})."
     )
 
 
-def _on_edges(findings: Findings) -> tuple[str, str]:
+def _on_edges(findings: Findings) -> str:
     if len(findings.protocol.draw(1.0)) < 2:
-        return "Edges", ""
+        return ""
     at_edge = [trial for trial in findings.trials if edge(trial)]
     return (
-        "Edges",
         f"{len(at_edge)} of {len(findings.trials)} selected rates are the lowest or the highest "
-        "tuned rate, so a better rate may exist outside the range. Tables mark them.",
+        "tuned rate, so a better rate may exist outside the range. Tables mark them."
     )
 
 
-def _on_divergence(findings: Findings) -> tuple[str, str]:
+def _on_divergence(findings: Findings) -> str:
     runs = sum(len(trial.seeds) for trial in findings.trials)
     num_diverged = sum(map(diverged, findings.trials))
-    text = f"{num_diverged} of {runs} scored runs diverged; their losses count as infinite."
-    return "Divergence", text
+    return f"{num_diverged} of {runs} scored runs diverged; their losses count as infinite."
+
+
+TOPICS: Mapping[str, Callable[[Findings], str]] = {
+    "Ranks": _on_ranks,
+    "Ties": _on_seeds,
+    "Usable rates": _on_widths,
+    "Budgets": _on_budgets,
+    "Edges": _on_edges,
+    "Divergence": _on_divergence,
+}
+"""Function of the sentence on each topic; an empty text if the study has nothing to say on it."""
 
 
 def number(count: int, what: str) -> str:

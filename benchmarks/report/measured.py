@@ -10,9 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.costs import CostTable, format_number
-
-REFERENCE = "optax adam"
+from benchmarks.costs import REFERENCE, CostTable, format_number, twin
 
 
 def read(folder: Path) -> list[CostTable]:
@@ -40,24 +38,17 @@ def of_transforms(content: Mapping[str, Any]) -> list[CostTable]:
 
 def _of_machine(title: str, costs: Mapping[str, Any], content: Mapping[str, Any]) -> CostTable:
     keys = [key for key in costs[REFERENCE] if key != "other_collectives"]
-    # The lower bound holds for steps that compute their sums first, as those of lrsched do.
-    paired = [key for key in keys if key != "least"]
     columns = ["transform"]
+    rows = [[name] for name in costs if not name.startswith("optax ")]
     for key in keys:
-        columns += [
-            _HEADINGS.get(key, key.replace("_", " ")),
-            *(["optax"] if key in paired else []),
-        ]
-    rows = []
-    for name in (name for name in costs if not name.startswith("optax ")):
-        counterpart = costs.get("optax " + name.partition("(")[0], {})
-        row = [name]
-        for key in keys:
-            row += [
-                format_number(costs[name].get(key)),
-                *([format_number(counterpart.get(key))] if key in paired else []),
-            ]
-        rows.append(row)
+        columns.append(_HEADINGS.get(key, key.replace("_", " ")))
+        for row in rows:
+            row.append(format_number(costs[row[0]].get(key)))
+        # The lower bound holds for steps that compute their sums first, as those of lrsched do.
+        if key != "least":
+            columns.append("optax")
+            for row in rows:
+                row.append(format_number(costs.get(twin(row[0]), {}).get(key)))
     is_measured = "time_ratio" in keys
     caption = "One update of a transformer's parameters. " + (
         "Time is in multiples of optax's Adam in the same round: median and quartiles."

@@ -118,11 +118,9 @@ def _curves(findings: Findings) -> Figure:
 
 def _profiles(findings: Findings) -> Figure:
     drawn, factors = sections.profile_data(findings, timed=False)
-    return charts.grid(
-        {
-            family: partial(charts.draw_profile, profiles=drawn, factors=factors, about=names)
-            for family, names in charts.groups(list(drawn)).items()
-        },
+    return charts.family_grid(
+        list(drawn),
+        partial(charts.draw_profile, profiles=drawn, factors=factors),
         xlabel="updates to the target, as a multiple of the fewest",
         ylabel="workloads",
     )
@@ -130,24 +128,18 @@ def _profiles(findings: Findings) -> Figure:
 
 def _sensitivity(findings: Findings) -> Figure:
     medians = charts.median_shares(findings.here, findings.least)
-    relative = findings.protocol.draw(1.0)
-    return charts.grid(
-        {
-            family: partial(charts.draw_shares, relative=relative, medians=medians, about=names)
-            for family, names in charts.groups(list(medians)).items()
-        },
+    return charts.family_grid(
+        list(medians),
+        partial(charts.draw_shares, relative=findings.protocol.draw(1.0), medians=medians),
         xlabel="rate, as a multiple of the centre of its range",
         ylabel="fraction of the best decrease of the loss",
     )
 
 
 def _budgets(findings: Findings) -> Figure:
-    means = findings.shared_ranks
-    return charts.grid(
-        {
-            family: partial(charts.draw_budgets, means=means, about=names)
-            for family, names in charts.groups(findings.policies).items()
-        },
+    return charts.family_grid(
+        findings.policies,
+        partial(charts.draw_budgets, means=findings.shared_ranks),
         xlabel="budget",
         ylabel="mean rank, lower is better",
     )

@@ -1,6 +1,7 @@
 """Sections of the page, each a function from the findings to HTML."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 
 import numpy as np
@@ -173,14 +174,13 @@ def profile_data(findings: Findings, *, timed: bool) -> tuple[dict[str, np.ndarr
 def _profile_panels(findings: Findings, *, timed: bool) -> str:
     drawn, factors = profile_data(findings, timed=timed)
     what = "seconds" if timed else "updates"
-    figures = []
-    for family, policies in charts.groups(list(drawn)).items():
-        figure = charts.panel()
-        ax = figure.add_subplot()
-        charts.draw_profile(ax, drawn, factors, policies)
-        ax.set(title=family, xlabel=f"{what}, as a multiple of the fewest")
-        figures.append((figure, f"profile of {what}: {family}"))
-    return panels(figures, f"profile-{what}")
+    return family_panels(
+        list(drawn),
+        partial(charts.draw_profile, profiles=drawn, factors=factors),
+        f"{what}, as a multiple of the fewest",
+        f"profile of {what}",
+        f"profile-{what}",
+    )
 
 
 def budgets(findings: Findings) -> str:
@@ -188,18 +188,16 @@ def budgets(findings: Findings) -> str:
     means = findings.shared_ranks
     if len(means) < 2:
         return "<p>The study has one budget, or no workload with every policy at every budget.</p>"
-    figures = []
-    for family, policies in charts.groups(findings.policies).items():
-        figure = charts.panel(right=122)
-        ax = figure.add_subplot()
-        charts.draw_budgets(ax, means, policies)
-        ax.set(title=family, xlabel="budget")
-        figures.append((figure, f"mean rank at each budget: {family}"))
+    drawn = family_panels(
+        findings.policies,
+        partial(charts.draw_budgets, means=means),
+        *("budget", "mean rank at each budget", "budgets"),
+        right=122,
+    )
     return (
         "<p>Mean ranks by the median test loss, with the best on top, over the workloads that have "
         f"every budget: {escape(', '.join(findings.everywhere))}. Rates are tuned separately at "
-        "each budget. Where lines cross, the better policy depends on the budget.</p>"
-        + panels(figures, "budgets")
+        f"each budget. Where lines cross, the better policy depends on the budget.</p>{drawn}"
     )
 
 
@@ -210,13 +208,13 @@ def sensitivity(findings: Findings) -> str:
         return "<p>One rate was tried, so the study has no information about others.</p>"
     widths = charts.widths(findings.ranges)
     medians = charts.median_shares(findings.here, findings.least)
-    by_family = []
-    for family, policies in charts.groups(list(medians)).items():
-        figure = charts.panel()
-        ax = figure.add_subplot()
-        charts.draw_shares(ax, relative, medians, policies)
-        ax.set(title=family, xlabel="rate, as a multiple of the centre")
-        by_family.append((figure, f"fraction of the best decrease at each rate: {family}"))
+    by_family = family_panels(
+        list(medians),
+        partial(charts.draw_shares, relative=relative, medians=medians),
+        "rate, as a multiple of the centre",
+        "fraction of the best decrease at each rate",
+        "shares",
+    )
     return (
         '<div class="beside"><div>'
         "<p>A rate is <b>usable</b> if the decrease of the validation loss is at least 95 % of "
@@ -233,7 +231,7 @@ def sensitivity(findings: Findings) -> str:
         "the workloads. Rates are relative to the centre of the tuned range, which is the rate of "
         "the workload for Adam and transforms around Adam, and 1 for adaptive methods. Faint lines:"
         " all other policies; dotted line: 95 %.</p>"
-        + panels(by_family, "shares")
+        + by_family
         + f"<details><summary>Usable rates on every workload</summary>{_ranges(findings)}</details>"
     )
 
@@ -265,7 +263,7 @@ def _workload(findings: Findings, name: str) -> str:
     first = trials[0]
     names = [trial.policy for trial in trials]
     relative = findings.protocol.draw(1.0)
-    curves, rates = [], []
+    curves = []
     for family, policies in charts.groups(names).items():
         figure = charts.panel(340, 290)
         losses, applied = figure.subplots(2, 1, height_ratios=[2, 1])
@@ -274,19 +272,20 @@ def _workload(findings: Findings, name: str) -> str:
         applied.set_title("learning rate", size=11, weight="normal", color=charts.MUTED, pad=3)
         applied.set_xlabel("update")
         curves.append((figure, f"{name}: validation loss and learning rate, {family}"))
-        figure = charts.panel()
-        ax = figure.add_subplot()
-        charts.draw_sensitivity(ax, relative, trials, policies)
-        ax.set(title=family, xlabel="rate, as a multiple of the centre")
-        rates.append((figure, f"{name}: final validation loss at each rate, {family}"))
     best, others = rivals(findings.test_losses(name))
-    sweep = (
-        "<h4>Final validation loss of every rate</h4><p>The centre of the rates is "
-        f"{workload.around:g} for Adam and transforms around Adam, and 1 for adaptive methods. "
-        "Crosses: rates at which a run diverged.</p>" + panels(rates, f"rates-{name}")
-        if len(relative) > 1
-        else ""
-    )
+    sweep = ""
+    if len(relative) > 1:
+        sweep = (
+            "<h4>Final validation loss of every rate</h4><p>The centre of the rates is "
+            f"{workload.around:g} for Adam and transforms around Adam, and 1 for adaptive methods. "
+            "Crosses: rates at which a run diverged.</p>"
+        ) + family_panels(
+            names,
+            partial(charts.draw_sensitivity, relative=relative, trials=trials),
+            "rate, as a multiple of the centre",
+            f"{name}: final validation loss at each rate",
+            f"rates-{name}",
+        )
     return (
         f'<details class="workload" id="{name}"><summary><b>{escape(workload.title)}</b> '
         f"<span>{first.steps} updates of {first.batch_size} examples; best test loss: "
@@ -458,6 +457,34 @@ def scrolled(inner: str, label: str) -> str:
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">{inner}</div>'
     )
+
+
+def family_panels(
+    policies: Sequence[str],
+    draw: Callable[..., None],
+    xlabel: str,
+    label: str,
+    name: str,
+    **margins: float,
+) -> str:
+    """Return one chart for each family of policies, with that family in the foreground.
+
+    Args:
+      policies: Policies to draw.
+      draw: Function that draws on axes, with the policies in the foreground as ``about``.
+      xlabel: Label of the horizontal axes.
+      label: Description for screen readers, without the family.
+      name: Prefix of the ids, unique in the page.
+      **margins: Margins of `charts.panel`.
+    """
+    figures = []
+    for family, about in charts.groups(policies).items():
+        figure = charts.panel(**margins)
+        ax = figure.add_subplot()
+        draw(ax, about=about)
+        ax.set(title=family, xlabel=xlabel)
+        figures.append((figure, f"{label}: {family}"))
+    return panels(figures, name)
 
 
 def panels(figures: Sequence[tuple[Figure, str]], name: str, kind: str = "panels") -> str:

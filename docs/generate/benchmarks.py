@@ -8,6 +8,7 @@ import numpy as np
 from benchmarks.report.findings import Findings, rivals
 from benchmarks.report.page import page
 from benchmarks.store import read_study
+from docs.generate.reference import markdown_table
 
 STUDY = Path(__file__).parent.parent / "benchmarks/full.json.gz"
 
@@ -59,4 +60,4 @@ def table() -> str:
         ]
         for policy in findings.policies
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+    return markdown_table(head, rows)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from docs.gallery import shown_steps
-from lrsched import Schedule, recipes
-from lrsched.pictures import curves
+from docs.gallery import svg
+from docs.generate.reference import markdown_table
+from lrsched import recipes
 
 STARTING_POINTS: Mapping[str, tuple[str, ...]] = {
     "convolutional network, images, from scratch": ("flax-imagenet-resnet50", "efficientnet-b0"),
@@ -33,7 +33,7 @@ STARTING_POINTS: Mapping[str, tuple[str, ...]] = {
 def starting_points() -> str:
     """Return a table of what to try first for each task."""
     listing = {row["name"]: row for row in recipes.listing()}
-    lines = ["| task | recipe | optimizer | highest rate | schedule |", "| --- " * 5 + "|"]
+    rows = []
     for task, names in STARTING_POINTS.items():
         for name in names:
             row = listing[name]
@@ -41,8 +41,8 @@ def starting_points() -> str:
             group, rate = _highest_rate(recipes.get(name)())
             rate = f"{rate:.2g}" + (f" ({group})" if group else "")
             optimizer = row["optimizer"].partition("(")[0]
-            lines.append(f"| {task} | `{name}` | {optimizer} | {rate} | {about} |")
-    return "\n".join(lines)
+            rows.append((task, f"`{name}`", optimizer, rate, about))
+    return markdown_table(("task", "recipe", "optimizer", "highest rate", "schedule"), rows)
 
 
 def _highest_rate(recipe: recipes.Recipe) -> tuple[str, float]:
@@ -70,21 +70,14 @@ def section() -> str:
 
 def table() -> str:
     """Return a table of all recipes, without pictures."""
+    created = [recipes.get(row["name"])() for row in recipes.listing()]
     rows = [
-        f"| {row['family']} | `{row['name']}` | `{next(iter(recipe.schedules.values()))}` |"
-        for row in recipes.listing()
-        for recipe in [recipes.get(row["name"])()]
+        (one.family, f"`{one.name}`", f"`{next(iter(one.schedules.values()))}`") for one in created
     ]
-    heads = ["| family | recipe | schedule of its first group |", "| --- | --- | --- |"]
-    return "\n".join([*heads, *rows])
+    return markdown_table(("family", "recipe", "schedule of its first group"), rows)
 
 
 def _card(recipe: recipes.Recipe) -> list[str]:
     group, schedule = next(iter(recipe.schedules.items()))
-    figure = f"<figure>{_picture(group, schedule)}</figure>"
+    figure = f"<figure>{svg(group, schedule)}</figure>"
     return [figure, "", "```text", str(recipe), "```", ""]
-
-
-def _picture(group: str, schedule: Schedule) -> str:
-    at, values = curves.sample(schedule, shown_steps(schedule), count=240)
-    return curves.svg(at, values, group, height=80)

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -180,6 +180,12 @@ def markdown(text: str, near: str = "lrsched") -> str:
     text = re.sub(r"^( *)>>> (?:.+\n?)+", _fenced, text, flags=re.MULTILINE)
     text = re.sub(r"::\n\n", ":\n\n", text)
     return re.sub(r"(?<!`)`([\w.]+)`(?!`)", lambda match: _link(match, near), text)
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = (headings, ["---"] * len(headings), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _fenced(match: re.Match[str]) -> str:

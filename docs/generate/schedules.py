@@ -8,8 +8,7 @@ from pathlib import Path
 
 import lrsched
 from docs import gallery
-from docs.generate.reference import markdown
-from lrsched.pictures import curves as curve
+from docs.generate.reference import markdown, markdown_table
 
 
 def section() -> str:
@@ -34,10 +33,11 @@ def table() -> str:
     code = lines_of_code()
     lines = []
     for family, schedules in gallery.pictures().items():
-        lines += ["", f"## {family.capitalize()}", "", "| schedule | code |", "| --- | --- |"]
-        for name in dict.fromkeys(title.split(",")[0] for title in schedules):
-            about = " ".join(formula(name)[0].split())
-            lines.append(f"| {about} | `{code[name]}` |")
+        rows = [
+            (" ".join(formula(name)[0].split()), f"`{code[name]}`")
+            for name in dict.fromkeys(title.split(",")[0] for title in schedules)
+        ]
+        lines += ["", f"## {family.capitalize()}", "", markdown_table(("schedule", "code"), rows)]
     return "\n".join(lines).strip()
 
 
@@ -47,16 +47,11 @@ def _card(name: str, shown: Mapping[str, lrsched.Schedule], code: Mapping[str, s
     for title, schedule in shown.items():
         variant = title.partition(", ")[2]
         caption = f"<figcaption>{variant}</figcaption>" if variant else ""
-        lines += [f"<figure>{_picture(title, schedule)}{caption}</figure>", ""]
+        lines += [f"<figure>{gallery.svg(title, schedule)}{caption}</figure>", ""]
     lines += [about, ""]
     lines += [f"**When.** {gallery.WHEN[name]}", ""] if name in gallery.WHEN else []
     lines += [f"**Source.** {source}", ""] if source else []
     return [*lines, "```python", code[name], "```"]
-
-
-def _picture(title: str, schedule: lrsched.Schedule) -> str:
-    at, values = curve.sample(schedule, gallery.shown_steps(schedule), count=240)
-    return curve.svg(at, values, title, height=80)
 
 
 def formula(name: str) -> tuple[str, str]:
@@ -98,8 +93,8 @@ def others() -> str:
     """Return a table of the public schedules that no row of docs/catalogue.md has."""
     page = (Path(gallery.__file__).parent / "catalogue.md").read_text()
     rows = [
-        f"| {formula(name)[0].partition(':')[0]} | `{gallery.example(name)}` |"
+        (formula(name)[0].partition(":")[0], f"`{gallery.example(name)}`")
         for name in sorted(gallery.missing())
         if f"lr.{name}(" not in page
     ]
-    return "\n".join(["| what | here |", "| --- | --- |", *rows]) if rows else ""
+    return markdown_table(("what", "here"), rows) if rows else ""

@@ -599,15 +599,35 @@ def whole_number(ge: int = 1) -> ArgumentType:
     Returns:
       A static argument type.
     """
-    parse_steps = _steps_from(ge)
+    parse = _concrete(_steps_from(ge), int)
+    return ArgumentType("int", f"a whole number from {ge} to 2**31 - 1", parse, static=True)
 
-    def parse(value: object) -> int:
-        number = parse_steps(value)
+
+def real_number(description: str, parse: Callable[[object], ArrayLike]) -> ArgumentType:
+    """Return the argument type of one concrete real number, which becomes a Python float.
+
+    Args:
+      description: Description of the accepted numbers, for error messages.
+      parse: Parser of the numbers, as from `in_range`.
+
+    Returns:
+      A static argument type.
+    """
+    return ArgumentType("float", description, _concrete(parse, float), static=True)
+
+
+def _concrete(
+    parse: Callable[[object], ArrayLike], convert: Callable[[Any], R]
+) -> Callable[[object], R]:
+    """Return a parser that refuses arrays with axes and traced numbers."""
+
+    def parse_one(value: object) -> R:
+        number = parse(value)
         if np.ndim(number) or is_traced(number):
             raise TypeError
-        return int(number)
+        return convert(number)
 
-    return ArgumentType("int", f"a whole number from {ge} to 2**31 - 1", parse, static=True)
+    return parse_one
 
 
 def one_of(name: str, choices: Sequence[str], otherwise: str | None = None) -> ArgumentType:

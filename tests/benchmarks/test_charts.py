@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from functools import partial
 
 import hypothesis.strategies as st
 import matplotlib as mpl
@@ -176,12 +177,11 @@ def test_a_chart_in_the_page_has_text_and_the_colours_of_the_theme():
 
 
 def test_a_picture_has_a_panel_for_each_family():
-    trials = study(["digits-mlp"], ["constant", "wsd"])
-    medians = charts.median_shares(trials, {"digits-mlp": 0.01})
-    draw = {
-        name: lambda ax: charts.draw_shares(ax, PROTOCOL.draw(1.0), medians, ["wsd"])
-        for name in "abcd"
-    }
-    figure = charts.grid(draw, columns=3, xlabel="x", ylabel="y")
-    assert [ax.get_title(loc="left") for ax in figure.axes if ax.get_visible()] == list("abcd")
+    policies = ["constant", "wsd", "cosine", "one-cycle"]
+    medians = charts.median_shares(study(["digits-mlp"], policies), {"digits-mlp": 0.01})
+    draw = partial(charts.draw_shares, relative=PROTOCOL.draw(1.0), medians=medians)
+    figure = charts.family_grid(policies, draw, xlabel="x", ylabel="y")
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_visible()]
+    assert titles == list(charts.groups(policies))
+    assert len(titles) == 4
     mpl.pyplot.close(figure)

@@ -40,8 +40,9 @@ def test_a_step_compiles_and_moves_bytes():
 
 def test_every_method_has_its_row_and_its_twin_beside_it():
     numbers = {"state": 1.0, "bytes": 2.0, "all_reduces": 1}
-    table = cost.table("all", dict.fromkeys(cost.TRANSFORMS, numbers))
-    assert table.row_count == len(cost.LRSCHED)
+    costs = {"all": dict.fromkeys(cost.TRANSFORMS, numbers)}
+    (table,) = cost.of_transforms({"costs": costs, "versions": {}})
+    assert [row[0] for row in table.rows] == [*cost.LRSCHED]
     assert {cost.twin(name) for name in cost.LRSCHED} >= {
         name for name in cost.TRANSFORMS if name.startswith("optax")
     }

@@ -100,12 +100,13 @@ def test_a_recipe_scales_with_its_steps():
 @pytest.mark.parametrize(
     ("name", "scale", "message"),
     [
-        ("smollm2-135m", {"steps": 1000}, "smollm2-135m: phases of 402000 steps are not accepted"),
-        ("nanochat-d12", {"steps": 100}, "nanochat-d12: phases"),
+        ("smollm2-135m", {"steps": 1000}, "smollm2-135m: sequence: phases of 402000 steps are"),
+        ("smollm2-135m", {"steps": 1000}, "warmup=2000, cooldown=400000)."),
+        ("nanochat-d12", {"steps": 100}, "nanochat-d12: sequence: phases"),
         ("nanogpt-gpt2-124m", {"steps": 1.5}, "steps=1.5 is not accepted; steps must be a whole"),
         ("nanogpt-gpt2-124m", {"steps": True}, "steps=True is not accepted"),
         ("nanogpt-gpt2-124m", {"peak": -1.0}, "peak=-1.0 is not accepted; peak must be a finite"),
-        ("olmo2-7b-stage1", {"tokens": 1e6}, "olmo2-7b-stage1: phases of 2000 steps"),
+        ("olmo2-7b-stage1", {"tokens": 1e6}, "olmo2-7b-stage1: sequence: phases of 2000 steps"),
     ],
 )
 def test_bad_scales_are_one_sentence(name, scale, message):
@@ -280,7 +281,7 @@ def _parts(**changed):
     ("function", "message"),
     [
         (lambda steps=1: 3, "the result 3 is not accepted; return a recipes.Parts"),
-        (_parts(rates={"all": 0.1}), "all=0.1 is not accepted; rates and hyperparameters must be"),
+        (_parts(rates={"all": 0.1}), "all=0.1 is not accepted; all must be a schedule"),
         (_parts(group_decays={"head": Decay(0.1)}), "group 'head' of group_decays is not accepted"),
         (_parts(group_optimizers={"head": {"name": "sgd"}}), "'head' of group_optimizers is not"),
         (_parts(weight_decay=Decay("wd")), "value of the weight_decay='wd' is not accepted; value"),
@@ -296,15 +297,21 @@ def _parts(**changed):
         ),
         (
             _parts(controller={"factor": 0.5}),
-            'controller must have its name as a string under "name',
+            'controller must be a dict with its name, a string, under "name',
         ),
-        (_parts(optimizer={"b1": 0.9}), 'optimizer must have its name as a string under "name"'),
+        (
+            _parts(optimizer={"b1": 0.9}),
+            'optimizer must be a dict with its name, a string, under "name"',
+        ),
         (_parts(optimizer="adam"), "optimizer='adam' is not accepted; optimizer must be a dict"),
         (
             _parts(optimizer={"name": "adam", "b1": "beta"}),
             "b1='beta' of the optimizer 'adam' is not",
         ),
-        (_parts(rates={}), "rates={} is not accepted; rates must have a group"),
+        (
+            _parts(rates={}),
+            "rates={} is not accepted; rates must be a dict with at least",
+        ),
         (_parts(rates=[0.1]), "rates=[0.1] is not accepted; rates must be a dict"),
         (
             _parts(weight_decay=0.1),
@@ -393,7 +400,7 @@ def test_the_start_of_several_names_lists_them_all():
 def test_an_error_of_a_schedule_names_the_call_that_made_it():
     with pytest.raises(ValueError, match=r"^deepseek-v3: cosine: .* \(with tokens=1.48e\+13, tok"):
         recipes.get("deepseek-v3")(tokens_per_step=1)
-    with pytest.raises(ValueError, match=r"^maxtext-default: a run of 0 steps is not accepted"):
+    with pytest.raises(ValueError, match=r"^maxtext-default: sequence: a run of 0 .* \(with st"):
         recipes.maxtext_default(steps=1)
 
 
@@ -490,3 +497,21 @@ def test_a_registration_that_could_not_be_found_is_refused(arguments, message):
     given = {"name": "mine", "family": "examples", "source": "here"} | arguments
     with pytest.raises(ValueError, match=f"recipe: {message}"):
         recipes.recipe(**given)
+
+
+def test_kernels_of_three_axes_go_into_a_recipes_muon():
+    recipe = recipes.modded_nanogpt_track3_tuned_muon()
+    params = {"qkv": jnp.ones((4, 2, 3)), "embed": jnp.ones((5, 4))}
+    groups = [("qkv", "muon"), ("", "embed")]
+    axes = optax.contrib.MuonDimensionNumbers(0, (1, 2))
+    optimizer = recipe.optimizer(groups, matrices=lambda path, _: axes if path == "qkv" else True)
+    gradients = jax.tree.map(
+        lambda leaf: jnp.arange(leaf.size, dtype=float).reshape(leaf.shape), params
+    )
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    flat = {"qkv": params["qkv"].reshape(4, 6), "embed": params["embed"]}
+    optimizer = recipe.optimizer(groups)
+    expected, _ = optimizer.update(
+        {**gradients, "qkv": gradients["qkv"].reshape(4, 6)}, optimizer.init(flat), flat
+    )
+    np.testing.assert_allclose(updates["qkv"].reshape(4, 6), expected["qkv"], rtol=1e-5)

@@ -87,7 +87,7 @@ def test_a_constant_schedule_has_one_stage():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((lrsched.constant(0.1), 8), "must have a horizon"),
+        ((lrsched.constant(0.1), 8), "schedule must be one with a horizon"),
         ((lrsched.constant(0.0, steps=5), 8), "its largest rate must be above 0"),
         ((lrsched.constant(0.1, steps=5), 8.5), "batch_size=8.5 is not accepted; batch_size must"),
         ((lrsched.constant(0.1, steps=5), 0), "batch_size=0 is not accepted"),
@@ -107,7 +107,7 @@ def test_bad_input(arguments, message):
 
 @pytest.mark.parametrize(
     ("starts", "multiples", "message"),
-    [([2, 5], [1, 2], "the first stage must start at step 0"), ([0, 5], [1, -0.5], "above 0")],
+    [([2, 5], [1, 2], "starts must be steps that start at 0"), ([0, 5], [1, -0.5], "above 0")],
 )
 def test_stages_without_a_rate_are_refused(starts, multiples, message):
     with pytest.raises(ValueError, match=message):

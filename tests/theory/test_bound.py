@@ -199,7 +199,7 @@ def test_norms_may_be_a_number_a_callable_or_one_a_step():
     [
         (lambda: theory.final_bound(lrsched.constant(1.0)), "no known horizon; pass steps"),
         (lambda: theory.final_bound(0.1, 0), "steps=0 is not accepted"),
-        (lambda: theory.final_bound([0.1, -0.1]), "schedule=.* each must be finite, and 0 or more"),
+        (lambda: theory.final_bound([0.1, -0.1]), "schedule=.* must be finite, and 0 or more"),
         (lambda: theory.final_bound([0.1], 2), "schedule has 1 numbers for steps=2"),
         (lambda: theory.final_bound(0.1, 3, [1.0]), "grad_norms has 1 numbers for steps=3"),
         (lambda: theory.final_bound(0.1, 3, "big"), "grad_norms='big' is not accepted"),

@@ -110,8 +110,8 @@ def test_norms_may_be_traced_or_known_under_a_trace():
     [
         (lambda: theory.refine(0, 1.0), "schedule_or_steps=0 is not accepted"),
         (lambda: theory.refine(lrsched.constant(1.0), 1.0), "no known horizon"),
-        (lambda: theory.refine(9, [1.0, 0.0]), "every norm must be finite and above 0"),
-        (lambda: theory.refine(9, []), "every norm must be finite and above 0"),
+        (lambda: theory.refine(9, [1.0, 0.0]), "grad_norms must be finite and above 0"),
+        (lambda: theory.refine(9, []), "grad_norms must be finite and above 0"),
         (lambda: theory.refine(9, 1.0, peak=0.0), "peak=0.0 is not accepted"),
         (lambda: theory.refine(9, 1.0, norm="l3"), "norm='l3' is not accepted"),
         (lambda: theory.refine(9, 1.0, width=2.0), "width=2.0 is not accepted"),

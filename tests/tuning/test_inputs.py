@@ -113,7 +113,7 @@ def test_an_execution_plan_is_checked(arguments, message):
 
 def test_a_plain_number_among_schedules_is_refused():
     run = tuning.training(loss_fn, jnp.zeros(()), optax.sgd, (X, 2 * X))
-    with pytest.raises(ValueError, match=r"0.1 in schedules is not accepted; .*constant\(0.1\)"):
+    with pytest.raises(ValueError, match=r"schedules=0.1 is not accepted; .*constant\(0.1\)"):
         tuning.sweep(run, [0.1], steps=2)
 
 

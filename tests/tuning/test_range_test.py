@@ -145,3 +145,14 @@ def test_the_fewest_steps_are_three():
     found = tuning.range_test(quadratic(1.0), low=0.1, high=1.0, steps=3, seeds=1)
     assert np.isfinite(found.losses).all()
     assert found.losses.shape == (1, 3)
+
+
+def test_a_decay_relative_to_the_peak_asks_for_it():
+    def optimizer(rate, **options):
+        return lrsched.with_weight_decay(optax.identity(), rate, 0.1, "relative", **options)
+
+    with pytest.raises(ValueError, match="the rate of a range test has no") as error:
+        tuning.range_test(logistic(optimizer), steps=3)
+    assert str(error.value).endswith("pass the largest rate as peak=.")
+    found = tuning.range_test(logistic(lambda rate: optimizer(rate, peak=0.1)), steps=3)
+    assert np.isfinite(found.losses).all()

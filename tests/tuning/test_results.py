@@ -235,7 +235,7 @@ def test_curves_of_several_sizes_collapse_to_the_reference():
     spread = sweep_of(one).collapse(sweep_of(two), floor=0.0).spread
     expected = np.abs(one - two)[19:] / (one + two)[19:]
     np.testing.assert_allclose(spread, np.mean(expected), rtol=0.01)
-    with pytest.raises(ValueError, match="pass the other sweeps one by one"):
+    with pytest.raises(ValueError, match="others must be sweeps, one by one"):
         sweep_of(one).collapse([sweep_of(two)], floor=0.0)
     with pytest.raises(ValueError, match="floor must be below the final losses"):
         sweep_of(one).collapse(floor=1.0)

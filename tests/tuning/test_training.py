@@ -174,7 +174,7 @@ def test_of_several_metrics_one_is_the_loss():
         ({"data": (["a"] * 3, jnp.zeros(3))}, "'a' in data is not accepted"),
         ({"data": None}, "None in data is not accepted"),
         ({"data": [(jnp.zeros(2),)], "batch_size": 2}, "data is an iterable of batches"),
-        ({"loss_fn": jnp.zeros(())}, "The order is training.loss_fn, model, optimizer, data"),
+        ({"loss_fn": jnp.zeros(())}, "the order is training.loss_fn, model, optimizer, data"),
         ({"optimizer": lrsched.cosine(0.1, 10)}, r"optimizer=cosine.* must be a function of the"),
     ],
 )

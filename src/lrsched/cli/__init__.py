@@ -24,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
       The exit code: 0 for success; 1 if `doctor` finds a problem or the reader of the output has
       gone; 2, with one line on stderr, if the input is not accepted; 130 after Ctrl-C.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # Imported here, so that without the extra the user reads which one is missing.
         from lrsched.cli import commands
 
-        code = commands.run(given)
+        code = commands.run(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("lrsched: interrupted", file=sys.stderr)

@@ -17,7 +17,6 @@ from lrsched.cli import parser as parsing
 from lrsched.cli.completion import script
 from lrsched.cli.doctor import diagnose
 from lrsched.cli.inputs import (
-    RECIPE,
     SECTIONS,
     read_recipe,
     read_schedule,
@@ -147,17 +146,17 @@ def _print_listing(rows: Sequence[Mapping[str, str]], is_json: bool) -> None:
     UNTIL,
     JSON,
     usage="lrsched show [--png FILE] [--until STEPS] [--json] SCHEDULE [VALUE ...] [--NAME VALUE]",
-    takes_rest=True,
+    describe_rest=listing.arguments_of,
 )
 def show(
     schedule: str, png: Path | None, until: int | None, json: bool, rest: Sequence[str]
 ) -> None:
     """Draw one schedule, or a recipe with all its rates, in the terminal.
 
-    After the name of a schedule or recipe come its arguments, in order or as options:
-    lrsched show cosine --peak 3e-4 --steps 10000
+    After the name of a schedule or recipe come its arguments, in order or as options, as in
+    lrsched show cosine --peak 3e-4 --steps 10000; lrsched show cosine --help describes them.
     """
-    if schedule.startswith(RECIPE) and "/" not in schedule:
+    if schedule.startswith(listing.RECIPE) and "/" not in schedule:
         _show_recipe(read_recipe(schedule, rest), until, png, json)
         return
     one = read_schedule(schedule, rest)
@@ -186,18 +185,18 @@ def _show_recipe(recipe: Recipe, until: int | None, png: Path | None, is_json: b
     elif not is_json:
         # Groups differ in their peaks, often by a factor of 100, more than in their shapes: one
         # curve for each shape, relative to its peak.
-        shapes: dict[bytes, tuple[list[str], terminal.Line]] = {}
+        shapes: dict[bytes, tuple[list[str], curves.Line]] = {}
         for group, one in rates.items():
             at, values = curves.sample(one, steps)
             relative = values / max(values.max(), 1e-30)
             key = np.round(np.interp(np.linspace(0, steps, 200), at, relative), 4).tobytes()
-            shapes.setdefault(key, ([], terminal.Line(at, relative)))[0].append(group)
+            shapes.setdefault(key, ([], curves.Line(at, relative)))[0].append(group)
         if len(rates) > 1:
             for index, (groups, _) in enumerate(shapes.values()):
-                print(f"{printing.letter(index)}: rate over its peak of {', '.join(groups)}")
+                print(f"{terminal.letter(index)}: rate over its peak of {', '.join(groups)}")
             printing.draw([line for _, line in shapes.values()])
         else:
-            printing.draw([terminal.Line(*curves.sample(one, steps)) for one in rates.values()])
+            printing.draw([curves.sample(one, steps) for one in rates.values()])
 
 
 @command(
@@ -226,7 +225,7 @@ def compare(schedules: Sequence[str], png: Path | None, until: int | None, json:
     if json:
         printing.print_json({"steps": steps, "schedules": rows})
     else:
-        lettered = [{"curve": printing.letter(i), **row} for i, row in enumerate(rows)]
+        lettered = [{"curve": terminal.letter(i), **row} for i, row in enumerate(rows)]
         printing.print_table(lettered, terminal.STYLES)
     if png is not None or not json:
         _draw(by_name, steps, png, is_quiet=json)
@@ -304,22 +303,21 @@ def convert(call: str, library: str, base_lr: float | None, steps: int | None, j
     """
     if library in SECTIONS:
         schedule = read_section(call, library, base_lr, steps)
-        if not json:
-            print(schedule)
-        printing.print_json(to_dict(schedule))
-        return
-    if steps is not None:
+    elif steps is not None:
         raise ValueError("--steps is not accepted for a call; the call holds the number.")
-    rate = base_lr or 1.0
-    one, other = (parse_call(call, library, each) for each in (rate, 2 * rate))
-    follows_rate = one != other
-    if base_lr is None and follows_rate:
-        printing.print_note("the call names no rate, so 1.0 is used; pass the rate by --base-lr")
-    if base_lr is not None and not follows_rate:
-        printing.print_note(f"the call names its own rate, so --base-lr {base_lr} has no effect")
+    else:
+        rate = base_lr or 1.0
+        schedule = parse_call(call, library, rate)
+        follows_rate = schedule != parse_call(call, library, 2 * rate)
+        if base_lr is None and follows_rate:
+            printing.print_note(
+                "the call names no rate, so 1.0 is used; pass the rate by --base-lr"
+            )
+        if base_lr is not None and not follows_rate:
+            printing.print_note(f"the call names its own rate; --base-lr {base_lr} has no effect")
     if not json:
-        print(one)
-    printing.print_json(to_dict(one))
+        print(schedule)
+    printing.print_json(to_dict(schedule))
 
 
 @command(
@@ -334,13 +332,13 @@ def convert(call: str, library: str, base_lr: float | None, steps: int | None, j
         "--grad-norm",
         type=positive_number,
         default=1.0,
-        help="upper bound of the norm of the gradients (default: %(default)s)",
+        help="upper bound of the norm of the gradients",
     ),
     argument(
         "--distance",
         type=positive_number,
         default=1.0,
-        help="distance from the initial parameters to a minimum (default: %(default)s)",
+        help="distance from the initial parameters to a minimum",
     ),
     JSON,
 )
@@ -385,18 +383,8 @@ def bound(schedule: str, steps: int | None, grad_norm: float, distance: float, j
     TRAINING,
     WORKLOAD,
     OPTIMIZER,
-    argument(
-        "--steps",
-        type=positive_int(_MAX_RUN_STEPS),
-        default=200,
-        help="number of updates (default: %(default)s)",
-    ),
-    argument(
-        "--seeds",
-        type=positive_int(_MAX_SEEDS),
-        default=3,
-        help="number of runs (default: %(default)s)",
-    ),
+    argument("--steps", type=positive_int(_MAX_RUN_STEPS), default=200, help="number of updates"),
+    argument("--seeds", type=positive_int(_MAX_SEEDS), default=3, help="number of runs"),
     argument("--low", metavar="RATE", type=positive_number, help="first rate of the test"),
     argument("--high", metavar="RATE", type=positive_number, help="last rate of the test"),
     PNG,
@@ -442,7 +430,7 @@ def range_test(
         losses = np.minimum(losses, 1.25 * losses[0])
         print("training loss over the rate; below it the usable range and the suggestion")
         printing.draw(
-            [terminal.Line(found.rates[is_measured], losses)],
+            [curves.Line(found.rates[is_measured], losses)],
             log_x=True,
             marked=(usable.low, suggestion, usable.high),
         )
@@ -463,16 +451,11 @@ def range_test(
         "--schedule",
         metavar="SCHEDULE",
         default="linear(1.0, 0.0, steps=200)",
-        help="an expression or a file with a peak of 1 and a horizon (default: %(default)s)",
+        help="an expression or a file with a peak of 1 and a horizon",
     ),
     WORKLOAD,
     OPTIMIZER,
-    argument(
-        "--seeds",
-        type=positive_int(_MAX_SEEDS),
-        default=2,
-        help="number of runs of each rate (default: %(default)s)",
-    ),
+    argument("--seeds", type=positive_int(_MAX_SEEDS), default=2, help="runs of each rate"),
     argument("--png", metavar="FILE", type=Path, help="draw the final losses over the rates"),
     argument("--runs", metavar="FILE", type=Path, help="draw the losses and rates over the steps"),
     JSON,
@@ -599,4 +582,4 @@ def _draw(
         return
     if len(schedules) == 1:
         print(*schedules)
-    printing.draw([terminal.Line(*curves.sample(one, steps)) for one in schedules.values()])
+    printing.draw([curves.sample(one, steps) for one in schedules.values()])

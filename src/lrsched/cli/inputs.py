@@ -9,12 +9,13 @@ import json
 import shlex
 import tomllib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lrsched._schedule import Schedule
 from lrsched.arguments import short_repr, shorten
+from lrsched.cli.listing import RECIPE
 from lrsched.expressions import parse
 from lrsched.pictures import curves
 from lrsched.recipes import Recipe, get
@@ -34,8 +35,6 @@ MAX_NODES: Final = 100_000
 """Largest number of values in a YAML file, each alias counted as what it repeats."""
 MAX_BRACKETS: Final = 200
 """Largest depth of brackets in a YAML file. `from_dict` reads 32 levels of schedules in lists."""
-RECIPE: Final = "recipe:"
-"""Prefix of the name of a recipe."""
 _TOO_DEEP: Final = (RecursionError, MemoryError)
 
 
@@ -58,10 +57,9 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
         return _rate_of_recipe(text, rest)
     if rest:
         text = _as_expression(text, rest)
-    is_file = text.endswith((".json", ".yaml", ".yml"))
-    try:
-        if is_file:
-            schedule = _from_file(Path(text))
+    with _one_line(text):
+        if text.endswith((".json", ".yaml", ".yml")):
+            schedule = from_dict(_read_mapping(Path(text)))
         elif _is_file(text):
             raise ValueError(
                 f"{_short(text)} is not accepted; a file of a schedule must end in .json, .yaml or "
@@ -71,13 +69,22 @@ def read_schedule(text: str, rest: Sequence[str] = ()) -> Schedule:
             schedule = parse(f"{text}()" if _is_name(text) else text)
         if not curves.is_concrete_scalar(schedule):
             raise ValueError(f"{schedule} is a batch of schedules; give one schedule.")
+    return schedule
+
+
+@contextlib.contextmanager
+def _one_line(text: str) -> Iterator[None]:
+    """Raise the errors of converters as ``ValueError``, whose message names the text.
+
+    They refuse bad values by ValueError. A file can hold anything, and the command promises one
+    line for all of it.
+    """
+    try:
+        yield
     except _TOO_DEEP:
         raise ValueError(f"{_short(text)} is nested too deeply.") from None
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
-        # `from_dict` and `parse` refuse bad values by ValueError. A file can hold anything, and the
-        # command promises one line for all of it.
         raise ValueError(f"{_short(text)}: {type(error).__name__}: {error}.") from None
-    return schedule
 
 
 def read_recipe(text: str, rest: Sequence[str] = ()) -> Recipe:
@@ -105,11 +112,9 @@ def read_recipe(text: str, rest: Sequence[str] = ()) -> Recipe:
 
 
 def _as_number(text: str, name: str, word: str) -> int | float:
-    with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        value = ast.literal_eval(word)
-        if isinstance(value, int | float):
-            return value
+    value = _as_value(word)
+    if isinstance(value, int | float):
+        return value
     raise ValueError(f"{text}: {name}={_short(word)!r} is not accepted; it must be a number.")
 
 
@@ -156,29 +161,24 @@ def read_section(text: str, library: str, base_lr: float | None, steps: int | No
             f"{_short(text)} is not accepted; a section of {library} must be a file that ends in "
             f"{', '.join(MAX_KIB)}."
         )
-    try:
+    with _one_line(text):
         section = _parse_arguments(text) if is_arguments else _read_mapping(Path(text))
         convert = getattr(configs, f"from_{library}")
-        known = {"base_lr": base_lr, "steps": steps}
         accepted = inspect.signature(convert).parameters
-        given = {key: value for key, value in known.items() if value is not None}
-        required = (key for key in known if key in accepted and key not in given)
-        for key in required:
-            if accepted[key].default is inspect.Parameter.empty:
+        options = {"base_lr": base_lr, "steps": steps}
+        for key, value in options.items():
+            option = f"--{key.replace('_', '-')}"
+            if value is not None and key not in accepted:
                 raise ValueError(
-                    f"{_short(text)} does not hold the learning rate; pass it by "
-                    f"--{key.replace('_', '-')}."
+                    f"{option} is not accepted for {library}; its section holds the number."
                 )
-        if unused := sorted(given.keys() - accepted.keys()):
-            raise ValueError(
-                f"--{unused[0].replace('_', '-')} is not accepted for {library}; its section holds "
-                "the number."
-            )
-        schedule: Schedule = convert(section, **given)
-    except _TOO_DEEP:
-        raise ValueError(f"{_short(text)} is nested too deeply.") from None
-    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"{_short(text)}: {type(error).__name__}: {error}.") from None
+            is_required = key in accepted and accepted[key].default is inspect.Parameter.empty
+            if value is None and is_required:
+                raise ValueError(
+                    f"{_short(text)} does not hold the learning rate; pass it by {option}."
+                )
+        passed = {key: value for key, value in options.items() if value is not None}
+        schedule: Schedule = convert(section, **passed)
     return schedule
 
 
@@ -202,13 +202,11 @@ def _parse_arguments(text: str) -> dict[str, object]:
 
 
 def _as_value(text: str) -> object:
-    with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP):
+    """Return the value of a literal of Python, and any other text as it is."""
+    with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escape sequences, which a text may hold
         return ast.literal_eval(text)
     return text
-
-
-def _from_file(file: Path) -> Schedule:
-    return from_dict(_read_mapping(file))
 
 
 def _read_mapping(file: Path) -> Mapping[str, object]:
@@ -369,11 +367,7 @@ def _split_arguments(rest: Sequence[str]) -> tuple[list[str], list[tuple[str, st
 
 def _as_literal(text: str) -> str:
     """Return a literal or a call unchanged, and anything else quoted: ``--ramp cosine``."""
-    with contextlib.suppress(ValueError, SyntaxError, *_TOO_DEEP), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ast.literal_eval(text)
-        return text
-    return text if "(" in text else repr(text)
+    return repr(text) if _as_value(text) is text and "(" not in text else text
 
 
 def _is_name(text: str) -> bool:

@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 from lrsched.numerics import MAX_STEP
@@ -34,14 +35,14 @@ class Command(NamedTuple):
         exit code.
       arguments: Arguments of the command.
       usage: Usage line, or `None` for the default one.
-      takes_rest: Whether unknown words and options belong to the command, in order, as the keyword
-        ``rest``.
+      describe_rest: If the command takes unknown words and options, in order as the keyword
+        ``rest``: function from its first argument to the help text about them. Otherwise `None`.
     """
 
     function: Callable[..., int | None]
     arguments: tuple[Argument, ...]
     usage: str | None
-    takes_rest: bool
+    describe_rest: Callable[[str], str] | None
 
 
 COMMANDS: Final[dict[str, Command]] = {}
@@ -53,16 +54,22 @@ def argument(*names: str, **options: Any) -> Argument:
 
     Args:
       *names: Name of a positional argument, or names of an option.
-      **options: Options of ``add_argument``, such as ``help``, ``type`` and ``default``.
+      **options: Options of ``add_argument``, such as ``help``, ``type`` and ``default``. The help
+        text of a default is added to ``help``.
 
     Returns:
       The declaration.
     """
+    if isinstance(options.get("default"), int | float | str):
+        options["help"] += " (default: %(default)s)"
     return Argument(names, options)
 
 
 def command(
-    name: str, *arguments: Argument, usage: str | None = None, takes_rest: bool = False
+    name: str,
+    *arguments: Argument,
+    usage: str | None = None,
+    describe_rest: Callable[[str], str] | None = None,
 ) -> Callable[[Function], Function]:
     """Return a decorator that registers a function as a command.
 
@@ -72,30 +79,24 @@ def command(
       name: Name of the command.
       *arguments: Arguments of the command; their destinations are keywords of the function.
       usage: Usage line, if the default one is not enough.
-      takes_rest: Whether unknown words and options belong to the command, as the keyword ``rest``.
+      describe_rest: Function of the help text of unknown words and options, see `Command`.
 
     Returns:
       The decorator.
     """
 
     def register(function: Function) -> Function:
-        COMMANDS[name] = Command(function, arguments, usage, takes_rest)
+        COMMANDS[name] = Command(function, arguments, usage, describe_rest)
         return function
 
     return register
 
 
-def number(text: str) -> float:
-    """Return a finite number, for ``type=``."""
+def positive_number(text: str) -> float:
+    """Return a finite number above 0, for ``type=``."""
     value = _parse(float, text, "a number")
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
-    return value
-
-
-def positive_number(text: str) -> float:
-    """Return a finite number above 0, for ``type=``."""
-    value = number(text)
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not accepted; it must be a number above 0")
     return value
@@ -155,7 +156,7 @@ def parse(arguments: Sequence[str], about: str, version: str) -> Callable[[], in
         _import(module)
     name = values.pop("command")
     declared = COMMANDS[name]
-    if declared.takes_rest:
+    if declared.describe_rest:
         values["rest"] = rest
     elif rest:
         _refuse(rest, parsers[name])
@@ -181,14 +182,48 @@ def build(about: str, version: str) -> tuple[Parser, dict[str, Parser]]:
             help=about.partition("\n")[0].rstrip("."),
             description=about,
             usage=declared.usage,
+            add_help=declared.describe_rest is None,
             # Abbreviations would take `--p` of a schedule's own argument for `--png`.
             allow_abbrev=False,
         )
         for each in declared.arguments:
             parsers[name].add_argument(*each.names, **each.options)
+        if declared.describe_rest:
+            about = "print this help, with the arguments of a name before it"
+            help_action = _help_action(declared.arguments[0].names[0], declared.describe_rest)
+            # Without a destination, as argparse's own --help.
+            parsers[name].add_argument(
+                *("-h", "--help"),
+                action=help_action,
+                nargs=0,
+                dest=argparse.SUPPRESS,
+                default=argparse.SUPPRESS,
+                help=about,
+            )
         # A second destination: argparse overwrites what the options before the command gave.
         parsers[name].add_argument("--import", dest=f"{_IMPORTS}_after", default=[], **imports)
     return parser, parsers
+
+
+def _help_action(first: str, describe_rest: Callable[[str], str]) -> type[argparse.Action]:
+    """Return ``--help`` of a command whose first argument, called ``first``, has options too."""
+
+    class HelpWithRest(argparse.Action):
+        def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: object,
+            option_string: str | None = None,
+        ) -> NoReturn:
+            parser.print_help()
+            # argparse has parsed only the words before --help, so there may be no name yet.
+            name = getattr(namespace, first, None)
+            if name and (about := describe_rest(name)):
+                print(f"\n{about}")
+            parser.exit()
+
+    return HelpWithRest
 
 
 def options_of(parser: Parser) -> list[str]:
@@ -205,11 +240,16 @@ def _refuse(rest: Sequence[str], parser: Parser) -> NoReturn:
     parser.error(f"{kind} {name!r} is not known{perhaps}")
 
 
-def _import(module: str) -> None:
-    if os.getcwd() not in sys.path:  # As `python -m` does.
+def import_from_here(module: str) -> ModuleType:
+    """Import a module of the current directory, as ``python -m`` does, or an installed one."""
+    if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    return importlib.import_module(module)
+
+
+def _import(module: str) -> None:
     try:
-        importlib.import_module(module)
+        import_from_here(module)
     except ModuleNotFoundError as error:
         name = module.removesuffix(".py").replace("/", ".")
         hint = f"give the name of a module, as in --import {name}" if name != module else str(error)

@@ -13,12 +13,13 @@ import numpy as np
 from rich.console import Console
 
 from lrsched.pictures import terminal
+from lrsched.pictures.curves import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw(lines: Sequence[terminal.Line], **options: Any) -> None:
+def draw(lines: Sequence[Line], **options: Any) -> None:
     """Draw curves as wide as the terminal, as letters if it has no colour.
 
     Args:
@@ -42,11 +43,6 @@ def save_figure(ax: Axes, png: Path, is_quiet: bool) -> None:
 def print_note(text: str) -> None:
     """Print one line on stderr, which explains the output."""
     print(f"lrsched: {text}", file=sys.stderr)
-
-
-def letter(index: int) -> str:
-    """Return the letter that a curve is drawn with if there is no colour."""
-    return terminal.LETTERS[index % len(terminal.LETTERS)]
 
 
 def print_rows(rows: Sequence[Mapping[str, object]], is_json: bool) -> None:

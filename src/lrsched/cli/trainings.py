@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from lrsched.arguments import first_paragraph, shorten
+from lrsched.cli.parser import import_from_here
 from lrsched.tuning import Training
 
 _DEFAULT_WORKLOAD: Final = "digits"
@@ -52,10 +50,8 @@ def read_training(
             f"{target!r} is not accepted; it must be MODULE:FUNCTION, as in "
             "my_module:make_training."
         )
-    if os.getcwd() not in sys.path:  # As `python -m` does.
-        sys.path.insert(0, os.getcwd())
     with errors_in_one_line(target):
-        function = getattr(importlib.import_module(module), attribute)
+        function = getattr(import_from_here(module), attribute)
         training = function() if callable(function) else function
     if not isinstance(training, Training):
         raise ValueError(

@@ -3,6 +3,8 @@
 Plots, the command line and notebooks share these functions. They need only NumPy.
 """
 
+from __future__ import annotations
+
 import html
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -19,6 +21,13 @@ DEFAULT_LENGTH: Final = 1000
 """Number of steps that are shown of a schedule without any length."""
 MAX_EXACT_STEPS: Final = 2**22
 """Largest number of updates whose rates are summed exactly. Longer sums are a trapezoid rule."""
+
+
+class Line(NamedTuple):
+    """One curve to draw: increasing positions, and the values there. A NaN is a gap."""
+
+    x: np.ndarray
+    y: np.ndarray
 
 
 class Phase(NamedTuple):
@@ -47,7 +56,7 @@ def display_steps(schedule: Schedule) -> int:
     return min(4 * _longest(schedule), MAX_STEP) or DEFAULT_LENGTH
 
 
-def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+def sample(schedule: Schedule, steps: int, count: int = 1000) -> Line:
     """Return steps and the values there, as every renderer draws them.
 
     Args:
@@ -63,7 +72,7 @@ def sample(schedule: Schedule, steps: int, count: int = 1000) -> tuple[np.ndarra
     even = np.linspace(0, steps, min(steps, count) + 1).astype(np.int64)
     last = steps - 1 if _leaps_at(schedule, steps) else steps
     at = np.unique(np.clip(np.concatenate([even, near]), 0, last))
-    return at, np.asarray(schedule(at), np.float64)
+    return Line(at, np.asarray(schedule(at), np.float64))
 
 
 def is_logarithmic(curves: Sequence[np.ndarray], decades: float = 2.0) -> bool:
@@ -88,9 +97,7 @@ def is_logarithmic(curves: Sequence[np.ndarray], decades: float = 2.0) -> bool:
     return bool(high > 10**decades * low and min(map(np.median, finite)) < 0.1 * high)
 
 
-def decimate(
-    steps: np.ndarray, values: np.ndarray, num_bins: int = 1000
-) -> tuple[np.ndarray, np.ndarray]:
+def decimate(steps: np.ndarray, values: np.ndarray, num_bins: int = 1000) -> Line:
     """Return a shorter curve with the extremes of each bin, so that no spike and no gap is lost.
 
     Args:
@@ -102,7 +109,7 @@ def decimate(
       Steps and values, at most ``3 * num_bins + 2`` of them.
     """
     if len(values) <= 3 * num_bins:
-        return steps, values
+        return Line(steps, values)
     is_number = ~np.isnan(values)
     indices = [0, len(values) - 1]
     for bin_ in np.array_split(np.arange(len(values)), num_bins):
@@ -111,7 +118,7 @@ def decimate(
         if len(there):
             indices += [there[np.argmin(values[there])], there[np.argmax(values[there])]]
     places = np.unique(indices)
-    return steps[places], values[places]
+    return Line(steps[places], values[places])
 
 
 def area(schedule: Schedule, start: int, stop: int) -> float:
@@ -134,9 +141,9 @@ def phases(schedule: Schedule, steps: int | None = None) -> list[Phase]:
       The phases, without a gap between them.
     """
     steps = display_steps(schedule) if steps is None else steps
-    found = phase_starts(schedule, steps)
-    ends = [*(start for _, start in found[1:]), steps]
-    return [Phase(name, start, end) for (name, start), end in zip(found, ends, strict=True)]
+    starts = phase_starts(schedule, steps)
+    ends = [*(start for _, start in starts[1:]), steps]
+    return [Phase(name, start, end) for (name, start), end in zip(starts, ends, strict=True)]
 
 
 def sparkline(schedule: Schedule, width: int = 240, height: int = 48) -> str | None:
@@ -211,11 +218,11 @@ def _leaps_at(schedule: Schedule, step: int) -> bool:
 
 def _longest(schedule: Schedule) -> int:
     kinds = schedule._structure.definition.argument_types
-    found = [0]
+    lengths = [0]
     for name, value in schedule.parameters.items():
         items = value if isinstance(value, tuple) else (value,)
         nested = [item for item in items if isinstance(item, Schedule)]
-        found += [item.horizon or _longest(item) for item in nested]
+        lengths += [item.horizon or _longest(item) for item in nested]
         if kinds[name] in (POSITIVE_INT, NON_NEGATIVE_INT, BOUNDARIES) and value is not None:
-            found.append(int(np.max(value, initial=0)))
-    return max(found)
+            lengths.append(int(np.max(value, initial=0)))
+    return max(lengths)

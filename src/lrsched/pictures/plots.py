@@ -1,8 +1,10 @@
 """Plots of schedules, training runs and tuning results with matplotlib (extra ``plot``)."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -11,6 +13,7 @@ from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
 from lrsched.arguments import whole_number
 from lrsched.pictures import curves as curve
+from lrsched.pictures.curves import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,10 +37,10 @@ _LETTER = 0.0145  # of the axes' width, as wide as a letter of a phase's name
 
 def plot_schedule(
     schedule: Schedule,
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     steps: int | None = None,
     beside: Mapping[str, Schedule] | None = None,
-) -> "Axes":
+) -> Axes:
     """Plot a schedule with its phases, and other schedules on a second axis.
 
     The axis is logarithmic if all values are above 0, they span more than two decades, and half of
@@ -75,16 +78,16 @@ def plot_schedule(
         lines = [line]
         colours = np.resize(COLOURS[1:], len(beside))
         for colour, (name, other) in zip(colours, beside.items(), strict=True):
-            at, values = curve.sample(as_schedule(other), steps)
-            lines += twin.plot(at, values, "--", color=colour, linewidth=1.5, label=name)
+            sampled = curve.sample(as_schedule(other), steps)
+            lines += twin.plot(*sampled, "--", color=colour, linewidth=1.5, label=name)
         twin.set_ylabel(", ".join(beside))
         _legend_above(ax, lines)
     return ax
 
 
 def plot_schedules(
-    schedules: Mapping[str, Schedule], ax: "Axes | None" = None, steps: int | None = None
-) -> "Axes":
+    schedules: Mapping[str, Schedule], ax: Axes | None = None, steps: int | None = None
+) -> Axes:
     """Plot several schedules over the same steps.
 
     Args:
@@ -110,8 +113,7 @@ def plot_schedules(
     styles = np.resize(["-", "--", "-.", ":"], len(schedules))
     colours = np.resize(COLOURS, len(schedules))
     for (name, one), colour, style in zip(schedules.items(), colours, styles, strict=True):
-        at, values = curve.sample(one, steps)
-        lines += ax.plot(at, values, style, color=colour, linewidth=1.9, label=name)
+        lines += ax.plot(*curve.sample(one, steps), style, color=colour, linewidth=1.9, label=name)
     ax.set(xlabel="step", ylabel="learning rate", xlim=(0, steps))
     _fit(ax, [np.asarray(line.get_ydata()) for line in lines], is_rate=True)
     _legend_above(ax, lines)
@@ -122,8 +124,8 @@ def plot_run(
     losses: Curve | Mapping[str, Curve],
     rates: Schedule | Curve | Mapping[str, Schedule | Curve],
     validation: Curve | Mapping[str, Curve] | None = None,
-    axes: "Sequence[Axes] | None" = None,
-) -> "tuple[Axes, Axes]":
+    axes: Sequence[Axes] | None = None,
+) -> tuple[Axes, Axes]:
     """Plot losses over the steps, and the learning rates below them.
 
     Each run has one colour in both axes. A non-finite loss is a gap with a cross above its start.
@@ -151,16 +153,18 @@ def plot_run(
     >>> top.get_ylabel(), bottom.get_ylabel()
     ('loss', 'learning rate')
     """
-    trained = {name: _lines("losses", one) for name, one in _by_name(losses).items()}
-    stop = max(int(line.steps[-1]) + 1 for lines in trained.values() for line in lines)
-    judged = {name: _lines("validation", one, stop) for name, one in _by_name(validation).items()}
-    driven = {name: _rate_lines(one, stop) for name, one in _by_name(rates).items()}
-    return _draw_runs(trained, judged, driven, axes)
+    train_lines = {name: _lines("losses", one) for name, one in _by_name(losses).items()}
+    stop = max(int(line.x[-1]) + 1 for lines in train_lines.values() for line in lines)
+    val_lines = {
+        name: _lines("validation", one, stop) for name, one in _by_name(validation).items()
+    }
+    rate_lines = {name: _rate_lines(one, stop) for name, one in _by_name(rates).items()}
+    return _draw_runs(train_lines, val_lines, rate_lines, axes)
 
 
 def plot_runs(
-    result: "SweepResult", which: Sequence[int] | None = None, axes: "Sequence[Axes] | None" = None
-) -> "tuple[Axes, Axes]":
+    result: SweepResult, which: Sequence[int] | None = None, axes: Sequence[Axes] | None = None
+) -> tuple[Axes, Axes]:
     """Plot losses and learning rates of the runs of a sweep, as `plot_run` does.
 
     Args:
@@ -187,17 +191,19 @@ def plot_runs(
     if which is None:
         which = sorted(np.argsort(result.mean_losses(), kind="stable")[:_MOST_RUNS].tolist())
     numbers = varying_parameters(result.schedules)
-    trained, judged, driven = dict[str, list[_Line]](), dict[str, list[_Line]](), {}
+    train_lines, val_lines, rate_lines = dict[str, list[Line]](), dict[str, list[Line]](), {}
     for place in which:
-        said = ", ".join(
+        text = ", ".join(
             f"{_caption(name)} {values[place]:.4g}" for name, values in numbers.items()
         )
-        name = said or f"schedule {place}"
+        name = text or f"schedule {place}"
         runs = np.flatnonzero(result.table["schedule"] == place).tolist()
-        trained[name] = [_of_training(result, run) for run in runs]
-        judged[name] = [line for run in runs if len((line := _of_validation(result, run)).steps)]
-        driven[name] = _rate_lines(result.schedules[place], int(result.lengths[runs[0]]))
-    return _draw_runs(trained, {name: x for name, x in judged.items() if x}, driven, axes)
+        train_lines[name] = [_of_training(result, run) for run in runs]
+        val_lines[name] = [line for run in runs if len((line := _of_validation(result, run)).x)]
+        rate_lines[name] = _rate_lines(result.schedules[place], int(result.lengths[runs[0]]))
+    return _draw_runs(
+        train_lines, {name: x for name, x in val_lines.items() if x}, rate_lines, axes
+    )
 
 
 def _caption(name: str) -> str:
@@ -206,8 +212,8 @@ def _caption(name: str) -> str:
 
 
 def plot_range_test(
-    result: "RangeTestResult", ax: "Axes | None" = None, mine: float | None = None
-) -> "Axes":
+    result: RangeTestResult, ax: Axes | None = None, mine: float | None = None
+) -> Axes:
     """Plot smoothed losses over learning rates, with the usable range and the suggestion.
 
     Args:
@@ -232,8 +238,9 @@ def plot_range_test(
     usable, suggestion = result.range, result.suggestion()
     ax.axvspan(usable.low, usable.high, color=COLOURS[2], alpha=0.12, label="usable")
     ax.axvline(suggestion, color=COLOURS[1], linestyle="--", label=f"suggested: {suggestion:.2g}")
-    seen = result.smoothed[np.isfinite(result.smoothed)]
-    ax.set_ylim(seen.min() - 0.1 * np.ptp(seen), np.quantile(seen, 0.98) + 0.1 * np.ptp(seen))
+    finite = result.smoothed[np.isfinite(result.smoothed)]
+    margin = 0.1 * np.ptp(finite)
+    ax.set_ylim(finite.min() - margin, np.quantile(finite, 0.98) + margin)
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     if mine is not None:
         _mark(ax, mine, result.verdict(mine).verdict)
@@ -242,12 +249,12 @@ def plot_range_test(
 
 
 def plot_sweep(
-    result: "SweepResult",
+    result: SweepResult,
     x: str | None = None,
     by: str | None = None,
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     mine: float | None = None,
-) -> "Axes":
+) -> Axes:
     """Plot the final loss over a parameter of the schedules: mean and range of the seeds.
 
     If schedules with the same value differ in other parameters, the best of them is shown.
@@ -300,10 +307,8 @@ def plot_sweep(
         shown += [float(some.mean()) for some in losses]
         ends = [some.min() for some in losses], [some.max() for some in losses]
         ax.fill_between(places, *ends, color=colour, alpha=0.15, linewidth=0)
-        gone = np.setdiff1d(rows[x], places)
-        ax.plot(
-            gone, np.full(len(gone), 0.97), "x", color=colour, transform=ax.get_xaxis_transform()
-        )
+        missing = np.setdiff1d(rows[x], places)
+        _cross(ax, missing, colour)
     spans = np.max(table[x]) / np.min(table[x]) if np.min(table[x]) > 0 else 1.0
     ax.set(xlabel=_caption(x), ylabel="final loss", xscale="log" if spans > 10 else "linear")
     if shown and min(shown) > 0 and max(shown) / min(shown) > 10:
@@ -315,11 +320,11 @@ def plot_sweep(
     return ax
 
 
-def _mark(ax: "Axes", rate: float, verdict: str) -> None:
+def _mark(ax: Axes, rate: float, verdict: str) -> None:
     ax.axvline(rate, color=COLOURS[-1], linestyle=":", label=f"mine: {rate:.2g}, {verdict}")
 
 
-def plot_comparison(result: "ComparisonResult", ax: "Axes | None" = None) -> "Axes":
+def plot_comparison(result: ComparisonResult, ax: Axes | None = None) -> Axes:
     """Plot predicted final losses of schedules with their intervals, the lowest at the top.
 
     Args:
@@ -359,26 +364,20 @@ def _steps_of(function: str, schedules: list[Schedule], steps: int | None) -> in
             )
     if steps is None:
         return max(curve.display_steps(as_schedule(one)) for one in schedules)
-    length: int = whole_number().validate(function, "steps", steps)
-    return length
+    return whole_number().validate(function, "steps", steps)
 
 
-class _Line(NamedTuple):
-    steps: np.ndarray
-    values: np.ndarray
+def _by_name(argument: Any) -> Mapping[str, Any]:
+    return {} if argument is None else argument if isinstance(argument, Mapping) else {"": argument}
 
 
-def _by_name(given: Any) -> Mapping[str, Any]:
-    return {} if given is None else given if isinstance(given, Mapping) else {"": given}
-
-
-def _lines(function: str, given: Any, stop: int | None = None) -> list[_Line]:
+def _lines(function: str, argument: Any, stop: int | None = None) -> list[Line]:
     """Return one line for each seed. Values without steps are consecutive, or end at ``stop``."""
-    has_steps = isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1
-    values = np.atleast_2d(np.asarray(given[1] if has_steps else given, np.float64))
+    has_steps = isinstance(argument, tuple) and len(argument) == 2 and np.ndim(argument[0]) == 1
+    values = np.atleast_2d(np.asarray(argument[1] if has_steps else argument, np.float64))
     count = values.shape[-1]
     if has_steps:
-        steps = np.asarray(given[0])
+        steps = np.asarray(argument[0])
     else:
         steps = np.arange(count) if stop is None else stop * np.arange(1, count + 1) / count - 1
     if values.ndim != 2 or not count or len(steps) != count:
@@ -386,83 +385,82 @@ def _lines(function: str, given: Any, stop: int | None = None) -> list[_Line]:
             f"plot_run: {function} of shape {values.shape} at {len(steps)} steps are not accepted; "
             "they must be as many as the steps, with at most one axis before, of seeds."
         )
-    return [_Line(steps, row) for row in values]
+    return [Line(steps, row) for row in values]
 
 
-def _rate_lines(given: Schedule | Curve, stop: int) -> list[_Line]:
-    if not isinstance(given, Schedule):
-        return _lines("rates", given)
-    return [_Line(*curve.sample(given, _steps_of("plot_run", [given], stop)))]
+def _rate_lines(argument: Schedule | Curve, stop: int) -> list[Line]:
+    if not isinstance(argument, Schedule):
+        return _lines("rates", argument)
+    return [curve.sample(argument, _steps_of("plot_run", [argument], stop))]
 
 
-def _of_training(result: "SweepResult", run: int) -> _Line:
+def _of_training(result: SweepResult, run: int) -> Line:
     """Return the mean training losses of a run, each at the middle of its window."""
     losses, done = result.train_loss[run], int(result.table["updates"][run])
     window = -(-int(result.lengths[run]) // len(losses))
     begin = np.arange(0, done, window)
     middle = (begin + np.minimum(begin + window, done) - 1) / 2
-    return _Line(middle, losses[: len(begin)].astype(np.float64))
+    return Line(middle, losses[: len(begin)].astype(np.float64))
 
 
-def _of_validation(result: "SweepResult", run: int) -> _Line:
+def _of_validation(result: SweepResult, run: int) -> Line:
     losses, length = result.validation_loss[run], int(result.lengths[run])
     steps = length * np.arange(1, len(losses) + 1) // len(losses) - 1
-    return _Line(steps[~np.isnan(losses)], losses[~np.isnan(losses)].astype(np.float64))
+    return Line(steps[~np.isnan(losses)], losses[~np.isnan(losses)].astype(np.float64))
 
 
 def _draw_runs(
-    trained: Mapping[str, list[_Line]],
-    judged: Mapping[str, list[_Line]],
-    driven: Mapping[str, list[_Line]],
-    axes: "Sequence[Axes] | None",
-) -> "tuple[Axes, Axes]":
+    train_lines: Mapping[str, list[Line]],
+    val_lines: Mapping[str, list[Line]],
+    rate_lines: Mapping[str, list[Line]],
+    axes: Sequence[Axes] | None,
+) -> tuple[Axes, Axes]:
     if axes is None:
         axes = _new_axes((7, 5.2), nrows=2, sharex=True, height_ratios=(3, 1))
     top, bottom = axes
-    names = list(dict.fromkeys([*trained, *judged, *driven]))
+    names = list(dict.fromkeys([*train_lines, *val_lines, *rate_lines]))
     colours = dict(zip(names, np.resize(COLOURS, len(names)), strict=True))
     quiet: dict[str, Any] = {"lw": 1.0, "alpha": 0.45}
     loud: dict[str, Any] = {"lw": 1.8, "ms": 3}
     for ax, by_name, style in (
-        (top, trained, quiet if judged else {"lw": 1.4}),
-        (top, judged, loud),
-        (bottom, driven, {"lw": 1.6}),
+        (top, train_lines, quiet if val_lines else {"lw": 1.4}),
+        (top, val_lines, loud),
+        (bottom, rate_lines, {"lw": 1.6}),
     ):
         for name, lines in by_name.items():
             for line in lines:
-                is_short = ax is top and len(line.steps) <= _MOST_MARKS
+                is_short = ax is top and len(line.x) <= _MOST_MARKS
                 marks = {"marker": "o", "clip_on": False} if is_short else {}
                 _draw(ax, line, color=colours[name], **style, **marks)
-    losses = [line.values for by in (trained, judged) for lines in by.values() for line in lines]
+    losses = [line.y for by in (train_lines, val_lines) for lines in by.values() for line in lines]
     _fit(top, losses, decades=1.0)
-    _fit(bottom, [line.values for lines in driven.values() for line in lines], is_rate=True)
-    stop = max(line.steps[-1] + 1 for lines in trained.values() for line in lines)
+    _fit(bottom, [line.y for lines in rate_lines.values() for line in lines], is_rate=True)
+    stop = max(line.x[-1] + 1 for lines in train_lines.values() for line in lines)
     top.set(ylabel="loss")
     bottom.set(xlabel="step", ylabel="learning rate", xlim=(0, stop))
     handles = [top.plot([], [], color=colours[name], label=name)[0] for name in names if name]
-    if judged:
+    if val_lines:
         handles += top.plot([], [], color="0.4", label="training", **quiet)
         handles += top.plot([], [], color="0.4", label="validation", marker="o", **loud)
     _legend_above(top, handles)
     return top, bottom
 
 
-def _draw(ax: "Axes", line: _Line, **style: Any) -> None:
+def _draw(ax: Axes, line: Line, **style: Any) -> None:
     """Draw a line with gaps where it is not finite, and a cross above the start of each gap."""
-    is_there = np.isfinite(line.values)
-    ax.plot(*curve.decimate(line.steps, np.where(is_there, line.values, np.nan)), **style)
-    gone = line.steps[~is_there & np.concatenate([[True], is_there[:-1]])]
-    ax.plot(
-        gone,
-        np.full(len(gone), 0.97),
-        "x",
-        color=style["color"],
-        transform=ax.get_xaxis_transform(),
-    )
+    is_there = np.isfinite(line.y)
+    ax.plot(*curve.decimate(line.x, np.where(is_there, line.y, np.nan)), **style)
+    _cross(ax, line.x[~is_there & np.concatenate([[True], is_there[:-1]])], style["color"])
+
+
+def _cross(ax: Axes, places: np.ndarray, colour: str) -> None:
+    """Draw a cross at the top of the axes for what has no finite value."""
+    heights = np.full(len(places), 0.97)
+    ax.plot(places, heights, "x", color=colour, transform=ax.get_xaxis_transform())
 
 
 def _fit(
-    ax: "Axes", curves: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
+    ax: Axes, curves: Sequence[np.ndarray], decades: float = 2.0, is_rate: bool = False
 ) -> None:
     """Set a logarithmic axis where it helps, else one from 0 with short numbers.
 
@@ -489,7 +487,7 @@ def _fit(
         )
 
 
-def _legend_above(ax: "Axes", handles: Sequence["Line2D"]) -> None:
+def _legend_above(ax: Axes, handles: Sequence[Line2D]) -> None:
     """Draw the legend above the axes and the names of the phases, where it hides no curve."""
     if not handles:
         return
@@ -504,7 +502,7 @@ def _legend_above(ax: "Axes", handles: Sequence["Line2D"]) -> None:
     )
 
 
-def _shade(ax: "Axes", phases: list[curve.Phase], steps: int) -> None:
+def _shade(ax: Axes, phases: list[curve.Phase], steps: int) -> None:
     """Shade every other phase, and name the phases above the axes if there is room."""
     if len(phases) < 2:
         return
@@ -513,26 +511,25 @@ def _shade(ax: "Axes", phases: list[curve.Phase], steps: int) -> None:
         if i % 2 == 0:
             ax.axvspan(phase.start, phase.stop, color="0.5", alpha=0.1, linewidth=0, zorder=0)
         at = max(phase.start / steps, until)
-        wide = _LETTER * (len(phase.name) + 1)
-        at = max(min(at, 1 + _LETTER - wide), until)
-        if at < phase.stop / steps and at + wide <= 1 + 2 * _LETTER:
+        width = _LETTER * (len(phase.name) + 1)
+        at = max(min(at, 1 + _LETTER - width), until)
+        if at < phase.stop / steps and at + width <= 1 + 2 * _LETTER:
             ax.text(at, 1.01, phase.name, transform=ax.transAxes, fontsize=8, color="0.35")
-            until = at + wide
+            until = at + width
 
 
 def _of_the_best(rows: np.ndarray) -> np.ndarray:
     """Return the finite losses of the schedule with the lowest mean among these rows."""
     rows = rows[np.isfinite(rows["loss"])]
     means = {i: rows["loss"][rows["schedule"] == i].mean() for i in np.unique(rows["schedule"])}
-    losses: np.ndarray = rows["loss"][rows["schedule"] == min(means, key=means.__getitem__)]
-    return losses
+    return rows["loss"][rows["schedule"] == min(means, key=means.__getitem__)]
 
 
-def _axes(ax: "Axes | None") -> "Axes":
+def _axes(ax: Axes | None) -> Axes:
     return _new_axes((7, 4.2))[0] if ax is None else ax
 
 
-def _new_axes(size: tuple[float, float], **how: Any) -> "Sequence[Axes]":
+def _new_axes(size: tuple[float, float], **how: Any) -> Sequence[Axes]:
     import matplotlib.pyplot as plt
 
     _, grid = plt.subplots(figsize=size, layout="constrained", squeeze=False, **how)

@@ -1,23 +1,23 @@
 """Curves in a terminal, drawn with braille characters of 2 by 4 dots."""
 
+from __future__ import annotations
+
+import string
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from rich.text import Text
 
-from lrsched.pictures.curves import is_logarithmic
+from lrsched.pictures.curves import Line, is_logarithmic
 
 STYLES: Final = ("blue", "red", "green", "magenta", "yellow", "cyan")
-LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _DOTS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 
 
-class Line(NamedTuple):
-    """One curve: increasing steps, and the values there."""
-
-    x: np.ndarray
-    y: np.ndarray
+def letter(index: int) -> str:
+    """Return the letter that a curve is drawn with if there is no colour."""
+    return string.ascii_lowercase[index % 26]
 
 
 def draw(
@@ -73,7 +73,7 @@ def draw(
         text.append(f"{label:>{margin}}┤")
         for dot, i in zip(line_dots, line_owner, strict=True):
             if plain and len(lines) > 1:
-                text.append(" " if i < 0 else LETTERS[i % len(LETTERS)])
+                text.append(" " if i < 0 else letter(i))
             else:
                 text.append(chr(0x2800 + int(dot)), STYLES[i % len(STYLES)] if i >= 0 else None)
         text.append("\n")

@@ -1,5 +1,7 @@
 """What a recipe consists of, and what its parts may be."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -12,7 +14,16 @@ from lrsched.adaptive.kl import adaptive_kl
 from lrsched.adaptive.loss import adalrs, backoff_on_spike, bold_driver
 from lrsched.adaptive.plateau import greedy, reduce_on_overfitting, reduce_on_plateau
 from lrsched.adaptive.schedule_free import schedule_free_adamw
-from lrsched.arguments import FLAG, TEXT, ArgumentType, in_range, one_of, short_repr
+from lrsched.arguments import (
+    FLAG,
+    TEXT,
+    ArgumentType,
+    in_range,
+    instance_of,
+    not_accepted,
+    one_of,
+    short_repr,
+)
 from lrsched.transforms.matrix import muon_direction
 from lrsched.transforms.weight_decay import COUPLINGS
 
@@ -129,6 +140,12 @@ _DECAY: Final = ArgumentType(
     "a number of 0 or more, or the name of one of hyperparameters",
     _plain(in_range(ge=0)),
 )
+_SCHEDULE: Final = ArgumentType(
+    "Schedule", "a schedule, such as lrsched.constant(0.1)", instance_of(Schedule)
+)
+_RECIPE_DECAY: Final = ArgumentType(
+    "Decay", "a recipes.Decay, such as recipes.Decay(0.1)", instance_of(Decay)
+)
 _COUPLING: Final = one_of("Coupling", COUPLINGS)
 
 
@@ -146,13 +163,9 @@ def check_parts(recipe: str, parts: object) -> None:
     for field in ("rates", "hyperparameters", "group_optimizers", "group_decays"):
         _check_mapping(recipe, field, getattr(parts, field))
     if not parts.rates:
-        raise ValueError(f"{recipe}: rates={{}} is not accepted; rates must have a group.")
+        raise not_accepted(recipe, "rates", {}, "a dict with at least one group")
     for key, one in {**parts.rates, **parts.hyperparameters}.items():
-        if not isinstance(one, Schedule):
-            raise ValueError(
-                f"{recipe}: {key}={short_repr(one)} is not accepted; rates and hyperparameters "
-                "must be schedules, such as lrsched.constant(0.1)."
-            )
+        _SCHEDULE.validate(recipe, key, one)
     for field in ("group_optimizers", "group_decays"):
         for group in getattr(parts, field):
             if group not in parts.rates:
@@ -177,19 +190,13 @@ def check_parts(recipe: str, parts: object) -> None:
 
 def _check_mapping(recipe: str, label: str, value: object) -> None:
     if not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
-        raise ValueError(
-            f"{recipe}: {label}={short_repr(value)} is not accepted; {label} must be a dict whose "
-            "keys are strings."
-        )
+        raise not_accepted(recipe, label, value, "a dict whose keys are strings")
 
 
 def _named_arguments(recipe: str, label: str, value: Arguments) -> tuple[str, dict[str, Any]]:
     _check_mapping(recipe, label, value)
     if not isinstance(value.get("name"), str):
-        raise ValueError(
-            f"{recipe}: {label}={short_repr(value)} is not accepted; {label} must have its name as "
-            'a string under "name".'
-        )
+        raise not_accepted(recipe, label, value, 'a dict with its name, a string, under "name"')
     return str(value["name"]), {key: one for key, one in value.items() if key != "name"}
 
 
@@ -218,11 +225,7 @@ def _check_optimizer(
 def _check_decay(
     recipe: str, label: str, decay: object, hyperparameters: Mapping[str, Schedule]
 ) -> None:
-    if not isinstance(decay, Decay):
-        raise ValueError(
-            f"{recipe}: {label}={short_repr(decay)} is not accepted; {label} must be a "
-            "recipes.Decay, such as recipes.Decay(0.1)."
-        )
+    decay = _RECIPE_DECAY.validate(recipe, label, decay)
     if not (isinstance(decay.value, str) and decay.value in hyperparameters):
         _DECAY.validate(recipe, f"value of the {label}", decay.value)
     for field, kind in (("parameters", TEXT), ("coupling", _COUPLING), ("cautious", FLAG)):
@@ -232,10 +235,7 @@ def _check_decay(
 def _check_controller(recipe: str, value: Arguments) -> None:
     name, arguments = _named_arguments(recipe, "controller", value)
     if name not in CONTROLLERS:
-        raise ValueError(
-            f"{recipe}: controller={name!r} is not accepted; controller must be one of "
-            f"{', '.join(CONTROLLERS)}."
-        )
+        raise not_accepted(recipe, "controller", name, f"one of {', '.join(CONTROLLERS)}")
     try:
         CONTROLLERS[name](**arguments)
     except (TypeError, ValueError) as error:

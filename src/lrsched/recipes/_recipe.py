@@ -1,21 +1,31 @@
 """What a recipe is: the schedules and optimizer arguments of one published training run."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jax
-import numpy as np
 import optax
 
 from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
-from lrsched.arguments import BASE_OPTIMIZER, TEXT, bind_arguments, short_repr, shorten
+from lrsched.arguments import (
+    BASE_OPTIMIZER,
+    TEXT,
+    bind_arguments,
+    in_range,
+    not_accepted,
+    real_number,
+    short_repr,
+    shorten,
+    whole_number,
+)
 from lrsched.recipes._parts import (
     DECAYS_ALL,
     DECAYS_KERNELS,
@@ -31,6 +41,7 @@ from lrsched.recipes._parts import (
 from lrsched.serialize import from_dict, to_dict
 from lrsched.transforms.composition import map_with_path
 from lrsched.transforms.inject import inject_schedules
+from lrsched.transforms.matrix import MatrixAxes
 from lrsched.transforms.weight_decay import with_weight_decay
 
 if TYPE_CHECKING:
@@ -75,24 +86,15 @@ class Recipe(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         """Return the recipe as JSON-serialisable values, with every schedule as in `to_dict`."""
-        found: dict[str, object] = self._asdict()
-        found["scale"] = dict(self.scale)
         parts = {
-            key: value for key, value in self.parts._asdict().items() if value not in ({}, None)
+            key: _plain(value)
+            for key, value in self.parts._asdict().items()
+            if value not in ({}, None)
         }
-        for key in ("rates", "hyperparameters"):
-            if key in parts:
-                parts[key] = {name: to_dict(schedule) for name, schedule in parts[key].items()}
-        if self.parts.weight_decay is not None:
-            parts["weight_decay"] = self.parts.weight_decay._asdict()
-        if self.parts.group_decays:
-            parts["group_decays"] = {
-                group: decay._asdict() for group, decay in self.parts.group_decays.items()
-            }
-        return {**found, "parts": parts}
+        return {**self._asdict(), "scale": dict(self.scale), "parts": parts}
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "Recipe":
+    def from_dict(data: Mapping[str, Any]) -> Recipe:
         """Return the recipe that `to_dict` wrote.
 
         Raises:
@@ -106,15 +108,11 @@ class Recipe(NamedTuple):
         name = str(data["name"])
         try:
             parts = dict(data["parts"])
-            for key in ("rates", "hyperparameters"):
+            for key, read in _READERS.items():
                 if key in parts:
-                    parts[key] = {label: from_dict(one) for label, one in parts[key].items()}
+                    parts[key] = {label: read(one) for label, one in parts[key].items()}
             if "weight_decay" in parts:
                 parts["weight_decay"] = Decay(**parts["weight_decay"])
-            if "group_decays" in parts:
-                parts["group_decays"] = {
-                    group: Decay(**decay) for group, decay in parts["group_decays"].items()
-                }
             checked = Parts(**parts)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"Recipe.from_dict: the parts of {name!r}: {error}.") from None
@@ -134,12 +132,15 @@ class Recipe(NamedTuple):
         lines += [
             f"  weight decay of {g}: {_decay_text(one)}" for g, one in parts.group_decays.items()
         ]
-        for label, value in (("clip", parts.clip), ("ema", parts.ema)):
-            lines += [] if value is None else [f"  {label}: {value}"]
-        lines += [] if parts.controller is None else [f"  controller: {_call(parts.controller)}"]
-        lines.append(f"  source: {self.source}")
-        for label, text in (("missing", self.missing), ("notes", self.notes)):
-            lines += [f"  {label}: {text}"] if text else []
+        last = {
+            "clip": parts.clip,
+            "ema": parts.ema,
+            "controller": parts.controller and _call(parts.controller),
+            "source": self.source,
+            "missing": self.missing or None,
+            "notes": self.notes or None,
+        }
+        lines += [f"  {label}: {value}" for label, value in last.items() if value is not None]
         return "\n".join(lines)
 
     def optimizer(
@@ -147,7 +148,8 @@ class Recipe(NamedTuple):
         groups: Sequence[tuple[str, str]] = (),
         *,
         directions: Mapping[str, optax.GradientTransformation] | None = None,
-        decay_mask: "chex.ArrayTree | Callable[[optax.Params], chex.ArrayTree] | None" = None,
+        decay_mask: chex.ArrayTree | Callable[[optax.Params], chex.ArrayTree] | None = None,
+        matrices: MatrixAxes | None = None,
     ) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer from optax's parts, with every schedule in its state.
 
@@ -163,6 +165,9 @@ class Recipe(NamedTuple):
           decay_mask: Tree of booleans, or a function of the parameters that returns one: which
             parameters decay. Defaults to the recipe's own description, where it is "all
             parameters", "matrices" or "kernels".
+          matrices: For recipes with Muon: function of path and array that returns the
+            ``optax.contrib.MuonDimensionNumbers`` of arrays with more than two axes, such as the
+            kernels of Flax's attention, as for `lrsched.muon`. Defaults to none.
 
         Returns:
           An optax transform. Its rates are read by `lrsched.learning_rates`.
@@ -173,6 +178,7 @@ class Recipe(NamedTuple):
             expression, or if ``groups`` or ``directions`` names a group that the recipe lacks.
         """
         rates, own = self.parts.rates, dict(directions or {})
+        build = functools.partial(self._of_group, own=own, decay_mask=decay_mask, matrices=matrices)
         for pair in groups:
             if not (len(pair) == 2 and all(isinstance(one, str) for one in pair)):
                 raise ValueError(
@@ -193,7 +199,7 @@ class Recipe(NamedTuple):
                 f"{', '.join(rates)}."
             )
         if len(rates) == 1:
-            optimizer = self._of_group(next(iter(rates)), own, decay_mask)
+            optimizer = build(next(iter(rates)))
         else:
             if not groups:
                 raise ValueError(
@@ -202,7 +208,7 @@ class Recipe(NamedTuple):
                 )
             used = dict.fromkeys(group for _, group in groups)
             optimizer = optax.partition(
-                {group: self._of_group(group, own, decay_mask) for group in used},
+                {group: build(group) for group in used},
                 functools.partial(_labels, self.name, tuple(groups)),
             )
         if self.parts.clip is not None:
@@ -210,7 +216,11 @@ class Recipe(NamedTuple):
         return optax.with_extra_args_support(optimizer)
 
     def _of_group(
-        self, group: str, own: Mapping[str, optax.GradientTransformation], decay_mask: object
+        self,
+        group: str,
+        own: Mapping[str, optax.GradientTransformation],
+        decay_mask: object,
+        matrices: MatrixAxes | None,
     ) -> optax.GradientTransformation:
         arguments = dict(self.parts.group_optimizers.get(group, self.parts.optimizer))
         name = str(arguments.pop("name"))
@@ -224,6 +234,8 @@ class Recipe(NamedTuple):
             key: self.parts.hyperparameters.get(value, value) if isinstance(value, str) else value
             for key, value in arguments.items()
         }
+        if name == "muon" and matrices is not None:
+            values["matrices"] = matrices
         if name == SCHEDULE_FREE:
             decay = self.parts.weight_decay or Decay(0.0)
             return schedule_free_adamw(
@@ -252,18 +264,33 @@ class Recipe(NamedTuple):
         )
 
 
-def _is_matrix(params: optax.Params) -> "chex.ArrayTree":
+def _plain(part: object) -> object:
+    """Return a part of a recipe as JSON-serialisable values."""
+    if isinstance(part, Mapping):
+        return {key: _plain(value) for key, value in part.items()}
+    if isinstance(part, Decay):
+        return part._asdict()
+    return to_dict(part) if isinstance(part, Schedule) else part
+
+
+def _is_matrix(params: optax.Params) -> chex.ArrayTree:
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
 
-def _is_kernel(params: optax.Params) -> "chex.ArrayTree":
+def _is_kernel(params: optax.Params) -> chex.ArrayTree:
     return map_with_path(lambda path, _: path.endswith("kernel"), params)
 
 
+_READERS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "rates": from_dict,
+    "hyperparameters": from_dict,
+    "group_decays": lambda data: Decay(**data),
+}
+"""Function from JSON values to each value of a part that is a mapping."""
 _MASKS: Final = {DECAYS_ALL: None, DECAYS_MATRICES: _is_matrix, DECAYS_KERNELS: _is_kernel}
 
 
-def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> "chex.ArrayTree":
+def _labels(name: str, groups: Sequence[tuple[str, str]], params: optax.Params) -> chex.ArrayTree:
     def label(path: str, leaf: object) -> str:
         del leaf
         for pattern, group in groups:
@@ -352,16 +379,11 @@ def recipe(
     for label, text in texts.items():
         TEXT.validate("recipe", label, text)
     if not name or "/" in name or ":" in name:
-        raise ValueError(
-            f"recipe: name={name!r} is not accepted; name must be a word without '/' and ':', "
-            "which separate the parts of recipe:NAME/GROUP."
-        )
-
+        requirement = "a word without '/' and ':', which separate the parts of recipe:NAME/GROUP"
+        raise not_accepted("recipe", "name", name, requirement)
     if not (isinstance(free, list | tuple) and all(isinstance(one, str) for one in free)):
-        raise ValueError(
-            f"recipe: free={short_repr(free)} is not accepted; free must be a list of names of "
-            'arguments, as in ["steps"].'
-        )
+        requirement = 'a list of names of arguments, as in ["steps"]'
+        raise not_accepted("recipe", "free", free, requirement)
 
     def decorate(function: Callable[..., Parts]) -> Callable[..., Recipe]:
         signature = _check_function(name, function)
@@ -388,10 +410,10 @@ def recipe(
                 ) from error
             check_parts(name, parts)
             scale = dict(bound.arguments)
-            given = signature.bind(*args, **kwargs).arguments
-            examples = {key: scale[key] for key in free if key not in given}
-            found = " ".join(filter(None, [missing, _open_arguments(examples)]))
-            return Recipe(name, family, scale, parts, batch, source, found, notes)
+            passed = signature.bind(*args, **kwargs).arguments
+            examples = {key: scale[key] for key in free if key not in passed}
+            all_missing = " ".join(filter(None, [missing, _open_arguments(examples)]))
+            return Recipe(name, family, scale, parts, batch, source, all_missing, notes)
 
         create.__annotations__ = {**function.__annotations__, "return": Recipe}
         create.__signature__ = signature.replace(return_annotation=Recipe)  # type: ignore[attr-defined]
@@ -447,21 +469,16 @@ def _listed(words: Sequence[str]) -> str:
 
 def _check_scale(name: str, key: str, value: Any, default: Number) -> Number:
     """Return an argument of a recipe: a length as an int, any other number as it is."""
-    is_length = isinstance(default, int)
     takes_zero = default == 0 or key in ("warmup", "cooldown")
-    least = 0 if takes_zero else 1
-    value = value.item() if isinstance(value, np.number) else value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        is_whole = isinstance(value, int) or value.is_integer()
-        if is_length and is_whole and least <= value <= sys.float_info.max:
-            return int(value)
-        if not is_length and (0 < value <= sys.float_info.max or (takes_zero and value == 0)):
-            return value
-    accepted = "a finite number of 0 or more" if takes_zero else "a finite number above 0"
-    accepted = f"a whole number of {least} or more" if is_length else accepted
-    raise ValueError(
-        f"{name}: {key}={short_repr(value)} is not accepted; {key} must be {accepted}."
-    )
+    if isinstance(default, int):
+        kind = whole_number(0 if takes_zero else 1)
+    else:
+        kind = _NON_NEGATIVE if takes_zero else _POSITIVE
+    return kind.validate(name, key, value)
+
+
+_NON_NEGATIVE: Final = real_number("a finite number of 0 or more", in_range(ge=0))
+_POSITIVE: Final = real_number("a finite number above 0", in_range(gt=0))
 
 
 def get(name: str) -> Callable[..., Recipe]:
@@ -531,14 +548,14 @@ def listing() -> list[dict[str, str]]:
 
 def _row(name: str) -> dict[str, str]:
     create = RECIPES[name]
-    made = create()
+    example = create()
     return {
-        "family": made.family,
+        "family": example.family,
         "name": name,
-        "signature": f"({_arguments_text(made.scale)})",
+        "signature": f"({_arguments_text(example.scale)})",
         "about": (inspect.getdoc(create) or "").partition("\n")[0],
-        "optimizer": _call(made.parts.optimizer),
-        "source": made.source,
+        "optimizer": _call(example.parts.optimizer),
+        "source": example.source,
     }
 
 

@@ -1,5 +1,7 @@
 """The shapes that published schedules are made of, in updates counted from 0."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,12 +40,12 @@ def sequence(*segments: tuple[Schedule | float, int | None]) -> Schedule:
     if min(lengths) < 0:
         phases = sum(length for length in lengths if length > 0)
         raise ValueError(
-            f"phases of {phases} steps are not accepted in a run of {sum(lengths)}; make the run "
-            "longer or its phases shorter."
+            f"sequence: phases of {phases} steps are not accepted in a run of {sum(lengths)}; make "
+            "the run longer or its phases shorter."
         )
     parts = [first_steps(part, length) for part, length in segments if length != 0]
     if not parts:
-        raise ValueError("a run of 0 steps is not accepted; make the run longer.")
+        raise ValueError("sequence: a run of 0 steps is not accepted; make the run longer.")
     return parts[0] if len(parts) == 1 else join(*parts)
 
 
@@ -74,13 +76,8 @@ def warmup_cosine(
     peak: float, steps: int, warmup: int, end: float = 0.0, init: float = 0.0
 ) -> Schedule:
     """Return a line from ``init`` to ``peak``, then half a cosine to ``end`` at ``steps``."""
-    return sequence(
-        (ramp(init, peak, warmup), warmup), (_cosine(peak, steps - warmup, end), steps - warmup)
-    )
-
-
-def _cosine(peak: float, steps: int, end: float) -> Schedule | float:
-    return cosine(peak, steps=steps, end=end) if steps > 0 else end
+    falling = cosine(peak, steps=steps - warmup, end=end) if steps > warmup else end
+    return sequence((ramp(init, peak, warmup), warmup), (falling, steps - warmup))
 
 
 def warmup_linear(

@@ -1,5 +1,8 @@
 """Recipes of reinforcement learning and of the sciences."""
 
+from functools import partial
+from typing import Final
+
 from lrsched.algebra import constant, staircase
 from lrsched.recipes._parts import Arguments, Decay, Parts
 from lrsched.recipes._recipe import recipe
@@ -7,10 +10,12 @@ from lrsched.recipes._shapes import sequence
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.schedules.decay import exponential, linear
 
+_reinforcement: Final = partial(recipe, family="rl")
+_science: Final = partial(recipe, family="science")
 
-@recipe(
+
+@_reinforcement(
     "cleanrl-ppo",
-    "rl",
     source="vwxyzjn/cleanrl cleanrl/ppo.py @fe8d8a0",
     batch="128 samples per minibatch",
     notes="One rate for the 16 updates of an iteration. The last one is not 0.",
@@ -23,9 +28,8 @@ def cleanrl_ppo(
     return Parts({"all": rate}, {"name": "adam", "eps": 1e-5}, clip=0.5)
 
 
-@recipe(
+@_reinforcement(
     "brax-ppo-adaptive-kl",
-    "rl",
     source="google/brax training/agents/ppo/train.py, optimizer.py @0b96d05",
     notes="An option of brax, whose default is a constant rate. One divergence for a minibatch.",
 )
@@ -41,9 +45,8 @@ def brax_ppo_adaptive_kl(peak: float = 1e-4, target: float = 0.01) -> Parts:
     return Parts({"all": constant(peak)}, {"name": "adam"}, controller=controller)
 
 
-@recipe(
+@_reinforcement(
     "dreamerv3",
-    "rl",
     source="danijar/dreamerv3 dreamerv3/configs.yaml, agent.py @e3f0224",
     notes="Clipping is adaptive (AGC 0.3). The rate has no end.",
 )
@@ -53,9 +56,8 @@ def dreamerv3(peak: float = 4e-5, warmup: int = 1000) -> Parts:
     return Parts({"all": rate}, {"name": "LaProp", "b1": 0.9, "b2": 0.999, "eps": 1e-20})
 
 
-@recipe(
+@_reinforcement(
     "cleanrl-dqn-atari",
-    "rl",
     source="vwxyzjn/cleanrl cleanrl/dqn_atari.py @fe8d8a0",
     batch="32",
     notes="The exploration is scheduled, in environment steps; the rate is constant.",
@@ -69,9 +71,8 @@ def cleanrl_dqn_atari(steps: int = 10_000_000, peak: float = 1e-4) -> Parts:
     )
 
 
-@recipe(
+@_science(
     "openfold-alphafold2",
-    "science",
     source="aqlaboratory/openfold openfold/utils/lr_schedulers.py @ce0029e",
     notes="The first drop is one step late, the others are not.",
     free=("steps",),
@@ -87,9 +88,8 @@ def openfold_alphafold2(steps: int = 150_000, peak: float = 1e-3, warmup: int = 
     return Parts({"all": rate}, {"name": "adam", "eps": 1e-5}, ema=0.999)
 
 
-@recipe(
+@_science(
     "mace-plateau",
-    "science",
     source="ACEsuit/mace mace/tools/arg_parser.py, scripts_utils.py, train.py @667eee4",
     batch="10",
     missing="PyTorch's plateau rule was read in copies.",
@@ -113,9 +113,8 @@ def mace_plateau(peak: float = 0.01) -> Parts:
     )
 
 
-@recipe(
+@_science(
     "jaxpi-burgers-pinn",
-    "science",
     source="PredictiveIntelligenceLab/jaxpi examples/burgers/configs/default.py @e85b694",
     notes="Continuous, without a floor. The rate has no end.",
 )

@@ -1,6 +1,7 @@
 """Recipes of language models: pretraining and fine-tuning."""
 
 import math
+from functools import partial
 from typing import Final
 
 from lrsched._schedule import Schedule
@@ -20,11 +21,12 @@ from lrsched.schedules.decay import cosine, exponential, linear
 from lrsched.schedules.power import inverse_sqrt, inverse_time
 
 _ADAMW: Final[Arguments] = {"name": "adamw", "b1": 0.9, "b2": 0.95, "eps": 1e-8}
+_pretraining: Final = partial(recipe, family="llm-pretrain")
+_finetuning: Final = partial(recipe, family="llm-finetune")
 
 
-@recipe(
+@_pretraining(
     "nanogpt-gpt2-124m",
-    "llm-pretrain",
     source="karpathy/nanoGPT config/train_gpt2.py, train.py @3adf61e",
     batch="491,520 tokens",
     notes="The first rate is peak / (warmup + 1), and the run makes 600,001 updates.",
@@ -36,9 +38,8 @@ def nanogpt_gpt2_124m(steps: int = 600_001, peak: float = 6e-4, warmup: int = 20
     return Parts({"all": rate}, _ADAMW, weight_decay=decay, clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "nanochat-d12",
-    "llm-pretrain",
     source="karpathy/nanochat scripts/base_train.py, nanochat/gpt.py @92d63d4",
     batch="524,288 tokens",
     notes=(
@@ -50,11 +51,11 @@ def nanogpt_gpt2_124m(steps: int = 600_001, peak: float = 6e-4, warmup: int = 20
 def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 768) -> Parts:
     """Nanochat of depth 12: Muon and AdamW, momentum and weight decay with their own schedules."""
     down = round(0.65 * steps)
-    past = down // 19  # The line reaches 0 at down / 19 steps past the end.
+    beyond = down // 19  # The line reaches 0 at down / 19 steps past the end.
 
     def line(start: float, end: float) -> Schedule:
         """Return a line over ``down`` steps, continued past its end."""
-        return linear(start, end + (end - start) * past / down, steps=down + past)
+        return linear(start, end + (end - start) * beyond / down, steps=down + beyond)
 
     curve = sequence((ramp(1 / 40, 41 / 40, 40), 40), (1.0, steps - down - 40)) >> line(1.0, 0.05)
     batch, wide = math.sqrt(tokens_per_step / 2**19), (width / 768) ** -0.5
@@ -87,9 +88,8 @@ def nanochat_d12(steps: int = 2520, tokens_per_step: int = 2**19, width: int = 7
     )
 
 
-@recipe(
+@_pretraining(
     "modded-nanogpt-track1",
-    "llm-pretrain",
     source="KellerJordan/modded-nanogpt train_gpt.py @f411b3d",
     batch="131,072 / 262,144 / 393,216 tokens by stage",
     notes=(
@@ -132,9 +132,8 @@ def modded_nanogpt_track1(steps: int = 1270, extension: int = 15) -> Parts:
     )
 
 
-@recipe(
+@_pretraining(
     "modded-nanogpt-track3-tuned-muon",
-    "llm-pretrain",
     source="KellerJordan/modded-nanogpt track_3_optimization result #36 @f411b3d",
     batch="524,288 tokens",
     notes="A trapezoid without warmup, whose last rate is peak / (0.7 steps).",
@@ -153,9 +152,8 @@ def modded_nanogpt_track3_tuned_muon(steps: int = 3250) -> Parts:
     )
 
 
-@recipe(
+@_pretraining(
     "olmo2-7b-stage1",
-    "llm-pretrain",
     source="allenai/OLMo configs/official-1124/OLMo2-7B-stage1.yaml, olmo/optim.py @59a53e3",
     batch="1024 sequences of 4096 = 4,194,304 tokens",
     notes="The counter starts at 1. The run ends at step 928,646, before the cosine does.",
@@ -170,9 +168,8 @@ def olmo2_7b_stage1(
     return Parts({"all": rate}, _ADAMW, weight_decay=decay, clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "olmo3-7b-pretrain-extended",
-    "llm-pretrain",
     source="allenai/OLMo-core OLMo-3-1025-7B-pretrain-{1,2}.py, optim/scheduler.py @fa6c501",
     batch="512 sequences of 8192 = 4,194,304 tokens",
     notes="The horizon was extended at the midpoint of the cosine: the value stays, the slope not.",
@@ -187,17 +184,16 @@ def olmo3_7b_pretrain_extended(
     """OLMo 3 7B: a cosine for ``tokens``, extended to ``extended_tokens`` half way."""
     steps, extended = (math.ceil(t / tokens_per_step) for t in (tokens, extended_tokens))
     middle = (steps - 1) // 2 + warmup // 2
-    rest, end = extended - middle, peak / 10
+    remaining, end = extended - middle, peak / 10
     first = warmup_cosine(peak, steps, warmup, end)
-    second = ahead(cosine(peak, steps=2 * rest, end=end), rest)
-    rate = ahead(sequence((first, middle), (second, rest)))
+    second = ahead(cosine(peak, steps=2 * remaining, end=end), remaining)
+    rate = ahead(sequence((first, middle), (second, remaining)))
     decay = Decay(0.1, "all but the embeddings")
     return Parts({"all": rate}, _ADAMW, weight_decay=decay, clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "olmo3-7b-midtrain",
-    "llm-pretrain",
     source="allenai/OLMo-core OLMo-3-1025-7B-midtrain.py, optim/scheduler.py @fa6c501",
     batch="2,097,152 tokens",
     notes="The counter starts at 1, so that the last update has the rate 0.",
@@ -211,9 +207,8 @@ def olmo3_7b_midtrain(
     return Parts({"all": rate}, _ADAMW, weight_decay=decay, clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "smollm3-3b-stage1-to-3",
-    "llm-pretrain",
     source="huggingface/smollm smollm3/stage{1,3}*.yaml @a041759; nanotron helpers.py @2411b02",
     batch="192 x 3 x 4096 = 2,359,296 tokens",
     notes="The cooldown starts one step late, so that the last update is not 0.",
@@ -227,9 +222,8 @@ def smollm3_3b_stage1_to_3(
     return Parts({"all": rate}, _ADAMW, weight_decay=decay, clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "smollm2-135m",
-    "llm-pretrain",
     source="huggingface/smollm config_smollm2_135M.yaml @a041759; nanotron helpers.py @2411b02",
     batch="64 x 8 x 2048 = 1,048,576 tokens",
 )
@@ -241,9 +235,8 @@ def smollm2_135m(
     return Parts({"all": rate}, _ADAMW, weight_decay=Decay(0.01), clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "deepseek-v3",
-    "llm-pretrain",
     source="DeepSeek-V3 (arXiv 2412.19437), training hyper-parameters",
     batch="3072 to 15,360 sequences of 4096",
     missing="How the batch grows during the warmup, which is counted in steps.",
@@ -268,9 +261,8 @@ def deepseek_v3(
     return Parts({"all": rate}, _ADAMW, weight_decay=Decay(0.1), clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "llama3-405b",
-    "llm-pretrain",
     source="Llama 3 (arXiv 2407.21783), section 3.4.1",
     batch="4M, 8M, then 16M tokens",
     missing="Whether step 0 has the rate 0 and whether the warmup is part of the length.",
@@ -282,9 +274,8 @@ def llama3_405b(steps: int = 1_200_000, peak: float = 8e-5, warmup: int = 8000) 
     return Parts({"all": rate}, {"name": "adamw"})
 
 
-@recipe(
+@_pretraining(
     "minicpm-2.4b-wsd",
-    "llm-pretrain",
     source="MiniCPM (arXiv 2404.06395)",
     batch="3.93M tokens",
     missing="The length of the warmup. The authors' blog has a half-life of 8000 steps.",
@@ -306,9 +297,8 @@ def minicpm_2_4b_wsd(
     return Parts({"all": rate}, {"name": "adam"})
 
 
-@recipe(
+@_pretraining(
     "pythia-160m",
-    "llm-pretrain",
     source="EleutherAI/pythia models/160M/pythia-160m.yml @a19eecb; gpt-neox @ea7aefd",
     batch="1024 sequences of 2048 = 2,097,152 tokens",
     missing="DeepSpeed's order of optimizer and scheduler is assumed.",
@@ -325,9 +315,8 @@ def pythia_160m(steps: int = 143_000, peak: float = 6e-4) -> Parts:
     return Parts({"all": rate}, {**_ADAMW, "name": "adam"}, weight_decay=Decay(0.1), clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "t5-1.1-c4-pretrain",
-    "llm-pretrain",
     source="google-research/t5x configs/runs/pretrain.gin, utils.py @cc342d4",
     notes="There is no warmup: ``warmup_steps`` only flattens the start. The rate has no end.",
 )
@@ -338,9 +327,8 @@ def t5_1_1_c4_pretrain(flat: int = 10_000) -> Parts:
     return Parts({"all": rate}, {"name": "adafactor"})
 
 
-@recipe(
+@_pretraining(
     "bert-pretraining-flags",
-    "llm-pretrain",
     source="google-research/bert optimization.py, run_pretraining.py @eedf571",
     notes="The line falls underneath the warmup: the rate jumps from almost 1 to 0.9 of the peak.",
 )
@@ -352,9 +340,8 @@ def bert_pretraining_flags(steps: int = 100_000, peak: float = 5e-5, warmup: int
     return Parts({"all": rate}, {"name": "adamw", "eps": 1e-6}, weight_decay=decay, clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "modernbert-base-stage1",
-    "llm-pretrain",
     source="AnswerDotAI/ModernBERT src/scheduler.py @8c57a0f",
     missing="The values of the yaml were read second-hand.",
     notes="Counted in tokens; later stages decay separately.",
@@ -372,9 +359,8 @@ def modernbert_base_stage1(
     )
 
 
-@recipe(
+@_pretraining(
     "levanter-gpt2-small-fast",
-    "llm-pretrain",
     source="stanford-crfm/levanter config/gpt2_small_fast.yaml, optim/config.py @9263f81",
     batch="256 sequences of 1024",
 )
@@ -384,9 +370,8 @@ def levanter_gpt2_small_fast(steps: int = 20_000, peak: float = 1e-3) -> Parts:
     return Parts({"all": rate}, {"name": "adamw"}, weight_decay=Decay(0.1))
 
 
-@recipe(
+@_pretraining(
     "marin-8b-kestrel-wsd-s",
-    "llm-pretrain",
     source="marin-community/marin exp600_tootsie.py @04558ef; levanter optim/config.py @9263f81",
     batch="1024 sequences of 4096",
     missing="The floor of a tenth is levanter's default; cycles changed after step 200,000.",
@@ -407,9 +392,8 @@ def marin_8b_kestrel_wsd_s(
     return Parts({"all": rate}, {"name": "adamw"}, weight_decay=decay)
 
 
-@recipe(
+@_pretraining(
     "maxtext-default",
-    "llm-pretrain",
     source="AI-Hypercomputer/maxtext configs/base.yml, utils/maxtext_utils.py @e591f30",
     notes="The floor is reached at the last update.",
 )
@@ -419,9 +403,8 @@ def maxtext_default(steps: int = 150_001, peak: float = 3e-5) -> Parts:
     return Parts({"all": rate}, _ADAMW, weight_decay=Decay(0.1), clip=1.0)
 
 
-@recipe(
+@_pretraining(
     "moonlight-toy-muon",
-    "llm-pretrain",
     source="MoonshotAI/Moonlight examples/toy_train.py @c2ad5b2; transformers @005edac",
     notes=(
         "One rate for both optimizers. That of Muon is shown times 0.2 sqrt(max(rows, columns)), "
@@ -453,9 +436,8 @@ def moonlight_toy_muon(
     )
 
 
-@recipe(
+@_finetuning(
     "t5x-finetune-default",
-    "llm-finetune",
     source="google-research/t5x configs/runs/finetune.gin @cc342d4",
     notes="A warmup is set, but has no effect.",
 )
@@ -469,9 +451,8 @@ def _zephyr(steps: int, peak: float) -> Parts:
     return Parts({"all": rate}, {"name": "adamw"})
 
 
-@recipe(
+@_finetuning(
     "zephyr-7b-sft",
-    "llm-finetune",
     source="huggingface/alignment-handbook zephyr-7b-beta/sft/config_full.yaml @925acdf",
     batch="8 x 16 = 128 sequences",
     missing="How the warmup is rounded.",
@@ -482,9 +463,8 @@ def zephyr_7b_sft(steps: int = 1000, peak: float = 2e-5) -> Parts:
     return _zephyr(steps, peak)
 
 
-@recipe(
+@_finetuning(
     "zephyr-7b-sft-qlora",
-    "llm-finetune",
     source="huggingface/alignment-handbook zephyr-7b-beta/sft/config_qlora.yaml @925acdf",
     missing="How the warmup is rounded.",
     notes="Ten times the peak of full fine-tuning.",
@@ -495,9 +475,8 @@ def zephyr_7b_sft_qlora(steps: int = 1000, peak: float = 2e-4) -> Parts:
     return _zephyr(steps, peak)
 
 
-@recipe(
+@_finetuning(
     "tulu3-8b-sft",
-    "llm-finetune",
     source="allenai/open-instruct tulu3/finetune_8b.sh, finetune.py @e6c3044",
     batch="64 x 1 x 2 = 128 sequences",
     missing="accelerate's stepping was read in comments.",
@@ -509,9 +488,8 @@ def tulu3_8b_sft(steps: int = 1000, peak: float = 5e-6) -> Parts:
     return Parts({"all": rate}, {"name": "adamw"})
 
 
-@recipe(
+@_finetuning(
     "tulu3-8b-dpo",
-    "llm-finetune",
     source="allenai/open-instruct tulu3/dpo_8b.sh, dpo_tune_cache.py @e6c3044",
     batch="32 x 1 x 16 = 512 pairs",
     missing="accelerate's stepping was read in comments.",
@@ -523,9 +501,8 @@ def tulu3_8b_dpo(steps: int = 1000, peak: float = 5e-7) -> Parts:
     return Parts({"all": rate}, {"name": "adamw"})
 
 
-@recipe(
+@_finetuning(
     "olmo3-7b-think-rl-grpo",
-    "llm-finetune",
     source="allenai/open-instruct scripts/train/olmo3/7b_think_rl.sh, grpo_fast.py @e6c3044",
     batch="64 prompts x 8 samples",
     notes="Tulu 3 uses a constant 5e-7.",
@@ -535,9 +512,8 @@ def olmo3_7b_think_rl_grpo(peak: float = 1e-6) -> Parts:
     return Parts({"all": constant(peak)}, {"name": "adamw"}, clip=1.0)
 
 
-@recipe(
+@_finetuning(
     "trl-sft-default",
-    "llm-finetune",
     source="huggingface/trl trl/trainer/sft_config.py @f2cd577",
     missing="The line without warmup is the default of the Trainer.",
     notes="Preference tuning and GRPO default to 1e-6, reward models to 1e-4.",
@@ -548,9 +524,8 @@ def trl_sft_default(steps: int = 1000, peak: float = 2e-5) -> Parts:
     return Parts({"all": warmup_linear(peak, steps, 0)}, {"name": "adamw"})
 
 
-@recipe(
+@_finetuning(
     "tinker-lora-llama-3.1-8b",
-    "llm-finetune",
     source="thinking-machines-lab/tinker-cookbook hyperparam_utils.py @9dfcc3a",
     notes="The exponent of the width depends on the family of models.",
     free=("steps",),

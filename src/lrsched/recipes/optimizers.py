@@ -1,15 +1,19 @@
 """Recipes of optimizers: what to set for a run that has a tuned AdamW, by their authors."""
 
+from functools import partial
+from typing import Final
+
 from lrsched.recipes._parts import SCHEDULE_FREE, Arguments, Decay, Parts
 from lrsched.recipes._recipe import recipe
 from lrsched.recipes._shapes import ahead, warmup_cosine
 from lrsched.scaling.laws import half_life_ramp
 from lrsched.schedules.decay import linear
 
+_optimizer: Final = partial(recipe, family="optimizer")
 
-@recipe(
+
+@_optimizer(
     "lion-from-adamw",
-    "optimizer",
     source="google/automl lion/README.md @14d8bbd; Chen et al. 2023 (arXiv 2302.06675), section 5",
     free=("steps", "peak", "weight_decay"),
     missing="The cosine is an example: the authors keep AdamW's schedule.",
@@ -28,9 +32,8 @@ def lion_from_adamw(
     return Parts({"all": rate}, lion, weight_decay=Decay(weight_decay * factor))
 
 
-@recipe(
+@_optimizer(
     "ademamix",
-    "optimizer",
     source="apple/ml-ademamix README.md, optax/ademamix.py @e732715; arXiv 2409.03137",
     free=("steps", "peak", "weight_decay"),
     missing="The cosine is an example: the authors' code leaves the schedule open.",
@@ -53,9 +56,8 @@ def ademamix(
     )
 
 
-@recipe(
+@_optimizer(
     "soap",
-    "optimizer",
     source="nikhilvyas/SOAP README.md @05cfba2; arXiv 2409.11321",
     free=("steps", "peak"),
     missing="The cosine is an example. Whether AdamW's best rate is best here was not confirmed.",
@@ -68,9 +70,8 @@ def soap(steps: int = 10_000, peak: float = 3e-3, warmup: int = 0) -> Parts:
     return Parts({"all": rate}, optimizer, weight_decay=Decay(0.01))
 
 
-@recipe(
+@_optimizer(
     "shampoo-with-adam-grafting",
-    "optimizer",
     source="KellerJordan/modded-nanogpt records/102924_Optimizers/README.md",
     free=("steps",),
     missing="The cosine is an example.",
@@ -90,9 +91,8 @@ def shampoo_with_adam_grafting(steps: int = 10_000, peak: float = 0.0018, warmup
     return Parts({"all": warmup_cosine(peak, steps, warmup)}, optimizer)
 
 
-@recipe(
+@_optimizer(
     "algoperf-schedule-free",
-    "optimizer",
     source="AlgoPerf submissions @12c8e4e, self-tuning, version 0.6",
     free=("steps",),
     notes=(

@@ -1,5 +1,6 @@
 """Recipes of speech recognition and translation."""
 
+from functools import partial
 from typing import Final
 
 from lrsched.recipes._parts import Arguments, Decay, Parts
@@ -9,11 +10,12 @@ from lrsched.schedules.decay import exponential
 from lrsched.schedules.power import inverse_sqrt, noam
 
 _SPEECH_ADAM: Final[Arguments] = {"name": "adam", "b1": 0.9, "b2": 0.98}
+_speech: Final = partial(recipe, family="speech")
+_translation: Final = partial(recipe, family="translation")
 
 
-@recipe(
+@_speech(
     "whisper-large-v1",
-    "speech",
     source="Whisper (arXiv 2212.04356), section 2.4",
     batch="256 segments",
     missing="The peak was read in notes that quote appendix F.",
@@ -28,9 +30,8 @@ def whisper_large_v1(steps: int = 2**20, peak: float = 1.75e-4, warmup: int = 20
     )
 
 
-@recipe(
+@_speech(
     "wav2vec2-base-100h-tristage",
-    "speech",
     source="pytorch/fairseq base_100h.yaml, tri_stage_lr_scheduler.py, trainer.py @148327d",
     batch="2 GPUs x 3.2M samples x 4",
     notes="The warmup starts at 1%, and the decay is exponential, to 5%.",
@@ -47,9 +48,8 @@ def wav2vec2_base_100h_tristage(steps: int = 80_000, peak: float = 3e-5) -> Part
     return Parts({"all": rate}, _SPEECH_ADAM)
 
 
-@recipe(
+@_speech(
     "conformer-l-librispeech",
-    "speech",
     source="Conformer (arXiv 2005.08100), section 3.2",
     missing="The paper was read in quotations; a counter from 1 is assumed.",
     notes="The rate has no end.",
@@ -63,9 +63,8 @@ def conformer_l_librispeech(width: int = 512, warmup: int = 10_000) -> Parts:
     )
 
 
-@recipe(
+@_translation(
     "transformer-base-noam-t2t-v1",
-    "translation",
     source="tensorflow/tensor2tensor models/transformer.py, learning_rate.py @bafdc1b",
     notes="The constants multiply to 1. The rate has no end.",
 )
@@ -74,9 +73,8 @@ def transformer_base_noam_t2t_v1(width: int = 512, warmup: int = 4000) -> Parts:
     return Parts({"all": noam(1.0, width=width, warmup=warmup)}, {**_SPEECH_ADAM, "eps": 1e-9})
 
 
-@recipe(
+@_translation(
     "flax-lm1b-rsqrt",
-    "translation",
     source="google/flax examples/lm1b/configs/default.py, train.py @18f8f31",
     notes="The rate has no end.",
 )

@@ -1,6 +1,8 @@
 """Recipes of image models: classification, detection, generation, neural fields."""
 
 import math
+from functools import partial
+from typing import Final
 
 from lrsched.algebra import add, constant, minimum, multiply, reverse
 from lrsched.recipes._parts import DECAYS_KERNELS, DECAYS_MATRICES, Decay, Parts
@@ -9,10 +11,13 @@ from lrsched.recipes._shapes import ahead, ramp, sequence, stairs, warmup_cosine
 from lrsched.schedules.decay import cosine, exponential, linear, multistep
 from lrsched.schedules.power import inverse_sqrt
 
+_vision: Final = partial(recipe, family="vision")
+_diffusion: Final = partial(recipe, family="diffusion")
+_neural_field: Final = partial(recipe, family="neural-fields")
 
-@recipe(
+
+@_vision(
     "timm-train-default-sgd",
-    "vision",
     source="huggingface/pytorch-image-models train.py, timm/scheduler/cosine_lr.py @aa4b585",
     batch="128",
     notes=(
@@ -35,9 +40,8 @@ def timm_train_default_sgd(
     return Parts({"all": stairs(rate, steps_per_epoch, epochs)}, {"name": "sgd"})
 
 
-@recipe(
+@_vision(
     "convnext-tiny-300ep",
-    "vision",
     source="facebookresearch/ConvNeXt TRAINING.md, utils.py, main.py @048efce",
     batch="4096",
     notes="The full rate is reached at the last update of the warmup. The average is optional.",
@@ -55,9 +59,8 @@ def convnext_tiny_300ep(
     return Parts({"all": rate}, {"name": "adamw"}, weight_decay=Decay(0.05), ema=0.9999)
 
 
-@recipe(
+@_vision(
     "bigvision-vit-s16-i1k-90ep",
-    "vision",
     source="google-research/big_vision configs/vit_s16_i1k.py, utils.py, optax.py @0127fb6",
     batch="1024",
     missing="The size of the 99% split was assumed.",
@@ -77,9 +80,8 @@ def bigvision_vit_s16_i1k_90ep(
     )
 
 
-@recipe(
+@_vision(
     "flax-imagenet-resnet50",
-    "vision",
     source="google/flax examples/imagenet/configs/default.py, train.py @18f8f31",
     batch="128",
     notes="The weight decay is part of the loss: coupled to the gradient.",
@@ -96,9 +98,8 @@ def flax_imagenet_resnet50(
     )
 
 
-@recipe(
+@_vision(
     "yolov5-coco-scratch-low",
-    "vision",
     source="ultralytics/yolov5 hyp.scratch-low.yaml, train.py @5081342",
     batch="64",
     missing="The number of batches is derived from the size of COCO.",
@@ -120,9 +121,8 @@ def yolov5_coco_scratch_low(epochs: int = 300, steps_per_epoch: int = 1849) -> P
     )
 
 
-@recipe(
+@_vision(
     "detectron2-frcnn-r50-fpn-1x",
-    "vision",
     source="facebookresearch/detectron2 Base-RCNN-FPN.yaml, config/defaults.py @02b5c4e",
     batch="16",
     missing="Whether the drop is at the milestone or after it.",
@@ -142,9 +142,8 @@ def detectron2_frcnn_r50_fpn_1x(
     )
 
 
-@recipe(
+@_vision(
     "efficientnet-b0",
-    "vision",
     source="tensorflow/tpu models/official/efficientnet/utils.py @139e1f4, main.py @01b6706",
     batch="2048",
     notes="The stairs count the warmup: two drops are over when it ends.",
@@ -163,9 +162,8 @@ def efficientnet_b0(epochs: int = 350, examples: int = 1_281_167, batch: int = 2
     )
 
 
-@recipe(
+@_diffusion(
     "dit-xl2",
-    "diffusion",
     source="facebookresearch/DiT train.py @ed81ce2",
     batch="256",
     notes="No warmup and no decay. The rate has no end.",
@@ -175,9 +173,8 @@ def dit_xl2(peak: float = 1e-4) -> Parts:
     return Parts({"all": constant(peak)}, {"name": "adamw"}, ema=0.9999)
 
 
-@recipe(
+@_diffusion(
     "edm2-img512-xs",
-    "diffusion",
     source="NVlabs/edm2 training/training_loop.py, train_edm2.py @4bf8162",
     batch="2048",
     notes="The warmup is 10 million images: 4882.8 updates. The average is fitted afterwards.",
@@ -193,9 +190,8 @@ def edm2_img512_xs(
     return Parts({"all": rate}, {"name": "adam", "b1": 0.9, "b2": 0.99})
 
 
-@recipe(
+@_neural_field(
     "mipnerf",
-    "neural-fields",
     source="google/mipnerf internal/math.py, internal/utils.py, train.py @84c969e",
     batch="4096 rays",
     notes="The counter starts at 1. The highest rate is below the peak.",

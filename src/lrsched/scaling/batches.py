@@ -1,5 +1,7 @@
 """Batch-size ramps: where a schedule would lower the rate, the batch grows instead."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Annotated, Final, NamedTuple
 
@@ -15,7 +17,7 @@ from lrsched.arguments import (
     FiniteFloats,
     PositiveInt,
     is_traced,
-    short_repr,
+    not_accepted,
     validate_arguments,
     whole_number,
 )
@@ -36,15 +38,9 @@ def _check_stages(schedule: Schedule) -> None:
     if is_traced(arguments):
         return
     if np.any(np.asarray(schedule.starts)[..., 0] != 0):
-        raise ValueError(
-            f"ramped_rate: starts={short_repr(schedule.starts)} is not accepted; the first stage "
-            "must start at step 0."
-        )
+        raise not_accepted("ramped_rate", "starts", schedule.starts, "steps that start at 0")
     if np.any(np.asarray(schedule.multiples) <= 0):
-        raise ValueError(
-            f"ramped_rate: multiples={short_repr(schedule.multiples)} is not accepted; a batch "
-            "must be a multiple above 0 of the first."
-        )
+        raise not_accepted("ramped_rate", "multiples", schedule.multiples, "numbers above 0")
 
 
 @schedule(horizon="steps", check=_check_stages, name="lrsched.ramped_rate")
@@ -157,15 +153,16 @@ def batch_ramp(
     """
     limit = min(64 * batch_size, MAX_STEP) if max_batch_size is None else max_batch_size
     if limit < batch_size:
-        raise ValueError(
-            f"batch_ramp: max_batch_size={limit} is not accepted; max_batch_size must be at least "
-            f"{batch_size}, the batch_size."
-        )
+        requirement = f"at least {batch_size}, the batch_size"
+        raise not_accepted("batch_ramp", "max_batch_size", limit, requirement)
     horizon = schedule.horizon
     if horizon is None or not 1 <= horizon * (limit // batch_size) <= MAX_STEP:
-        raise ValueError(
-            f"batch_ramp: schedule={schedule} is not accepted; it must have a horizon of 1 or "
-            "more, which times the largest multiple of the batch is at most 2**31 - 1."
+        raise not_accepted(
+            "batch_ramp",
+            "schedule",
+            schedule,
+            "one with a horizon of 1 or more, which times the largest multiple of the batch is at "
+            "most 2**31 - 1",
         )
     growth = _growth(schedule, int(horizon), limit // batch_size, factor)
     starts, positions, used = [0], [0], [_multiple_at(growth, 0)]
@@ -191,7 +188,7 @@ def _multiple_at(growth: list[tuple[int, int]], position: int) -> int:
 def _growth(schedule: Schedule, horizon: int, limit: int, factor: int) -> list[tuple[int, int]]:
     """Return the step of the schedule at which each multiple of the batch is first allowed."""
     peak, top, lowest = 0.0, 0, 0.0
-    for start, rates in _chunks(schedule, 0, horizon):
+    for start, rates in rates_in_chunks(schedule, 0, horizon):
         if rates.max() > peak:
             peak, top = float(rates.max()), start + int(np.argmax(rates))
         lowest = min(lowest, float(rates.min()))
@@ -200,7 +197,7 @@ def _growth(schedule: Schedule, horizon: int, limit: int, factor: int) -> list[t
         raise ValueError(f"batch_ramp: schedule={schedule} is not accepted; {fault}.")
     growth: list[tuple[int, int]] = []
     # The warmup keeps the initial batch.
-    for start, rates in _chunks(schedule, top, horizon):
+    for start, rates in rates_in_chunks(schedule, top, horizon):
         # One part in a million is float32's accuracy of a rate such as peak / 2.
         allowed = peak * (1 + 1e-6) / np.maximum(rates, peak / (2.0 * limit))
         multiple = factor if not growth else growth[-1][1] * factor
@@ -218,8 +215,11 @@ def _growth(schedule: Schedule, horizon: int, limit: int, factor: int) -> list[t
     return growth
 
 
-def _chunks(schedule: Schedule, first: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the rates of the steps from ``first`` to ``end`` in pieces of bounded memory."""
+def rates_in_chunks(schedule: Schedule, first: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the rates of the steps from ``first`` to before ``end``, each chunk with its first one.
+
+    The rates of 2**31 steps at once would take 16 GiB.
+    """
     for start in range(first, end, _CHUNK):
         steps = np.arange(start, min(start + _CHUNK, end))
         yield start, np.asarray(schedule(steps), np.float64)

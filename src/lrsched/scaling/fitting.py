@@ -1,5 +1,7 @@
 """Measured scaling: the best rate of a sweep, and the power law through the best rates."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
@@ -11,6 +13,7 @@ from jax.typing import ArrayLike
 from lrsched.arguments import (
     OPEN_UNIT_FLOAT,
     is_traced,
+    not_accepted,
     short_repr,
     validate_arguments,
     whole_number,
@@ -81,17 +84,12 @@ class PowerLaw(NamedTuple):
         if size is not None:
             sizes = {self._single(): size}
         if sizes.keys() != self.exponents.keys():
-            raise ValueError(
-                f"PowerLaw: sizes={list(sizes)} is not accepted; sizes must be "
-                f"{', '.join(self.exponents)}."
-            )
+            raise not_accepted("PowerLaw", "sizes", list(sizes), ", ".join(self.exponents))
         rate: ArrayLike = self.factor
         for name, exponent in self.exponents.items():
             value = sizes[name]
             if not is_traced(value) and not np.all(as_numbers("PowerLaw", name, value) > 0):
-                raise ValueError(
-                    f"PowerLaw: {name}={short_repr(value)} is not accepted; a size must be above 0."
-                )
+                raise not_accepted("PowerLaw", name, value, "above 0")
             base = value if isinstance(value, int | float | jax.Array) else np.asarray(value)
             rate = rate * base**exponent
         return rate
@@ -176,31 +174,29 @@ def fit_power_law(
     reach = _student(level, freedom) * errors
     resampled = _bootstrap(rows, logs, num_resamples, seed)[:, 1:]
     quantiles = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    names, found = list(columns), solution[1:]
+    names, exponents = list(columns), solution[1:]
+
+    def intervals(low: np.ndarray, high: np.ndarray) -> dict[str, tuple[float, float]]:
+        pairs = zip(low.tolist(), high.tolist(), strict=True)
+        return dict(zip(names, pairs, strict=True))
+
     return PowerLaw(
-        dict(zip(names, found.tolist(), strict=True)),
-        {
-            name: (float(found[i] - reach[i]), float(found[i] + reach[i]))
-            for i, name in enumerate(names)
-        },
-        {name: (float(quantiles[0, i]), float(quantiles[1, i])) for i, name in enumerate(names)},
+        dict(zip(names, exponents.tolist(), strict=True)),
+        intervals(exponents - reach, exponents + reach),
+        intervals(*quantiles),
         dict(zip(names, errors.tolist(), strict=True)),
-        float(np.exp(solution[0] - found @ center[1:])),
+        float(np.exp(solution[0] - exponents @ center[1:])),
         _leave_one_out(rows, logs, size_index),
     )
 
 
 def _check_positive(name: str, values: np.ndarray) -> None:
     if not np.all(np.isfinite(values) & (values > 0)):
-        raise ValueError(
-            f"fit_power_law: {name}={values.tolist()} is not accepted; {name} must all be finite "
-            "and above 0."
-        )
+        raise not_accepted("fit_power_law", name, values.tolist(), "finite numbers above 0")
 
 
 def _least_squares(rows: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    solution: np.ndarray = np.linalg.lstsq(rows, logs, rcond=None)[0]
-    return solution
+    return np.linalg.lstsq(rows, logs, rcond=None)[0]
 
 
 def _bootstrap(rows: np.ndarray, logs: np.ndarray, num_resamples: int, seed: int) -> np.ndarray:
@@ -214,8 +210,7 @@ def _bootstrap(rows: np.ndarray, logs: np.ndarray, num_resamples: int, seed: int
     sampled, values = sampled[valid], values[valid]
     normal = np.einsum("rni,rnj->rij", sampled, sampled)
     moments = np.einsum("rni,rn->ri", sampled, values)
-    solutions: np.ndarray = np.linalg.solve(normal, moments[..., None])[..., 0]
-    return solutions
+    return np.linalg.solve(normal, moments[..., None])[..., 0]
 
 
 def _leave_one_out(rows: np.ndarray, logs: np.ndarray, size_index: np.ndarray) -> float:
@@ -265,11 +260,11 @@ def best_rate(rates: ArrayLike, losses: ArrayLike) -> np.ndarray:
             "must be (rates,) and (rates,) or (rates, seeds)."
         )
     if not (np.all(np.diff(x) > 0) and x[0] > 0):
-        raise ValueError(f"best_rate: rates={x.tolist()} must increase, from above 0.")
+        raise not_accepted("best_rate", "rates", x.tolist(), "numbers that increase, above 0")
     y = np.where(np.isfinite(y), y, np.inf)
     columns = y[:, None] if y.ndim == 1 else y
-    found = np.exp([_bottom(np.log(x), column) for column in columns.T])
-    return found.reshape(y.shape[1:])
+    best = np.exp([_bottom(np.log(x), column) for column in columns.T])
+    return best.reshape(y.shape[1:])
 
 
 def _bottom(x: np.ndarray, y: np.ndarray) -> float:

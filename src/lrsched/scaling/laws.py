@@ -4,8 +4,10 @@ They disagree by design: each holds for its own schedule, final rate and choice 
 function names its source and the range that it was measured in.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Final, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +15,17 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, schedule
-from lrsched.arguments import OpenUnitFloat, PositiveInt
+from lrsched.arguments import (
+    OPEN_UNIT_FLOAT,
+    OpenUnitFloat,
+    PositiveInt,
+    one_of,
+    real_number,
+    validate_arguments,
+)
 from lrsched.numerics import fraction, lerp
-from lrsched.scaling._checks import as_numbers, check_finite, check_sizes
-
-_CHUNK: Final = 1_000_000
+from lrsched.scaling._checks import POSITIVE, FiniteNumber, PositiveNumber, as_numbers
+from lrsched.scaling.batches import rates_in_chunks
 
 
 class RateAndBatch(NamedTuple):
@@ -32,7 +40,8 @@ class RateAndBatch(NamedTuple):
     batch_tokens: float
 
 
-def step_law(parameters: float, tokens: float) -> RateAndBatch:
+@validate_arguments
+def step_law(parameters: PositiveNumber, tokens: PositiveNumber) -> RateAndBatch:
     """Return Step Law's rate and batch: ``1.79 N**-0.713 D**0.307``, ``0.58 D**0.571`` tokens.
 
     Measured with a cosine that ends at the fixed rate 1e-5, on language models of up to 1 billion
@@ -56,11 +65,11 @@ def step_law(parameters: float, tokens: float) -> RateAndBatch:
       >>> round(scaling.step_law(parameters=1e9, tokens=2e10).learning_rate, 6)
       0.000996
     """
-    check_sizes("step_law", parameters=parameters, tokens=tokens)
     return RateAndBatch(1.79 * parameters**-0.713 * tokens**0.307, 0.58 * tokens**0.571)
 
 
-def deepseek_law(flops: float) -> RateAndBatch:
+@validate_arguments
+def deepseek_law(flops: PositiveNumber) -> RateAndBatch:
     """Return DeepSeek's rate and batch: ``0.3118 C**-0.125``, ``0.2920 C**0.3271`` tokens.
 
     Measured with a multi-step schedule. The constants were read in secondary sources.
@@ -82,12 +91,15 @@ def deepseek_law(flops: float) -> RateAndBatch:
       >>> round(scaling.deepseek_law(1e20).learning_rate, 6)
       0.000986
     """
-    check_sizes("deepseek_law", flops=flops)
     return RateAndBatch(0.3118 * flops**-0.1250, 0.2920 * flops**0.3271)
 
 
+@validate_arguments
 def power_lines_decay(
-    learning_rate: float, batch_tokens: float, parameters: float, tokens: float
+    learning_rate: PositiveNumber,
+    batch_tokens: PositiveNumber,
+    parameters: PositiveNumber,
+    tokens: PositiveNumber,
 ) -> float:
     """Return the weight decay of Power Lines: ``B / (eta D tau)``, ``tau = 1.084 (D/N)**-0.527``.
 
@@ -114,18 +126,16 @@ def power_lines_decay(
       >>> round(scaling.power_lines_decay(3e-3, 2e6, parameters=111e6, tokens=2.22e9), 3)
       1.343
     """
-    check_sizes(
-        "power_lines_decay",
-        learning_rate=learning_rate,
-        batch_tokens=batch_tokens,
-        parameters=parameters,
-        tokens=tokens,
-    )
     timescale = 1.084 * (tokens / parameters) ** -0.527
     return float(batch_tokens / (learning_rate * tokens * timescale))
 
 
-def decay_from_timescale(rates: ArrayLike | Schedule, timescale: float, by: str = "peak") -> float:
+@validate_arguments
+def decay_from_timescale(
+    rates: ArrayLike | Schedule,
+    timescale: PositiveNumber,
+    by: Annotated[str, one_of("By", ("peak", "mean"))] = "peak",
+) -> float:
     """Return the weight decay with an averaging time: ``1 / (timescale rate)``.
 
     AdamW averages its updates over ``1 / (rate decay)`` updates. With a schedule, "peak" takes its
@@ -152,9 +162,6 @@ def decay_from_timescale(rates: ArrayLike | Schedule, timescale: float, by: str 
       0.1
     """
     function = "decay_from_timescale"
-    check_sizes(function, timescale=timescale)
-    if by not in ("peak", "mean"):
-        raise ValueError(f"{function}: by={by!r} is not accepted; by must be 'peak' or 'mean'.")
     if isinstance(rates, Schedule):
         if rates.horizon is None:
             raise ValueError(
@@ -163,24 +170,25 @@ def decay_from_timescale(rates: ArrayLike | Schedule, timescale: float, by: str 
         peak, mean = _peak_and_mean(rates, max(int(rates.horizon), 1))
     else:
         values = as_numbers(function, "rates", rates)
-        check_sizes(function, **{"number of rates": values.size})
+        POSITIVE.validate(function, "number of rates", values.size)
         peak, mean = float(values.max()), float(values.mean())
-    rate = peak if by == "peak" else mean
-    check_sizes(function, rates=rate)
-    return 1 / (timescale * rate)
+    rate = POSITIVE.validate(function, "rates", peak if by == "peak" else mean)
+    return float(1 / (timescale * rate))
 
 
 def _peak_and_mean(rates: Schedule, steps: int) -> tuple[float, float]:
     peak, total = -math.inf, 0.0
-    # In chunks: the rates of 2**31 steps would take 16 GiB.
-    for start in range(0, steps, _CHUNK):
-        values = np.asarray(rates(np.arange(start, min(start + _CHUNK, steps))), np.float64)
+    for _, values in rates_in_chunks(rates, 0, steps):
         peak, total = max(peak, float(values.max())), total + float(values.sum())
     return peak, total / steps
 
 
+@validate_arguments
 def decay_timescale(
-    learning_rate: float, weight_decay: float, batch_size: float = 1.0, dataset: float | None = None
+    learning_rate: FiniteNumber,
+    weight_decay: FiniteNumber,
+    batch_size: PositiveNumber = 1.0,
+    dataset: PositiveNumber | None = None,
 ) -> float:
     """Return the averaging time of AdamW: ``1 / (rate decay)`` updates, or in epochs.
 
@@ -204,17 +212,16 @@ def decay_timescale(
       >>> round(scaling.decay_timescale(1e-3, 0.1, batch_size=256, dataset=1_280_000), 6)
       2.0
     """
-    check_sizes("decay_timescale", batch_size=batch_size)
-    check_finite("decay_timescale", learning_rate=learning_rate, weight_decay=weight_decay)
     product = learning_rate * weight_decay
-    updates: float = math.inf if product == 0 else 1 / product
-    if dataset is None:
-        return updates
-    check_sizes("decay_timescale", dataset=dataset)
-    return updates * batch_size / dataset
+    updates = math.inf if product == 0 else 1 / product
+    return updates if dataset is None else updates * batch_size / dataset
 
 
-def half_life(decay: float, batch_tokens: float) -> float:
+@validate_arguments
+def half_life(
+    decay: Annotated[float, real_number(OPEN_UNIT_FLOAT.description, OPEN_UNIT_FLOAT.parse)],
+    batch_tokens: PositiveNumber,
+) -> float:
     """Return the number of tokens in which a moving average forgets half: ``B ln 2 / -ln decay``.
 
     Args:
@@ -235,16 +242,11 @@ def half_life(decay: float, batch_tokens: float) -> float:
       >>> round(scaling.half_life(0.95, batch_tokens=524_288))
       7084917
     """
-    check_sizes("half_life", batch_tokens=batch_tokens)
-    check_finite("half_life", decay=decay)
-    if not 0 < decay < 1:
-        raise ValueError(
-            f"half_life: decay={decay!r} is not accepted; decay must be between 0 and 1."
-        )
-    return float(batch_tokens * math.log(0.5) / math.log(decay))
+    return batch_tokens * math.log(0.5) / math.log(decay)
 
 
-def decay_from_half_life(tokens: float, batch_tokens: float) -> float:
+@validate_arguments
+def decay_from_half_life(tokens: PositiveNumber, batch_tokens: PositiveNumber) -> float:
     """Return the decay of a moving average with a half-life in tokens: ``0.5**(B / tokens)``.
 
     Args:
@@ -265,7 +267,6 @@ def decay_from_half_life(tokens: float, batch_tokens: float) -> float:
       >>> round(scaling.decay_from_half_life(10e6, batch_tokens=2_097_152), 4)
       0.8647
     """
-    check_sizes("decay_from_half_life", tokens=tokens, batch_tokens=batch_tokens)
     return float(0.5 ** (batch_tokens / tokens))
 
 
@@ -305,7 +306,8 @@ class AveragingWeights(NamedTuple):
     updates: np.ndarray
 
 
-def averaging_weights(rates: ArrayLike | Schedule, weight_decay: float) -> AveragingWeights:
+@validate_arguments
+def averaging_weights(rates: ArrayLike | Schedule, weight_decay: FiniteNumber) -> AveragingWeights:
     """Return how much of the initial parameters and of each update is left at the end of a run.
 
     Update ``i`` with decoupled weight decay leaves ``rate_i`` times the product of ``1 - rate_j
@@ -336,7 +338,6 @@ def averaging_weights(rates: ArrayLike | Schedule, weight_decay: float) -> Avera
                 f"averaging_weights: rates={rates} has no horizon; pass the rate of each update."
             )
         rates = rates(np.arange(int(rates.horizon)))
-    check_finite("averaging_weights", weight_decay=weight_decay)
     values = as_numbers("averaging_weights", "rates", rates)
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(
@@ -365,7 +366,8 @@ class SpectralCondition(NamedTuple):
     adam_rate: float
 
 
-def spectral_condition(fan_in: int, fan_out: int) -> SpectralCondition:
+@validate_arguments
+def spectral_condition(fan_in: PositiveNumber, fan_out: PositiveNumber) -> SpectralCondition:
     """Return the scales of a matrix whose norm and update are ``sqrt(fan_out / fan_in)``.
 
     Args:
@@ -386,7 +388,6 @@ def spectral_condition(fan_in: int, fan_out: int) -> SpectralCondition:
       >>> scaling.spectral_condition(768, 3072).orthogonal_update_scale
       2.0
     """
-    check_sizes("spectral_condition", fan_in=fan_in, fan_out=fan_out)
     ratio = fan_out / fan_in
     norm = math.sqrt(ratio)
     return SpectralCondition(norm, min(1.0, norm) / math.sqrt(fan_in), norm, ratio, 1 / fan_in)

@@ -8,11 +8,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import jax
-import numpy as np
-
-from lrsched.arguments import short_repr
-from lrsched.scaling._checks import check_sizes, is_real
+from lrsched.arguments import in_range, not_accepted, one_of, real_number
+from lrsched.scaling._checks import FINITE, POSITIVE
 from lrsched.scaling.laws import deepseek_law, power_lines_decay, step_law
 
 
@@ -284,7 +281,7 @@ def _nanochat(move: Move) -> None:
     batch = move.from_.batch or 0.0
     new_batch = 2.0 ** round(math.log2(batch * tokens**0.383))
     if move.to.batch is not None and move.to.batch != new_batch:
-        check_sizes("transfer", **{"to.batch": move.to.batch})
+        POSITIVE.validate("transfer", "to.batch", move.to.batch)
         raise ValueError(
             f"transfer: to.batch={move.to.batch:g} is not accepted by 'nanochat', which chooses "
             f"the batch; leave to.batch out, or pass {new_batch:g}."
@@ -487,28 +484,16 @@ def transfer(
     """
     names = [rule] if isinstance(rule, str) else rule
     if not (isinstance(names, list | tuple) and names):
-        raise ValueError(
-            f"transfer: rule={short_repr(rule)} is not accepted; rule must be a name or a list of "
-            "names."
-        )
+        raise not_accepted("transfer", "rule", rule, "a name or a list of names")
     for label, size in (("from_", from_), ("to", to)):
         if not isinstance(size, Size):
-            raise ValueError(
-                f"transfer: {label}={short_repr(size)} is not accepted; {label} must be a Size, as "
-                "in Size(width=256)."
-            )
+            raise not_accepted("transfer", label, size, "a Size, as in Size(width=256)")
     for name in names:
-        if not (isinstance(name, str) and name in RULES):
-            raise ValueError(
-                f"transfer: rule={short_repr(name)} is not accepted; rule must be one of "
-                f"{', '.join(map(repr, RULES))}."
-            )
+        one_of("Rule", tuple(RULES)).validate("transfer", "rule", name)
         _check_needs(name, from_, to)
     if not isinstance(hyperparameters, Mapping):
-        raise ValueError(
-            f"transfer: hyperparameters={short_repr(hyperparameters)} is not accepted; they must "
-            'be a dict, as in {"learning_rate": 1e-3}.'
-        )
+        requirement = 'a dict, as in {"learning_rate": 1e-3}'
+        raise not_accepted("transfer", "hyperparameters", hyperparameters, requirement)
     values = {key: _as_number(key, value) for key, value in hyperparameters.items()}
     move, notes = Move(values, from_, to), []
     for name in names:
@@ -544,26 +529,18 @@ def _check_needs(rule: str, from_: Size, to: Size) -> None:
                 f"transfer: {label}.{field}=None is not accepted by the rule {rule!r}; pass "
                 f"Size({field}=...) {where}."
             )
-        check_sizes("transfer", **{f"{label}.{field}": value})
+        POSITIVE.validate("transfer", f"{label}.{field}", value)
 
 
-def _as_number(name: str, value: float) -> float:
+_DECAY: Final = real_number("a finite number from 0 to below 1", in_range(ge=0, lt=1))
+_NON_NEGATIVE: Final = real_number("a finite number of 0 or more", in_range(ge=0))
+
+
+def _as_number(name: str, value: object) -> float:
     """Return a hyperparameter as a Python number; NumPy's and JAX's scalars are numbers too."""
-    is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
-    if (
-        not (is_number and is_real(np.asarray(value).dtype))
-        or np.ndim(value)
-        or not np.isfinite(value)
-    ):
-        raise ValueError(
-            f"transfer: {name}={short_repr(value)} is not accepted; {name} must be a finite number."
-        )
-    is_decay = name in ("b1", "b2")
-    is_positive = name in ("eps", "weight_decay", "batch_size") or _is_rate(name)
-    if (is_decay and not 0 <= value < 1) or (is_positive and value < 0):
-        bounds = "from 0 to below 1" if is_decay else "of 0 or more"
-        raise ValueError(
-            f"transfer: {name}={short_repr(value)} is not accepted; {name} must be a number "
-            f"{bounds}."
-        )
-    return value if isinstance(value, int) else float(value)
+    if name in ("b1", "b2"):
+        kind = _DECAY
+    else:
+        kind = _NON_NEGATIVE if _is_rate(name) or name in _MOVABLE else FINITE
+    number: float = kind.validate("transfer", name, value)
+    return value if isinstance(value, int) else number

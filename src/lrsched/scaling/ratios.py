@@ -3,12 +3,14 @@
 The rules are pure functions of the rate and the two sizes, for Python numbers and arrays.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Final
 
 from jax.typing import ArrayLike
 
-from lrsched.arguments import short_repr
+from lrsched.arguments import not_accepted, one_of, short_repr
 from lrsched.scaling._checks import are_finite
 
 _RULES: Final[dict[str, Callable[[Any], Any]]] = {"linear": lambda x: x, "sqrt": lambda x: x**0.5}
@@ -42,11 +44,8 @@ def batch_size(
     >>> scaling.batch_size(1e-3, 1024, base_size=256, rule="sqrt")
     0.002
     """
-    if not (isinstance(rule, str) and rule in _RULES):
-        names = " or ".join(map(repr, _RULES))
-        raise ValueError(f"batch_size: rule={rule!r} is not accepted; rule must be {names}.")
-    result: ArrayLike = rate * _RULES[rule](_ratio("batch_size", rate, size, base_size))
-    return result
+    one_of("Rule", tuple(_RULES)).validate("batch_size", "rule", rule)
+    return rate * _RULES[rule](_ratio("batch_size", rate, size, base_size))
 
 
 def mup_width(rate: ArrayLike, width: ArrayLike, base_width: ArrayLike) -> ArrayLike:
@@ -73,8 +72,7 @@ def mup_width(rate: ArrayLike, width: ArrayLike, base_width: ArrayLike) -> Array
     >>> scaling.mup_width(8e-3, width=1024, base_width=128)
     0.001
     """
-    result: ArrayLike = rate / _ratio("mup_width", rate, width, base_width)
-    return result
+    return rate / _ratio("mup_width", rate, width, base_width)
 
 
 def mup_depth(rate: ArrayLike, depth: ArrayLike, base_depth: ArrayLike) -> ArrayLike:
@@ -100,8 +98,7 @@ def mup_depth(rate: ArrayLike, depth: ArrayLike, base_depth: ArrayLike) -> Array
     >>> scaling.mup_depth(1e-3, depth=64, base_depth=16)
     0.0005
     """
-    result: ArrayLike = rate / _ratio("mup_depth", rate, depth, base_depth) ** 0.5
-    return result
+    return rate / _ratio("mup_depth", rate, depth, base_depth) ** 0.5
 
 
 def horizon(
@@ -130,8 +127,7 @@ def horizon(
     0.000642
     """
     _check_finite("horizon", "exponent", exponent)
-    result: ArrayLike = rate / _ratio("horizon", rate, steps, base_steps) ** exponent
-    return result
+    return rate / _ratio("horizon", rate, steps, base_steps) ** exponent
 
 
 def _ratio(function: str, rate: ArrayLike, size: ArrayLike, base_size: ArrayLike) -> Any:
@@ -148,6 +144,4 @@ def _ratio(function: str, rate: ArrayLike, size: ArrayLike, base_size: ArrayLike
 
 def _check_finite(function: str, name: str, value: ArrayLike) -> None:
     if not are_finite(value):
-        raise ValueError(
-            f"{function}: {name}={short_repr(value)} is not accepted; {name} must be finite."
-        )
+        raise not_accepted(function, name, value, "finite")

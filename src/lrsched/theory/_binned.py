@@ -1,5 +1,7 @@
 """Least squares for loss laws on binned curves, in float64."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -43,7 +45,7 @@ class BinnedCurves(NamedTuple):
     losses: np.ndarray
     weights: np.ndarray
 
-    def without(self, places: Sequence[int]) -> "BinnedCurves":
+    def without(self, places: Sequence[int]) -> BinnedCurves:
         """Return the curves with a weight of 0 for these ones."""
         weights = self.weights.copy()
         weights[list(places)] = 0
@@ -62,10 +64,10 @@ def bin_curves(curves: Sequence[CheckedCurve]) -> BinnedCurves:
         width = np.diff(edges)
         rows.append((np.add.reduceat(rates, edges[:-1]) / width, width.astype(np.float64)))
         single = min(_LAST, len(steps))
-        rest = len(steps) - single
+        num_grouped = len(steps) - single
         # Few records stay single, and groups are represented by their median: an outlier would
         # otherwise spoil a group, and Huber's loss could no longer ignore it.
-        parts = rest if rest <= 2 * _GROUPS else _GROUPS
+        parts = num_grouped if num_grouped <= 2 * _GROUPS else _GROUPS
         cuts = [] if parts == 0 else np.array_split(np.arange(len(steps) - single), parts)
         cuts = [*cuts, *np.arange(len(steps) - single, len(steps))[:, None]]
         groups.append(
@@ -112,14 +114,13 @@ def law_rates(terms: LawTerm, numbers: Numbers, curves: BinnedCurves) -> np.ndar
     if not terms.normalised:
         return curves.rates
     exponent = -2 * numbers["decay"] * curves.rates * curves.width
-    kept, added = np.exp(exponent), -curves.rates * np.expm1(exponent)
+    decayed, added = np.exp(exponent), -curves.rates * np.expm1(exponent)
     norm_sq = np.empty_like(curves.rates)
     latest = np.full(len(curves.rates), float(numbers["norm0"]))
     for place in range(curves.rates.shape[1]):
-        latest = kept[:, place] * latest + added[:, place]
+        latest = decayed[:, place] * latest + added[:, place]
         norm_sq[:, place] = latest
-    effective: np.ndarray = curves.rates * np.maximum(norm_sq, 1e-30) ** -numbers["norm_power"]
-    return effective
+    return curves.rates * np.maximum(norm_sq, 1e-30) ** -numbers["norm_power"]
 
 
 def areas(rates: np.ndarray, curves: BinnedCurves) -> tuple[np.ndarray, np.ndarray]:

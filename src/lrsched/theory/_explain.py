@@ -12,7 +12,7 @@ from lrsched.theory._fit import fit_loss_law
 from lrsched.theory._history import read_history
 from lrsched.theory.bound import run_rates
 from lrsched.theory.comparison import ComparisonResult, compare
-from lrsched.theory.laws import LossCurve
+from lrsched.theory.laws import LossCurve, validate_curves
 
 if TYPE_CHECKING:
     import os
@@ -129,13 +129,13 @@ def explain(
       Hägele et al. 2024 (arXiv 2405.18392); Bergsma et al. 2025 (arXiv 2502.15938).
     """
     run = _Run.of(history if isinstance(history, LossCurve) else read_history(history))
-    found = [*_not_finite(run), *_rising(run), *_spikes(run), *_cooldown(run), *_plateau(run)]
-    found += _idle(run)
+    findings = [*_not_finite(run), *_rising(run), *_spikes(run), *_cooldown(run), *_plateau(run)]
+    findings += _idle(run)
     predictions: list[Finding] = []
     endings = None
     if law is not None:
-        predictions, endings = _predictions(run, others, law, is_broken=_is_broken(found))
-    return Explanation((*found[:_MAX_FINDINGS], *predictions), len(run.rates), endings)
+        predictions, endings = _predictions(run, others, law, is_broken=_is_broken(findings))
+    return Explanation((*findings[:_MAX_FINDINGS], *predictions), len(run.rates), endings)
 
 
 class _Run(NamedTuple):
@@ -152,32 +152,16 @@ class _Run(NamedTuple):
 
     @classmethod
     def of(cls, curve: LossCurve) -> _Run:
-        rates = np.asarray(run_rates("explain", curve.rates), np.float64)
-        steps, losses = np.asarray(curve.steps), np.asarray(curve.losses, np.float64)
-        if steps.ndim != 1 or steps.shape != losses.shape:
-            raise ValueError(
-                f"explain: steps of shape {steps.shape} and losses of shape {losses.shape} are not "
-                "accepted; they must be two lists of one length."
-            )
-        if len(steps) and not (steps.min() >= 1 and steps.max() <= len(rates)):
-            raise ValueError(
-                f"explain: steps from {steps.min()} to {steps.max()} are not accepted; each must "
-                f"be from 1 to {len(rates)}, the length of the run."
-            )
-        order = np.argsort(steps, kind="stable")
-        steps, losses = steps[order], losses[order]
+        (checked,) = validate_curves("explain", [curve], allow_nonfinite=True)
+        order = np.argsort(checked.steps, kind="stable")
+        steps, losses = checked.steps[order], checked.losses[order]
         # Only what was trained: planned rates beyond the last record did nothing.
-        rates = rates[: int(steps[-1])] if len(steps) else rates
+        rates = checked.rates[: int(steps[-1])]
         is_finite = np.isfinite(losses)
         if is_finite.sum() < _LEAST_RECORDS:
             raise ValueError(
                 f"explain: {is_finite.sum()} finite records are not enough; at least "
                 f"{_LEAST_RECORDS} are needed."
-            )
-        if (losses[is_finite] <= 0).any():
-            raise ValueError(
-                f"explain: a loss of {losses[is_finite].min():.3g} is not accepted; every loss "
-                "must be above 0."
             )
         peak = float(rates.max())
         if peak <= 0:
@@ -345,8 +329,8 @@ def _idle(run: _Run) -> Iterator[Finding]:
             return
 
 
-def _is_broken(found: Sequence[Finding]) -> bool:
-    return any(each.kind in ("not finite", "rising loss") for each in found)
+def _is_broken(findings: Sequence[Finding]) -> bool:
+    return any(each.kind in ("not finite", "rising loss") for each in findings)
 
 
 def _predictions(

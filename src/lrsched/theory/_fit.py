@@ -1,5 +1,7 @@
 """Fitting a loss law to the curves of a few runs."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final, NamedTuple, TypeAlias

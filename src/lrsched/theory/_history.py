@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from lrsched.arguments import short_repr
+from lrsched.arguments import not_accepted, short_repr
 from lrsched.theory.laws import LossCurve
 
 if TYPE_CHECKING:
@@ -85,10 +85,8 @@ def read_history(
     elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
         columns = {str(name): list(np.asarray(source[name])) for name in source.columns}
     else:
-        raise ValueError(
-            f"read_history: a {type(source).__name__} is not accepted; pass columns by name, a "
-            "data frame, a list of dicts, a file or a folder."
-        )
+        requirement = "columns by name, a data frame, a list of dicts, a file or a folder"
+        raise not_accepted("read_history", "source", source, requirement)
     chosen = {key: _column(key, name, columns) for key, name in asked.items()}
     steps, losses, rates = (_numbers(columns[chosen[key]]) for key in asked)
     if not len(steps) == len(losses) == len(rates):

@@ -1,5 +1,7 @@
 """Search for the schedule that a law or a bound predicts to be best."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Final
 
@@ -137,17 +139,17 @@ class _Search:
     def best(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the values of the best plain shape, and the best values."""
         shapes = [np.maximum(shape(self.times), self.least) for shape in _SHAPES]
-        found = [float(self.evaluate(jnp.asarray(shape))[0]) for shape in shapes]
-        if not np.isfinite(found).any():
+        losses = [float(self.evaluate(jnp.asarray(shape))[0]) for shape in shapes]
+        if not np.isfinite(losses).any():
             raise ValueError(
                 "optimise: the objective is not finite for a constant, a line, a half cosine or a "
                 "plateau with a cooldown."
             )
-        plain: np.ndarray = shapes[int(np.nanargmin(found))]
+        plain: np.ndarray = shapes[int(np.nanargmin(losses))]
         best = plain
         # Losses of shapes differ in their third or fourth digit: the tolerance must be relative
         # to the difference.
-        scale = np.ptp([value for value in found if np.isfinite(value)]) or 1.0
+        scale = np.ptp([value for value in losses if np.isfinite(value)]) or 1.0
         for intervals in _INTERVALS:
             best = self._refined(best, _times(intervals), scale)
         return plain, best
@@ -183,5 +185,5 @@ class _Search:
 
 def _times(intervals: int) -> np.ndarray:
     """Return the knots as fractions of the run, closer towards its end."""
-    left: np.ndarray = np.linspace(1, 0, intervals + 1)
-    return 1 - left**2
+    remaining: np.ndarray = np.linspace(1, 0, intervals + 1)
+    return 1 - remaining**2

@@ -1,22 +1,25 @@
 """A schedule from the gradient norms of a run."""
 
+from __future__ import annotations
+
 import functools
 from typing import Annotated, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule
 from lrsched.algebra import as_schedule
 from lrsched.arguments import (
     ArgumentType,
     PositiveFloat,
-    in_range,
+    UnitFloat,
     is_traced,
+    not_accepted,
     one_of,
     validate_arguments,
+    whole_number,
 )
 from lrsched.schedules.constant import table
 from lrsched.theory.bound import Rates, run_length
@@ -24,24 +27,19 @@ from lrsched.theory.bound import Rates, run_length
 _POINTS: Final = 2048
 
 
-def _run(given: Schedule | int) -> Schedule | int:
-    if isinstance(given, Schedule):
-        return given
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
-        raise ValueError
-    return int(given)
+_STEPS: Final = whole_number()
+
+
+def _parse_run(value: object) -> object:
+    return value if isinstance(value, Schedule) else _STEPS.parse(value)
 
 
 Run: TypeAlias = Annotated[
-    Schedule | int, ArgumentType("Run", "a Schedule, or a whole number of steps of 1 or more", _run)
+    Schedule | int, ArgumentType("Run", f"a Schedule, or {_STEPS.description}", _parse_run)
 ]
 """The schedule of a finished run, or the length of a new one."""
 Norm: TypeAlias = Annotated[str, one_of("Norm", ("l2", "l1"))]
 """The gradient norm in the analysis of an optimizer."""
-Part: TypeAlias = Annotated[
-    ArrayLike, ArgumentType("Part", "a number from 0 to 1", in_range(ge=0, le=1))
-]
-"""A fraction of a run."""
 
 
 @validate_arguments
@@ -50,7 +48,7 @@ def refine(
     grad_norms: Rates,
     peak: PositiveFloat | None = None,
     norm: Norm = "l2",
-    width: Part = 0.1,
+    width: UnitFloat = 0.1,
 ) -> Schedule:
     """Compute the rates that minimise a bound for the gradient norms of a run.
 
@@ -121,10 +119,7 @@ def _along(grad_norms: Rates, steps: int) -> jax.Array:
     if len(norms) == 0 or (
         not is_traced(norms) and not np.all(np.isfinite(norms) & (np.asarray(norms) > 0))
     ):
-        raise ValueError(
-            f"refine: grad_norms={grad_norms!r} is not accepted; every norm must be finite and "
-            "above 0."
-        )
+        raise not_accepted("refine", "grad_norms", grad_norms, "finite and above 0 at every step")
     return norms.astype(jnp.promote_types(norms.dtype, jnp.float32))
 
 

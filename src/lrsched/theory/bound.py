@@ -14,6 +14,8 @@ Source: Schaipp, Hägele, Taylor, Şimşekli & Bach 2025 (arXiv 2501.18965), the
 Cutkosky, Mehta & Mishchenko 2023 (arXiv 2310.07831), theorem 10.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
@@ -25,7 +27,7 @@ from jax.typing import ArrayLike
 
 from lrsched._schedule import Schedule, is_number
 from lrsched.algebra import as_schedule
-from lrsched.arguments import POSITIVE_FLOAT, is_traced, whole_number
+from lrsched.arguments import POSITIVE_FLOAT, is_traced, not_accepted, whole_number
 
 Rates: TypeAlias = Schedule | Callable[[jax.Array], ArrayLike] | ArrayLike
 """A schedule, a callable of the step, or an array with the rate of each step."""
@@ -106,10 +108,7 @@ def convergence_bound(
     >>> round(float(bound.optimal_values[-1]), 6)
     0.10063
     """
-    bound: ConvergenceBound = _of_all(
-        *_arguments("convergence_bound", schedule, steps, grad_norms, distance)
-    )
-    return bound
+    return _of_all(*_arguments("convergence_bound", schedule, steps, grad_norms, distance))
 
 
 def final_bound(
@@ -138,10 +137,7 @@ def final_bound(
     >>> round(float(bound.values), 6), round(float(bound.optimal_rate), 2)
     (0.137545, 1.0)
     """
-    bound: ConvergenceBound = _of_last(
-        *_arguments("final_bound", schedule, steps, grad_norms, distance)
-    )
-    return bound
+    return _of_last(*_arguments("final_bound", schedule, steps, grad_norms, distance))
 
 
 def optimal_rate(
@@ -218,8 +214,8 @@ def _causal_sums(rates: jax.Array, loads: jax.Array) -> jax.Array:
     def handed_on(chunk: tuple[jax.Array, ...]) -> jax.Array:
         rates, loads = chunk
         to_come = jnp.cumsum(rates[:0:-1])[::-1]
-        left = jnp.concatenate([to_come, jnp.zeros_like(to_come[:1])])
-        return dot(loads, jnp.exp(-left[:, None] * decays))
+        until_end = jnp.concatenate([to_come, jnp.zeros_like(to_come[:1])])
+        return dot(loads, jnp.exp(-until_end[:, None] * decays))
 
     @jax.checkpoint
     def received(chunk: tuple[jax.Array, ...]) -> jax.Array:
@@ -235,8 +231,8 @@ def _causal_sums(rates: jax.Array, loads: jax.Array) -> jax.Array:
         return lengths, first[1] * jnp.exp(-second[0] * decays) + second[1]
 
     own = jax.lax.map(handed_on, (rates, loads), batch_size=_BATCH)
-    _, held = jax.lax.associative_scan(follow, (inside[:, -1:], own))
-    before = jnp.concatenate([jnp.zeros_like(held[:1]), held[:-1]])
+    _, carried = jax.lax.associative_scan(follow, (inside[:, -1:], own))
+    before = jnp.concatenate([jnp.zeros_like(carried[:1]), carried[:-1]])
     sums: jax.Array = jax.lax.map(received, (rates, loads, inside, before), batch_size=_BATCH)
     return sums.reshape(-1)[:steps]
 
@@ -306,24 +302,20 @@ def run_length(function: str, schedule: Rates) -> int:
     return int(horizon)
 
 
-def one_per_step(function: str, name: str, given: Rates, steps: int) -> jax.Array:
+def one_per_step(function: str, name: str, argument: Rates, steps: int) -> jax.Array:
     """Return one number of 0 or more for each step, or raise a ``ValueError`` with ``name``."""
-    if np.ndim(given) == 1:  # type: ignore[arg-type]
-        values = jnp.asarray(given)[:steps]
-    elif isinstance(given, Schedule) or callable(given) or is_number(given):
-        values = jnp.broadcast_to(as_schedule(given)(jnp.arange(steps)), (steps,))
+    if np.ndim(argument) == 1:  # type: ignore[arg-type]
+        values = jnp.asarray(argument)[:steps]
+    elif isinstance(argument, Schedule) or callable(argument) or is_number(argument):
+        values = jnp.broadcast_to(as_schedule(argument)(jnp.arange(steps)), (steps,))
     else:
-        raise ValueError(
-            f"{function}: {name}={given!r} is not accepted; {name} must be a number, a Schedule, a "
-            "callable of the step, or one number for each step."
-        )
+        requirement = "a number, a Schedule, a callable of the step, or one number for each step"
+        raise not_accepted(function, name, argument, requirement)
     if len(values) < steps:
         raise ValueError(
             f"{function}: {name} has {len(values)} numbers for steps={steps}; it must have one for "
             "each step."
         )
     if not is_traced(values) and not np.all(np.isfinite(values) & (np.asarray(values) >= 0)):
-        raise ValueError(
-            f"{function}: {name}={given!r} is not accepted; each must be finite, and 0 or more."
-        )
+        raise not_accepted(function, name, argument, "finite, and 0 or more, at every step")
     return values

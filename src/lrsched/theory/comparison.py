@@ -1,5 +1,7 @@
 """The final losses that a law predicts for schedules, side by side."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -55,25 +57,18 @@ class ComparisonResult:
         if len(rows) == 1:
             return f"{rows[0]['name']} is the only schedule. {self.law.trust()}"
         first, second = rows[0], rows[1]
+        gap, error = f"{second['gap']:.4f}", f"{second['gap_error']:.4f}"
         if not np.isfinite(second["gap_error"]):
-            said = (
-                f"{first['name']} is predicted to end {second['gap']:.4f} below {second['name']}; "
-                "the law is not fitted, so whether that exceeds its error is unknown."
-            )
+            end = "; the law is not fitted, so whether that exceeds its error is unknown."
         elif len(tied := self.tied()) > 1:
-            said = (
-                f"{first['name']} is predicted to end {second['gap']:.4f} below {second['name']}, "
-                f"which does not exceed twice the error of the law, {second['gap_error']:.4f}: "
-                f"{', '.join(tied)} are not told apart."
-            )
+            end = f", which does not exceed twice the error of the law, {error}: "
+            end += f"{', '.join(tied)} are not told apart."
         else:
-            said = (
-                f"{first['name']} is predicted to end {second['gap']:.4f} ± "
-                f"{second['gap_error']:.4f} below {second['name']}, the next best."
-            )
+            gap, end = f"{gap} ± {error}", ", the next best."
+        said = f"{first['name']} is predicted to end {gap} below {second['name']}{end}"
         return f"{said} {self.law.trust()}"
 
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the predicted final losses with their intervals, the lowest on top.
 
         Args:
@@ -82,8 +77,7 @@ class ComparisonResult:
         Returns:
           The axes.
         """
-        axes: Axes = plot("plot_comparison", self, ax)
-        return axes
+        return plot("plot_comparison", self, ax)
 
 
 def compare(
@@ -156,15 +150,9 @@ def compare(
         "peak": [np.max(np.asarray(each)) for each in rates],
         "last": [np.asarray(each)[-1] for each in rates],
     }
-    table = np.empty(
-        len(rates),
-        [
-            ("name", f"U{max(map(len, named))}"),
-            *((name, np.int64 if name == "steps" else np.float64) for name in columns),
-        ],
-    )
-    table["name"] = list(named)
-    for name, values in columns.items():
+    types = ((name, np.int64 if name == "steps" else np.float64) for name in columns)
+    table = np.empty(len(rates), [("name", f"U{max(map(len, named))}"), *types])
+    for name, values in {"name": list(named), **columns}.items():
         table[name] = values
     return ComparisonResult(table, law)
 
@@ -182,5 +170,4 @@ def _final(
         )
         return log_loss, slopes, error
 
-    result: tuple[jax.Array, jax.Array, jax.Array] = jax.lax.map(of_one, rates, batch_size=_BATCH)
-    return result
+    return jax.lax.map(of_one, rates, batch_size=_BATCH)

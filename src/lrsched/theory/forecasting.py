@@ -1,5 +1,7 @@
 """Predictions for another schedule, or for the rest of a run, from the curves of a few runs."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """Laws in which the noise of the gradients, and so the batch size, appears by itself."""
 
+from __future__ import annotations
+
 import functools
 from typing import Annotated, Final, NamedTuple, TypeAlias
 
@@ -15,6 +17,7 @@ from lrsched.arguments import (
     PositiveFloat,
     in_range,
     is_traced,
+    not_accepted,
     validate_arguments,
 )
 from lrsched.theory.bound import Rates, one_per_step, run_rates
@@ -85,15 +88,11 @@ def functional_loss(
     rates = rates.astype(jnp.promote_types(rates.dtype, jnp.float32))
     batches = one_per_step("functional_loss", "batch_size", batch_size, len(rates))
     if not is_traced(batches) and not np.all(np.asarray(batches) > 0):
-        raise ValueError(
-            f"functional_loss: batch_size={batch_size!r} is not accepted; batch_size must be above "
-            "0 at every update."
-        )
+        raise not_accepted("functional_loss", "batch_size", batch_size, "above 0 at every update")
     places = jnp.asarray(validate_places("at", at, len(rates)))
     exponents = jnp.asarray(s, rates.dtype), jnp.asarray(beta, rates.dtype)
     losses = _functional(rates, batches, places.ravel(), *exponents, noise, carry)
-    total: jax.Array = floor + losses.reshape(places.shape)
-    return total
+    return floor + losses.reshape(places.shape)
 
 
 @functools.partial(jax.jit, static_argnums=6)
@@ -112,11 +111,10 @@ def _functional(
 
     def after(place: jax.Array) -> jax.Array:
         age = jnp.maximum(time[place - 1] - time, 0)
-        kept = jnp.where(updates <= place, (1 + age) ** -(2 - 1 / beta), 0)
-        return signal[place - 1] + kept @ added
+        weights = jnp.where(updates <= place, (1 + age) ** -(2 - 1 / beta), 0)
+        return signal[place - 1] + weights @ added
 
-    losses: jax.Array = jax.lax.map(after, at, batch_size=_BATCH)
-    return losses
+    return jax.lax.map(after, at, batch_size=_BATCH)
 
 
 class FunctionalOptimum(NamedTuple):
@@ -190,9 +188,8 @@ def functional_batch_size(step: ArrayLike, time: PositiveFloat, beta: Capacity) 
     [1.0, 18.9]
     """
     whole = jnp.asarray(time)
-    left = jnp.maximum(whole - jnp.asarray(step), 0)
-    size: jax.Array = ((1 + whole) / (1 + left)) ** (1 - 1 / (2 * jnp.asarray(beta)))
-    return size
+    remaining = jnp.maximum(whole - jnp.asarray(step), 0)
+    return ((1 + whole) / (1 + remaining)) ** (1 - 1 / (2 * jnp.asarray(beta)))
 
 
 @validate_arguments
@@ -252,5 +249,4 @@ def noise_law(
         (area < known[0] - tolerance) | (area > known[-1] + tolerance), jnp.nan, begun
     )
     lower = rate / jnp.asarray(curve.rates[0], rates.dtype) - 1
-    predicted: jax.Array = begun + coefficient * lower * jnp.asarray(trace, rates.dtype)
-    return predicted
+    return begun + coefficient * lower * jnp.asarray(trace, rates.dtype)

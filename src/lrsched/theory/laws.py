@@ -25,6 +25,8 @@ of Luo et al., and runs with and without a warmup are on one scale. ``L0`` is th
 endless run that is annealed to a rate of zero.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -135,8 +137,7 @@ def _relaxations(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array
             total += sign * jnp.sum(jnp.where(some, drop, 0) * _gain(numbers, weight * age))
         return total
 
-    found: jax.Array = jax.lax.map(after, at, batch_size=_BATCH)
-    return found
+    return jax.lax.map(after, at, batch_size=_BATCH)
 
 
 def _last_relaxations(numbers: Numbers, rates: jax.Array) -> jax.Array:
@@ -155,8 +156,7 @@ def _weights(numbers: Numbers, rates: jax.Array) -> jax.Array:
     # A rate of 0 would weigh infinitely: rates are raised to a ten thousandth of the largest.
     peak = jnp.max(rates)
     raised = jnp.maximum(rates, _LEAST * jnp.where(peak > 0, peak, 1))
-    weights: jax.Array = numbers["C"] * raised ** -numbers["gamma"]
-    return weights
+    return numbers["C"] * raised ** -numbers["gamma"]
 
 
 def _annealed(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array:
@@ -174,8 +174,8 @@ def _annealed(numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array:
 def _last_annealed(numbers: Numbers, rates: jax.Array) -> jax.Array:
     """Compute ``sum of (eta_{k-1} - eta_k) (1 - d**n) / (1 - d)``, the same after all updates."""
     memory = numbers["memory"]
-    left = jnp.arange(len(rates), 0, -1, dtype=rates.dtype)
-    return jnp.sum(_drops(rates) * jnp.expm1(-left / memory) / jnp.expm1(-1 / memory))
+    remaining = jnp.arange(len(rates), 0, -1, dtype=rates.dtype)
+    return jnp.sum(_drops(rates) * jnp.expm1(-remaining / memory) / jnp.expm1(-1 / memory))
 
 
 def _drops(rates: jax.Array) -> jax.Array:
@@ -218,7 +218,7 @@ def effective_rates(
       The effective rates, ``(steps,)``.
     """
     exponent = -2 * numbers["decay"] * rates * updates
-    kept, added = jnp.exp(exponent), -rates * jnp.expm1(exponent)
+    decayed, added = jnp.exp(exponent), -rates * jnp.expm1(exponent)
 
     def follow(
         norm_sq: jax.Array, change: tuple[jax.Array, jax.Array]
@@ -228,11 +228,10 @@ def effective_rates(
 
     # The recurrence is linear, but an associative scan of 50,000 updates and its derivatives takes
     # minutes to compile; this loop takes a second and runs in a fraction of one.
-    first = jnp.asarray(numbers["norm0"], rates.dtype) * jnp.ones_like(kept[0])
-    _, norm_sq = jax.lax.scan(follow, first, (kept, added))
+    first = jnp.asarray(numbers["norm0"], rates.dtype) * jnp.ones_like(decayed[0])
+    _, norm_sq = jax.lax.scan(follow, first, (decayed, added))
     norm_sq = jnp.maximum(norm_sq, 1e-30)
-    effective: jax.Array = rates * norm_sq ** -numbers["norm_power"]
-    return effective
+    return rates * norm_sq ** -numbers["norm_power"]
 
 
 def loss_along(terms: LawTerm, numbers: Numbers, rates: jax.Array, at: jax.Array) -> jax.Array:
@@ -265,7 +264,9 @@ class CheckedCurve(NamedTuple):
     losses: np.ndarray
 
 
-def validate_curves(function: str, curves: Sequence[LossCurve]) -> list[CheckedCurve]:
+def validate_curves(
+    function: str, curves: Sequence[LossCurve], *, allow_nonfinite: bool = False
+) -> list[CheckedCurve]:
     """Return the curves as arrays, or raise a ``ValueError`` that names the malformed curve."""
     result = []
     for place, curve in enumerate(curves):
@@ -276,10 +277,11 @@ def validate_curves(function: str, curves: Sequence[LossCurve]) -> list[CheckedC
                 f"{function}: curve {place} has steps of shape {steps.shape} and losses of shape "
                 f"{losses.shape}; they must be two lists of one length, of 1 or more."
             )
-        if not np.all(np.isfinite(losses) & (losses > 0)):
+        is_valid = np.where(np.isfinite(losses), losses > 0, allow_nonfinite)
+        if not is_valid.all():
             raise ValueError(
-                f"{function}: curve {place} has a loss of {losses[~(losses > 0)][:1]}; every loss "
-                "must be finite and above 0."
+                f"{function}: curve {place} has a loss of {losses[~is_valid][0]:.3g}; every loss "
+                f"must be {'' if allow_nonfinite else 'finite and '}above 0."
             )
         places = validate_places(f"steps of curve {place}", steps, len(rates))
         result.append(CheckedCurve(rates, np.asarray(places), losses))

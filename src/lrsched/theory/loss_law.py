@@ -1,5 +1,7 @@
 """`LossLaw`: a loss law with its parameters, what it predicts and how far to trust it."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -74,12 +76,12 @@ class Calibration(NamedTuple):
       strength: Float scalar from 0 to 1.
     """
 
-    steps: "chex.Array"
-    log_loss: "chex.Array"
-    log_law: "chex.Array"
-    strength: "chex.Numeric"
+    steps: chex.Array
+    log_loss: chex.Array
+    log_law: chex.Array
+    strength: chex.Numeric
 
-    def apply(self, log_losses: "chex.Array", at: ArrayLike) -> "chex.Array":
+    def apply(self, log_losses: chex.Array, at: ArrayLike) -> chex.Array:
         """Return the corrected logarithms of the law's losses after ``at`` updates."""
         mean_loss, mean_law = (
             jnp.interp(jnp.asarray(at, jnp.float32), self.steps, each)
@@ -122,9 +124,9 @@ class LossLaw:
     """
 
     law: str
-    numbers: dict[str, "chex.Numeric"]
-    covariance: "chex.Array | None" = None
-    spread: "chex.Array | None" = None
+    numbers: dict[str, chex.Numeric]
+    covariance: chex.Array | None = None
+    spread: chex.Array | None = None
     calibration: Calibration | None = None
     runs: FittedRuns | None = None
 
@@ -414,7 +416,7 @@ def split(law: LossLaw) -> tuple[LossLaw, np.ndarray]:
 
 
 def model_error(
-    spread: "chex.Array | None", reach: ArrayLike, rates: jax.Array, at: jax.Array | None = None
+    spread: chex.Array | None, reach: ArrayLike, rates: jax.Array, at: jax.Array | None = None
 ) -> jax.Array:
     """Compute the relative error of the law itself for a run, without that of its parameters.
 

@@ -1,5 +1,7 @@
 """Transfer of a good rate to another schedule or a longer run, by the bound."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
@@ -99,15 +101,15 @@ def match_optimal_rate(
         return float(optimal_rate(make(number), to_steps, grad_norms)) / wanted - 1
 
     places = [float(place) for place in np.linspace(*between, 33)]
-    found = [excess(place) for place in places]
-    turns = [i for i in range(len(found) - 1) if found[i] * found[i + 1] <= 0]
+    excesses = [excess(place) for place in places]
+    turns = [i for i in range(len(excesses) - 1) if excesses[i] * excesses[i + 1] <= 0]
     if not turns:
-        ends = " and ".join(f"{1 + found[i]:.3g}" for i in (0, -1))
+        ends = " and ".join(f"{1 + excesses[i]:.3g}" for i in (0, -1))
         raise ValueError(
             f"match_optimal_rate: between={between!r} holds no number at which the best rate is "
             f"the same; at its ends it is {ends} times that of the schedule."
         )
-    low, high, sign = places[turns[-1]], places[turns[-1] + 1], found[turns[-1]]
+    low, high, sign = places[turns[-1]], places[turns[-1] + 1], excesses[turns[-1]]
     for _ in range(20):
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) * sign > 0 else (low, middle)

@@ -35,7 +35,9 @@ from lrsched.transforms.inject import inject_schedules
 from lrsched.transforms.nonfinite import NonfinitePolicy, guard_nonfinite, zero_nonfinite
 from lrsched.transforms.weight_decay import scalar_or_schedule
 
-Matrices: TypeAlias = str | Callable[[str, Any], bool | optax.contrib.MuonDimensionNumbers] | None
+MatrixAxes: TypeAlias = Callable[[str, Any], bool | optax.contrib.MuonDimensionNumbers]
+"""Function of path and array that returns whether it is a matrix, or the axes of one."""
+Matrices: TypeAlias = str | MatrixAxes | None
 """Regular expression for paths, a function of path and array, or `None` for every matrix."""
 
 MATRIX: Final = "matrix"
@@ -230,6 +232,7 @@ def muon_direction(
     *,
     scale: Scale = "width",
     rms: PositiveFloat = 0.2,
+    matrices: MatrixAxes | None = None,
     nesterov: bool = True,
     bias_correction: bool = True,
     eps: NonNegativeFloat = 1e-8,
@@ -239,7 +242,10 @@ def muon_direction(
     adaptive: bool = False,
     preconditioning: str | None = None,
 ) -> optax.GradientTransformation:
-    """Return the transform from gradients of matrices to ``s O`` of `muon`, without a rate."""
+    """Return the transform from gradients of matrices to ``s O`` of `muon`, without a rate.
+
+    All parameters are matrices; ``matrices`` gives the axes of arrays that have more than two.
+    """
     options = _newton_schulz_options(ns_coeffs, ns_steps, mu_dtype, adaptive, preconditioning)
     return _orthogonalized(
         beta,
@@ -249,6 +255,7 @@ def muon_direction(
         bias_correction=bias_correction,
         eps=eps,
         options=options,
+        dimensions=None if matrices is None else _dimensions_of(matrices),
     )
 
 
@@ -477,7 +484,7 @@ def _as_tuple(axes: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _dimensions_of(
-    matrices: Callable[[str, Any], bool | optax.contrib.MuonDimensionNumbers],
+    matrices: MatrixAxes,
 ) -> Callable[[optax.Params], optax.Params]:
     """Return the function from matrices to their dimension numbers."""
 

@@ -1,5 +1,7 @@
 """Automatic choice of a schedule: a range test, short sweeps, a rule for the horizon."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final
@@ -12,7 +14,9 @@ from lrsched.arguments import (
     STEPS_OR_FRACTION,
     ArgumentType,
     in_range,
+    not_accepted,
     one_of,
+    real_number,
     validate_arguments,
     whole_number,
 )
@@ -25,7 +29,7 @@ from lrsched.tuning._range_test import RangeTestResult, range_test
 from lrsched.tuning._sweep import sweep
 from lrsched.tuning._training import Training
 from lrsched.tuning.batched_runner import normalize_seeds
-from lrsched.tuning.results import SweepResult, Verdict, short_repr
+from lrsched.tuning.results import SweepResult, Verdict, repr_with_shapes
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +48,7 @@ class AutoResult:
     range_test: RangeTestResult
     probes: SweepResult
 
-    __repr__ = short_repr
+    __repr__ = repr_with_shapes
 
     def __str__(self) -> str:
         return f"chosen: {self.schedule}, peak {self.peak:.4g}\nprobes: {self.probes}"
@@ -61,9 +65,7 @@ class AutoResult:
         return self.range_test.verdict(rate)
 
 
-_FRACTION: Final = ArgumentType(
-    "Fraction", "a number above 0 and at most 1", in_range(gt=0, le=1), static=True
-)
+_FRACTION: Final = real_number("a number above 0 and at most 1", in_range(gt=0, le=1))
 
 
 def _parse_warmup(value: object) -> object:
@@ -141,10 +143,7 @@ def auto(
       (200, 0.0)
     """
     if not isinstance(warmup, str) and resolve_steps_on_host(warmup, steps) >= steps:
-        raise ValueError(
-            f"auto: warmup={warmup!r} is not accepted; warmup must be shorter than the {steps} "
-            "updates of the run."
-        )
+        raise not_accepted("auto", "warmup", warmup, f"shorter than the {steps} updates of the run")
     tested = range_test(training, low=low, high=high, seeds=seeds, progress=progress)
     # Runs of fewer than 20 updates say nothing about a schedule with a warmup.
     probe_steps = max(20, int(probe_fraction * steps))

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from lrsched.algebra import constant
+from lrsched.arguments import OPEN_UNIT_FLOAT, in_range, real_number, whole_number
 from lrsched.running.edit import set_learning_rate
 from lrsched.transforms.composition import compose_rates, has_rate
 from lrsched.tuning._nnx import as_arrays, is_nnx_module, split_variables
@@ -69,6 +70,9 @@ class CriticalRate:
             f"critical rate {self.low:.3g} to {self.high:.3g} ({self.num_losses} losses); the rate "
             f"of {self.rate:.3g} is {self.ratio:.2g} of it; {best}"
         )
+
+
+_RATE: Final = real_number("a finite number above 0", in_range(gt=0))
 
 
 def critical_rate(
@@ -128,17 +132,11 @@ def critical_rate(
       the former's program, a loss that is not finite counts as above, a loss that ties as below,
       and a search without a crossing says so.
     """
-    positive = "a finite number above 0"
-    for name, value, above, below, accepted in (
-        ("rate", rate, 0.0, np.inf, positive),
-        ("guess", guess, 0.0, np.inf, positive),
-        ("tolerance", tolerance, 0.0, 1.0, "a number between 0 and 1 (exclusive)"),
-        ("max_losses", max_losses, 3, np.inf, "a whole number of at least 4"),
-    ):
-        if value is not None and not (np.ndim(value) == 0 and above < value < below):
-            raise ValueError(
-                f"critical_rate: {name}={value!r} is not accepted; {name} must be {accepted}."
-            )
+    for name, value in {"rate": rate, "guess": guess}.items():
+        if value is not None:
+            _RATE.validate("critical_rate", name, value)
+    OPEN_UNIT_FLOAT.validate("critical_rate", "tolerance", tolerance)
+    max_losses = whole_number(4).validate("critical_rate", "max_losses", max_losses)
     graph, params, others, wrt = None, model, None, None
     if is_nnx_module(optimizer):
         wrt = optimizer.wrt
@@ -152,14 +150,8 @@ def critical_rate(
     options = [jnp.float32(x or np.nan) for x in (rate, guess, tolerance)]
 
     def probe(opt_state: optax.OptState) -> _Probe:
-        result: _Probe = jax.device_get(
-            _probe(
-                *(loss_fn, optimizer, graph, params, others, opt_state, batch),
-                *options,
-                jnp.int32(max_losses),
-            )
-        )
-        return result
+        model_and_batch = loss_fn, optimizer, graph, params, others, opt_state, batch
+        return jax.device_get(_probe(*model_and_batch, *options, jnp.int32(max_losses)))
 
     if rate is None and not has_rate(opt_state):
         raise ValueError(
@@ -172,13 +164,13 @@ def critical_rate(
             "critical_rate: rate=None is not accepted with the rates of several groups; pass "
             "rate=1.0 for multiples of their current rates."
         )
-    found = probe(opt_state)
-    if rate is None and found.rate == 0:
+    crossing = probe(opt_state)
+    if rate is None and crossing.rate == 0:
         # The first update of a warmup has rate 0. The direction per unit of the rate is that of
         # any other rate.
-        found = probe(set_learning_rate(opt_state, 1e-3 if guess is None else guess))
-        found = found._replace(rate=np.float32(0))
-    return _result(found)
+        crossing = probe(set_learning_rate(opt_state, 1e-3 if guess is None else guess))
+        crossing = crossing._replace(rate=np.float32(0))
+    return _result(crossing)
 
 
 def gen_rate(rate: float, backward: float, current: float, forward: float) -> float:
@@ -207,8 +199,7 @@ def gen_rate(rate: float, backward: float, current: float, forward: float) -> fl
     References:
       Bu & Xu 2024 (GeN, arXiv 2407.02772).
     """
-    if not rate > 0:
-        raise ValueError(f"gen_rate: rate={rate!r} is not accepted; rate must be a number above 0.")
+    rate = _RATE.validate("gen_rate", "rate", rate)
     slope = (backward - forward) / (2 * rate)
     curvature = (forward + backward - 2 * current) / rate**2
     return slope / curvature if slope > 0 and curvature > 0 else float("nan")
@@ -228,23 +219,25 @@ class _Probe(NamedTuple):
     is_descent: jax.Array
 
 
-def _result(found: _Probe) -> CriticalRate:
-    low, high, rate = float(found.low), float(found.high), float(found.rate)
+def _result(crossing: _Probe) -> CriticalRate:
+    low, high, rate = float(crossing.low), float(crossing.high), float(crossing.rate)
     warning = ""
-    if not np.isfinite(found.loss):
+    if not np.isfinite(crossing.loss):
         warning = "the loss before the update is not finite."
-    elif not found.has_direction:
+    elif not crossing.has_direction:
         warning = "the update is zero."
-    elif not found.is_descent:
+    elif not crossing.is_descent:
         warning = "the update points uphill."
     elif low == 0:
         warning = f"the loss rises at every rate down to {high:.2g}."
     elif not np.isfinite(high):
         warning = f"the loss rises at no rate up to {low:.2g}."
-    best = float("nan") if warning else gen_rate(low / 2, *map(float, found[3:6]))
+    best = float("nan") if warning else gen_rate(low / 2, *map(float, crossing[3:6]))
     if best > high:  # The loss was measured to be above there, so that it is no parabola.
         best = float("nan")
-    return CriticalRate(low, high, rate, best, float(found.loss), int(found.num_losses), warning)
+    return CriticalRate(
+        low, high, rate, best, float(crossing.loss), int(crossing.num_losses), warning
+    )
 
 
 # Powers of two beyond which a search gives up: from any guess to any rate of use.
@@ -358,18 +351,8 @@ def _search(
     low, high, count = jax.lax.while_loop(
         is_open, narrow, (jnp.float32(0), jnp.float32(jnp.inf), jnp.int32(1))
     )
-    half = low / 2
-    return _Probe(
-        low,
-        high,
-        jnp.float32(1),
-        loss_at(-half),
-        loss,
-        loss_at(half),
-        count + 2,
-        has_direction,
-        is_descent,
-    )
+    losses = loss_at(-low / 2), loss, loss_at(low / 2)
+    return _Probe(low, high, jnp.float32(1), *losses, count + 2, has_direction, is_descent)
 
 
 def _moved(params: optax.Params, direction: chex.ArrayTree, factor: jax.Array) -> optax.Params:
@@ -408,8 +391,8 @@ def critical_rate_at_init(training: Training, guess: float, seeds: Sequence[int]
         return _search_step(training, state, batch)[0]
 
     searches = jax.jit(jax.vmap(search, (0, None)))
-    found = jax.device_get(searches(jnp.asarray(seeds, jnp.uint32), training.data))
-    rate = guess * float(np.median(np.where(np.isinf(found.high), np.inf, found.low)))
+    crossing = jax.device_get(searches(jnp.asarray(seeds, jnp.uint32), training.data))
+    rate = guess * float(np.median(np.where(np.isinf(crossing.high), np.inf, crossing.low)))
     if not rate > 0:
         raise ValueError(
             "range_test: high='critical' is not accepted: the loss of the first batch rises at "
@@ -459,17 +442,16 @@ def warmup_steps_at_critical_rate(
         ) -> tuple[chex.ArrayTree, jax.Array, jax.Array]:
             state, step, _ = carry
             batch = training.batch(data, data_key, step)
-            found, direction, after = _search_step(training, state, batch)
+            crossing, direction, after = _search_step(training, state, batch)
             # In multiples of the update at ``guess``; a search without a crossing has no limit.
-            limit = jnp.where(jnp.isinf(found.high), jnp.inf, _SAFETY * found.low)
+            limit = jnp.where(jnp.isinf(crossing.high), jnp.inf, _SAFETY * crossing.low)
             params = _moved(state.params, direction, jnp.minimum(peak / guess, limit))
             return after._replace(params=params), step + 1, limit >= peak / guess
 
         _, num_updates, is_reached = jax.lax.while_loop(
             is_below, advance, (state, jnp.int32(0), jnp.asarray(False))
         )
-        num_below: jax.Array = num_updates - is_reached
-        return num_below
+        return num_updates - is_reached
 
     counts = jax.jit(jax.vmap(count, (0, None)))(jnp.asarray(seeds, jnp.uint32), training.data)
     return int(np.median(jax.device_get(counts)))
@@ -498,11 +480,10 @@ def _search_step(
 
     def loss_of(params: optax.Params) -> jax.Array:
         # The gradients of the step are not used here: XLA removes them.
-        loss: jax.Array = training.step(state._replace(params=params), batch)[1]
-        return loss
+        return training.step(state._replace(params=params), batch)[1]
 
-    found = _search(
+    crossing = _search(
         *(loss_of, state.params, direction, jnp.asarray(True)),
         *(jnp.float32(1), jnp.float32(2.0**-4), jnp.int32(100)),
     )
-    return found, direction, after
+    return crossing, direction, after

@@ -1,5 +1,7 @@
 """Functions of a Flax NNX module as pure functions of its parameters and its other state."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ def is_of_package(value: object, package: str) -> bool:
     return any(kind.__module__.startswith(package) for kind in type(value).__mro__)
 
 
-def as_arrays(tree: "chex.ArrayTree") -> "chex.ArrayTree":
+def as_arrays(tree: chex.ArrayTree) -> chex.ArrayTree:
     """Return a tree with the arrays in place of the ``nnx`` variables that hold them."""
     leaves = jax.tree.leaves(tree, is_leaf=is_nnx_module)
     if not any(map(is_nnx_module, leaves)):
@@ -32,7 +34,7 @@ def as_arrays(tree: "chex.ArrayTree") -> "chex.ArrayTree":
 
 def split_variables(
     model: object, wrt: Any = None
-) -> tuple[object, "chex.ArrayTree", "chex.ArrayTree"]:
+) -> tuple[object, chex.ArrayTree, chex.ArrayTree]:
     """Return the graph of a module, the variables to differentiate (``Param``) and all others."""
     from flax import nnx
 
@@ -43,10 +45,10 @@ def split_variables(
 
 
 def split_module(
-    function: Callable[[Any, Any], "chex.ArrayTree"],
+    function: Callable[[Any, Any], chex.ArrayTree],
     model: object,
     build: Callable[[jax.Array], object] | None,
-) -> tuple[Callable[..., "chex.ArrayTree"], Callable[..., "chex.ArrayTree"]]:
+) -> tuple[Callable[..., chex.ArrayTree], Callable[..., chex.ArrayTree]]:
     """Return pure functions that create a module and evaluate a function of it.
 
     Args:
@@ -72,16 +74,16 @@ def split_module(
 
     graph = nnx.graphdef(model if build is None else jax.eval_shape(build, jax.random.key(0)))
 
-    def create(key: jax.Array) -> tuple["chex.ArrayTree", "chex.ArrayTree"]:
+    def create(key: jax.Array) -> tuple[chex.ArrayTree, chex.ArrayTree]:
         params, model_state = nnx.state(model if build is None else build(key), nnx.Param, ...)
         return params, model_state
 
     def call(
-        params: "chex.ArrayTree",
-        batch: "chex.ArrayTree",
-        model_state: "chex.ArrayTree | None",
+        params: chex.ArrayTree,
+        batch: chex.ArrayTree,
+        model_state: chex.ArrayTree | None,
         is_training: bool,
-    ) -> tuple["chex.ArrayTree", "chex.ArrayTree"]:
+    ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
         state = {} if model_state is None else model_state
         # A copy: without it the merged module would write into the variables of `params`.
         module = nnx.merge(graph, params, state, copy=True)

@@ -1,5 +1,7 @@
 """A progress bar on stderr for what takes more than a second."""
 
+from __future__ import annotations
+
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator

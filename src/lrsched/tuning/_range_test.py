@@ -15,7 +15,7 @@ from lrsched.tuning._critical_rate import critical_rate_at_init
 from lrsched.tuning._progress import Show, progress_bar
 from lrsched.tuning._training import TRAINING, Training
 from lrsched.tuning.batched_runner import make_run_spec, normalize_seeds, start_all
-from lrsched.tuning.results import RateRange, Verdict, judge_rate, short_repr, text_table
+from lrsched.tuning.results import RateRange, Verdict, judge_rate, repr_with_shapes, text_table
 
 if TYPE_CHECKING:
     import chex
@@ -55,7 +55,7 @@ class RangeTestResult:
     losses: np.ndarray
     smoothed: np.ndarray
 
-    __repr__ = short_repr
+    __repr__ = repr_with_shapes
 
     def __str__(self) -> str:
         tested = (

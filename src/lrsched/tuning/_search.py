@@ -1,5 +1,7 @@
 """Searches over schedules: early stopping, population-based training, and Optuna."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,16 +15,17 @@ from lrsched.arguments import (
     OPEN_UNIT_FLOAT,
     ArgumentType,
     in_range,
-    instance_of,
+    not_accepted,
+    real_number,
     validate_arguments,
     whole_number,
 )
 from lrsched.running.edit import scale_learning_rate
 from lrsched.schedules.constant import piecewise_constant
 from lrsched.tuning._sweep import sweep
-from lrsched.tuning._training import TRAINING, Training
+from lrsched.tuning._training import SCHEDULE, TRAINING, Training
 from lrsched.tuning.batched_runner import BatchedRunner, RunStates, make_run_spec, start_all
-from lrsched.tuning.results import SweepResult, short_repr, text_table
+from lrsched.tuning.results import SweepResult, repr_with_shapes, text_table
 
 if TYPE_CHECKING:
     import optuna
@@ -45,7 +48,7 @@ class HalvingResult:
     steps: list[int]
     updates: int
 
-    __repr__ = short_repr
+    __repr__ = repr_with_shapes
 
     def __str__(self) -> str:
         order = sorted(
@@ -152,7 +155,7 @@ class PopulationResult:
     parents: np.ndarray
     steps: list[int]
 
-    __repr__ = short_repr
+    __repr__ = repr_with_shapes
 
     def __str__(self) -> str:
         rows = []
@@ -172,9 +175,7 @@ class PopulationResult:
         return self.schedules[run] * piecewise_constant(factors[::-1], self.steps[:-1])
 
 
-_AT_MOST_HALF: Final = ArgumentType(
-    "float", "a number above 0 and at most 0.5", in_range(gt=0, le=0.5), static=True
-)
+_AT_MOST_HALF: Final = real_number("a number above 0 and at most 0.5", in_range(gt=0, le=0.5))
 
 
 @validate_arguments
@@ -183,7 +184,7 @@ def population_based_training(
     schedules: Sequence[Schedule],
     *,
     steps: int,
-    num_rounds: int = 10,
+    num_rounds: Annotated[int, whole_number()] = 10,
     replace_fraction: Annotated[float, _AT_MOST_HALF] = 0.25,
     perturbation_factors: tuple[float, ...] = (0.8, 1.25),
     seed: int = 0,
@@ -228,17 +229,13 @@ def population_based_training(
       Jaderberg et al. 2017 (arXiv 1711.09846), with its truncation selection.
     """
     listed = list(schedules)
-    if not (isinstance(num_rounds, int) and 1 <= num_rounds <= steps):
-        raise ValueError(
-            f"population_based_training: num_rounds={num_rounds!r} is not accepted; num_rounds "
-            f"must be a whole number from 1 to the {steps} steps."
-        )
+    function = "population_based_training"
+    if num_rounds > steps:
+        requirement = f"a whole number from 1 to the {steps} steps"
+        raise not_accepted(function, "num_rounds", num_rounds, requirement)
     if not perturbation_factors:
-        raise ValueError(
-            f"population_based_training: perturbation_factors={perturbation_factors!r} is not "
-            "accepted; perturbation_factors must have at least one factor."
-        )
-    runner, states = _start_schedules("population_based_training", training, listed, steps, seed)
+        raise not_accepted(function, "perturbation_factors", (), "at least one factor")
+    runner, states = _start_schedules(function, training, listed, steps, seed)
     rng, count = np.random.default_rng(seed), len(listed)
     num_replaced = max(1, int(replace_fraction * count))
     ends = [steps * (round_ + 1) // num_rounds for round_ in range(num_rounds)]
@@ -275,16 +272,11 @@ _STUDY: Final = ArgumentType(
     "a study of Optuna, as optuna.create_study(direction='minimize') makes one",
     _parse_study,
 )
-_SCHEDULE: Final = ArgumentType(
-    "Schedule",
-    "lrsched schedules, such as lrsched.constant(0.1) for a plain number",
-    instance_of(Schedule),
-)
 
 
 def search(
     training: Training,
-    study: "optuna.Study",
+    study: optuna.Study,
     propose: Callable[[Any], Schedule],
     *,
     n_trials: int = 64,
@@ -363,7 +355,7 @@ def _start_schedules(
     """Start every schedule in a lane of its own."""
     TRAINING.validate(function, "training", training)
     for schedule in schedules:
-        _SCHEDULE.validate(function, "schedules", schedule)
+        SCHEDULE.validate(function, "schedules", schedule)
     if len(schedules) < 2:
         raise ValueError(
             f"{function}: {len(schedules)} schedules are not accepted; at least 2 are needed."

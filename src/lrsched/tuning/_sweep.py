@@ -1,5 +1,7 @@
 """Sweeps: thousands of training runs in one compiled program, because schedules are data."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import re
@@ -15,9 +17,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lrsched._schedule import Schedule
-from lrsched.arguments import NON_NEGATIVE_FLOAT, short_repr
+from lrsched.arguments import NON_NEGATIVE_FLOAT, not_accepted, whole_number
 from lrsched.tuning._progress import Show, progress_bar
-from lrsched.tuning._training import TRAINING, Training
+from lrsched.tuning._training import SCHEDULE, TRAINING, Training
 from lrsched.tuning.batched_runner import (
     BatchedRunner,
     ExecutionPlan,
@@ -134,35 +136,18 @@ def sweep(
     TRAINING.validate("sweep", "training", training)
     for name, value, kind in (("plan", plan, ExecutionPlan), ("mesh", mesh, Mesh)):
         if not (value is None or isinstance(value, kind)):
-            raise ValueError(
-                f"sweep: {name}={short_repr(value)} is not accepted; {name} must be a "
-                f"{kind.__name__} or None."
-            )
+            raise not_accepted("sweep", name, value, f"a {kind.__name__} or None")
     if checkpoint is not None and not (isinstance(checkpoint, str | Path) and str(checkpoint)):
-        raise ValueError(
-            f"sweep: checkpoint={checkpoint!r} is not accepted; checkpoint must be the path of a "
-            "directory, or None."
-        )
+        raise not_accepted("sweep", "checkpoint", checkpoint, "the path of a directory, or None")
     NON_NEGATIVE_FLOAT.validate("sweep", "checkpoint_seconds", checkpoint_seconds)
     listed = _as_list(schedules)
     if not listed:
         raise ValueError("sweep: schedules is empty; at least one schedule is needed.")
     for schedule in listed:
-        if not isinstance(schedule, Schedule):
-            raise ValueError(
-                f"sweep: {short_repr(schedule)} in schedules is not accepted; they must be lrsched "
-                "schedules, such as lrsched.constant(0.1) for a plain number."
-            )
+        SCHEDULE.validate("sweep", "schedules", schedule)
     seeds = normalize_seeds("sweep", seeds)
-    for name, number in {
-        "num_evaluations": num_evaluations,
-        "num_loss_records": num_loss_records,
-    }.items():
-        if not (isinstance(number, int) and number >= 1):
-            raise ValueError(
-                f"sweep: {name}={number!r} is not accepted; {name} must be a whole number of at "
-                "least 1."
-            )
+    num_evaluations = whole_number().validate("sweep", "num_evaluations", num_evaluations)
+    num_loss_records = whole_number().validate("sweep", "num_loss_records", num_loss_records)
     lengths = _run_lengths(listed, steps)
     runs = [
         SweepRun(make_run_spec(schedule, seed, length, num_loss_records), length)
@@ -350,7 +335,7 @@ def _restore_results(
 
 def _gather(results: RunResults, saves: Checkpoint) -> RunResults:
     """Return the results of all processes, or say that one of them is missing."""
-    kept = (
+    advice = (
         "the same call continues from the checkpoint, with any number of processes"
         if saves.is_enabled()
         else "with checkpoint=, the same call would continue with any number of processes"
@@ -362,7 +347,7 @@ def _gather(results: RunResults, saves: Checkpoint) -> RunResults:
         lambda: print(
             f"sweep: process {jax.process_index()} has trained its runs and waits for the results "
             "of the others. If one of them has ended, JAX ends this process after its heartbeat "
-            f"timeout (100 s by default); {kept}.",
+            f"timeout (100 s by default); {advice}.",
             file=sys.stderr,
             flush=True,
         ),
@@ -373,7 +358,7 @@ def _gather(results: RunResults, saves: Checkpoint) -> RunResults:
         return allgather_results(results)
     except jax.errors.JaxRuntimeError as error:
         raise RuntimeError(
-            f"sweep: another process has ended before it sent its results; {kept}."
+            f"sweep: another process has ended before it sent its results; {advice}."
         ) from error
     finally:
         notice.cancel()
@@ -405,9 +390,12 @@ def _as_list(schedules: Any) -> list[Any]:
         return unstack_schedules(schedules)
     # An optimizer is a tuple of its two functions.
     if isinstance(schedules, str) or hasattr(schedules, "update") or not np.iterable(schedules):
-        raise ValueError(
-            f"sweep: schedules={short_repr(schedules)} is not accepted; schedules must be a list "
-            "of schedules, such as [lrsched.cosine(rate, steps=1000) for rate in (1e-3, 1e-2)]."
+        raise not_accepted(
+            "sweep",
+            "schedules",
+            schedules,
+            "a list of schedules, such as [lrsched.cosine(rate, steps=1000) for rate in (1e-3, "
+            "1e-2)]",
         )
     return list(schedules)
 

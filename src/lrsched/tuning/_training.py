@@ -1,5 +1,7 @@
 """A training run as pure functions of a schedule and a key, so that many runs are one program."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import inspect
@@ -15,7 +17,7 @@ import optax
 from lrsched._schedule import Schedule, is_number
 from lrsched.adaptive.controller import observe, observed_metric_names
 from lrsched.algebra import as_schedule
-from lrsched.arguments import ArgumentType, instance_of, short_repr
+from lrsched.arguments import ArgumentType, instance_of, not_accepted, short_repr, whole_number
 from lrsched.running.read import eval_params
 from lrsched.transforms.composition import has_rate
 from lrsched.transforms.inject import inject_schedules
@@ -56,7 +58,7 @@ class TrainingState(NamedTuple):
 
     params: optax.Params
     opt_state: optax.OptState
-    model_state: "chex.ArrayTree | None" = None
+    model_state: chex.ArrayTree | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,6 +107,12 @@ TRAINING: Final = ArgumentType(
     "Training", "a Training, as lrsched.tuning.training makes one", instance_of(Training)
 )
 """The training that a sweep, a search or a range test runs."""
+SCHEDULE: Final = ArgumentType(
+    "Schedule",
+    "lrsched schedules, such as lrsched.constant(0.1) for a plain number",
+    instance_of(Schedule),
+)
+"""One of the schedules that a sweep or a search trains with."""
 
 
 def training(
@@ -168,7 +176,12 @@ def training(
             "training: metric is given without a validation set (there is no validation=); pass "
             "validation=, the batch that it evaluates."
         )
-    _check_loss_fn(loss_fn)
+    if not callable(loss_fn):
+        requirement = (
+            "a function of the model and a mini-batch; the order is training(loss_fn, model, "
+            "optimizer, data)"
+        )
+        raise not_accepted("training", "loss_fn", loss_fn, requirement)
     _check_optimizer(optimizer)
     create, call = _model_functions(_scalar(loss_fn), model)
     _, evaluate_model = _model_functions(metric or _scalar(loss_fn), model)
@@ -266,10 +279,7 @@ def shuffled_indices(
     if isinstance(num_examples, int):
         num_epochs = 1 + -(-batch_size // num_examples)
     is_short = num_epochs is not None and num_epochs <= _MAX_TABULATED_EPOCHS
-    indices: jax.Array = _shuffled_indices(
-        key, step, num_examples, batch_size, num_epochs if is_short else None
-    )
-    return indices
+    return _shuffled_indices(key, step, num_examples, batch_size, num_epochs if is_short else None)
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "num_epochs"))
@@ -320,8 +330,7 @@ def _shuffled_indices(
     # Unrolled in part: all rounds in one fusion take LLVM as long as the rest of a small model, and
     # a loop over single rounds takes longer to run.
     index, _ = jax.lax.scan(swap, index, (pivots, round_hashes), unroll=_UNROLLED_ROUNDS)
-    indices: jax.Array = index.astype(jnp.int32)
-    return indices
+    return index.astype(jnp.int32)
 
 
 _UNROLLED_ROUNDS: Final = 8
@@ -343,7 +352,7 @@ def _hash32(x: jax.Array) -> jax.Array:
 
 def _batch_function(
     data: Data, batch_size: int | None, num_batches: int
-) -> tuple["chex.ArrayTree", Callable[[Data, Key, jax.Array], Batch]]:
+) -> tuple[chex.ArrayTree, Callable[[Data, Key, jax.Array], Batch]]:
     """Return the arrays to keep on the device, and the function that makes a mini-batch of them."""
     if _is_iterable_of_batches(data):
         if batch_size is not None:
@@ -354,7 +363,7 @@ def _batch_function(
         stacked = _read_batches(data, num_batches)
         count = len(jax.tree.leaves(stacked)[0])
 
-        def next_batch(arrays: "chex.ArrayTree", key: Key, step: jax.Array) -> Batch:
+        def next_batch(arrays: chex.ArrayTree, key: Key, step: jax.Array) -> Batch:
             index = _optimization_barrier(shuffled_indices(key, step, count, 1))[0]
             return jax.tree.map(lambda array: array[index], arrays)
 
@@ -383,12 +392,10 @@ def _batch_function(
     (num_examples,) = lengths
     size = num_examples if batch_size is None else batch_size
     if not (isinstance(size, int) and 1 <= size <= num_examples):
-        raise ValueError(
-            f"training: batch_size={batch_size!r} is not accepted; batch_size must be a whole "
-            f"number from 1 to the {num_examples} examples."
-        )
+        requirement = f"a whole number from 1 to the {num_examples} examples"
+        raise not_accepted("training", "batch_size", batch_size, requirement)
 
-    def batch(arrays: "chex.ArrayTree", key: Key, step: jax.Array) -> Batch:
+    def batch(arrays: chex.ArrayTree, key: Key, step: jax.Array) -> Batch:
         if size == num_examples:
             return arrays
         # Without the barrier XLA computes an index again for every number that it gathers.
@@ -420,13 +427,9 @@ def _is_iterable_of_batches(data: object) -> bool:
     )
 
 
-def _read_batches(data: Data, num_batches: int) -> "chex.ArrayTree":
+def _read_batches(data: Data, num_batches: int) -> chex.ArrayTree:
     """Stack the first batches of an iterable; a last, smaller batch is left out."""
-    if not (isinstance(num_batches, int) and num_batches >= 1):
-        raise ValueError(
-            f"training: num_batches={num_batches!r} is not accepted; num_batches must be a whole "
-            "number of at least 1."
-        )
+    num_batches = whole_number().validate("training", "num_batches", num_batches)
     source = data() if inspect.isgeneratorfunction(data) else data
     # TensorFlow's tensors are converted by the data set itself: jax has no conversion for them.
     iterator: Iterator[Batch] = iter(getattr(source, "as_numpy_iterator", lambda: source)())
@@ -450,7 +453,7 @@ def _read_batches(data: Data, num_batches: int) -> "chex.ArrayTree":
 
 def _model_functions(
     function: Callable[[Model, Batch], Metrics], model: Model
-) -> tuple[Callable[[Key], tuple[Model, "chex.ArrayTree"]], ModelFunction]:
+) -> tuple[Callable[[Key], tuple[Model, chex.ArrayTree]], ModelFunction]:
     """Return the functions that create a model from a key and evaluate ``function`` of it."""
     _check_model(model)
     build = model if callable(model) and not is_nnx_module(model) else None
@@ -462,7 +465,7 @@ def _model_functions(
         return jax.tree.map(jnp.asarray, params), None
 
     def call(
-        params: Model, batch: Batch, model_state: "chex.ArrayTree", is_training: bool
+        params: Model, batch: Batch, model_state: chex.ArrayTree, is_training: bool
     ) -> tuple[Metrics, None]:
         del model_state, is_training
         return function(params, batch), None
@@ -499,18 +502,8 @@ def _check_optimizer(optimizer: object) -> None:
             "optax.adamw(rate, weight_decay=0.1)."
         )
     if not callable(optimizer) or isinstance(optimizer, Schedule):
-        raise ValueError(
-            f"training: optimizer={short_repr(optimizer)} is not accepted; optimizer must be a "
-            "function of the rate, such as optax.adam."
-        )
-
-
-def _check_loss_fn(loss_fn: object) -> None:
-    if not callable(loss_fn):
-        raise ValueError(
-            f"training: loss_fn={short_repr(loss_fn)} is not accepted; loss_fn must be a function "
-            "of the model and a mini-batch. The order is training(loss_fn, model, optimizer, data)."
-        )
+        requirement = "a function of the rate, such as optax.adam"
+        raise not_accepted("training", "optimizer", optimizer, requirement)
 
 
 def check_loss(function: str, loss: Any, advice: str = "") -> jax.Array:
@@ -525,11 +518,8 @@ def check_loss(function: str, loss: Any, advice: str = "") -> jax.Array:
       ValueError: If the loss is not a scalar or not a real floating-point number.
     """
     if loss is None or isinstance(loss, tuple | list | dict) or np.ndim(loss) != 0:
-        got = (
-            f"an array of shape {np.shape(loss)}"
-            if hasattr(loss, "shape")
-            else (f"a {type(loss).__name__}" if loss is not None else "nothing")
-        )
+        got = "nothing" if loss is None else f"a {type(loss).__name__}"
+        got = f"an array of shape {np.shape(loss)}" if hasattr(loss, "shape") else got
         raise ValueError(
             f"{function}: loss_fn returns {got}; it must return a scalar loss and nothing else: "
             f"take the mean over the batch{advice}."
@@ -539,8 +529,7 @@ def check_loss(function: str, loss: Any, advice: str = "") -> jax.Array:
             f"{function}: loss_fn returns a value of type {jnp.result_type(loss)}; it must "
             "return a real floating-point number, of which gradients can be taken."
         )
-    checked: jax.Array = loss
-    return checked
+    return loss
 
 
 def _scalar(loss_fn: Callable[[Model, Batch], jax.Array]) -> Callable[[Model, Batch], jax.Array]:
@@ -554,21 +543,21 @@ def _scalar(loss_fn: Callable[[Model, Batch], jax.Array]) -> Callable[[Model, Ba
 
 
 def _with_schedule_in_state(
-    optimizer: Optimizer, create: Callable[[Key], tuple[Model, "chex.ArrayTree"]]
+    optimizer: Optimizer, create: Callable[[Key], tuple[Model, chex.ArrayTree]]
 ) -> Optimizer:
     """Return the optimizer with the schedule in its state, injected where it is not there yet."""
     try:
         # Not 0, which is no peak that a weight decay can be relative to.
-        made = optimizer(as_schedule(1.0))
+        example = optimizer(as_schedule(1.0))
     except TypeError as error:  # such as float(rate), or a function without arguments
         raise ValueError(
             f"training: optimizer fails with a schedule as its rate ({error}); optimizer must be a "
             "function of the rate that passes it to optax, such as lambda rate: optax.sgd(rate)."
         ) from None
-    if not (hasattr(made, "init") and hasattr(made, "update")):
+    if not (hasattr(example, "init") and hasattr(example, "update")):
         raise ValueError(
-            f"training: optimizer returns {short_repr(made)}; it must return an optax transform, "
-            "such as optax.sgd(rate)."
+            f"training: optimizer returns {short_repr(example)}; it must return an optax "
+            "transform, such as optax.sgd(rate)."
         )
 
     def init(key: Key) -> optax.OptState:
@@ -579,7 +568,7 @@ def _with_schedule_in_state(
                     f"training: model has parameters of type {jnp.result_type(leaf)}, of which no "
                     "gradient can be taken; they must be floating-point numbers."
                 )
-        return made.init(params)
+        return example.init(params)
 
     if has_rate(jax.eval_shape(init, jax.random.key(0))):
         return optimizer

@@ -1,5 +1,7 @@
 """Saves of a sweep: arrays in one file, written completely or not at all, verified when read."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import json
@@ -57,7 +59,7 @@ class Checkpoint:
         if directory is not None:
             self._directory = Path(directory).absolute() / f"process-{jax.process_index()}"
 
-    def __enter__(self) -> "Checkpoint":
+    def __enter__(self) -> Checkpoint:
         if self._directory is not None:
             try:
                 self._directory.mkdir(parents=True, exist_ok=True)
@@ -140,12 +142,12 @@ class Checkpoint:
         """
         if self._directory is None:
             return []
-        found = [
+        newest = [
             self._load(_saves_in(directory))
             for directory in sorted(self._directory.parent.glob("process-*"))
             if directory != self._directory
         ]
-        return [save for save in found if save is not None]
+        return [save for save in newest if save is not None]
 
     def _load(self, saves: list[Path]) -> Save | None:
         for i, path in enumerate(saves):
@@ -236,21 +238,21 @@ def _read(path: Path) -> Save:
     return Save(content["metadata"], arrays)
 
 
-def flatten_arrays(name: str, tree: "chex.ArrayTree") -> dict[str, np.ndarray]:
+def flatten_arrays(name: str, tree: chex.ArrayTree) -> dict[str, np.ndarray]:
     """Return the arrays of a tree by ``name`` and position; random keys as their raw data."""
 
-    def to_numpy(leaf: "chex.Array") -> np.ndarray:
+    def to_numpy(leaf: chex.Array) -> np.ndarray:
         return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
     return {f"{name}.{i}": to_numpy(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
 def restore_arrays(
-    arrays: dict[str, np.ndarray], name: str, like: "chex.ArrayTree"
-) -> "chex.ArrayTree":
+    arrays: dict[str, np.ndarray], name: str, like: chex.ArrayTree
+) -> chex.ArrayTree:
     """Return the tree that `flatten_arrays` received, with the structure of ``like``."""
 
-    def from_numpy(raw: np.ndarray, leaf: "chex.Array") -> "chex.Array":
+    def from_numpy(raw: np.ndarray, leaf: chex.Array) -> chex.Array:
         return jax.random.wrap_key_data(jnp.asarray(raw)) if _is_key(leaf) else raw
 
     leaves, treedef = jax.tree.flatten(like)
@@ -258,7 +260,7 @@ def restore_arrays(
     return jax.tree.unflatten(treedef, restored)
 
 
-def _is_key(leaf: "chex.Array") -> bool:
+def _is_key(leaf: chex.Array) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 

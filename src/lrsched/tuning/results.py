@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
-from lrsched.arguments import OPEN_UNIT_FLOAT, POSITIVE_FLOAT
+from lrsched.arguments import OPEN_UNIT_FLOAT, in_range, not_accepted, real_number
 from lrsched.tuning.batched_runner import ExecutionPlan
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class Verdict(NamedTuple):
         )
 
 
+_RATE: Final = real_number("a finite number above 0", in_range(gt=0))
+
+
 def judge_rate(
     rate: float, usable: RateRange, evidence: str, tested: RateRange | None = None
 ) -> Verdict:
@@ -83,9 +86,7 @@ def judge_rate(
       >>> print(judge_rate(1.0, RateRange(0.01, 0.1), "seed 0"))
       1 is too high: the usable range is 0.01 to 0.1 (seed 0); multiply the rate by 0.1 to reach it.
     """
-    if np.ndim(rate) != 0:
-        raise ValueError(f"verdict: rate={rate!r} is not accepted; rate must be a number.")
-    POSITIVE_FLOAT.validate("verdict", "rate", rate)
+    rate = _RATE.validate("verdict", "rate", rate)
     low, high = (0.0, np.inf) if tested is None else tested
     # The ends of the usable range are rounded by a logarithm.
     if rate < usable.low:
@@ -169,7 +170,7 @@ class RunResults(NamedTuple):
         return int(self.train_loss.shape[1])
 
 
-def short_repr(result: "DataclassInstance") -> str:
+def repr_with_shapes(result: "DataclassInstance") -> str:
     """Return a result in one line, with the shapes of its arrays in place of their values."""
 
     def show(value: object) -> str:
@@ -249,7 +250,7 @@ class SweepResult:
     compile_seconds: float
     run_seconds: float
 
-    __repr__ = short_repr
+    __repr__ = repr_with_shapes
 
     def __str__(self) -> str:
         parameters = varying_parameters(self.schedules)
@@ -454,20 +455,16 @@ class SweepResult:
         """
         for result in others:
             if not isinstance(result, SweepResult):
-                raise ValueError(
-                    f"collapse: a {type(result).__name__} is not accepted; pass the other sweeps "
-                    "one by one, as in collapse(sweep_2, sweep_3, floor=0.0)."
-                )
+                requirement = "sweeps, one by one, as in collapse(sweep_2, sweep_3, floor=0.0)"
+                raise not_accepted("collapse", "others", result, requirement)
         curves = []
         for result in (self, *others):
             best = result.schedules.index(result.best())
             losses = result.train_loss[result.table["schedule"] == best].mean(axis=0)
             losses = losses[~np.isnan(losses)]
             if not losses[-1] > floor:
-                raise ValueError(
-                    f"collapse: floor={floor!r} is not accepted; floor must be below the final "
-                    f"losses, of which one is {losses[-1]:.4g}."
-                )
+                requirement = f"below the final losses, of which one is {losses[-1]:.4g}"
+                raise not_accepted("collapse", "floor", floor, requirement)
             progress = np.arange(1, len(losses) + 1) / len(losses)
             scaled = (losses - floor) / (losses[-1] - floor)
             curves.append(np.interp(_COLLAPSE_POINTS, progress, scaled))
@@ -500,8 +497,7 @@ class SweepResult:
         Returns:
           The axes.
         """
-        drawn: Axes = plot("plot_sweep", self, x, by, ax, mine)
-        return drawn
+        return plot("plot_sweep", self, x, by, ax, mine)
 
     def plot_runs(
         self, which: Sequence[int] | None = None, axes: "Sequence[Axes] | None" = None
@@ -515,8 +511,7 @@ class SweepResult:
         Returns:
           Both axes.
         """
-        drawn: tuple[Axes, Axes] = plot("plot_runs", self, which, axes)
-        return drawn
+        return plot("plot_runs", self, which, axes)
 
     def _rate_curve(self, function: str, x: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the rates, increasing, and the losses of shape ``(rates, seeds)``."""
@@ -564,8 +559,7 @@ def allgather_results(results: RunResults) -> RunResults:
         return results
     of_all = multihost_utils.process_allgather(results)
     owner = np.argmax(of_all.done, axis=0)
-    merged: RunResults = jax.tree.map(lambda x: np.asarray(x)[owner, np.arange(len(owner))], of_all)
-    return merged
+    return jax.tree.map(lambda x: np.asarray(x)[owner, np.arange(len(owner))], of_all)
 
 
 def results_table(
