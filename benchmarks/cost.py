@@ -137,7 +137,8 @@ def arguments_of(transform: Transform, params: Any) -> tuple[Any, ...]:
 def compiled(transform: Transform, params: Any, devices: Sequence[Any] = ()) -> Any:
     """Return the compiled step, with all arrays sharded over the devices along their first axis.
 
-    Scalars and arrays whose first axis is not divisible by the number of devices are replicated.
+    Scalars, arrays of a few numbers, such as the record of edits, and arrays whose first axis is
+    not divisible by the number of devices are replicated.
 
     Args:
       transform: Transform of the step.
@@ -148,7 +149,7 @@ def compiled(transform: Transform, params: Any, devices: Sequence[Any] = ()) -> 
     mesh = Mesh(np.array(devices or jax.devices()[:1]), ("data",))
 
     def sharding(leaf: Any) -> NamedSharding:
-        is_divided = leaf.ndim and leaf.shape[0] % mesh.size == 0
+        is_divided = leaf.ndim and leaf.shape[0] % mesh.size == 0 and leaf.size > 8
         return NamedSharding(mesh, PartitionSpec("data") if is_divided else PartitionSpec())
 
     def sharded(leaf: Any) -> Any:

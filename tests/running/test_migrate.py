@@ -99,7 +99,7 @@ def test_a_hand_comes_with_the_saved_schedule_only():
 def test_the_clock_can_be_given():
     optimizer = optax.sgd(0.1)
     new = optax.chain(optax.identity(), lrsched.scale_by_learning_rate(COSINE))
-    with pytest.raises(ValueError, match=r"no step count .* at state\.1, .*; step must say"):
+    with pytest.raises(ValueError, match=r"no step count .* at 1, .*; step must say"):
         lrsched.migrate(optimizer.init(PARAMS), new.init(PARAMS))
     state = lrsched.migrate(optimizer.init(PARAMS), new.init(PARAMS), step=7)
     assert int(state[1].count) == 7
@@ -133,5 +133,5 @@ def test_other_states_are_refused(saved, arguments, message):
 
 def test_other_shapes_are_refused():
     saved = optax.adam(0.1).init({"w": jnp.ones(3), "b": jnp.ones(1)})
-    with pytest.raises(ValueError, match=r"\['w'\], saved is an array of shape \(3,\) and fresh"):
+    with pytest.raises(ValueError, match=r"w, saved is an array of shape \(3,\) and fresh"):
         lrsched.migrate(saved, ours(COSINE).init(PARAMS))

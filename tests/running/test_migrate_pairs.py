@@ -333,7 +333,7 @@ def test_multi_steps_counts_updates_inside_and_micro_batches_outside():
     chain = optax.chain(multi_steps(optax.scale_by_adam()), lrsched.scale_by_learning_rate(COSINE))
     assert int(migrated(saved, chain.init(PARAMS))[1].count) == 5
     _, saved = train(inside, PARAMS, inside.init(PARAMS), 5)
-    with pytest.raises(ValueError, match=r"at state\.1, .*; step must say"):
+    with pytest.raises(ValueError, match=r"at 1, .*; step must say"):
         lrsched.migrate(saved, chain.init(PARAMS))
     with pytest.warns(UserWarning, match="mini_step of MultiStepsState of the saved .* is dropped"):
         assert int(lrsched.migrate(saved, ours().init(PARAMS))[1].count) == 2
