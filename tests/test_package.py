@@ -86,7 +86,10 @@ def test_the_import_starts_no_backend():
 
 PUBLIC_MODULES = [
     "lrsched",
-    *(f"lrsched.{name}" for name in ("units", "pictures", "monitor", "recipes", "scaling", "theory", "tuning")),
+    *(
+        f"lrsched.{name}"
+        for name in ("units", "pictures", "monitor", "recipes", "scaling", "theory", "tuning")
+    ),
     *(f"lrsched.compat.{name}" for name in (*lrsched.compat.LIBRARIES, "configs")),
 ]
 

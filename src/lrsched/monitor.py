@@ -247,7 +247,7 @@ class Monitor:
             values = np.array(self.column(name))
             is_finite = np.isfinite(values)
             if is_finite.sum() > 1:
-                line = terminal.Line(steps[is_finite], values[is_finite])
+                line = curves.Line(steps[is_finite], values[is_finite])
                 parts += [Text(name, style="bold"), terminal.draw([line], 72, height=6)]
         parts += [Text(text) for text in (*self.events()[-_MAX_EVENTS:], *self.verdicts())]
         return Group(*parts)

@@ -223,9 +223,9 @@ def _check_optimizer(
 
 
 def _check_decay(
-    recipe: str, label: str, decay: object, hyperparameters: Mapping[str, Schedule]
+    recipe: str, label: str, value: object, hyperparameters: Mapping[str, Schedule]
 ) -> None:
-    decay = _RECIPE_DECAY.validate(recipe, label, decay)
+    decay: Any = _RECIPE_DECAY.validate(recipe, label, value)
     if not (isinstance(decay.value, str) and decay.value in hyperparameters):
         _DECAY.validate(recipe, f"value of the {label}", decay.value)
     for field, kind in (("parameters", TEXT), ("coupling", _COUPLING), ("cautious", FLAG)):
