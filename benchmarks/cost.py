@@ -47,7 +47,7 @@ LRSCHED: dict[str, Transform] = {
     "reduce_on_plateau(adam)": optax.chain(ADAM, lrsched.reduce_on_plateau()),
     "prodigy": lrsched.prodigy(),
     "prodigy(slice_p=11)": lrsched.prodigy(slice_p=11),
-    "prodigy(slice_p=8, rows)": lrsched.prodigy(slice_p=8, slice_by="row"),
+    'prodigy(slice_p=8, slice_by="row")': lrsched.prodigy(slice_p=8, slice_by="row"),
     "prodigy(state_dtype=bfloat16)": lrsched.prodigy(state_dtype=jnp.bfloat16),
     "dadapt_adamw": lrsched.dadapt_adamw(),
     "dadapt_sgd": lrsched.dadapt_sgd(),
@@ -242,7 +242,7 @@ def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
 NARROW: dict[str, tuple[Callable[..., Transform], float]] = {
     "prodigy": (lrsched.prodigy, 1.0),
     "prodigy(slice_p=11)": (partial(lrsched.prodigy, slice_p=11), 1.0),
-    "prodigy(slice_p=8, rows)": (partial(lrsched.prodigy, slice_p=8, slice_by="row"), 1.0),
+    'prodigy(slice_p=8, slice_by="row")': (partial(lrsched.prodigy, slice_p=8, slice_by="row"), 1.0),
     "prodigy(state_dtype=bfloat16)": (partial(lrsched.prodigy, state_dtype=jnp.bfloat16), 1.0),
     "adam": (adam, WORKLOADS["digits-mlp"].around),
 }

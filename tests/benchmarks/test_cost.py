@@ -26,7 +26,7 @@ def test_the_page_has_the_state_of_a_billion_parameters():
     (sentence,) = re.findall(r"With 1 billion parameters[^:|#]*?`\.", page)
     shown = re.findall(r"([\d.]+) GiB with\s`(.*?)`", sentence)
     params = cost.shapes(width=2048, blocks=19)  # 0.99 billion numbers
-    assert len(shown) == 4
+    assert len(shown) == 5
     for gibibytes, name in shown:
         copies = cost.state_size(cost.TRANSFORMS[name], params)
         assert round(copies * 4e9 / 2**30, 1) == float(gibibytes)
