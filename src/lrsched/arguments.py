@@ -84,7 +84,7 @@ def not_accepted(
       function: Name of the function that is called.
       name: Name of the argument.
       value: The argument as passed.
-      requirement: What the argument must be.
+      requirement: The values that are accepted, to follow "must be".
       reason: Why this value is not accepted, if the requirement does not say it.
 
     Returns:
