@@ -277,6 +277,17 @@ def test_a_corrected_law_meets_its_curves_where_they_end():
     np.testing.assert_allclose(law.final_loss(curves[-1].rates), curves[-1].losses[-1], rtol=0.02)
 
 
+def test_a_copy_of_a_curve_does_not_count():
+    seen = [SCHEDULES[name] for name in ("cosine", "wsd", "step decay")]
+    curves = curves_of("multi-power", seen, 1e-3)
+    law = theory.fit_loss_law([*curves, curves[0], curves[2]], "multi-power", starts=1)
+    alone = theory.fit_loss_law(curves, "multi-power", starts=1)
+    assert law.numbers == alone.numbers
+    assert "2 of the curves repeat others and do not count" in law.trust()
+    # Left out in turn, three copies would be predicted without error.
+    assert theory.fit_loss_law([curves[1]] * 3, "multi-power", starts=1).calibration is None
+
+
 def test_the_interval_widens_outside_the_fitted_runs():
     seen = [SCHEDULES[name] for name in ("cosine", "wsd", "step decay", "one cycle")]
     law = theory.fit_loss_law(curves_of("multi-power", seen, 1e-3), "multi-power", starts=1)
@@ -346,6 +357,17 @@ def read(path):
         (
             lambda: theory.fit_loss_law([theory.LossCurve(np.arange(9), [8], [1.0])], "power"),
             "after 8 updates",
+        ),
+        (
+            lambda: theory.fit_loss_law(theory.LossCurve(np.ones(9), [9], [1.0]), "power"),
+            "in curves is not accepted; curves must be a list of theory.LossCurve",
+        ),
+        (lambda: theory.fit_loss_law([(np.ones(9), [9], [1.0])], "power"), "in curves is not"),
+        (
+            lambda: theory.fit_loss_law(
+                [theory.LossCurve(np.ones(9), [9], [1.0])], "power", fixed={"alpha": np.nan}
+            ),
+            r"fixed\['alpha'\]=nan is not accepted; .* a number of 0 or more",
         ),
         (lambda: theory.LossLaw("power", NUMBERS["power"]).interval(np.ones(9)), "not fitted"),
         (lambda: theory.LossLaw("power", NUMBERS["power"]).standard_errors(), "not fitted"),

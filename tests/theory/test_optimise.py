@@ -54,6 +54,32 @@ def test_under_a_law_it_is_better_than_what_people_use():
     np.testing.assert_allclose(best(np.arange(61)), PEAK * np.arange(61) / 60, rtol=1e-5)
 
 
+def test_under_a_law_that_is_corrected_by_the_mean_it_is_a_plain_shape():
+    """The correction holds float32 arrays: float64 ones have failed after the search in float64."""
+    at = np.arange(20, 400, 10)
+    shapes = (lrsched.constant(PEAK), lrsched.linear(PEAK, 0.0, 400), lrsched.cosine(PEAK, 400))
+    noise = np.random.default_rng(3).normal(size=(3, len(at)))
+    curves = [
+        theory.LossCurve(np.asarray(shape(np.arange(400))), at, sigmoid)
+        for shape, sigmoid in zip(
+            shapes, 1 + 2 / (1 + np.exp((at - 240) / 30)) + 0.01 * noise, strict=True
+        )
+    ]
+    law = theory.fit_loss_law(curves)
+    assert law.calibration is not None
+    assert law.calibration.log_law.dtype == np.float32
+    best = theory.optimise(law, 400, PEAK, warmup=40)
+    assert float(best(40)) == pytest.approx(PEAK)
+
+
+def test_schedules_without_a_finite_loss_are_no_ties():
+    linear, cosine = lrsched.linear(PEAK, 0.0, STEPS), lrsched.cosine(PEAK, STEPS)
+    zero = lrsched.constant(0.0)
+    result = theory.compare({"linear": linear, "cosine": cosine, "zero": zero}, LAW, STEPS)
+    assert "zero" not in result.tied()
+    assert "only schedule with a finite" in theory.compare([linear, zero], LAW, STEPS).verdict()
+
+
 def test_under_the_bound_it_is_nearly_a_line():
     line = lrsched.linear(0.049563, 0.0, 400)
     best = theory.optimise(lambda rates: theory.final_bound(rates).values, 400, peak=0.049563)

@@ -99,9 +99,11 @@ class Prodigy(AdaptiveMethod[ProdigyMethodState]):
       slice_p: Estimates from every ``slice_p``-th parameter only: 11 saves most of the two copies
         of the parameters that the estimate needs. The last axis of an array should not be sharded.
       slice_by: "number" takes every ``slice_p``-th number of each array, as the authors' package
-        does, which a TPU has to gather. "row" takes every ``slice_p``-th row of each matrix and
-        all numbers of a vector. With a ``slice_p`` of 8 or 16, that divides the rows of a device, a
-        TPU reads no more than the rows.
+        does, which a TPU has to gather. "row" takes every ``slice_p``-th index of the last axis but
+        one (the rows of a matrix; the input channels of a convolution), and all numbers of a
+        vector. With a ``slice_p`` of 8 or 16, that divides the rows of a device, a TPU reads no
+        more than the rows. Rows without gradients, such as those of unused tokens, add nothing to
+        the estimate.
       state_dtype: Dtype of the per-parameter state. Defaults to the parameter dtype, at least
         float32.
       nonfinite: Policy for non-finite gradients: "skip", "zero" or "propagate".

@@ -9,7 +9,13 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 import numpy as np
 from scipy.optimize import nnls
 
-from lrsched.arguments import POSITIVE_FLOAT, one_of, validate_arguments, whole_number
+from lrsched.arguments import (
+    NON_NEGATIVE_FLOAT,
+    POSITIVE_FLOAT,
+    one_of,
+    validate_arguments,
+    whole_number,
+)
 from lrsched.theory._binned import (
     DIFFERENCE,
     BinnedCurves,
@@ -136,7 +142,12 @@ def fit_loss_law(
     >>> {name: round(value, 3) for name, value in law.numbers.items()}
     {'L0': 2.0, 'A': 1.0, 'alpha': 0.5}
     """
-    known = {name: float(value) for name, value in (fixed or {}).items()}
+    known = {
+        name: float(
+            np.asarray(NON_NEGATIVE_FLOAT.validate("fit_loss_law", f"fixed[{name!r}]", value))
+        )
+        for name, value in (fixed or {}).items()
+    }
     laws = _AUTO if law == "auto" else (law,)
     names = {name for each in laws for name in LAWS[each].names}
     if unknown := known.keys() - names:
@@ -148,6 +159,9 @@ def fit_loss_law(
         _without_warmup(place, curve, after)
         for place, curve in enumerate(validate_curves("fit_loss_law", curves))
     ]
+    # A copy would be predicted without error from its original when it is left out.
+    distinct = {tuple(array.tobytes() for array in curve): curve for curve in checked}
+    num_copies, checked = len(checked) - len(distinct), [*distinct.values()]
     if law != "power" and not any((np.diff(curve.rates) < 0).any() for curve in checked):
         raise ValueError(
             "fit_loss_law: the rate falls in none of the curves, so that the law "
@@ -173,7 +187,8 @@ def fit_loss_law(
     best = min(
         candidates, key=lambda each: each.score * (1 if each.law == _AUTO[0] else 1 / _MARGIN)
     )
-    return _finished(best, checked, data)
+    copies = [f"{num_copies} of the curves repeat others and do not count."] if num_copies else []
+    return _finished(best, checked, data, copies)
 
 
 class _Solution(NamedTuple):
@@ -289,11 +304,12 @@ def _root_mean(squares: Sequence[np.ndarray]) -> np.ndarray:
     return root
 
 
-def _finished(best: _Candidate, curves: Sequence[CheckedCurve], data: BinnedCurves) -> LossLaw:
+def _finished(
+    best: _Candidate, curves: Sequence[CheckedCurve], data: BinnedCurves, warnings: list[str]
+) -> LossLaw:
     """Build the public result."""
     solution, count = best.solution, len(curves)
     noise = solution.misfit * best.huber
-    warnings = []
     dof = 0.0
     if best.errors is None:
         spread = np.full(2, max(noise, _ASSUMED_ERROR))
@@ -336,10 +352,12 @@ def _finished(best: _Candidate, curves: Sequence[CheckedCurve], data: BinnedCurv
         first = min(each[0][0] for each in records)
         between = np.rint(np.geomspace(first, max(lengths), _KNOTS))
         knots = np.unique([*between, *np.floor(ends), *np.floor(ends) + 1])
+        # float32, as a compiled program of jax 0.10 that was called in another precision before may
+        # take float64 arrays of NumPy as they are, and fails.
         calibration = Calibration(
-            knots,
-            mean_curve([(each[0], each[1]) for each in records], knots),
-            mean_curve([(each[0], each[2]) for each in records], knots),
+            knots.astype(np.float32),
+            mean_curve([(each[0], each[1]) for each in records], knots).astype(np.float32),
+            mean_curve([(each[0], each[2]) for each in records], knots).astype(np.float32),
             best.strength,
         )
     return LossLaw(best.law, solution.numbers, solution.covariance, spread, calibration, runs)

@@ -49,18 +49,27 @@ class ComparisonResult:
         """
         rows = np.sort(self.table, order="loss")
         # NaN compares as false: a gap of unknown error is not shown to exceed it.
-        return [str(row["name"]) for row in rows if not row["gap"] > 2 * row["gap_error"]]
+        return [
+            str(row["name"])
+            for row in rows
+            if np.isfinite(row["loss"]) and not row["gap"] > 2 * row["gap_error"]
+        ]
 
     def verdict(self) -> str:
         """Describe in words whether the best schedule is better by more than the law's error."""
         rows = np.sort(self.table, order="loss")
         if len(rows) == 1:
             return f"{rows[0]['name']} is the only schedule. {self.law.trust()}"
-        first, second = rows[0], rows[1]
+        first, tied = rows[0], self.tied()
+        if not np.isfinite(rows[1]["loss"]):
+            said = f"{first['name']} is the only schedule with a finite predicted loss."
+            return f"{said} {self.law.trust()}"
+        # The schedule with the next lowest loss may be told apart while a less certain one is not.
+        second = next((row for row in rows[1:] if str(row["name"]) in tied), rows[1])
         gap, error = f"{second['gap']:.4f}", f"{second['gap_error']:.4f}"
         if not np.isfinite(second["gap_error"]):
             end = "; the law is not fitted, so whether that exceeds its error is unknown."
-        elif len(tied := self.tied()) > 1:
+        elif len(tied) > 1:
             end = f", which does not exceed twice the error of the law, {error}: "
             end += f"{', '.join(tied)} are not told apart."
         else:

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from lrsched.arguments import is_traced
+from lrsched.arguments import is_traced, short_repr
 from lrsched.theory.bound import Rates, run_rates
 
 if TYPE_CHECKING:
@@ -270,6 +270,11 @@ def validate_curves(
     """Return the curves as arrays, or raise a ``ValueError`` that names the malformed curve."""
     result = []
     for place, curve in enumerate(curves):
+        if not isinstance(curve, LossCurve):
+            raise ValueError(
+                f"{function}: {short_repr(curve)} in curves is not accepted; curves must be a list "
+                "of theory.LossCurve(rates, steps, losses)."
+            )
         rates = np.asarray(run_rates(function, curve.rates), np.float64)
         steps, losses = np.asarray(curve.steps), np.asarray(curve.losses, np.float64)
         if steps.ndim != 1 or steps.shape != losses.shape or len(steps) == 0:
