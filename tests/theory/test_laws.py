@@ -320,6 +320,19 @@ CURVES = Path(__file__).parents[2] / ".." / "shared" / "loss-curves" / "25M"
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CURVES.is_dir(), reason="../shared/loss-curves is not here")
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.05])
+def test_a_forecast_keeps_the_level_of_the_run(factor):
+    seen = [SCHEDULES[name] for name in ("cosine", "wsd", "step decay")]
+    others = curves_of("multi-power", seen, 1e-3)
+    rates = np.asarray(lrsched.linear(PEAK, 0.0, STEPS)(np.arange(STEPS)))
+    at = np.arange(100, 500, 10)
+    truth = theory.LossLaw("multi-power", NUMBERS["multi-power"])
+    run = theory.LossCurve(rates, at, factor * np.asarray(truth.predict(rates, at=at)))
+    result = theory.forecast(run, others, law="multi-power", starts=1)
+    assert result.loss == pytest.approx(factor * float(truth.final_loss(rates)), rel=0.02)
+    assert ("The latest records of the run lie" in result.trust) == (factor != 1)
+
+
 def test_three_real_curves_predict_six_others_as_well_as_the_papers_code():
     curves = {path.stem: read(path) for path in sorted(CURVES.glob("*.csv"))}
     assert len(curves) == 9

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from lrsched.theory._fit import fit_loss_law
 from lrsched.theory.bound import Rates, run_rates
 from lrsched.theory.comparison import ComparisonResult, compare
 from lrsched.theory.laws import LossCurve
 from lrsched.theory.loss_law import LossLaw
+
+_USUAL_ERROR: Final = 0.01
+"""Relative distance of a run from the law of others beyond which the run has a level of its own."""
 
 
 def what_if(
@@ -69,7 +75,9 @@ def forecast(
 ) -> ForecastResult:
     """Predict the final loss of a run that is not finished.
 
-    A run whose interval lies above the loss of a finished one can be stopped early.
+    Where the latest quarter of the records of the run lies more than about 1 % off the law of all
+    curves, the law is moved by this distance. A run whose interval lies above the loss of a
+    finished one can be stopped early.
 
     Args:
       run: Curve with the rates to the end of the run, and its records so far.
@@ -94,6 +102,20 @@ def forecast(
     """
     rates = run_rates("forecast", run.rates)
     law = fit_loss_law([run, *others], **options)
-    low, high = law.final_interval(rates, level=level)
-    loss = float(law.final_loss(rates))
-    return ForecastResult(loss, float(low), float(high), law, law.trust(rates))
+    # A run may lie above or below the others throughout, which a law with one ``L0`` cannot follow.
+    steps, losses = np.asarray(run.steps), np.asarray(run.losses, np.float64)
+    latest = np.argsort(steps)[-max(1, len(steps) // 4) :]
+    residuals = np.log(losses[latest]) - np.log(np.asarray(law.predict(rates, at=steps[latest])))
+    distance = float(np.median(residuals))
+    # A distance within the usual error of a law is noise, and moves the forecast little.
+    offset = distance**3 / (distance**2 + _USUAL_ERROR**2)
+    values = (law.final_loss(rates), *law.final_interval(rates, level=level))
+    loss, low, high = (float(value) * math.exp(offset) for value in values)
+    trust = law.trust(rates)
+    if abs(distance) > _USUAL_ERROR:
+        side = "above" if distance > 0 else "below"
+        trust += (
+            f" The latest records of the run lie {abs(np.expm1(distance)):.1%} {side} the law, so "
+            f"the forecast is moved by {np.expm1(offset):+.1%}."
+        )
+    return ForecastResult(loss, low, high, law, trust)
