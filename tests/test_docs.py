@@ -66,6 +66,22 @@ def _forget_the_schedules_that_examples_define():
     REGISTRY.update(known)
 
 
+CLASSES = {
+    f"{package.__name__}.{name}": thing
+    for package in (scaling, theory, tuning)
+    for name, thing in inspect.getmembers(package, inspect.isclass)
+    if ">>>" in (thing.__doc__ or "") and thing.__module__.startswith("lrsched")
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_examples_of_classes_run(name):
+    docstring = inspect.getdoc(CLASSES[name])
+    test = doctest.DocTestParser().get_doctest(docstring, {}, name, None, 0)
+    report = []
+    assert doctest.DocTestRunner().run(test, out=report.append).failed == 0, "".join(report)
+
+
 @pytest.mark.parametrize("name", sorted(PUBLIC.keys() - STATES))
 def test_every_public_docstring_has_an_example_that_runs(name):
     docstring = inspect.getdoc(PUBLIC[name])
