@@ -137,8 +137,8 @@ def arguments_of(transform: Transform, params: Any) -> tuple[Any, ...]:
 def compiled(transform: Transform, params: Any, devices: Sequence[Any] = ()) -> Any:
     """Return the compiled step, with all arrays sharded over the devices along their first axis.
 
-    Scalars, arrays of a few numbers, such as the record of edits, and arrays whose first axis is
-    not divisible by the number of devices are replicated.
+    Scalars, arrays of at most 8 numbers (the record of edits has 7 and 8), and arrays whose first
+    axis is not divisible by the number of devices are replicated.
 
     Args:
       transform: Transform of the step.
@@ -242,7 +242,10 @@ def on_this_machine(names: Sequence[str], rounds: int) -> dict[str, Cost]:
 NARROW: dict[str, tuple[Callable[..., Transform], float]] = {
     "prodigy": (lrsched.prodigy, 1.0),
     "prodigy(slice_p=11)": (partial(lrsched.prodigy, slice_p=11), 1.0),
-    'prodigy(slice_p=8, slice_by="row")': (partial(lrsched.prodigy, slice_p=8, slice_by="row"), 1.0),
+    'prodigy(slice_p=8, slice_by="row")': (
+        partial(lrsched.prodigy, slice_p=8, slice_by="row"),
+        1.0,
+    ),
     "prodigy(state_dtype=bfloat16)": (partial(lrsched.prodigy, state_dtype=jnp.bfloat16), 1.0),
     "adam": (adam, WORKLOADS["digits-mlp"].around),
 }
