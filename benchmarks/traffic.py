@@ -60,9 +60,16 @@ FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "all-r
 
 def kernels(program: str) -> int:
     """Count the operations of a compiled CPU program's entry, each about one kernel on a GPU."""
-    entry = program[program.index("\nENTRY ") :]
-    names = [name for _, _, name, _ in INSTRUCTION.findall(entry)]
-    return sum(name not in FREE and not name.endswith("-done") for name in names)
+    return sum(_is_launched(operation) for _, _, operation, _ in _instructions(program))
+
+
+def _instructions(program: str) -> list[tuple[str, str, str, str]]:
+    """Return name, type, operation and operands of each instruction of a program's entry."""
+    return INSTRUCTION.findall(program[program.index("\nENTRY ") :])
+
+
+def _is_launched(operation: str) -> bool:
+    return operation not in FREE and not operation.endswith("-done")
 
 
 def moved(program: str) -> float:
@@ -73,17 +80,16 @@ def moved(program: str) -> float:
     on-chip memory (`S(1)` and above in their layout) do not count. A copy or a slice to on-chip
     memory counts once, as a read; the instructions that use it do not count.
     """
-    entry = program[program.index("\nENTRY ") :]
     types: dict[str, str] = {}
     total = 0
-    for name, kind, operation, operands in INSTRUCTION.findall(entry):
+    for name, kind, operation, operands in _instructions(program):
         types[name] = kind
         read = [types.get(operand, "") for operand in re.findall(r"%([^\s,)]+)", operands)]
         if operation in ("copy-start", "slice-start"):
             # The result is (destination, source, context), or ((source), destination, context).
             arrays = [match.group(0) for match in ARRAY.finditer(kind)]
             total += array_bytes(arrays[operation == "slice-start"])
-        elif operation not in FREE and not operation.endswith("-done"):
+        elif _is_launched(operation):
             arrays = [match.group(0) for text in (kind, *read) for match in ARRAY.finditer(text)]
             total += sum(array_bytes(array) for array in arrays if "S(" not in array)
     return total

@@ -630,6 +630,11 @@ def _concrete(
     return parse_one
 
 
+FINITE_NUMBER: Final[ArgumentType] = real_number("a finite number", in_range())
+NON_NEGATIVE_NUMBER: Final[ArgumentType] = real_number("a finite number of 0 or more", in_range(ge=0))
+POSITIVE_NUMBER: Final[ArgumentType] = real_number("a finite number above 0", in_range(gt=0))
+
+
 def one_of(name: str, choices: Sequence[str], otherwise: str | None = None) -> ArgumentType:
     """Return the argument type of a choice among strings.
 

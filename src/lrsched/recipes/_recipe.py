@@ -17,11 +17,11 @@ from lrsched._schedule import Schedule
 from lrsched.adaptive.schedule_free import schedule_free_adamw
 from lrsched.arguments import (
     BASE_OPTIMIZER,
+    NON_NEGATIVE_NUMBER,
+    POSITIVE_NUMBER,
     TEXT,
     bind_arguments,
-    in_range,
     not_accepted,
-    real_number,
     short_repr,
     shorten,
     whole_number,
@@ -473,12 +473,8 @@ def _check_scale(name: str, key: str, value: Any, default: Number) -> Number:
     if isinstance(default, int):
         kind = whole_number(0 if takes_zero else 1)
     else:
-        kind = _NON_NEGATIVE if takes_zero else _POSITIVE
+        kind = NON_NEGATIVE_NUMBER if takes_zero else POSITIVE_NUMBER
     return kind.validate(name, key, value)
-
-
-_NON_NEGATIVE: Final = real_number("a finite number of 0 or more", in_range(ge=0))
-_POSITIVE: Final = real_number("a finite number above 0", in_range(gt=0))
 
 
 def get(name: str) -> Callable[..., Recipe]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrsched.arguments import ArgumentType, in_range, is_traced, not_accepted, real_number
+from lrsched.arguments import FINITE_NUMBER, POSITIVE_NUMBER, is_traced, not_accepted
 
-FINITE: Final[ArgumentType] = real_number("a finite number", in_range())
-POSITIVE: Final[ArgumentType] = real_number("a finite number above 0", in_range(gt=0))
-
-FiniteNumber: TypeAlias = Annotated[float, FINITE]
+FiniteNumber: TypeAlias = Annotated[float, FINITE_NUMBER]
 """A finite number, not an array."""
-PositiveNumber: TypeAlias = Annotated[float, POSITIVE]
+PositiveNumber: TypeAlias = Annotated[float, POSITIVE_NUMBER]
 """A finite number above 0, not an array."""
 
 

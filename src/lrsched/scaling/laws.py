@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from lrsched._schedule import Schedule, schedule
 from lrsched.arguments import (
     OPEN_UNIT_FLOAT,
+    POSITIVE_NUMBER,
     OpenUnitFloat,
     PositiveInt,
     one_of,
@@ -24,7 +25,7 @@ from lrsched.arguments import (
     validate_arguments,
 )
 from lrsched.numerics import fraction, lerp
-from lrsched.scaling._checks import POSITIVE, FiniteNumber, PositiveNumber, as_numbers
+from lrsched.scaling._checks import FiniteNumber, PositiveNumber, as_numbers
 from lrsched.scaling.batches import rates_in_chunks
 
 
@@ -170,9 +171,9 @@ def decay_from_timescale(
         peak, mean = _peak_and_mean(rates, max(int(rates.horizon), 1))
     else:
         values = as_numbers(function, "rates", rates)
-        POSITIVE.validate(function, "number of rates", values.size)
+        POSITIVE_NUMBER.validate(function, "number of rates", values.size)
         peak, mean = float(values.max()), float(values.mean())
-    rate = POSITIVE.validate(function, "rates", peak if by == "peak" else mean)
+    rate = POSITIVE_NUMBER.validate(function, "rates", peak if by == "peak" else mean)
     return float(1 / (timescale * rate))
 
 

@@ -8,8 +8,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from lrsched.arguments import in_range, not_accepted, one_of, real_number
-from lrsched.scaling._checks import FINITE, POSITIVE
+from lrsched.arguments import (
+    FINITE_NUMBER,
+    NON_NEGATIVE_NUMBER,
+    POSITIVE_NUMBER,
+    in_range,
+    not_accepted,
+    one_of,
+    real_number,
+)
 from lrsched.scaling.laws import deepseek_law, power_lines_decay, step_law
 
 
@@ -281,7 +288,7 @@ def _nanochat(move: Move) -> None:
     batch = move.from_.batch or 0.0
     new_batch = 2.0 ** round(math.log2(batch * tokens**0.383))
     if move.to.batch is not None and move.to.batch != new_batch:
-        POSITIVE.validate("transfer", "to.batch", move.to.batch)
+        POSITIVE_NUMBER.validate("transfer", "to.batch", move.to.batch)
         raise ValueError(
             f"transfer: to.batch={move.to.batch:g} is not accepted by 'nanochat', which chooses "
             f"the batch; leave to.batch out, or pass {new_batch:g}."
@@ -529,11 +536,10 @@ def _check_needs(rule: str, from_: Size, to: Size) -> None:
                 f"transfer: {label}.{field}=None is not accepted by the rule {rule!r}; pass "
                 f"Size({field}=...) {where}."
             )
-        POSITIVE.validate("transfer", f"{label}.{field}", value)
+        POSITIVE_NUMBER.validate("transfer", f"{label}.{field}", value)
 
 
 _DECAY: Final = real_number("a finite number from 0 to below 1", in_range(ge=0, lt=1))
-_NON_NEGATIVE: Final = real_number("a finite number of 0 or more", in_range(ge=0))
 
 
 def _as_number(name: str, value: object) -> float:
@@ -541,6 +547,6 @@ def _as_number(name: str, value: object) -> float:
     if name in ("b1", "b2"):
         kind = _DECAY
     else:
-        kind = _NON_NEGATIVE if _is_rate(name) or name in _MOVABLE else FINITE
+        kind = NON_NEGATIVE_NUMBER if _is_rate(name) or name in _MOVABLE else FINITE_NUMBER
     number: float = kind.validate("transfer", name, value)
     return value if isinstance(value, int) else number

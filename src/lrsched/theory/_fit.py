@@ -288,8 +288,7 @@ def _squared_errors(
     rows = []
     for place in places:
         at, log_loss, log_law = _records(data, log_laws, place)
-        mean_loss = mean_curve([(each[0], each[1]) for each in curves], at)
-        mean_law = mean_curve([(each[0], each[2]) for each in curves], at)
+        mean_loss, mean_law = _means(curves, at)
         squares: _Squares = {}
         for strength in _STRENGTHS:
             guess = log_law if strength is None else mean_loss + strength * (log_law - mean_law)
@@ -354,12 +353,8 @@ def _finished(
         knots = np.unique([*between, *np.floor(ends), *np.floor(ends) + 1])
         # float32, as a compiled program of jax 0.10 that was called in another precision before may
         # take float64 arrays of NumPy as they are, and fails.
-        calibration = Calibration(
-            knots.astype(np.float32),
-            mean_curve([(each[0], each[1]) for each in records], knots).astype(np.float32),
-            mean_curve([(each[0], each[2]) for each in records], knots).astype(np.float32),
-            best.strength,
-        )
+        steps, log_loss, log_law = map(np.float32, (knots, *_means(records, knots)))
+        calibration = Calibration(steps, log_loss, log_law, best.strength)
     return LossLaw(best.law, solution.numbers, solution.covariance, spread, calibration, runs)
 
 
@@ -389,6 +384,14 @@ def _records(
     """Return updates, log losses and the law's log losses of one curve, without padding."""
     real = data.weights[place] > 0
     return data.at[place][real], np.log(data.losses[place][real]), log_laws[place][real]
+
+
+def _means(
+    records: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means of the log losses and of the law's log losses of curves, see `_records`."""
+    losses, laws = (mean_curve([(each[0], each[i]) for each in records], at) for i in (1, 2))
+    return losses, laws
 
 
 def mean_curve(curves: Sequence[tuple[np.ndarray, np.ndarray]], at: np.ndarray) -> np.ndarray:

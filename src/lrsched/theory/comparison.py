@@ -64,7 +64,7 @@ class ComparisonResult:
         if not np.isfinite(rows[1]["loss"]):
             said = f"{first['name']} is the only schedule with a finite predicted loss."
             return f"{said} {self.law.trust()}"
-        # The schedule with the next lowest loss may be told apart while a less certain one is not.
+        # The gap of the next lowest loss may exceed its error, and that of a less certain one not.
         second = next((row for row in rows[1:] if str(row["name"]) in tied), rows[1])
         gap, error = f"{second['gap']:.4f}", f"{second['gap_error']:.4f}"
         if not np.isfinite(second["gap_error"]):

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from lrsched.algebra import constant
-from lrsched.arguments import OPEN_UNIT_FLOAT, in_range, real_number, whole_number
+from lrsched.arguments import OPEN_UNIT_FLOAT, POSITIVE_NUMBER, whole_number
 from lrsched.running.edit import set_learning_rate
 from lrsched.transforms.composition import compose_rates, has_rate
 from lrsched.tuning._nnx import as_arrays, is_nnx_module, split_variables
@@ -70,9 +70,6 @@ class CriticalRate:
             f"critical rate {self.low:.3g} to {self.high:.3g} ({self.num_losses} losses); the rate "
             f"of {self.rate:.3g} is {self.ratio:.2g} of it; {best}"
         )
-
-
-_RATE: Final = real_number("a finite number above 0", in_range(gt=0))
 
 
 def critical_rate(
@@ -134,7 +131,7 @@ def critical_rate(
     """
     for name, value in {"rate": rate, "guess": guess}.items():
         if value is not None:
-            _RATE.validate("critical_rate", name, value)
+            POSITIVE_NUMBER.validate("critical_rate", name, value)
     OPEN_UNIT_FLOAT.validate("critical_rate", "tolerance", tolerance)
     max_losses = whole_number(4).validate("critical_rate", "max_losses", max_losses)
     graph, params, others, wrt = None, model, None, None
@@ -199,7 +196,7 @@ def gen_rate(rate: float, backward: float, current: float, forward: float) -> fl
     References:
       Bu & Xu 2024 (GeN, arXiv 2407.02772).
     """
-    rate = _RATE.validate("gen_rate", "rate", rate)
+    rate = POSITIVE_NUMBER.validate("gen_rate", "rate", rate)
     slope = (backward - forward) / (2 * rate)
     curvature = (forward + backward - 2 * current) / rate**2
     return slope / curvature if slope > 0 and curvature > 0 else float("nan")

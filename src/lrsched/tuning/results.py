@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 
 from lrsched._plotting import plot
 from lrsched._schedule import Schedule
-from lrsched.arguments import OPEN_UNIT_FLOAT, in_range, not_accepted, real_number
+from lrsched.arguments import OPEN_UNIT_FLOAT, POSITIVE_NUMBER, not_accepted
 from lrsched.tuning.batched_runner import ExecutionPlan
 
 if TYPE_CHECKING:
@@ -64,9 +64,6 @@ class Verdict(NamedTuple):
         )
 
 
-_RATE: Final = real_number("a finite number above 0", in_range(gt=0))
-
-
 def judge_rate(
     rate: float, usable: RateRange, evidence: str, tested: RateRange | None = None
 ) -> Verdict:
@@ -86,7 +83,7 @@ def judge_rate(
       >>> print(judge_rate(1.0, RateRange(0.01, 0.1), "seed 0"))
       1 is too high: the usable range is 0.01 to 0.1 (seed 0); multiply the rate by 0.1 to reach it.
     """
-    rate = _RATE.validate("verdict", "rate", rate)
+    rate = POSITIVE_NUMBER.validate("verdict", "rate", rate)
     low, high = (0.0, np.inf) if tested is None else tested
     # The ends of the usable range are rounded by a logarithm.
     if rate < usable.low:
