@@ -631,7 +631,9 @@ def _concrete(
 
 
 FINITE_NUMBER: Final[ArgumentType] = real_number("a finite number", in_range())
-NON_NEGATIVE_NUMBER: Final[ArgumentType] = real_number("a finite number of 0 or more", in_range(ge=0))
+NON_NEGATIVE_NUMBER: Final[ArgumentType] = real_number(
+    "a finite number of 0 or more", in_range(ge=0)
+)
 POSITIVE_NUMBER: Final[ArgumentType] = real_number("a finite number above 0", in_range(gt=0))
 
 
